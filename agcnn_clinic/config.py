@@ -1,0 +1,212 @@
+"""config.toml -> typed, frozen settings. config.toml in the repository's root is the reference manual of them all."""
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from agcnn_clinic.errors import ConfigError
+
+CONFIG_ENVIRONMENT_VARIABLE = "AGCNN_CLINIC_CONFIG"
+DEFAULT_CONFIG = "config.toml"
+
+Seconds = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Folders(_Section):
+    """Where the files of the clinic live; relative paths start at the folder of config.toml."""
+
+    inbox: Path = Path("inbox")
+    archive: Path = Path("archive")
+    quarantine: Path = Path("quarantine")
+    reports: Path = Path("reports")
+
+
+class Database(_Section):
+    """Where the results are kept."""
+
+    url: str = "sqlite:///clinic.sqlite"
+    busy_timeout_seconds: Seconds = 30
+
+
+class Intake(_Section):
+    """How files are taken from the inbox."""
+
+    mode: Literal["auto", "events", "polling"] = "auto"
+    settle_seconds: Seconds = 2
+    rescan_seconds: Annotated[float, Field(gt=0)] = 10
+    study_quiet_seconds: Seconds = 30
+    max_file_mb: Annotated[int, Field(gt=0)] = 1024
+    ignore: tuple[str, ...] = (".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*", "Thumbs.db", "desktop.ini")
+
+
+class Gate(_Section):
+    """Which images the model is allowed to read."""
+
+    modalities: tuple[str, ...] = ("CR", "DX", "SC", "OT")
+    views: tuple[str, ...] = ("PA", "AP")
+    accept_unknown_view: bool = True
+    body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG", "LUNGS")
+    accept_unknown_body_part: bool = True
+    min_side: Annotated[int, Field(gt=0)] = 224
+    low_resolution_side: Annotated[int, Field(gt=0)] = 512
+    max_pixels: Annotated[int, Field(gt=0)] = 64_000_000
+    max_aspect_ratio: Annotated[float, Field(ge=1)] = 2.5
+    min_contrast: Fraction = 0.02
+    max_clipped: Fraction = 0.75
+
+
+class Analysis(_Section):
+    """How pixels become findings."""
+
+    model: str = "starter"
+    device: str = "auto"
+    batch_size: Annotated[int, Field(gt=0)] = 8
+    threads: Annotated[int, Field(ge=0)] = 0
+    decode_workers: Annotated[int, Field(ge=0)] = 0
+    decode_seconds: Annotated[float, Field(gt=0)] = 60
+    decode_memory_mb: Annotated[int, Field(ge=0)] = 4096
+
+
+class Reporting(_Section):
+    """How findings become a PDF."""
+
+    institution: str = ""
+    page_size: Literal["A4", "Letter"] = "A4"
+    picture_dpi: Annotated[int, Field(ge=72, le=600)] = 150
+    colour_map: Literal["inferno", "magma", "viridis", "cividis"] = "inferno"
+
+
+class Log(_Section):
+    """What the daemon says while it runs; never patient names or ids."""
+
+    format: Literal["human", "json"] = "human"
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class Config(BaseSettings):
+    """All settings of one clinic.
+
+    Environment variables override the file: `AGCNN_CLINIC_ANALYSIS__DEVICE=cpu`.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="AGCNN_CLINIC_", env_nested_delimiter="__"
+    )
+    folders: Folders = Folders()
+    database: Database = Database()
+    intake: Intake = Intake()
+    gate: Gate = Gate()
+    analysis: Analysis = Analysis()
+    reporting: Reporting = Reporting()
+    log: Log = Log()
+
+    _root: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def root(self) -> Path:
+        """The folder that relative paths start at: the one that holds config.toml."""
+        return self._root
+
+    @property
+    def inbox(self) -> Path:
+        """Where studies are dropped."""
+        return self._root / self.folders.inbox
+
+    @property
+    def archive(self) -> Path:
+        """Where every accepted file is kept, under a name of our own."""
+        return self._root / self.folders.archive
+
+    @property
+    def quarantine(self) -> Path:
+        """Where broken files are kept, each with its reason beside it."""
+        return self._root / self.folders.quarantine
+
+    @property
+    def reports(self) -> Path:
+        """Where PDF reports are delivered."""
+        return self._root / self.folders.reports
+
+    @property
+    def lock_file(self) -> Path:
+        """The file whose lock makes a process the only one that works on this clinic."""
+        return self._root / ".agcnn-clinic.lock"
+
+    @property
+    def database_url(self) -> str:
+        """`database.url` with a relative SQLite path made absolute."""
+        prefix = "sqlite:///"
+        url = self.database.url
+        if url.startswith(prefix) and url != prefix and ":memory:" not in url:
+            return prefix + str(self._root / url.removeprefix(prefix))
+        return url
+
+
+def find_config(given: Path | None) -> Path:
+    """The configuration file to use: `--config`, else `$AGCNN_CLINIC_CONFIG`, else ./config.toml.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    path = given or Path(os.environ.get(CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG))
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no {path}; make a clinic with `agcnn-clinic init DIR`, or name its config.toml with --config."
+        )
+    return path
+
+
+def load_config(path: Path) -> Config:
+    """Read a clinic's settings from its config.toml.
+
+    Raises:
+        ConfigError: the file is not TOML, or a setting is unknown or impossible; the sentence names it.
+    """
+
+    class _FromFile(Config):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            del dotenv_settings, file_secret_settings
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+
+    try:
+        config = _FromFile()
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {_first_problem(error)}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    config._root = path.resolve().parent  # noqa: SLF001 (the one place that knows where the file lies)
+    return config
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems: list[Any] = [*error.errors()]
+    first = problems[0]
+    name = ".".join(str(part) for part in first["loc"])
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"there is no setting {name}; see the comments of config.toml for those there are{more}."
+    return f"{name} is {first['input']!r}: {first['msg'].lower()}{more}."

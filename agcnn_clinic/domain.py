@@ -1,0 +1,290 @@
+"""The vocabulary of the clinic: closed sets, the tables of states and reasons, and the values that rooms exchange.
+
+Nothing here reads a file, a clock or a database.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class Outcome(StrEnum):
+    """Where a file that entered the inbox ends. Every file has exactly one, PENDING until it is decided."""
+
+    PENDING = "pending"
+    """In the archive, not decided yet."""
+    ANALYSED = "analysed"
+    """Read by the model; its findings are in the database."""
+    REFUSED = "refused"
+    """Sound, but not for this model."""
+    QUARANTINED = "quarantined"
+    """Broken or hostile; kept in quarantine/ with its reason."""
+    DUPLICATE = "duplicate"
+    """Its picture had been read before."""
+
+
+class MediaType(StrEnum):
+    """What a file is, by its content and never by its suffix."""
+
+    DICOM = "dicom"
+    PNG = "png"
+    STUDY_TOML = "study.toml"
+    UNKNOWN = "unknown"
+
+
+class ReasonCode(StrEnum):
+    """Why a file ended as it did. `REASONS` gives each one's outcome and its sentence."""
+
+    READ = "read"
+    # Duplicates
+    SAME_BYTES = "same_bytes"
+    HEADER_DIFFERS = "header_differs"
+    # Sound, but not for this model
+    WRONG_MODALITY = "wrong_modality"
+    WRONG_VIEW = "wrong_view"
+    WRONG_BODY_PART = "wrong_body_part"
+    NO_PIXELS = "no_pixels"
+    MULTI_FRAME = "multi_frame"
+    COLOUR = "colour"
+    TOO_SMALL = "too_small"
+    TOO_LARGE = "too_large"
+    BLANK = "blank"
+    SATURATED = "saturated"
+    ASPECT_RATIO = "aspect_ratio"
+    UNSUPPORTED_SYNTAX = "unsupported_syntax"
+    # Broken or hostile
+    UNRECOGNISED = "unrecognised"
+    EMPTY_FILE = "empty_file"
+    FILE_TOO_LARGE = "file_too_large"
+    UNREADABLE_HEADER = "unreadable_header"
+    MISSING_ATTRIBUTE = "missing_attribute"
+    UNREADABLE_PIXELS = "unreadable_pixels"
+    PIXEL_LENGTH = "pixel_length"
+    STUDY_TOML = "study_toml"
+    DEADLINE = "deadline"
+    MEMORY = "memory"
+    CRASHED = "crashed"
+    UID_CONFLICT = "uid_conflict"
+
+
+class Reason(NamedTuple):
+    """A row of the reason table."""
+
+    outcome: Outcome
+    sentence: str
+    """For a person: what is wrong, and what to do. A detail of what was found may follow it."""
+
+
+REASONS: dict[ReasonCode, Reason] = {
+    ReasonCode.READ: Reason(Outcome.ANALYSED, "The image was read by the model."),
+    ReasonCode.SAME_BYTES: Reason(
+        Outcome.DUPLICATE, "The same file was received before; nothing needs to be done."
+    ),
+    ReasonCode.HEADER_DIFFERS: Reason(
+        Outcome.DUPLICATE,
+        "The same picture was read before under this SOP Instance UID with another header; "
+        "compare the listed attributes and correct the record if they matter.",
+    ),
+    ReasonCode.WRONG_MODALITY: Reason(
+        Outcome.REFUSED, "Only CR, DX and single-frame grey SC or OT images are read; send chest radiographs."
+    ),
+    ReasonCode.WRONG_VIEW: Reason(
+        Outcome.REFUSED, "Only frontal (PA or AP) chest views are read; read this view without the model."
+    ),
+    ReasonCode.WRONG_BODY_PART: Reason(
+        Outcome.REFUSED, "The header names another body part than the chest; correct it if it is wrong."
+    ),
+    ReasonCode.NO_PIXELS: Reason(
+        Outcome.REFUSED, "The DICOM object holds no image; send image objects only."
+    ),
+    ReasonCode.MULTI_FRAME: Reason(
+        Outcome.REFUSED, "The image has more than one frame; send single-frame radiographs."
+    ),
+    ReasonCode.COLOUR: Reason(
+        Outcome.REFUSED, "The image is in colour; send the grey radiograph that it was made from."
+    ),
+    ReasonCode.TOO_SMALL: Reason(
+        Outcome.REFUSED, "The image has too few pixels for a reading; send it at its full size."
+    ),
+    ReasonCode.TOO_LARGE: Reason(
+        Outcome.REFUSED, "The image has more pixels than the limit; raise gate.max_pixels if that is intended."
+    ),
+    ReasonCode.BLANK: Reason(
+        Outcome.REFUSED, "The image is blank or nearly so; check the exposure and send it again."
+    ),
+    ReasonCode.SATURATED: Reason(
+        Outcome.REFUSED, "Most of the image is clipped to black or white; check the exposure or the window."
+    ),
+    ReasonCode.ASPECT_RATIO: Reason(
+        Outcome.REFUSED, "The image is too long and narrow for a chest radiograph; check what was sent."
+    ),
+    ReasonCode.UNSUPPORTED_SYNTAX: Reason(
+        Outcome.REFUSED, "The transfer syntax cannot be decoded here; send it uncompressed or as JPEG 2000."
+    ),
+    ReasonCode.UNRECOGNISED: Reason(
+        Outcome.QUARANTINED, "The file is neither DICOM nor PNG; remove it or send the original."
+    ),
+    ReasonCode.EMPTY_FILE: Reason(Outcome.QUARANTINED, "The file is empty; send it again."),
+    ReasonCode.FILE_TOO_LARGE: Reason(
+        Outcome.QUARANTINED, "The file is larger than intake.max_file_mb; raise the limit if that is intended."
+    ),
+    ReasonCode.UNREADABLE_HEADER: Reason(
+        Outcome.QUARANTINED, "The header cannot be parsed; the file is damaged, send it again."
+    ),
+    ReasonCode.MISSING_ATTRIBUTE: Reason(
+        Outcome.QUARANTINED, "A required attribute is missing or invalid; have the sender correct the object."
+    ),
+    ReasonCode.UNREADABLE_PIXELS: Reason(
+        Outcome.QUARANTINED, "The pixels cannot be decoded; the file is damaged, send it again."
+    ),
+    ReasonCode.PIXEL_LENGTH: Reason(
+        Outcome.QUARANTINED, "The pixel data are shorter than the header says; the file is cut off, send it again."
+    ),
+    ReasonCode.STUDY_TOML: Reason(
+        Outcome.QUARANTINED, "The study.toml of the folder is not valid; correct it and drop the folder again."
+    ),
+    ReasonCode.DEADLINE: Reason(
+        Outcome.QUARANTINED, "Reading took longer than analysis.decode_seconds; requeue it once the machine is less busy."
+    ),
+    ReasonCode.MEMORY: Reason(
+        Outcome.QUARANTINED, "Reading needed more memory than analysis.decode_memory_mb; look at the file by hand."
+    ),
+    ReasonCode.CRASHED: Reason(
+        Outcome.QUARANTINED, "The decoder crashed on this file; look at the file by hand."
+    ),
+    ReasonCode.UID_CONFLICT: Reason(
+        Outcome.QUARANTINED,
+        "Another picture was read before under the same SOP Instance UID; have the sender give it a UID of its own.",
+    ),
+}
+"""Each reason's outcome and sentence: the one table of what can become of a file."""
+
+
+NOT_ABOUT_THE_BYTES = frozenset({ReasonCode.STUDY_TOML, ReasonCode.DEADLINE, ReasonCode.MEMORY, ReasonCode.CRASHED})
+"""Reasons that another try may not meet again: the same bytes, sent anew, are taken and not called a duplicate."""
+
+
+class Warn(StrEnum):
+    """A remark on an image that was read all the same; printed in its report."""
+
+    VIEW_UNKNOWN = "view_unknown"
+    BODY_PART_UNKNOWN = "body_part_unknown"
+    SPACING_UNKNOWN = "spacing_unknown"
+    LOW_RESOLUTION = "low_resolution"
+    LOSSY = "lossy"
+    NO_VOI = "no_voi"
+    BURNED_IN = "burned_in"
+    MONOCHROME_CONTRADICTION = "monochrome_contradiction"
+
+
+WARNINGS: dict[Warn, str] = {
+    Warn.VIEW_UNKNOWN: "View position unknown; a frontal view is assumed.",
+    Warn.BODY_PART_UNKNOWN: "Body part not stated; the chest is assumed.",
+    Warn.SPACING_UNKNOWN: "Pixel spacing unknown; sizes are given in pixels only.",
+    Warn.LOW_RESOLUTION: "Low resolution: small findings may be invisible.",
+    Warn.LOSSY: "The image was compressed with loss.",
+    Warn.NO_VOI: "No window in the header; the full range of values was used.",
+    Warn.BURNED_IN: "The header says that annotations are burned into the pixels.",
+    Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape say the inversion twice; "
+    "it was inverted once.",
+}
+"""Each remark's sentence, as the report prints it."""
+
+
+class StudyState(StrEnum):
+    """What `studies` says of a study. Derived from its files and reports, never stored."""
+
+    RECEIVING = "receiving"
+    """Images are pending, or new ones came within `study_quiet_seconds`."""
+    READ = "read"
+    """At least one image was read; the report is due."""
+    REPORTED = "reported"
+    """The newest report covers all that was received."""
+    NOT_READ = "not read"
+    """Every image was refused or quarantined: there is nothing to report on."""
+
+
+@dataclass(frozen=True)
+class StudyDescription:
+    """The patient and study level of what was received (PS3.3 C.7.1.1 and C.7.2.1), as text ready to be shown.
+
+    Dates are ISO 8601 (`2026-01-31`) or empty. Patient names are as DICOM wrote them (`Family^Given`), with the
+    component groups separated by `=`.
+    """
+
+    study_instance_uid: str
+    patient_id: str = ""
+    patient_name: str = ""
+    patient_sex: str = ""
+    patient_birth_date: str = ""
+    study_date: str = ""
+    study_time: str = ""
+    accession_number: str = ""
+    study_description: str = ""
+    referring_physician_name: str = ""
+    institution_name: str = ""
+
+
+@dataclass(frozen=True)
+class InstanceDescription:
+    """The series and image level of one file, as far as the clinic uses it."""
+
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""
+    transfer_syntax_uid: str = ""
+    modality: str = ""
+    body_part_examined: str = ""
+    view_position: str = ""
+    photometric_interpretation: str = ""
+    rows: int = 0
+    columns: int = 0
+    bits_stored: int = 0
+    manufacturer: str = ""
+    manufacturer_model_name: str = ""
+    acquisition_date_time: str = ""
+
+
+@dataclass(frozen=True)
+class Header:
+    """All that intake learns from a file before its pixels are decoded."""
+
+    study: StudyDescription
+    instance: InstanceDescription
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How pixels of a picture map to the source image and to millimetres.
+
+    A picture is upright and isotropic; `scale_x` and `scale_y` say how many source pixels one picture pixel spans
+    (1.0 where the source was isotropic). `spacing_mm` is the size of a picture pixel, None where unknown.
+    """
+
+    source_rows: int
+    source_columns: int
+    scale_x: float = 1.0
+    scale_y: float = 1.0
+    spacing_mm: float | None = None
+    spacing_source: str = ""
+    """The attribute that the spacing came from, e.g. `ImagerPixelSpacing` (then it is the detector's, not the patient's)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """One upright grey image, ready for the model and for the eye.
+
+    Attributes:
+        pixels: float32 [height, width] in [0, 1]; 1 is the brightest (MONOCHROME2: dense tissue is bright).
+        geometry: how it maps to the source.
+        sha256: of the pixels and their shape: equal pictures have equal hashes.
+        warnings: remarks for the report.
+    """
+
+    pixels: NDArray[np.float32]
+    geometry: Geometry
+    sha256: str
+    warnings: tuple[Warn, ...] = field(default=())
