@@ -1,0 +1,198 @@
+"""The global and the local branch: torchvision's networks with a Pool5 of the paper's choice (Fig. 2)."""
+
+import math
+import pickle
+import re
+import urllib.error
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torchvision.models import DenseNet, DenseNet121_Weights, ResNet, ResNet50_Weights, WeightsEnum
+from torchvision.models.resnet import Bottleneck
+
+from agcnn_models.errors import ModelError
+from agcnn_models.labels import LABELS
+from agcnn_models.settings import Backbone, Pooling
+
+__all__ = ["Backbone", "Branch", "Pooling", "build_branch", "load_imagenet"]
+
+LSE_SHARPNESS = 10.0
+"""r of log-sum-exp pooling, the value of Wang et al. (2017)."""
+
+_OLD_DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
+
+
+class Branch(nn.Module, ABC):
+    """A classification network in three steps: feature map, Pool5, classifier.
+
+    The steps are apart because AG-CNN needs what lies between them: the heat map comes from the feature
+    map (Eq. 3) and the fusion branch reads Pool5. Keys of the state dict are exactly torchvision's.
+    """
+
+    pooling: Pooling
+    feature_channels: int
+    """K: the channels of the feature map."""
+    classifier_name: str
+    """Which part of the state dict is the classifier."""
+
+    @abstractmethod
+    def feature_map(self, x: Tensor) -> Tensor:
+        """Return the last feature map, after its ReLU: [B, 3, H, W] -> [B, K, h, w], never negative.
+
+        Deviation: Eq. 3 speaks of "the output of the last convolutional layer", whose sign it removes by
+        taking absolute values. After the ReLU, what the network itself discards does not attract attention.
+        """
+
+    @abstractmethod
+    def classify(self, pooled: Tensor) -> Tensor:
+        """Return one logit a class: [B, K] -> [B, classes]."""
+
+    def pool(self, features: Tensor) -> Tensor:
+        """Return Pool5, one value a channel: [B, K, h, w] -> [B, K]."""
+        match self.pooling:
+            case Pooling.MAX:
+                return features.amax(dim=(2, 3))
+            case Pooling.AVG:
+                return features.mean(dim=(2, 3))
+            case Pooling.LSE:
+                return log_mean_exp(features, LSE_SHARPNESS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits: [B, 3, H, W] -> [B, classes]."""
+        return self.classify(self.pool(self.feature_map(x)))
+
+
+def log_mean_exp(features: Tensor, sharpness: float) -> Tensor:
+    """Return 1/r log(mean(exp(r f))) over the positions: [B, K, h, w] -> [B, K] (Wang et al. 2017)."""
+    flat = features.float().flatten(2)  # [B, K, h w]; float32, since exp of a half overflows at 11
+    return (torch.logsumexp(sharpness * flat, dim=2) - math.log(flat.shape[2])) / sharpness
+
+
+class _ResNet50Branch(Branch, ResNet):  # type: ignore[misc]  # torchvision ships no types
+    conv1: nn.Module
+    bn1: nn.Module
+    relu: nn.Module
+    maxpool: nn.Module
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    layer4: nn.Module
+    fc: nn.Linear
+    feature_channels = 2048
+    classifier_name = "fc"
+
+    def __init__(self, classes: int, pooling: Pooling) -> None:
+        super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
+        self.pooling = pooling
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))  # [B, 64, H/4, W/4]
+        x = self.layer2(self.layer1(x))  # [B, 512, H/8, W/8]
+        features: Tensor = self.layer4(self.layer3(x))  # [B, 2048, H/32, W/32], its last step is a ReLU
+        return features
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        logits: Tensor = self.fc(pooled)
+        return logits
+
+
+class _DenseNet121Branch(Branch, DenseNet):  # type: ignore[misc]  # torchvision ships no types
+    features: nn.Module
+    classifier: nn.Linear
+    feature_channels = 1024
+    classifier_name = "classifier"
+
+    def __init__(self, classes: int, pooling: Pooling) -> None:
+        # torchvision's defaults are those of DenseNet-121.
+        super().__init__(num_classes=classes)
+        self.pooling = pooling
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        normalised: Tensor = self.features(x)  # [B, 1024, H/32, W/32], norm5: may be negative
+        # torchvision applies this ReLU in forward(), outside `features`; here instead, once.
+        return F.relu(normalised, inplace=True)
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(pooled)
+        return logits
+
+
+def build_branch(backbone: Backbone, *, classes: int = len(LABELS), pooling: Pooling = Pooling.MAX) -> Branch:
+    """Make a branch with random weights.
+
+    `classes` is the number of logits; both backbones halve the input five times, so that an input of
+    224x224 has a feature map of 7x7.
+    """
+    match backbone:
+        case Backbone.RESNET50:
+            return _ResNet50Branch(classes, pooling)
+        case Backbone.DENSENET121:
+            return _DenseNet121Branch(classes, pooling)
+
+
+def load_imagenet(branch: Branch, path: Path | None) -> None:
+    """Fill everything but the classifier with torchvision's ImageNet weights, in place.
+
+    `path` is torchvision's file (.pth) or the same tensors as .safetensors; None downloads it. Raises
+    ModelError when there is no network, when the file cannot be read, and when its keys or shapes are
+    not the branch's.
+    """
+    weights = _download(branch) if path is None else _read(path)
+    source = "torchvision's ImageNet weights" if path is None else str(path)
+    # The pre-0.4 names of DenseNet's layers ("norm.1"), which torchvision's published file still has.
+    weights = {_OLD_DENSENET_KEY.sub(r"\1", key): value for key, value in weights.items()}
+    classifier = branch.classifier_name + "."
+    weights = {key: value for key, value in weights.items() if not key.startswith(classifier)}
+
+    expected = {key: value for key, value in branch.state_dict().items() if not key.startswith(classifier)}
+    # Files of before PyTorch 0.4.1 do not count batches; that counter changes no output.
+    missing = [key for key in expected.keys() - weights.keys() if not key.endswith("num_batches_tracked")]
+    unknown = weights.keys() - expected.keys()
+    if missing or unknown:
+        difference = f"{_listed('missing', missing)}; {_listed('unknown', unknown)}"
+        raise ModelError(f"{source} does not fit this backbone: {difference}")
+    misshapen = [key for key, value in weights.items() if value.shape != expected[key].shape]
+    if misshapen:
+        raise ModelError(f"{source} does not fit this backbone: {_listed('of another shape', misshapen)}")
+    branch.load_state_dict(weights, strict=False)
+
+
+def _download(branch: Branch) -> Mapping[str, Tensor]:
+    weights: WeightsEnum = (
+        ResNet50_Weights.IMAGENET1K_V1 if isinstance(branch, _ResNet50Branch) else DenseNet121_Weights.IMAGENET1K_V1
+    )
+    state: Mapping[str, Tensor]
+    try:
+        state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (urllib.error.URLError, OSError, RuntimeError) as error:
+        raise ModelError(
+            f"torchvision's ImageNet weights could not be downloaded ({error}): "
+            f"give --init PATH with the file {weights.url.rsplit('/', 1)[-1]}"
+        ) from error
+    return state
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """Read a state dict without running code that the file may carry."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ModelError(f"{path} cannot be read as weights: {error}") from error
+    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
+        raise ModelError(f"{path} is not a state dict, which maps names to tensors as torchvision's files do")
+    return weights
+
+
+def _listed(what: str, keys: Iterable[str]) -> str:
+    """Count the keys and name the first five, so that the sentence stays one."""
+    names = sorted(keys)
+    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+    return f"{len(names)} keys {what}" + (f" ({shown})" if shown else "")

@@ -1,0 +1,197 @@
+"""A bundle: a folder with weights, a manifest that vouches for them and a card for people to read."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from scipy.special import expit
+from torch import Tensor
+
+from agcnn_models.agcnn import AGCNN, build_agcnn
+from agcnn_models.errors import ModelError
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import (
+    MANIFEST_FILE,
+    MODEL_CARD_FILE,
+    WEIGHTS_FILE,
+    CalibrationMethod,
+    Draft,
+    Manifest,
+    Weights,
+    WeightsDtype,
+    bind,
+    read_manifest,
+    require_consistent,
+    to_toml,
+)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose manifest is consistent. Raises ModelError otherwise; `open_bundle` makes one."""
+
+    folder: Path
+    manifest: Manifest
+
+    def __post_init__(self) -> None:
+        require_consistent(self.manifest)
+
+    @property
+    def thresholds(self) -> Mapping[str, float]:
+        """For each label the calibrated fusion probability from which on it is positive, inclusive."""
+        return self.manifest.thresholds.values
+
+    def calibrate(self, fusion_logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return calibrated probabilities: fusion logits [..., 15] in LABELS' order -> [..., 15]."""
+        if fusion_logits.shape[-1] != len(LABELS):
+            raise ValueError(f"the last axis must have {len(LABELS)} logits, not the shape {fusion_logits.shape}")
+        logits = fusion_logits.astype(np.float64)
+        calibration = self.manifest.calibration
+        if calibration.method is CalibrationMethod.PLATT:
+            platt = [calibration.coefficients[label] for label in LABELS]
+            logits = logits * np.array([one.a for one in platt]) + np.array([one.b for one in platt])
+        probabilities: NDArray[np.float64] = expit(logits)
+        return probabilities
+
+    def load_model(self, device: str | torch.device = "cpu") -> AGCNN:
+        """Return the model in eval mode and float32, from the very bytes whose hash was checked.
+
+        Raises ModelError when the weights are not the manifest's, or not those of such a network.
+        """
+        content = _verified_weights(self.folder, self.manifest)
+        try:
+            stored = safetensors.torch.load(content)
+        except SafetensorError as error:
+            raise ModelError(f"{self.folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
+        model = _skeleton(self.manifest)
+        _require_same_tensors(self.folder, stored, model.state_dict())
+        weights = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
+        model.load_state_dict(weights, assign=True)
+        return model.to(device).eval()
+
+
+def open_bundle(folder: Path) -> Bundle:
+    """Open a bundle: read its manifest, find its three files, check the hash of its weights.
+
+    Raises ModelError that names what is missing or differs.
+    """
+    manifest = read_manifest(folder)
+    for name in (WEIGHTS_FILE, MODEL_CARD_FILE):
+        if not (folder / name).is_file():
+            raise ModelError(f"{folder} is not a whole bundle: {name} is missing")
+    _verified_weights(folder, manifest)
+    return Bundle(folder, manifest)
+
+
+def verify_bundle(folder: Path) -> Bundle:
+    """Open a bundle and load it: the hash first, then the weights' keys, shapes and types.
+
+    Raises ModelError that names what differs.
+    """
+    bundle = open_bundle(folder)
+    bundle.load_model()
+    return bundle
+
+
+def write_bundle(
+    folder: Path,
+    model: AGCNN,
+    draft: Draft,
+    model_card: str,
+    *,
+    dtype: WeightsDtype = WeightsDtype.FLOAT16,
+    replace: bool = False,
+) -> Bundle:
+    """Write a bundle whole or not at all, and open it.
+
+    Thresholds, calibration and metrics should come from a model with `stored_weights`, since rounding to
+    float16 moves the logits a little. Raises ModelError when the folder exists (unless `replace`), when the
+    draft describes another network than `model`, and when weights are not finite in `dtype`.
+    """
+    if folder.exists() and not replace:
+        raise ModelError(f"{folder} exists already: give another name, or remove it first")
+    state = stored_weights(model, dtype)
+    content = safetensors.torch.save(state, metadata={"format": "pt"})
+    manifest = bind(draft, Weights(sha256=hashlib.sha256(content).hexdigest(), dtype=dtype))
+    require_consistent(manifest)
+    _require_same_tensors(folder, state, _skeleton(manifest).state_dict())
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        fresh = Path(scratch) / "fresh"
+        fresh.mkdir()
+        _write(fresh / WEIGHTS_FILE, content)
+        _write(fresh / MANIFEST_FILE, to_toml(manifest).encode())
+        _write(fresh / MODEL_CARD_FILE, model_card.encode())
+        if folder.exists():
+            folder.rename(Path(scratch) / "replaced")
+        fresh.rename(folder)
+    return open_bundle(folder)
+
+
+def stored_weights(model: AGCNN, dtype: WeightsDtype) -> dict[str, Tensor]:
+    """Return the model's state dict as a bundle stores it: on the CPU, floating-point tensors as `dtype`.
+
+    Raises ModelError for a weight that is not finite, or no longer finite in `dtype`.
+    """
+    precision = {WeightsDtype.FLOAT16: torch.float16, WeightsDtype.FLOAT32: torch.float32}[dtype]
+    stored = {}
+    for key, value in model.state_dict().items():
+        kept = value.detach().cpu().to(precision if value.is_floating_point() else value.dtype)
+        if not torch.isfinite(kept).all():
+            raise ModelError(f"{key} is not finite as {dtype}: the training diverged, or needs another dtype")
+        stored[key] = kept.contiguous()
+    return stored
+
+
+def _skeleton(manifest: Manifest) -> AGCNN:
+    """Return the network that the manifest describes, without memory for its weights."""
+    with torch.device("meta"):
+        return build_agcnn(manifest.backbone, manifest.pooling, manifest.attention)
+
+
+def _verified_weights(folder: Path, manifest: Manifest) -> bytes:
+    """Return the bytes of the weights; raise ModelError unless they are those the manifest vouches for."""
+    path = folder / WEIGHTS_FILE
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+    found = hashlib.sha256(content).hexdigest()
+    expected = manifest.weights.sha256
+    if found != expected:
+        raise ModelError(
+            f"{path} is not the file that its manifest describes: expected SHA-256 {expected[:12]}, found {found[:12]}"
+        )
+    return content
+
+
+def _require_same_tensors(folder: Path, stored: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise ModelError naming the first tensor that is missing, unknown, or of another shape or kind."""
+    where = folder / WEIGHTS_FILE
+    if missing := sorted(wanted.keys() - stored.keys()):
+        raise ModelError(f"{where} lacks {len(missing)} tensors of this network, {missing[0]} first")
+    if unknown := sorted(stored.keys() - wanted.keys()):
+        raise ModelError(f"{where} has {len(unknown)} tensors unknown to this network, {unknown[0]} first")
+    for key, tensor in wanted.items():
+        found = stored[key]
+        if found.shape != tensor.shape:
+            raise ModelError(f"{where}: {key} has the shape {tuple(found.shape)}, expected {tuple(tensor.shape)}")
+        if found.is_floating_point() != tensor.is_floating_point():
+            raise ModelError(f"{where}: {key} is stored as {found.dtype}, expected {tensor.dtype}")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write and flush to the disk, so that the rename that follows never shows an empty file."""
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,164 @@
+"""The whole network: what it gives back, and that its parts are joined as Fig. 2 draws them."""
+
+import pytest
+import torch
+
+from agcnn_models import attention
+from agcnn_models.agcnn import AGCNN, Attention, build_agcnn
+from agcnn_models.settings import AttentionSettings, Backbone, Grid, Statistic, Threshold
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Return two small images."""
+    return torch.randn(2, 3, 96, 96, generator=torch.Generator().manual_seed(8))
+
+
+def test_a_forward_pass_is_the_steps_of_the_figure(model, images):
+    """Global branch, attention, local branch on the crops, fusion of both Pool5 outputs."""
+    with torch.no_grad():
+        reading = model(images)
+        features = model.global_branch.feature_map(images)
+        heat = attention.rescale(attention.heat_map(features))
+        grid = attention.upsample(heat, 96)
+        boxes = attention.largest_region(grid > 0.7, grid)
+        crops = attention.crop(images, boxes, 96)
+        pooled = (
+            model.global_branch.pool(features),
+            model.local_branch.pool(model.local_branch.feature_map(crops)),
+        )
+        fusion = torch.cat(pooled, dim=1) @ model.fusion.weight.T + model.fusion.bias
+        assert torch.equal(reading.heat_map, heat)
+        assert torch.equal(reading.boxes, boxes)
+        torch.testing.assert_close(reading.global_logits, model.global_branch(images))
+        torch.testing.assert_close(reading.local_logits, model.local_branch(crops))
+        torch.testing.assert_close(reading.fusion_logits, fusion)
+
+
+def test_the_branches_share_no_weights(model):
+    """They have the same structure and learn for themselves."""
+    ours = dict(model.global_branch.named_parameters())
+    for name, theirs in model.local_branch.named_parameters():
+        assert ours[name].shape == theirs.shape
+        assert ours[name].data_ptr() != theirs.data_ptr()
+
+
+@pytest.mark.parametrize(("backbone", "width"), [(Backbone.RESNET50, 4096), (Backbone.DENSENET121, 2048)])
+def test_the_fusion_branch_reads_both_pool5_outputs(backbone, width):
+    """Twice K inputs, 15 outputs."""
+    with torch.device("meta"):
+        model = build_agcnn(backbone)
+    assert model.fusion.weight.shape == (15, width)
+
+
+def test_a_reading_gives_probabilities_of_three_branches(model, images):
+    """Each is float32 [B, 15] and the sigmoid of its logit (Eq. 1)."""
+    diagnosis = model.read(images)
+    with torch.no_grad():
+        reading = model(images)
+    for found, logits in (
+        (diagnosis.global_probabilities, reading.global_logits),
+        (diagnosis.local_probabilities, reading.local_logits),
+        (diagnosis.fusion_probabilities, reading.fusion_logits),
+        (diagnosis.fusion_logits.sigmoid(), reading.fusion_logits),
+    ):
+        assert found.shape == (2, 15)
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, 1 / (1 + torch.exp(-logits)))
+    assert diagnosis.heat_map.shape == (2, 3, 3)
+    assert not diagnosis.fusion_logits.requires_grad
+
+
+def test_a_film_is_read_the_same_in_any_batch(model, images):
+    """Batching across studies must not change what is found."""
+    together, alone = model.read(images), model.read(images[1:])
+    assert torch.equal(together.boxes[1:], alone.boxes)
+    torch.testing.assert_close(together.fusion_probabilities[1:], alone.fusion_probabilities, rtol=0, atol=1e-5)
+
+
+def test_a_model_in_training_mode_reads_no_films(images):
+    """Forgetting eval() would make a film's findings depend on its batch."""
+    with torch.device("meta"):
+        model = build_agcnn(Backbone.DENSENET121)
+    with pytest.raises(RuntimeError, match=r"eval\(\)"):
+        model.read(images)
+
+
+def test_a_fixed_global_branch_stays_and_the_local_one_learns(images):
+    """A step of stage II moves the local branch alone: the global one is in eval and has no gradient."""
+    torch.manual_seed(1)
+    model = build_agcnn(Backbone.DENSENET121)
+    model.global_branch.requires_grad_(requires_grad=False).eval()
+    model.local_branch.train()
+    before = {key: value.clone() for key, value in model.global_branch.state_dict().items()}
+    learnt = model.local_branch.state_dict()["features.norm0.running_mean"].clone()
+    model(images).local_logits.sum().backward()
+    assert all(torch.equal(value, before[key]) for key, value in model.global_branch.state_dict().items())
+    assert not torch.equal(model.local_branch.state_dict()["features.norm0.running_mean"], learnt)
+    assert model.local_branch.get_parameter("features.conv0.weight").grad is not None
+    assert model.global_branch.get_parameter("features.conv0.weight").grad is None
+
+
+def _attend(settings, features, size):
+    with torch.device("meta"):
+        model = build_agcnn(Backbone.DENSENET121, settings=settings)
+    return model.attend(torch.rand(features.shape[0], 3, size, size), features)
+
+
+def test_on_the_native_grid_a_box_covers_whole_cells():
+    """One hot cell of 7x7 in an image of 224 is a box of 32 pixels."""
+    features = torch.zeros(1, 4, 7, 7)
+    features[0, 2, 1, 5] = 3.0
+    attended = _attend(AttentionSettings(grid=Grid.NATIVE), features, 224)
+    assert attended.boxes.tolist() == [[160, 32, 191, 63]]
+    assert attended.crops.shape == (1, 3, 224, 224)
+    assert attended.heat_map.shape == (1, 7, 7)
+
+
+def test_on_the_upsampled_grid_a_box_follows_the_enlarged_heat():
+    """By hand: the heat of one hot cell falls by 1/32 a pixel from its centre, along both axes."""
+    features = torch.zeros(1, 4, 7, 7)
+    features[0, 2, 3, 3] = 1.0
+    attended = _attend(AttentionSettings(), features, 224)
+    # The cell's centre is at 112.0, between the pixels 111 and 112, where the heat of the axis is 63/64.
+    # 63/64 (1 - d/32) > 0.7 for d < 9.24, so the last pixel centres inside are 8.5 away: 103.5 and 120.5.
+    assert attended.boxes.tolist() == [[103, 103, 120, 120]]
+
+
+def test_a_quantile_threshold_keeps_its_share():
+    """The hottest tenth of the pixels, wherever their values lie."""
+    features = torch.arange(49.0).reshape(1, 1, 7, 7)
+    settings = AttentionSettings(threshold=Threshold.QUANTILE, tau=0.9, grid=Grid.NATIVE)
+    assert _attend(settings, features, 224).boxes.tolist() == [[64, 192, 223, 223]]
+
+
+@pytest.mark.parametrize("statistic", Statistic)
+def test_features_without_contrast_have_the_whole_image_attended(statistic):
+    """A film on which nothing stands out is read whole, by both branches."""
+    attended = _attend(AttentionSettings(statistic=statistic), torch.full((2, 5, 3, 3), 0.25), 96)
+    assert attended.boxes.tolist() == [[0, 0, 95, 95]] * 2
+
+
+def test_another_region_can_be_put_in_the_place_of_attention(model, images):
+    """A control experiment replaces attend() and nothing else."""
+
+    class WholeImage(AGCNN):
+        def attend(self, images: torch.Tensor, features: torch.Tensor) -> Attention:
+            attended = super().attend(images, features)
+            return attended._replace(crops=images)
+
+    control = WholeImage(model.global_branch, model.local_branch, model.settings).eval()
+    torch.testing.assert_close(control.read(images).local_probabilities, model.local_branch(images).sigmoid().detach())
+
+
+def test_images_that_are_not_square_are_refused(model):
+    """The preprocessing makes squares; anything else is a mistake."""
+    with pytest.raises(ValueError, match="square"):
+        model.read(torch.zeros(1, 3, 64, 96))
+
+
+@pytest.mark.parametrize("tau", [-0.1, 1.0, float("nan")])
+def test_a_tau_that_no_rescaled_map_could_meet_is_refused(tau):
+    """The heat lies in [0, 1]."""
+    with pytest.raises(ValueError, match="tau"):
+        AttentionSettings(tau=tau)

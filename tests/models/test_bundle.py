@@ -1,0 +1,195 @@
+"""Bundles: written whole, opened only when everything is what the manifest says."""
+
+import hashlib
+import math
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from agcnn_models.agcnn import build_agcnn
+from agcnn_models.bundle import open_bundle, stored_weights, verify_bundle, write_bundle
+from agcnn_models.errors import ModelError
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import MANIFEST_FILE, MODEL_CARD_FILE, WEIGHTS_FILE, WeightsDtype
+from agcnn_models.settings import Backbone
+
+
+@pytest.fixture
+def copy(written, tmp_path):
+    """Return the folder of a bundle that a test may spoil."""
+    return shutil.copytree(written, tmp_path / "copy")
+
+
+def _replace_weights(folder, change):
+    """Change the stored tensors and make every hash in the manifest that of the new file."""
+    path = folder / WEIGHTS_FILE
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    after = hashlib.sha256(path.read_bytes()).hexdigest()
+    manifest = folder / MANIFEST_FILE
+    manifest.write_text(manifest.read_text().replace(before, after))
+
+
+def test_a_bundle_gives_back_the_model_that_was_written(written, model, draft):
+    """Same weights up to the rounding of float16, in eval mode, with the manifest's settings."""
+    loaded = verify_bundle(written).load_model()
+    assert not loaded.training
+    assert loaded.settings == draft.attention
+    before, after = model.state_dict(), loaded.state_dict()
+    assert list(before) == list(after)
+    for key, value in after.items():
+        assert value.dtype == before[key].dtype
+        torch.testing.assert_close(value, before[key], rtol=1e-3, atol=1e-7)
+
+
+def test_stored_weights_are_the_very_weights_that_come_back(written, model):
+    """A model rounded before it is measured is the model that is served."""
+    stored = stored_weights(model, WeightsDtype.FLOAT16)
+    for key, value in open_bundle(written).load_model().state_dict().items():
+        assert torch.equal(value, stored[key].to(value.dtype)), key
+
+
+def test_float32_weights_come_back_bit_for_bit(tmp_path, model, draft):
+    """Without rounding nothing is lost, and the model reads the same."""
+    bundle = write_bundle(tmp_path / "exact", model, draft, "# Card\n", dtype=WeightsDtype.FLOAT32)
+    loaded = bundle.load_model().state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in model.state_dict().items())
+
+
+def test_a_bundle_is_three_files_and_no_more(written):
+    """No scratch folder is left beside it."""
+    assert sorted(path.name for path in written.iterdir()) == [MODEL_CARD_FILE, MANIFEST_FILE, WEIGHTS_FILE]
+    assert list(written.parent.iterdir()) == [written]
+    assert (written / WEIGHTS_FILE).stat().st_size < 30e6
+
+
+def test_the_same_model_has_the_same_hash(written, tmp_path, model, draft):
+    """Writing twice gives one identity."""
+    again = write_bundle(tmp_path / "again", model, draft, "# Another card\n")
+    assert again.manifest.weights.sha256 == open_bundle(written).manifest.weights.sha256
+
+
+def test_an_existing_folder_is_not_overwritten_unless_told(copy, model, draft):
+    """A trained model is hours of work."""
+    with pytest.raises(ModelError, match="exists already"):
+        write_bundle(copy, model, draft, "# New\n")
+    assert (copy / MODEL_CARD_FILE).read_text() == "# A sample\n"
+    write_bundle(copy, model, draft, "# New\n", replace=True)
+    assert (copy / MODEL_CARD_FILE).read_text() == "# New\n"
+    assert list(copy.parent.iterdir()) == [copy]
+
+
+def test_a_draft_of_another_network_is_refused_and_nothing_written(tmp_path, model, draft):
+    """The manifest must describe the model."""
+    wrong = draft.model_copy(update={"backbone": Backbone.RESNET50})
+    with pytest.raises(ModelError, match=r"lacks \d+ tensors of this network"):
+        write_bundle(tmp_path / "wrong", model, wrong, "# Card\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("value", [math.nan, 1e6])
+def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, draft, value):
+    """A diverged training, and a value too large for float16, are not stored."""
+    diverged = build_agcnn(Backbone.DENSENET121)
+    with torch.no_grad():
+        diverged.fusion.bias[3] = value
+    with pytest.raises(ModelError, match=r"fusion\.bias is not finite as float16"):
+        write_bundle(tmp_path / "diverged", diverged, draft, "# Card\n")
+
+
+def test_tampered_weights_are_refused_by_their_hash(copy):
+    """One changed byte, and the bundle says what it expected and what it found."""
+    path = copy / WEIGHTS_FILE
+    content = bytearray(path.read_bytes())
+    expected = hashlib.sha256(content).hexdigest()[:12]
+    content[-1] ^= 1
+    path.write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()[:12]
+    with pytest.raises(ModelError, match=f"expected SHA-256 {expected}, found {found}"):
+        open_bundle(copy)
+
+
+def test_weights_exchanged_after_opening_are_refused(copy):
+    """The hash is checked on the very bytes that are loaded."""
+    bundle = open_bundle(copy)
+    (copy / WEIGHTS_FILE).write_bytes(b"other")
+    with pytest.raises(ModelError, match="expected SHA-256"):
+        bundle.load_model()
+
+
+@pytest.mark.parametrize("name", [MANIFEST_FILE, MODEL_CARD_FILE, WEIGHTS_FILE])
+def test_a_missing_file_is_named(copy, name):
+    """A bundle is whole or refused."""
+    (copy / name).unlink()
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        open_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda tensors: tensors.pop("fusion.bias"), r"lacks 1 tensors of this network, fusion\.bias"),
+        (
+            lambda tensors: tensors.update(extra=torch.zeros(1)),
+            "has 1 tensors unknown to this network, extra",
+        ),
+        (
+            lambda tensors: tensors.update({"fusion.bias": torch.zeros(14)}),
+            r"fusion\.bias has the shape \(14,\), expected \(15,\)",
+        ),
+        (
+            lambda tensors: tensors.update({"fusion.bias": torch.zeros(15, dtype=torch.int64)}),
+            r"fusion\.bias is stored as torch\.int64",
+        ),
+    ],
+    ids=["missing", "unknown", "shape", "type"],
+)
+def test_weights_of_another_network_are_refused_by_tensor(copy, change, named):
+    """Even with a right hash, the tensors must be those of the network that the manifest names."""
+    _replace_weights(copy, change)
+    with pytest.raises(ModelError, match=named):
+        verify_bundle(copy)
+
+
+def test_a_weights_file_that_is_no_safetensors_is_refused(copy):
+    """Whatever the hash says."""
+    path, manifest = copy / WEIGHTS_FILE, copy / MANIFEST_FILE
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.write_bytes(b"no weights")
+    manifest.write_text(manifest.read_text().replace(before, hashlib.sha256(b"no weights").hexdigest()))
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        verify_bundle(copy)
+
+
+def test_calibration_is_platts_on_the_fusion_logit(written):
+    """By hand: a is 1.5 and b falls by 0.1 from label to label."""
+    logits = np.linspace(-3, 3, 30, dtype=np.float32).reshape(2, 15)
+    found = open_bundle(written).calibrate(logits)
+    assert found.shape == (2, 15)
+    for row in range(2):
+        for column in range(15):
+            expected = 1 / (1 + math.exp(-(1.5 * float(logits[row, column]) - 0.1 * column)))
+            assert found[row, column] == pytest.approx(expected, rel=1e-9)
+    with pytest.raises(ValueError, match="15 logits"):
+        open_bundle(written).calibrate(logits[:, :14])
+
+
+def test_without_calibration_a_probability_is_the_sigmoid(tmp_path, model, draft):
+    """Eq. 1 alone, also far out where the exponential would overflow."""
+    plain = draft.model_copy(update={"calibration": type(draft.calibration)()})
+    bundle = write_bundle(tmp_path / "plain", model, plain, "# Card\n")
+    found = bundle.calibrate(np.array([0.0, 1e4, -1e4] * 5))
+    assert found.tolist() == [0.5, 1.0, 0.0] * 5
+
+
+def test_thresholds_are_given_for_every_label(written):
+    """They are the draft's, now bound to these weights."""
+    bundle = open_bundle(written)
+    assert list(bundle.thresholds) == list(LABELS)
+    assert bundle.thresholds["Cardiomegaly"] == pytest.approx(0.15)
+    assert bundle.manifest.thresholds.weights_sha256 == bundle.manifest.weights.sha256

@@ -1,0 +1,118 @@
+"""manifest.toml: what is written is read back, and what is wrong is named."""
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from agcnn_models.errors import ModelError
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import (
+    MANIFEST_FILE,
+    CalibrationMethod,
+    CalibrationSet,
+    Platt,
+    ThresholdSet,
+    Weights,
+    WeightsDtype,
+    bind,
+    read_manifest,
+    to_toml,
+)
+
+HASH = "0123456789ab" + 52 * "c"
+
+
+@pytest.fixture
+def manifest(draft):
+    """Return the draft bound to weights."""
+    return bind(draft, Weights(sha256=HASH, dtype=WeightsDtype.FLOAT16))
+
+
+def _read(folder, text):
+    (folder / MANIFEST_FILE).write_text(text, encoding="utf-8")
+    return read_manifest(folder)
+
+
+def test_a_manifest_is_read_back_as_it_was_written(manifest, tmp_path):
+    """Every part survives TOML, enums and tuples included."""
+    assert _read(tmp_path, to_toml(manifest)) == manifest
+
+
+def test_a_manifest_without_metrics_is_read_back(manifest, tmp_path):
+    """Weights that nobody has measured say so by silence."""
+    unmeasured = manifest.model_copy(update={"metrics": None})
+    assert _read(tmp_path, to_toml(unmeasured)).metrics is None
+
+
+def test_thresholds_and_calibration_are_bound_to_the_weights(manifest):
+    """Once the weights have a hash, both name it."""
+    assert manifest.thresholds.weights_sha256 == HASH
+    assert manifest.calibration.weights_sha256 == HASH
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "named"),
+    [
+        (r"format_version = 1", "format_version = 2", "format version 2, expected 1"),
+        (r"format_version = 1\n", "", "format version None"),
+        (r'backbone = "densenet121"', 'backbone = "vgg16"', "backbone: .*resnet50"),
+        (r"tau = 0.6", "tau = 1.5", "attention: .*tau must be"),
+        (r"tau = 0.6", "tow = 0.6", r"attention\.tow"),
+        (r"crop = 224", "crop = 512", "preprocessing: .*crop 512"),
+        (r"\bseed = 3\n", "", "training.seed: Field required"),
+        (r'name = "sample"', 'name = "../sample"', "name: .*pattern"),
+        (r'name = "sample"', 'name = "sample"\nnickname = "x"', "nickname: Extra"),
+        (r'\bversion = "1.2.0"', 'version = ""', "version: "),
+        (r'    "Hernia",\n', "", "the labels differ: number 14 is No Finding, expected Hernia"),
+        (r'    "No Finding",\n', "", "the labels differ: number 15 is None, expected No Finding"),
+        (r"Hernia = 0\.75", "Hernie = 0.75", "Hernie: not among the labels"),
+        (r"Hernia = 0\.75\d*", "", "no value for Hernia"),
+        (r"mean_auc = 0.75", "mean_auc = nan", r"metrics\.branches\.global\.mean_auc"),
+        (r'sha256 = "0123456789ab', 'sha256 = "xyz', r"sha256: .*pattern"),
+        (r"\[weights\]", "[weights", "not valid TOML"),
+    ],
+)
+def test_a_wrong_manifest_is_refused_by_what_is_wrong(manifest, tmp_path, pattern, replacement, named):
+    """One spoilt line, one sentence that names it."""
+    text = to_toml(manifest)
+    spoilt = re.sub(pattern, replacement, text)
+    assert spoilt != text
+    with pytest.raises(ModelError, match=named):
+        _read(tmp_path, spoilt)
+
+
+@pytest.mark.parametrize("part", ["thresholds", "calibration"])
+def test_what_was_fitted_to_other_weights_is_refused(manifest, tmp_path, part):
+    """Thresholds and calibration never apply to weights of another hash."""
+    foreign = getattr(manifest, part).model_copy(update={"weights_sha256": "f" * 64})
+    text = to_toml(manifest.model_copy(update={part: foreign}))
+    with pytest.raises(ModelError, match=f"{part} belong to other weights: expected 0123456789ab, found f{{12}}"):
+        _read(tmp_path, text)
+
+
+def test_a_folder_without_a_manifest_is_no_bundle(tmp_path):
+    """The sentence says which file is missing."""
+    with pytest.raises(ModelError, match=r"is not a bundle: manifest\.toml is missing"):
+        read_manifest(tmp_path)
+
+
+def test_a_manifest_that_is_no_text_is_refused(tmp_path):
+    """A binary file under that name ends in a sentence as well."""
+    (tmp_path / MANIFEST_FILE).write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ModelError, match="not valid TOML"):
+        read_manifest(tmp_path)
+
+
+def test_thresholds_must_cover_every_label():
+    """A label without a threshold could never be positive."""
+    with pytest.raises(ValidationError, match="no value for Hernia"):
+        ThresholdSet(set_id="x", method="y", values={label: 0.5 for label in LABELS if label != "Hernia"})
+
+
+def test_coefficients_stand_exactly_where_the_method_takes_them():
+    """Platt needs them for every label, no calibration takes none."""
+    with pytest.raises(ValidationError, match="no value for"):
+        CalibrationSet(method=CalibrationMethod.PLATT, coefficients={"Mass": Platt(a=1, b=0)})
+    with pytest.raises(ValidationError, match="takes no coefficients"):
+        CalibrationSet(coefficients=dict.fromkeys(LABELS, Platt(a=1, b=0)))
