@@ -80,9 +80,7 @@ class Reason(NamedTuple):
 
 REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.READ: Reason(Outcome.ANALYSED, "The image was read by the model."),
-    ReasonCode.SAME_BYTES: Reason(
-        Outcome.DUPLICATE, "The same file was received before; nothing needs to be done."
-    ),
+    ReasonCode.SAME_BYTES: Reason(Outcome.DUPLICATE, "The same file was received before; nothing needs to be done."),
     ReasonCode.HEADER_DIFFERS: Reason(
         Outcome.DUPLICATE,
         "The same picture was read before under this SOP Instance UID with another header; "
@@ -97,9 +95,7 @@ REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.WRONG_BODY_PART: Reason(
         Outcome.REFUSED, "The header names another body part than the chest; correct it if it is wrong."
     ),
-    ReasonCode.NO_PIXELS: Reason(
-        Outcome.REFUSED, "The DICOM object holds no image; send image objects only."
-    ),
+    ReasonCode.NO_PIXELS: Reason(Outcome.REFUSED, "The DICOM object holds no image; send image objects only."),
     ReasonCode.MULTI_FRAME: Reason(
         Outcome.REFUSED, "The image has more than one frame; send single-frame radiographs."
     ),
@@ -112,9 +108,7 @@ REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.TOO_LARGE: Reason(
         Outcome.REFUSED, "The image has more pixels than the limit; raise gate.max_pixels if that is intended."
     ),
-    ReasonCode.BLANK: Reason(
-        Outcome.REFUSED, "The image is blank or nearly so; check the exposure and send it again."
-    ),
+    ReasonCode.BLANK: Reason(Outcome.REFUSED, "The image is blank or nearly so; check the exposure and send it again."),
     ReasonCode.SATURATED: Reason(
         Outcome.REFUSED, "Most of the image is clipped to black or white; check the exposure or the window."
     ),
@@ -141,20 +135,19 @@ REASONS: dict[ReasonCode, Reason] = {
         Outcome.QUARANTINED, "The pixels cannot be decoded; the file is damaged, send it again."
     ),
     ReasonCode.PIXEL_LENGTH: Reason(
-        Outcome.QUARANTINED, "The pixel data are shorter than the header says; the file is cut off, send it again."
+        Outcome.QUARANTINED, "The pixel data are shorter than the header says; send the whole file again."
     ),
     ReasonCode.STUDY_TOML: Reason(
         Outcome.QUARANTINED, "The study.toml of the folder is not valid; correct it and drop the folder again."
     ),
     ReasonCode.DEADLINE: Reason(
-        Outcome.QUARANTINED, "Reading took longer than analysis.decode_seconds; requeue it once the machine is less busy."
+        Outcome.QUARANTINED,
+        "Reading took longer than analysis.decode_seconds; requeue it once the machine is less busy.",
     ),
     ReasonCode.MEMORY: Reason(
         Outcome.QUARANTINED, "Reading needed more memory than analysis.decode_memory_mb; look at the file by hand."
     ),
-    ReasonCode.CRASHED: Reason(
-        Outcome.QUARANTINED, "The decoder crashed on this file; look at the file by hand."
-    ),
+    ReasonCode.CRASHED: Reason(Outcome.QUARANTINED, "The decoder crashed on this file; look at the file by hand."),
     ReasonCode.UID_CONFLICT: Reason(
         Outcome.QUARANTINED,
         "Another picture was read before under the same SOP Instance UID; have the sender give it a UID of its own.",
@@ -270,7 +263,7 @@ class Geometry:
     scale_y: float = 1.0
     spacing_mm: float | None = None
     spacing_source: str = ""
-    """The attribute that the spacing came from, e.g. `ImagerPixelSpacing` (then it is the detector's, not the patient's)."""
+    """The attribute that the spacing came from; `ImagerPixelSpacing` is the detector's, not the patient's."""
 
 
 @dataclass(frozen=True, eq=False)

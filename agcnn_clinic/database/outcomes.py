@@ -1,0 +1,62 @@
+"""How a file gets its one outcome: the only code that writes `received_file.outcome`."""
+
+from datetime import datetime
+from typing import Any
+
+from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
+
+
+def sentence(code: ReasonCode, detail: str = "") -> str:
+    """The reason for a person: the table's sentence, and what was found."""
+    text = REASONS[code].sentence
+    return f"{text} ({detail}.)" if detail else text
+
+
+def reason_file(code: ReasonCode, detail: str, original_name: str, now: datetime) -> dict[str, Any]:
+    """What `<name>.reason.json` in the quarantine says."""
+    return {
+        "reason_code": code,
+        "reason": sentence(code, detail),
+        "original_name": original_name,
+        "decided_at": now.isoformat(timespec="seconds"),
+    }
+
+
+def decide(
+    file: ReceivedFile,
+    code: ReasonCode,
+    *,
+    now: datetime,
+    detail: str = "",
+    details: dict[str, Any] | None = None,
+) -> None:
+    """Give a file its outcome, in the caller's transaction.
+
+    An outcome that changes what the study's report says counts up the study's revision, which makes a report due.
+
+    Raises:
+        ValueError: the file has an outcome already.
+    """
+    if file.outcome not in (None, Outcome.PENDING):
+        raise ValueError(f"file {file.id} is {file.outcome} already")
+    outcome = REASONS[code].outcome
+    file.outcome = outcome
+    file.reason_code = code
+    file.reason = sentence(code, detail)
+    file.details = dict(details or {})
+    file.decided_at = now
+    if outcome is not Outcome.DUPLICATE and file.instance is not None:
+        file.instance.study.revision += 1
+
+
+def reopen(file: ReceivedFile) -> None:
+    """Take a quarantined file back to PENDING, in the caller's transaction: it is read again as if it had just come."""
+    if file.outcome != Outcome.QUARANTINED:
+        raise ValueError(f"file {file.id} is {file.outcome}, not quarantined")
+    file.outcome = Outcome.PENDING
+    file.reason_code = file.reason = ""
+    file.details = {}
+    file.decided_at = None
+    file.attempts = 0
+    file.quarantine_path = ""

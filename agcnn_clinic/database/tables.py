@@ -1,0 +1,263 @@
+"""The tables of the clinic, as SQLAlchemy models. alembic/versions/ holds how they came to be.
+
+    study 1--* instance 1--* received_file 1--* inference 1--* finding
+      1                                            *  1--1 attended_region
+      |--* report                                  model
+
+A `received_file` is one file that entered the inbox, and has exactly one outcome. An `instance` is a SOP Instance,
+of which several files may come (revisions); at most one of them is analysed by a given model.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    MetaData,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from agcnn_clinic.domain import MediaType, Outcome
+
+NAMING = {
+    "ix": "ix_%(column_0_N_label)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Names of constraints, so that migrations can speak of them on every database."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment, stored as naive UTC: SQLite keeps no zone, and a sorted column must sort by time."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive moments, store UTC."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("A moment without a time zone cannot be stored; use datetime.now(UTC).")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back an aware moment."""
+        del dialect
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+class Base(DeclarativeBase):
+    """The root of all tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy's own shape)
+
+
+def _one_of(column: str, values: type[Outcome | MediaType]) -> CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+class Study(Base):
+    """A DICOM Study as its first image described it (PS3.3 C.7.1.1, C.7.2.1). Later headers never overwrite it."""
+
+    __tablename__ = "study"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(unique=True)
+    """The short id that `studies` prints, made from the UID; also the stem of its report's file name."""
+    study_instance_uid: Mapped[str] = mapped_column(unique=True)
+    patient_id: Mapped[str] = mapped_column(default="", index=True)
+    patient_name: Mapped[str] = mapped_column(default="")
+    patient_sex: Mapped[str] = mapped_column(default="")
+    patient_birth_date: Mapped[str] = mapped_column(default="")
+    study_date: Mapped[str] = mapped_column(default="", index=True)
+    study_time: Mapped[str] = mapped_column(default="")
+    accession_number: Mapped[str] = mapped_column(default="", index=True)
+    study_description: Mapped[str] = mapped_column(default="")
+    referring_physician_name: Mapped[str] = mapped_column(default="")
+    institution_name: Mapped[str] = mapped_column(default="")
+    first_received_at: Mapped[datetime]
+    last_received_at: Mapped[datetime] = mapped_column(index=True)
+    revision: Mapped[int] = mapped_column(default=0)
+    """Counts the outcomes that change what a report would say; a report stores the revision it covers."""
+
+    instances: Mapped[list["Instance"]] = relationship(back_populates="study")
+    reports: Mapped[list["Report"]] = relationship(back_populates="study", order_by="Report.version")
+
+
+class Instance(Base):
+    """A SOP Instance (PS3.3 C.12.1), as the first file under its UID described it."""
+
+    __tablename__ = "instance"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"), index=True)
+    series_instance_uid: Mapped[str]
+    sop_instance_uid: Mapped[str] = mapped_column(unique=True)
+
+    study: Mapped[Study] = relationship(back_populates="instances")
+    files: Mapped[list["ReceivedFile"]] = relationship(back_populates="instance", order_by="ReceivedFile.id")
+
+
+class ReceivedFile(Base):
+    """One file that entered the inbox: where it is kept, and its one outcome."""
+
+    __tablename__ = "received_file"
+    __table_args__ = (
+        _one_of("outcome", Outcome),
+        _one_of("media_type", MediaType),
+        Index("ix_received_file_outcome_id", "outcome", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    instance_id: Mapped[int | None] = mapped_column(ForeignKey("instance.id"), index=True)
+    """None for a file without a readable header."""
+    original_name: Mapped[str]
+    """Its path below the inbox, for a person to recognise it; invalid bytes are escaped."""
+    media_type: Mapped[str]
+    size: Mapped[int]
+    sha256: Mapped[str] = mapped_column(index=True)
+    """Of the file's bytes. Not unique: a file may come twice, and each arrival is a row."""
+    arrival: Mapped[str | None] = mapped_column(unique=True)
+    """Says which file of the inbox this row was made from, so that a crash between the row and the removal from the
+    inbox does not make a second row. None for a file that stays where it was (`process PATH`)."""
+    stored_path: Mapped[str]
+    """Where its bytes are kept: below the archive folder. Several arrivals of the same bytes share one."""
+    quarantine_path: Mapped[str] = mapped_column(default="")
+    """Where a person finds it when it is quarantined: below the quarantine folder, beside its reason."""
+    received_at: Mapped[datetime]
+    outcome: Mapped[str] = mapped_column(default=Outcome.PENDING)
+    reason_code: Mapped[str] = mapped_column(default="")
+    reason: Mapped[str] = mapped_column(default="")
+    details: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Machine-readable: differing attributes, limits and values found. No patient data."""
+    decided_at: Mapped[datetime | None]
+    header: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """`domain.InstanceDescription` of this very file, and its remarks."""
+    picture_sha256: Mapped[str] = mapped_column(default="")
+    """Of the normalised picture: the same picture under another header has the same one."""
+    attempts: Mapped[int] = mapped_column(default=0)
+    """How often analysis began on it: a file that keeps killing the process is not tried for ever."""
+
+    instance: Mapped[Instance | None] = relationship(back_populates="files")
+    inferences: Mapped[list["Inference"]] = relationship(back_populates="file", order_by="Inference.id")
+
+
+class Model(Base):
+    """A model that has read at least one image, with its manifest as it was then."""
+
+    __tablename__ = "model"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[str]
+    weights_sha256: Mapped[str]
+    manifest: Mapped[dict[str, Any]]
+    manifest_sha256: Mapped[str] = mapped_column(unique=True)
+    """Of the whole manifest: other thresholds over the same weights are another model."""
+    registered_at: Mapped[datetime]
+
+
+class Inference(Base):
+    """One model over one image."""
+
+    __tablename__ = "inference"
+    __table_args__ = (UniqueConstraint("file_id", "model_id"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    file_id: Mapped[int] = mapped_column(ForeignKey("received_file.id"))
+    model_id: Mapped[int] = mapped_column(ForeignKey("model.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(index=True)
+    software_version: Mapped[str]
+    device: Mapped[str]
+    thresholds_id: Mapped[str] = mapped_column(default="")
+    warnings: Mapped[list[str]] = mapped_column(default=list)
+    quality: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """What the gate measured: contrast, clipped fraction, size, spacing."""
+    timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Seconds spent in decode, network (the batch's share), record."""
+    heat_map: Mapped[bytes] = mapped_column(LargeBinary)
+    """float16, row-major, in [0, 1], `heat_map_rows` x `heat_map_columns`: Eq. 3 on its native grid, rescaled."""
+    heat_map_rows: Mapped[int]
+    heat_map_columns: Mapped[int]
+
+    file: Mapped[ReceivedFile] = relationship(back_populates="inferences")
+    model: Mapped[Model] = relationship()
+    findings: Mapped[list["Finding"]] = relationship(back_populates="inference", order_by="Finding.id")
+    attended_region: Mapped["AttendedRegion"] = relationship(back_populates="inference")
+
+
+class Finding(Base):
+    """One label of one inference."""
+
+    __tablename__ = "finding"
+    __table_args__ = (
+        UniqueConstraint("inference_id", "label"),
+        Index("ix_finding_label_probability", "label", "probability"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    inference_id: Mapped[int] = mapped_column(ForeignKey("inference.id"))
+    label: Mapped[str]
+    probability: Mapped[float]
+    """The fusion branch's, calibrated where the model has a calibration."""
+    probability_global: Mapped[float]
+    probability_local: Mapped[float]
+    probability_fusion: Mapped[float]
+    threshold: Mapped[float | None]
+    """On `probability`; None where the model has none for this label."""
+    positive: Mapped[bool | None]
+    """probability >= threshold; None without a threshold."""
+
+    inference: Mapped[Inference] = relationship(back_populates="findings")
+
+
+class AttendedRegion(Base):
+    """The box that the local branch looked at, in pixels of the source image (inclusive left/top, exclusive right/bottom)."""
+
+    __tablename__ = "attended_region"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    inference_id: Mapped[int] = mapped_column(ForeignKey("inference.id"), unique=True)
+    x_min: Mapped[float]
+    y_min: Mapped[float]
+    x_max: Mapped[float]
+    y_max: Mapped[float]
+    width_mm: Mapped[float | None]
+    height_mm: Mapped[float | None]
+    spacing_source: Mapped[str] = mapped_column(default="")
+
+    inference: Mapped[Inference] = relationship(back_populates="attended_region")
+
+
+class Report(Base):
+    """One version of a study's PDF. An older version is kept when a late image makes a new one."""
+
+    __tablename__ = "report"
+    __table_args__ = (UniqueConstraint("study_id", "version"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
+    version: Mapped[int]
+    study_revision: Mapped[int]
+    created_at: Mapped[datetime]
+    """The time that is printed in it: made again from the same rows, the PDF is the same byte for byte."""
+    software_version: Mapped[str]
+    path: Mapped[str]
+    """Relative to the clinic's root."""
+    sha256: Mapped[str]
+
+    study: Mapped[Study] = relationship(back_populates="reports")

@@ -1,0 +1,67 @@
+"""What lies in the inbox: a walk that never follows a link and never opens a file."""
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Found:
+    """A regular file of the inbox, as the directory listing shows it."""
+
+    path: Path
+    name: str
+    """Its path below the inbox, for a person; bytes that are not UTF-8 are escaped."""
+    folder: str
+    """The folder below the inbox that it lies in; empty at the top."""
+    size: int
+    mtime_ns: int
+
+
+def discover(root: Path, ignore: Iterable[str]) -> Iterator[Found]:
+    """All regular files below a folder, in order of name.
+
+    Symbolic links, FIFOs, sockets and devices are passed over; so are names that match a pattern of `ignore`.
+    A folder or file that vanishes during the walk is passed over too: the next walk sees what is true then.
+    """
+    patterns = tuple(ignore)
+    yield from _walk(root, "", patterns)
+
+
+def found(path: Path, name: str | None = None) -> Found:
+    """A file that a person names on the command line.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    status = path.stat()
+    return Found(path, shown(name or path.name), "", status.st_size, status.st_mtime_ns)
+
+
+def shown(name: str) -> str:
+    r"""A file name as text that every terminal and database takes: undecodable bytes become `\xNN`."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _walk(folder: Path, below: str, ignore: tuple[str, ...]) -> Iterator[Found]:
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
+    except OSError:
+        return
+    for entry in entries:
+        if any(fnmatchcase(entry.name, pattern) for pattern in ignore):
+            continue
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except OSError:
+            continue
+        if stat.S_ISDIR(status.st_mode):
+            yield from _walk(folder / entry.name, f"{below}{shown(entry.name)}/", ignore)
+        elif stat.S_ISREG(status.st_mode):
+            yield Found(
+                folder / entry.name, below + shown(entry.name), below.rstrip("/"), status.st_size, status.st_mtime_ns
+            )

@@ -1,0 +1,22 @@
+"""What a file is, by its content and never by its suffix."""
+
+from agcnn_clinic.dicom.attributes import looks_like_dicom
+from agcnn_clinic.domain import MediaType
+
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def media_type(head: bytes, name: str) -> MediaType:
+    """Tell what a file is from its first bytes.
+
+    Args:
+        head: the beginning of the file, up to a few kilobytes.
+        name: its name; only a study.toml is known by it, since TOML is plain text.
+    """
+    if head.startswith(PNG_SIGNATURE):
+        return MediaType.PNG
+    if looks_like_dicom(head):
+        return MediaType.DICOM
+    if name.rpartition("/")[2].lower() == "study.toml":
+        return MediaType.STUDY_TOML
+    return MediaType.UNKNOWN

@@ -1,0 +1,95 @@
+"""The intake loop's step: look through the inbox, take what is finished."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+
+from agcnn_clinic.config import Config
+from agcnn_clinic.intake.accept import Group, Intake, accept
+from agcnn_clinic.intake.discover import Found, discover, found
+from agcnn_clinic.intake.identify import PNG_SIGNATURE
+from agcnn_clinic.intake.settle import StabilityTracker
+from agcnn_clinic.intake.study_toml import STUDY_TOML
+
+BATCH = 32
+"""Groups that share one transaction."""
+
+
+class Inbox:
+    """The inbox of one clinic, and what has been seen in it so far."""
+
+    def __init__(self, config: Config, intake: Intake) -> None:
+        self._root = config.inbox
+        self._ignore = config.intake.ignore
+        self._intake = intake
+        self._tracker = StabilityTracker(config.intake.settle_seconds)
+
+    def sweep(self) -> tuple[int, float | None]:
+        """Look through the whole inbox once and take every finished file.
+
+        Returns:
+            How many files were taken, and the seconds until an unfinished one may be finished (None: none waits).
+        """
+        files = list(discover(self._root, self._ignore))
+        settled, wait = self._tracker.observe(files, time.monotonic())
+        return self._accept(grouped(files, settled, remove=True)), wait
+
+    def take(self, sources: Iterable[Path]) -> int:
+        """Take files and folders that a person names, at once; they stay where they are.
+
+        A named folder is looked through like an inbox: its PNGs are a study each, unless a study.toml lies in it.
+        """
+        taken = 0
+        for source in sources:
+            if source.is_dir():
+                files = list(discover(source, self._ignore))
+                single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
+                taken += self._accept(grouped(files, files, remove=False, top_is_a_study=single))
+            else:
+                taken += self._accept([Group((found(source),), remove=False)])
+        return taken
+
+    def _accept(self, groups: Iterable[Group]) -> int:
+        waiting, taken = iter(groups), 0
+        while batch := list(islice(waiting, BATCH)):
+            taken += accept(self._intake, batch, datetime.now(UTC))
+        return taken
+
+
+def grouped(
+    files: Sequence[Found], settled: Sequence[Found], *, remove: bool, top_is_a_study: bool = False
+) -> Iterator[Group]:
+    """Divide the finished files into what is taken together.
+
+    The PNGs of a folder are one study, with its study.toml: they are taken once every PNG and study.toml of that
+    folder is finished. Everything else, and each PNG at the top, is taken alone.
+
+    Args:
+        files: all that was found.
+        settled: those of them that are finished.
+        remove: whether the files leave their place.
+        top_is_a_study: whether the top folder itself is such a folder.
+    """
+    finished = set(settled)
+    together: defaultdict[str, list[Found]] = defaultdict(list)
+    for file in files:
+        if (file.folder or top_is_a_study) and _belongs_to_png_study(file):
+            together[file.folder].append(file)
+        elif file in finished:
+            yield Group((file,), remove=remove)
+    for members in together.values():
+        if finished.issuperset(members):
+            yield Group(tuple(members), remove=remove)
+
+
+def _belongs_to_png_study(file: Found) -> bool:
+    if file.path.name == STUDY_TOML:
+        return True
+    try:
+        with file.path.open("rb") as reader:
+            return reader.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
+    except OSError:
+        return False

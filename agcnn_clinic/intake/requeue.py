@@ -1,0 +1,59 @@
+"""A quarantined file is tried again: its bytes are in the archive, so nothing has to be sent anew."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from agcnn_clinic.database.outcomes import reopen
+from agcnn_clinic.database.session import Database
+from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.dicom.attributes import read_dicom_header
+from agcnn_clinic.domain import Header, MediaType, Outcome
+from agcnn_clinic.errors import ImageError, UsageError
+from agcnn_clinic.intake.register import instance_of
+from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.storage import Storage
+
+
+def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: Sequence[int]) -> Iterator[str]:
+    """Take quarantined files back to PENDING, and say of each what was done.
+
+    A file whose header could not be read is read anew; where that fails again it stays where it is.
+
+    Raises:
+        UsageError: an id is not that of a quarantined file; nothing was changed then.
+    """
+    with database.session() as session:
+        files = {file_id: session.get(ReceivedFile, file_id) for file_id in ids}
+        wrong = [str(key) for key, file in files.items() if file is None or file.outcome != Outcome.QUARANTINED]
+        if wrong:
+            raise UsageError(f"Not in quarantine: {', '.join(wrong)}; `agcnn-clinic quarantine list` prints the ids.")
+        headers = {
+            file_id: _header(storage, sandbox, file)
+            for file_id, file in files.items()
+            if file is not None and file.instance_id is None
+        }
+    for file_id in ids:
+        header = headers.get(file_id)
+        if isinstance(header, str):
+            yield f"{file_id}: stays in quarantine; {header}"
+            continue
+        with database.write() as session:
+            file = session.get_one(ReceivedFile, file_id)
+            if header is not None:
+                file.instance = instance_of(session, header, datetime.now(UTC))
+                file.header = asdict(header.instance)
+            released = file.quarantine_path
+            reopen(file)
+        if released:
+            storage.release(released)
+        yield f"{file_id}: taken back; it is read at the next watch or process"
+
+
+def _header(storage: Storage, sandbox: Sandbox, file: ReceivedFile) -> Header | str:
+    if file.media_type != MediaType.DICOM:
+        return "it is neither DICOM nor part of a readable study folder; drop the corrected files into the inbox"
+    try:
+        return sandbox.run(read_dicom_header, storage.archived(file.stored_path))
+    except ImageError as error:
+        return f"its header still cannot be read ({error.detail or error.code})"

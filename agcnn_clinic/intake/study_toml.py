@@ -1,0 +1,92 @@
+"""study.toml: what a folder of PNGs says of its patient and study, which a PNG cannot say itself."""
+
+import datetime as dt
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from agcnn_clinic.dicom.uid import is_valid_uid
+from agcnn_clinic.domain import ReasonCode, StudyDescription
+from agcnn_clinic.errors import ImageError
+
+STUDY_TOML = "study.toml"
+MAX_BYTES = 64 * 1024
+
+Text = Annotated[str, Field(max_length=256)]
+
+
+class StudyToml(BaseModel):
+    """The keys of a study.toml. All are optional; dates are TOML dates or `YYYY-MM-DD` text."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    study_instance_uid: Text = ""
+    patient_id: Text = ""
+    patient_name: Text = ""
+    patient_sex: Annotated[str, Field(pattern="^[MFO]?$")] = ""
+    patient_birth_date: dt.date | None = None
+    study_date: dt.date | None = None
+    study_time: Text = ""
+    accession_number: Text = ""
+    study_description: Text = ""
+    referring_physician_name: Text = ""
+    institution_name: Text = ""
+    views: dict[str, str] = Field(default_factory=dict)
+    """View Position of each file, by its name in the folder."""
+
+    @field_validator("study_instance_uid")
+    @classmethod
+    def _uid(cls, value: str) -> str:
+        if value and not is_valid_uid(value):
+            raise ValueError("is not a DICOM UID")
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _printable(cls, value: object) -> object:
+        if isinstance(value, str) and not value.isprintable():
+            raise ValueError("holds control characters")
+        return value
+
+    def describe(self, derived_study_uid: str) -> StudyDescription:
+        """The study as the database keeps it; the derived UID stands where the file gives none."""
+        return StudyDescription(
+            study_instance_uid=self.study_instance_uid or derived_study_uid,
+            patient_id=self.patient_id,
+            patient_name=self.patient_name,
+            patient_sex=self.patient_sex,
+            patient_birth_date=self.patient_birth_date.isoformat() if self.patient_birth_date else "",
+            study_date=self.study_date.isoformat() if self.study_date else "",
+            study_time=self.study_time,
+            accession_number=self.accession_number,
+            study_description=self.study_description,
+            referring_physician_name=self.referring_physician_name,
+            institution_name=self.institution_name,
+        )
+
+    @property
+    def identity(self) -> str | None:
+        """What makes two folders the same study: the accession number of a patient; None when it is not given."""
+        return f"{self.patient_id}\n{self.accession_number}" if self.accession_number else None
+
+
+def read_study_toml(path: Path) -> StudyToml:
+    """Read and check a study.toml.
+
+    Raises:
+        ImageError: STUDY_TOML, with the key that is wrong; its value is not repeated, since it may name a patient.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ImageError(ReasonCode.STUDY_TOML, f"it is larger than {MAX_BYTES // 1024} KB")
+        return StudyToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except UnicodeDecodeError as error:
+        raise ImageError(ReasonCode.STUDY_TOML, "it is not UTF-8 text") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ImageError(ReasonCode.STUDY_TOML, f"it is not TOML: {error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise ImageError(ReasonCode.STUDY_TOML, f"{key}: {first['msg'].lower()}") from error

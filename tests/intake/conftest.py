@@ -1,0 +1,62 @@
+"""A clinic's intake over real files, a real database and real child processes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.config import Config, load_config
+from agcnn_clinic.database.session import Database, open_database
+from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.intake.accept import Intake
+from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.storage import Storage
+
+
+@pytest.fixture(scope="session")
+def sandbox():
+    """One child process for all tests of this folder."""
+    with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
+        yield sandbox
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Where files are taken in."""
+
+    config: Config
+    database: Database
+    storage: Storage
+    intake: Intake
+    new_inbox: Callable[[], Inbox]
+
+    def rows(self) -> list[ReceivedFile]:
+        """All received files, in order."""
+        with self.database.session() as session:
+            files = list(session.scalars(select(ReceivedFile).order_by(ReceivedFile.id)))
+            for file in files:
+                assert file.instance is None or file.instance.study is not None  # loads them
+            return files
+
+    def outcomes(self) -> dict[str, tuple[str, str]]:
+        """Outcome and reason code by name."""
+        return {row.original_name: (row.outcome, row.reason_code) for row in self.rows()}
+
+
+@pytest.fixture
+def desk(tmp_path: Path, sandbox):
+    """An empty clinic that takes files at once."""
+    make_clinic(tmp_path / "clinic")
+    file = tmp_path / "clinic" / "config.toml"
+    text = file.read_text().replace("settle_seconds = 2.0", "settle_seconds = 0.0")
+    file.write_text(text.replace("max_file_mb = 1024", "max_file_mb = 1"))
+    config = load_config(file)
+    storage = Storage(config)
+    storage.prepare()
+    with open_database(config.database_url) as database:
+        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
+        yield Desk(config, database, storage, intake, lambda: Inbox(config, intake))

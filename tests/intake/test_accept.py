@@ -1,0 +1,184 @@
+"""How files become rows: what is taken, what is recognised, and what a crash leaves behind."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.intake.requeue import requeue_files
+from agcnn_clinic.storage import Storage
+
+
+def png(path, seed=0, side=32):
+    """A small grey PNG of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 255, (side, side), dtype=np.uint8)
+    Image.fromarray(pixels).save(path, format="PNG")
+
+
+def study_of(row):
+    return row.instance.study
+
+
+def test_a_png_at_the_top_is_a_study_of_its_own(desk):
+    """Two PNGs, two studies, each with UIDs derived from its content; the inbox is empty afterwards."""
+    png(desk.config.inbox / "a.png", 1)
+    png(desk.config.inbox / "b.png", 2)
+    assert desk.new_inbox().sweep() == (2, None)
+    uids = {study_of(row).study_instance_uid for row in desk.rows()}
+    assert len(uids) == 2
+    assert all(uid.startswith("2.25.") for uid in uids)
+    assert list(desk.config.inbox.iterdir()) == []
+
+
+def test_a_folder_of_pngs_is_one_study_described_by_its_study_toml(desk):
+    """Patient, study and views come from the TOML; the folder is gone when all is safe."""
+    folder = desk.config.inbox / "jane"
+    png(folder / "1.png", 1)
+    png(folder / "2.png", 2)
+    (folder / "study.toml").write_text(
+        'patient_id = "4711"\npatient_name = "Doe^Jane"\npatient_birth_date = 1961-04-12\n'
+        'accession_number = "A-1"\n[views]\n"2.png" = "LATERAL"\n'
+    )
+    desk.new_inbox().sweep()
+    first, second = desk.rows()
+    assert study_of(first).id == study_of(second).id
+    study = study_of(first)
+    assert (study.patient_id, study.patient_name, study.patient_birth_date) == ("4711", "Doe^Jane", "1961-04-12")
+    assert (first.header["view_position"], second.header["view_position"]) == ("", "LATERAL")
+    assert list(desk.config.inbox.iterdir()) == []
+
+
+def test_a_late_png_joins_its_study_by_patient_and_accession_number(desk):
+    """The same folder dropped again with another image is the same study."""
+    for number in (1, 2):
+        png(desk.config.inbox / "jane" / f"{number}.png", number)
+        (desk.config.inbox / "jane" / "study.toml").write_text('patient_id = "4711"\naccession_number = "A-1"\n')
+        desk.new_inbox().sweep()
+    assert len({study_of(row).id for row in desk.rows()}) == 1
+
+
+@pytest.mark.parametrize(
+    ("toml", "found"),
+    [
+        ("patient_id = ", "not TOML"),
+        ('patient_sex = "female"', "patient_sex"),
+        ('patient = "Doe"', "patient: extra"),
+        ('study_instance_uid = "../../x"', "study_instance_uid"),
+        ('patient_id = "a\\u001bb"', "patient_id"),
+    ],
+)
+def test_a_wrong_study_toml_keeps_its_folder_apart_until_it_is_corrected(desk, toml, found):
+    """Nothing is read under a patient that may be wrong; the corrected folder is taken, the same PNG and all."""
+    folder = desk.config.inbox / "jane"
+    png(folder / "1.png")
+    (folder / "study.toml").write_text(toml)
+    desk.new_inbox().sweep()
+    assert set(desk.outcomes().values()) == {("quarantined", "study_toml")}
+    assert found in desk.rows()[0].reason
+    assert "Doe" not in desk.rows()[0].reason
+    png(folder / "1.png")
+    (folder / "study.toml").write_text('patient_id = "4711"')
+    desk.new_inbox().sweep()
+    assert (desk.rows()[-1].original_name, desk.rows()[-1].outcome) == ("jane/1.png", "pending")
+
+
+def test_a_folder_waits_until_all_its_pngs_are_finished(desk):
+    """A folder that is still being filled is not cut in two; a file beside it does not wait for it."""
+    inbox = desk.new_inbox()
+    inbox._tracker.settle_seconds = 1000
+    png(desk.config.inbox / "jane" / "1.png", 1)
+    inbox.sweep()
+    inbox._tracker._seen[desk.config.inbox / "jane" / "1.png"].since -= 2000
+    png(desk.config.inbox / "jane" / "2.png", 2)
+    png(desk.config.inbox / "alone.png", 3)
+    assert inbox.sweep()[0] == 0
+    inbox._tracker._seen[desk.config.inbox / "alone.png"].since -= 2000
+    assert inbox.sweep()[0] == 1
+    inbox._tracker._seen[desk.config.inbox / "jane" / "2.png"].since -= 2000
+    assert inbox.sweep()[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "code"),
+    [
+        ("notes.txt", b"not an image", "unrecognised"),
+        ("empty.dcm", b"", "empty_file"),
+        ("page.dcm", b"<html>" * 100, "unrecognised"),
+        ("huge.dcm", b"\0" * 1_000_001, "file_too_large"),
+        ("cut.dcm", b"\0" * 128 + b"DICM" + b"\x02\x00\x10", "missing_attribute"),
+        ("study.toml", b'patient_id = "1"', "study_toml"),
+    ],
+)
+def test_what_is_no_image_is_kept_beside_its_reason(desk, name, content, code):
+    """The bytes and a JSON with the reason lie in quarantine/ under a name of our own."""
+    (desk.config.inbox / name).write_bytes(content)
+    desk.new_inbox().sweep()
+    assert desk.outcomes() == {name: ("quarantined", code)}
+    (reason,) = desk.config.quarantine.glob("*.reason.json")
+    said = json.loads(reason.read_text())
+    assert (said["reason_code"], said["original_name"]) == (code, name)
+    assert reason.with_name(reason.name.removesuffix(".reason.json")).read_bytes() == content
+
+
+def test_a_crash_between_the_row_and_the_inbox_does_not_make_a_second_row(desk, monkeypatch):
+    """Found again after the crash, the file is recognised and only leaves the inbox."""
+    png(desk.config.inbox / "a.png")
+    with monkeypatch.context() as patch:
+        patch.setattr("agcnn_clinic.intake.accept._let_go", lambda *_: None)
+        desk.new_inbox().sweep()
+    assert (desk.config.inbox / "a.png").exists()
+    assert desk.new_inbox().sweep() == (0, None)
+    assert len(desk.rows()) == 1
+    assert list(desk.config.inbox.iterdir()) == []
+
+
+def test_the_same_file_dropped_again_is_a_duplicate_that_says_of_what(desk):
+    """A second arrival has a row of its own, which names the first."""
+    for _ in range(2):
+        png(desk.config.inbox / "a.png")
+        desk.new_inbox().sweep()
+    first, second = desk.rows()
+    assert (first.outcome, second.outcome, second.reason_code) == ("pending", "duplicate", "same_bytes")
+    assert second.details == {"same_as_file": first.id}
+
+
+def test_a_full_disk_leaves_the_file_in_the_inbox(desk, monkeypatch):
+    """What cannot be copied now stays, without a row, and is taken when there is room."""
+    png(desk.config.inbox / "a.png")
+
+    def full(self, source, name):
+        raise StorageError("No space left on device.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "stage", full)
+        assert desk.new_inbox().sweep() == (0, None)
+    assert (desk.config.inbox / "a.png").exists()
+    assert desk.rows() == []
+    desk.new_inbox().sweep()
+    assert len(desk.rows()) == 1
+
+
+def test_a_named_folder_is_looked_through_like_an_inbox_and_left_as_it_is(desk, tmp_path):
+    """PNGs at its top are studies of their own; with a study.toml beside them they are one study."""
+    for name in ("a.png", "b.png"):
+        png(tmp_path / "films" / name, seed=len(name) + ord(name[0]))
+    desk.new_inbox().take([tmp_path / "films"])
+    assert len({study_of(row).id for row in desk.rows()}) == 2
+    for name in ("c.png", "d.png"):
+        png(tmp_path / "study" / name, seed=ord(name[0]))
+    (tmp_path / "study" / "study.toml").write_text('patient_id = "1"')
+    desk.new_inbox().take([tmp_path / "study"])
+    assert len({study_of(row).id for row in desk.rows()}) == 3
+    assert sorted(path.name for path in (tmp_path / "films").iterdir()) == ["a.png", "b.png"]
+
+
+def test_a_damaged_file_that_is_requeued_stays_and_says_why(desk):
+    """Bytes that are no image do not become one by being asked again."""
+    (desk.config.inbox / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x10")
+    desk.new_inbox().sweep()
+    (line,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1])
+    assert "stays in quarantine" in line
+    assert desk.outcomes() == {"cut.dcm": ("quarantined", "missing_attribute")}

@@ -1,0 +1,63 @@
+"""What the walk through the inbox finds, and what it passes over."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from agcnn_clinic.config import Intake
+from agcnn_clinic.intake.discover import discover, shown
+
+IGNORE = Intake().ignore
+
+
+def names(root: Path) -> list[str]:
+    return [found.name for found in discover(root, IGNORE)]
+
+
+def test_files_are_found_in_order_of_name_at_every_depth(tmp_path):
+    """Folders are walked, and the order does not depend on the disk."""
+    for name in ("b.dcm", "a.dcm", "study/2.png", "study/deep/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    assert names(tmp_path) == ["a.dcm", "b.dcm", "study/2.png", "study/deep/1.png"]
+    assert [found.folder for found in discover(tmp_path, IGNORE)] == ["", "", "study", "study/deep"]
+
+
+@pytest.mark.parametrize("name", [".hidden", "film.dcm.part", "film.tmp", "~lock", "Thumbs.db", "x.crdownload"])
+def test_unfinished_and_hidden_names_stay(tmp_path, name):
+    """Names that senders and file managers use for their own purposes are not taken."""
+    (tmp_path / name).write_bytes(b"x")
+    assert names(tmp_path) == []
+
+
+def test_links_pipes_and_sockets_are_passed_over(tmp_path):
+    """Only regular files count; a link could point anywhere, a pipe would block."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.dcm").write_bytes(b"x")
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    (inbox / "link.dcm").symlink_to(outside / "secret.dcm")
+    (inbox / "folder").symlink_to(outside)
+    os.mkfifo(inbox / "pipe.dcm")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(os.path.relpath(inbox / "socket.dcm"))
+        assert names(inbox) == []
+
+
+def test_a_missing_inbox_is_an_empty_one(tmp_path):
+    """An inbox that was deleted holds nothing; when it is made again, the next walk sees it."""
+    assert names(tmp_path / "gone") == []
+    (tmp_path / "gone").mkdir()
+    (tmp_path / "gone" / "a.dcm").write_bytes(b"x")
+    assert names(tmp_path / "gone") == ["a.dcm"]
+
+
+def test_a_name_that_is_no_utf8_is_shown_escaped(tmp_path):
+    r"""Bytes that no encoding explains become \xNN, and the file is found all the same."""
+    raw = os.fsencode(tmp_path) + b"/film\xff.dcm"
+    Path(os.fsdecode(raw)).write_bytes(b"x")
+    assert names(tmp_path) == ["film\\xff.dcm"]
+    assert shown("Grüße") == "Grüße"

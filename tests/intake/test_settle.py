@@ -1,0 +1,60 @@
+"""When a file counts as finished."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agcnn_clinic.intake.discover import Found
+from agcnn_clinic.intake.settle import StabilityTracker
+
+
+def file(name: str = "a.dcm", size: int = 10, mtime_ns: int = 1) -> Found:
+    return Found(Path("/inbox") / name, name, "", size, mtime_ns)
+
+
+def test_a_file_is_finished_after_staying_the_same_for_the_whole_time():
+    """Seen twice the same, two seconds apart, with two seconds to settle: finished."""
+    tracker = StabilityTracker(2)
+    assert tracker.observe([file()], now=100) == ([], 2)
+    assert tracker.observe([file()], now=101.5) == ([], 0.5)
+    assert tracker.observe([file()], now=102) == ([file()], None)
+
+
+def test_a_file_that_grows_starts_again():
+    """Each change of size or time begins the wait anew."""
+    tracker = StabilityTracker(2)
+    tracker.observe([file(size=10)], now=0)
+    assert tracker.observe([file(size=11)], now=2) == ([], 2)
+    assert tracker.observe([file(size=11, mtime_ns=2)], now=4) == ([], 2)
+    assert tracker.observe([file(size=11, mtime_ns=2)], now=6)[0] == [file(size=11, mtime_ns=2)]
+
+
+def test_a_file_that_went_away_and_came_back_is_new():
+    """A name that was missing from one listing has to settle again."""
+    tracker = StabilityTracker(2)
+    tracker.observe([file()], now=0)
+    tracker.observe([], now=1)
+    assert tracker.observe([file()], now=2) == ([], 2)
+
+
+def test_without_a_settle_time_a_file_is_finished_at_once():
+    """settle_seconds = 0 takes what is there."""
+    assert StabilityTracker(0).observe([file()], now=5) == ([file()], None)
+
+
+@given(
+    sizes=st.lists(st.integers(0, 3), min_size=1, max_size=20),
+    steps=st.lists(st.floats(0.1, 5), min_size=20, max_size=20),
+    settle=st.floats(0, 6),
+)
+def test_finished_means_unchanged_for_at_least_the_settle_time(sizes, steps, settle):
+    """Against the obvious rule: finished if and only if the newest run of equal sizes is old enough."""
+    tracker, now, since, last = StabilityTracker(settle), 0.0, 0.0, None
+    for size, step in zip(sizes, steps, strict=False):
+        now += step
+        if size != last:
+            since, last = now, size
+        settled, wait = tracker.observe([file(size=size)], now)
+        assert bool(settled) == (since + settle - now <= 0)
+        assert (wait is None) == bool(settled)
