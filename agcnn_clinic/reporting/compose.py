@@ -1,0 +1,256 @@
+"""From the rows of a study to what its report says. Reads the database only; nothing here depends on a clock.
+
+What is composed for a moment is composed the same later on: rows that came into being after the edition's
+`created_at` are left out, so that an older version can be made again when newer images have come.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+from sqlalchemy.orm import Session, joinedload, selectinload
+
+from agcnn_clinic.database.tables import AttendedRegion, Inference, Instance, Model, ReceivedFile, Study
+from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
+from agcnn_clinic.reporting.content import (
+    NO_FINDING,
+    BranchFigures,
+    Edition,
+    FindingRow,
+    ModelFacts,
+    ReadImage,
+    Region,
+    ReportContent,
+    SeenArea,
+    UnreadImage,
+)
+
+_BRANCHES = ("global", "local", "fusion")
+
+
+def compose(
+    session: Session,
+    study: Study,
+    edition: Edition,
+    *,
+    archive: Path,
+    study_revision: int | None = None,
+    model_id: int | None = None,
+) -> ReportContent:
+    """Gather everything that one version of a study's report prints.
+
+    Args:
+        session: a session that sees one state of the database throughout.
+        study: its row.
+        edition: the version to compose; rows younger than it are left out.
+        archive: the folder that stored paths start at.
+        study_revision: the revision that it covers; None for the study's own.
+        model_id: the model whose readings are reported; None for each image's newest.
+    """
+    files = _files(session, study, edition)
+    images: list[ReadImage] = []
+    for file in files:
+        if (inference := _inference(session, file, edition, model_id)) is not None:
+            images.append(_image(len(images) + 1, file, inference, archive))
+    read = {file.instance_id: file.id for file in files if file.outcome == Outcome.ANALYSED}
+    return ReportContent(
+        study_key=study.key,
+        study_revision=study.revision if study_revision is None else study_revision,
+        study=StudyDescription(
+            study_instance_uid=study.study_instance_uid,
+            patient_id=study.patient_id,
+            patient_name=study.patient_name,
+            patient_sex=study.patient_sex,
+            patient_birth_date=study.patient_birth_date,
+            study_date=study.study_date,
+            study_time=study.study_time,
+            accession_number=study.accession_number,
+            study_description=study.study_description,
+            referring_physician_name=study.referring_physician_name,
+            institution_name=study.institution_name,
+        ),
+        edition=edition,
+        images=tuple(images),
+        unread=tuple(_unread(file) for file in files if _to_be_mentioned(file, read.get(file.instance_id))),
+    )
+
+
+def _files(session: Session, study: Study, edition: Edition) -> list[ReceivedFile]:
+    """The study's files that were decided by then, in order of arrival."""
+    statement = (
+        select(ReceivedFile)
+        .join(ReceivedFile.instance)
+        .where(Instance.study_id == study.id, ReceivedFile.decided_at <= edition.created_at)
+        .options(joinedload(ReceivedFile.instance))
+        .order_by(ReceivedFile.id)
+    )
+    return list(session.scalars(statement))
+
+
+def _inference(session: Session, file: ReceivedFile, edition: Edition, model_id: int | None) -> Inference | None:
+    if file.outcome != Outcome.ANALYSED:
+        return None
+    statement = (
+        select(Inference)
+        .where(Inference.file_id == file.id, Inference.created_at <= edition.created_at)
+        .options(
+            joinedload(Inference.model),
+            joinedload(Inference.attended_region),
+            selectinload(Inference.findings),
+        )
+        .order_by(Inference.created_at.desc(), Inference.id.desc())
+        .limit(1)
+    )
+    if model_id is not None:
+        statement = statement.where(Inference.model_id == model_id)
+    return session.scalars(statement).first()
+
+
+def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
+    """Whether a reader of the report must know that this file was not read.
+
+    Not where its picture was read: as a duplicate, or as a later file of the same SOP Instance that took its place.
+    """
+    if file.outcome not in (Outcome.REFUSED, Outcome.QUARANTINED):
+        return False
+    replaced = read_instead is not None and read_instead > file.id
+    return not replaced or file.reason_code == ReasonCode.UID_CONFLICT
+
+
+def _unread(file: ReceivedFile) -> UnreadImage:
+    reason = file.reason
+    if not reason and file.reason_code in set(ReasonCode):
+        reason = REASONS[ReasonCode(file.reason_code)].sentence
+    return UnreadImage(
+        original_name=file.original_name,
+        sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
+        view_position=_text(file.header, "view_position"),
+        outcome=Outcome(file.outcome),
+        reason=reason,
+    )
+
+
+def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path) -> ReadImage:
+    rows = [
+        FindingRow(
+            label=finding.label,
+            probability=finding.probability,
+            probability_global=finding.probability_global,
+            probability_local=finding.probability_local,
+            probability_fusion=finding.probability_fusion,
+            threshold=finding.threshold,
+            positive=finding.positive,
+        )
+        for finding in inference.findings
+    ]
+    pathologies = sorted((row for row in rows if row.label != NO_FINDING), key=lambda row: -row.probability)
+    return ReadImage(
+        number=number,
+        path=archive / file.stored_path,
+        media_type=MediaType(file.media_type),
+        original_name=file.original_name,
+        sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
+        modality=_text(file.header, "modality"),
+        view_position=_text(file.header, "view_position"),
+        manufacturer=" ".join(
+            part for key in ("manufacturer", "manufacturer_model_name") if (part := _text(file.header, key))
+        ),
+        rows=int(_number(file.header, "rows") or 0),
+        columns=int(_number(file.header, "columns") or 0),
+        bits_stored=int(_number(file.header, "bits_stored") or 0),
+        remarks=tuple(_remark(warning) for warning in inference.warnings),
+        findings=tuple(pathologies),
+        no_finding=next((row for row in rows if row.label == NO_FINDING), None),
+        region=_region(inference.attended_region),
+        heat_map=np.frombuffer(inference.heat_map, np.float16)
+        .reshape(inference.heat_map_rows, inference.heat_map_columns)
+        .astype(np.float32),
+        model=_model(inference.model),
+        device=inference.device,
+        read_at=inference.created_at,
+        software_version=inference.software_version,
+        thresholds_id=inference.thresholds_id,
+    )
+
+
+def _region(region: AttendedRegion | None) -> Region | None:
+    if region is None:
+        return None
+    return Region(
+        x_min=region.x_min,
+        y_min=region.y_min,
+        x_max=region.x_max,
+        y_max=region.y_max,
+        width_mm=region.width_mm,
+        height_mm=region.height_mm,
+        spacing_source=region.spacing_source,
+    )
+
+
+def _remark(warning: str) -> str:
+    return WARNINGS[Warn(warning)] if warning in set(Warn) else warning
+
+
+def _model(model: Model) -> ModelFacts:
+    """A model's row and its manifest; a manifest of another make may lack any part."""
+    manifest = model.manifest
+    branches = _part(manifest, "metrics", "branches")
+    figures = []
+    for branch in _BRANCHES:
+        part = _part(branches, branch)
+        if (mean_auc := _number(part, "mean_auc")) is not None:
+            figures.append(BranchFigures(branch, mean_auc, _number(part, "ci_low"), _number(part, "ci_high")))
+    auc = _part(branches, "fusion", "auc")
+    return ModelFacts(
+        name=model.name,
+        version=model.version,
+        weights_sha256=model.weights_sha256,
+        manifest_sha256=model.manifest_sha256,
+        backbone=_text(manifest, "backbone"),
+        seen=_seen(_part(manifest, "preprocessing")),
+        calibrated=_text(_part(manifest, "calibration"), "method") not in ("", "none"),
+        thresholds_id=_text(_part(manifest, "thresholds"), "set_id"),
+        thresholds_method=_text(_part(manifest, "thresholds"), "method"),
+        training_data=_text(_part(manifest, "training"), "data"),
+        training_counts=_counts(_part(manifest, "training")),
+        pretraining=_text(_part(manifest, "training"), "pretraining"),
+        evaluated_on=_text(_part(manifest, "metrics"), "evaluated_on"),
+        branches=tuple(figures),
+        auc_of_label={label: value for label in auc if (value := _number(auc, label)) is not None},
+        intended_use=_text(manifest, "intended_use"),
+    )
+
+
+def _seen(preprocessing: Mapping[str, Any]) -> SeenArea:
+    """The centre crop of the resized square, as fractions of a side; all of it where the manifest does not say."""
+    resize, crop = _number(preprocessing, "resize"), _number(preprocessing, "crop")
+    if not resize or not crop or crop > resize:
+        return SeenArea(0.0, 1.0)
+    margin = round((resize - crop) / 2.0)  # as the model's preprocessing rounds it
+    return SeenArea(margin / resize, (margin + crop) / resize)
+
+
+def _counts(training: Mapping[str, Any]) -> str:
+    films, patients = _number(training, "films_train"), _number(training, "patients_train")
+    if films is None or patients is None:
+        return ""
+    return f"{films:,.0f} films of {patients:,.0f} patients"
+
+
+def _part(content: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
+    for name in names:
+        inner = content.get(name)
+        content = inner if isinstance(inner, Mapping) else {}
+    return content
+
+
+def _text(content: Mapping[str, Any], name: str) -> str:
+    value = content.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _number(content: Mapping[str, Any], name: str) -> float | None:
+    value = content.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

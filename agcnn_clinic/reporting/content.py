@@ -1,0 +1,193 @@
+"""Everything that a report prints, as plain values: what `compose` makes of the rows and `render` makes a PDF of."""
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agcnn_clinic.domain import MediaType, Outcome, StudyDescription
+
+NO_FINDING = "No Finding"
+"""The model's fifteenth label: none of the fourteen pathologies; never a statement about an image that was not read."""
+
+
+@dataclass(frozen=True)
+class Edition:
+    """Which version of a study's report it is, when it was made, and by which software."""
+
+    version: int
+    created_at: datetime
+    software_version: str
+    replaces: tuple[int, datetime] | None = None
+    """The version before it and its time."""
+
+
+@dataclass(frozen=True)
+class FindingRow:
+    """One label of one image. Probabilities are in [0, 1]; `positive` is None where there is no threshold."""
+
+    label: str
+    probability: float
+    probability_global: float
+    probability_local: float
+    probability_fusion: float
+    threshold: float | None
+    positive: bool | None
+
+    @property
+    def name(self) -> str:
+        """The label as a person reads it."""
+        return self.label.replace("_", " ")
+
+
+@dataclass(frozen=True)
+class Region:
+    """The attended region by its edges, in pixels of the source image, and its size in mm where known."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+    width_mm: float | None
+    height_mm: float | None
+    spacing_source: str
+
+
+@dataclass(frozen=True)
+class SeenArea:
+    """The part of a picture that the network saw, as fractions of its width and height, from `start` to `end`."""
+
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class BranchFigures:
+    """One branch's measured mean AUC with its 95 % interval."""
+
+    branch: str
+    mean_auc: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What a model's manifest says of it; what it does not say is empty or None."""
+
+    name: str
+    version: str
+    weights_sha256: str
+    manifest_sha256: str
+    backbone: str
+    seen: SeenArea
+    calibrated: bool
+    thresholds_id: str
+    thresholds_method: str
+    training_data: str
+    training_counts: str
+    pretraining: str
+    evaluated_on: str
+    branches: tuple[BranchFigures, ...]
+    auc_of_label: dict[str, float]
+    """The fusion branch's, by label."""
+    intended_use: str
+
+
+@dataclass(frozen=True, eq=False)
+class ReadImage:
+    """An image that was read, by its newest inference."""
+
+    number: int
+    path: Path
+    media_type: MediaType
+    original_name: str
+    sop_instance_uid: str
+    modality: str
+    view_position: str
+    manufacturer: str
+    rows: int
+    columns: int
+    bits_stored: int
+    remarks: tuple[str, ...]
+    findings: tuple[FindingRow, ...]
+    """The pathologies by falling probability."""
+    no_finding: FindingRow | None
+    region: Region | None
+    heat_map: NDArray[np.float32]
+    """[h, w] in [0, 1], on the network's own grid."""
+    model: ModelFacts
+    device: str
+    read_at: datetime
+    software_version: str
+    thresholds_id: str
+
+    @property
+    def positives(self) -> tuple[FindingRow, ...]:
+        """The pathologies that reached their threshold, by falling probability."""
+        return tuple(row for row in self.findings if row.positive)
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether any label has a threshold."""
+        return any(row.threshold is not None for row in self.findings)
+
+
+@dataclass(frozen=True)
+class UnreadImage:
+    """A file of the study that was not read, and why. `sop_instance_uid` is empty where it has none."""
+
+    original_name: str
+    sop_instance_uid: str
+    view_position: str
+    outcome: Outcome
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class ReportContent:
+    """One version of one study's report."""
+
+    study_key: str
+    study_revision: int
+    study: StudyDescription
+    edition: Edition
+    images: tuple[ReadImage, ...]
+    unread: tuple[UnreadImage, ...]
+
+    @property
+    def models(self) -> tuple[ModelFacts, ...]:
+        """The models that read the images, each once."""
+        return tuple({image.model.manifest_sha256: image.model for image in self.images}.values())
+
+
+def person_name(name: str) -> list[str]:
+    """A DICOM person name (PS3.5 6.2.1.1) as lines: the alphabetic, the ideographic and the phonetic group.
+
+    A group is `Family^Given^Middle^Prefix^Suffix`; names in Han, Kana or Hangul keep their own order, without a comma.
+    """
+    lines = []
+    for group in name.split("=")[:3]:
+        family, *others = (part.strip() for part in group.split("^"))
+        given, middle, prefix, suffix = [*others, "", "", "", ""][:4]
+        rest = " ".join(part for part in (prefix, given, middle, suffix) if part)
+        comma = " " if any(_eastern(character) for character in family + rest) else ", "
+        if line := comma.join(part for part in (family, rest) if part):
+            lines.append(line)
+    return lines
+
+
+def _eastern(character: str) -> bool:
+    return "\u1100" <= character <= "\u11ff" or "\u2e80" <= character <= "\ud7ff" or character >= "\U00020000"
+
+
+def age(birth_date: str, study_date: str) -> int | None:
+    """Whole years at the time of the study; None where a date is missing or they are the wrong way round."""
+    try:
+        born, then = date.fromisoformat(birth_date), date.fromisoformat(study_date)
+    except ValueError:
+        return None
+    years = then.year - born.year - ((then.month, then.day) < (born.month, born.day))
+    return years if years >= 0 else None

@@ -1,0 +1,287 @@
+"""The findings: one image's table with its bars, the sentence above it, and the comparison of several images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agcnn_clinic.reporting.blocks import LEADING, Block
+from agcnn_clinic.reporting.content import FindingRow, ReadImage
+from agcnn_clinic.reporting.faces import Weight
+from agcnn_clinic.reporting.page import Align, Frame, Ink, Sheet, Size
+from agcnn_clinic.reporting.pictures import Plates, caption, thumbnail
+from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+
+ROW = 13.0
+_HEAD = 26.0
+_BAR = 6.0
+_PAD = 9.0
+NOT_EXCLUDED = "A label below its threshold is not excluded."
+
+
+def conclusion(image: ReadImage) -> str:
+    """What the model says of an image, in a sentence; never that it is normal."""
+    if not image.has_thresholds:
+        return f"The model has no thresholds: the probabilities stand for themselves. {NOT_EXCLUDED}"
+    positives = image.positives
+    if not positives:
+        return f"None of the {len(image.findings)} labels reached its threshold. {NOT_EXCLUDED}"
+    listed = ", ".join(f"{row.name} {_figure(row.probability)}".replace(" ", NO_BREAK) for row in positives)
+    which = "its threshold" if len(positives) == 1 else "their thresholds"
+    return f"{len(positives)} of {len(image.findings)} labels reached {which}: {listed}."
+
+
+def verdict(image: ReadImage, frame: Frame) -> Block:
+    """The model's conclusion and the remarks on the quality of the input, in a panel at the head of the image."""
+    inner = frame.width - 2 * _PAD - 74
+    texts = (
+        ("Model", conclusion(image), Weight.SEMIBOLD, 4),
+        ("Input quality", " ".join(image.remarks) or "No remarks.", Weight.REGULAR, 3),
+    )
+    parts = [
+        (label, wrapped(text, Size.BODY, inner, weight, max_lines=most), weight) for label, text, weight, most in texts
+    ]
+    leading = Size.BODY * LEADING
+    height = 2 * _PAD + sum(len(lines) for _, lines, _ in parts) * leading + 3
+
+    def draw(sheet: Sheet, top: float) -> None:
+        sheet.box(frame.left, top, frame.width, height, fill=Ink.TINT)
+        sheet.box(frame.left, top, 3.0, height, fill=Ink.ACCENT)
+        y = top + _PAD + Size.BODY
+        for label, lines, weight in parts:
+            sheet.text(frame.left + _PAD + 3, y, label, Size.BODY, ink=Ink.MUTED)
+            for line in lines:
+                sheet.text(frame.left + _PAD + 74, y, line, Size.BODY, weight=weight)
+                y += leading
+            y += 3
+
+    return Block(height + 10, draw)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where the columns of the table stand: left edges of the first three, right edges of the figures."""
+
+    mark: float
+    label: float
+    bar: float
+    bar_end: float
+    probability: float
+    threshold: float
+    global_: float
+    local: float
+    fusion: float
+    auc: float
+
+    @classmethod
+    def of(cls, frame: Frame) -> "_Columns":
+        right = frame.right - 4
+        return cls(
+            mark=frame.left + 4,
+            label=frame.left + 14,
+            bar=frame.left + 112,
+            bar_end=right - 268,
+            probability=right - 214,
+            threshold=right - 164,
+            global_=right - 118,
+            local=right - 82,
+            fusion=right - 46,
+            auc=right,
+        )
+
+
+def table(image: ReadImage, frame: Frame) -> list[Block]:
+    """The labels by falling probability, `No Finding` set apart, and what the columns mean."""
+    columns = _Columns.of(frame)
+    rows = [*image.findings, *([image.no_finding] if image.no_finding is not None else [])]
+    apart = 4.0 if image.no_finding is not None else 0.0
+    height = _HEAD + len(rows) * ROW + apart + 5
+    measured = bool(image.model.auc_of_label)
+
+    def draw(sheet: Sheet, top: float) -> None:
+        _table_head(sheet, columns, top, calibrated=image.model.calibrated, measured=measured)
+        y = top + _HEAD
+        for row in rows:
+            if row is image.no_finding:
+                sheet.rule(y + apart / 2)
+                y += apart
+            _row(sheet, columns, y, row, image.model.auc_of_label.get(row.label))
+            y += ROW
+        sheet.rule(y + 1, ink=Ink.TEXT)
+
+    return [Block(height, draw), _legend(image, frame)]
+
+
+def _table_head(sheet: Sheet, columns: _Columns, top: float, *, calibrated: bool, measured: bool) -> None:
+    y = top + _HEAD - 6
+    muted = Ink.MUTED
+    sheet.text(columns.label, y, "Label", Size.SMALL, ink=muted)
+    for value, x in ((0, columns.bar), (0.5, (columns.bar + columns.bar_end) / 2), (1, columns.bar_end)):
+        sheet.text(x, y, f"{value:g}", Size.LABEL, ink=muted, align=Align.CENTRE)
+    kind = "calibrated" if calibrated else "uncalibrated"
+    sheet.text(columns.probability, y - 9, kind, Size.LABEL, ink=muted, align=Align.RIGHT)
+    sheet.text(columns.probability, y, "Probability", Size.SMALL, weight=Weight.SEMIBOLD, align=Align.RIGHT)
+    for text, x in (
+        ("Threshold", columns.threshold),
+        ("Global", columns.global_),
+        ("Local", columns.local),
+        ("Fusion", columns.fusion),
+    ):
+        sheet.text(x, y, text, Size.SMALL, ink=muted, align=Align.RIGHT)
+    middle = (columns.global_ - 22 + columns.fusion) / 2
+    sheet.text(middle, y - 9, "output of each branch", Size.LABEL, ink=muted, align=Align.CENTRE)
+    if measured:
+        sheet.text(columns.auc, y - 9, "measured", Size.LABEL, ink=muted, align=Align.RIGHT)
+        sheet.text(columns.auc, y, "AUC", Size.SMALL, ink=muted, align=Align.RIGHT)
+    sheet.rule(top + _HEAD - 1, ink=Ink.TEXT)
+
+
+def _row(sheet: Sheet, columns: _Columns, top: float, row: FindingRow, auc: float | None) -> None:
+    """One label. A positive one differs by a mark, by bold type and by its ground, so that no colour is needed."""
+    positive = bool(row.positive)
+    weight = Weight.SEMIBOLD if positive else Weight.REGULAR
+    baseline, middle = top + ROW - 3.9, top + ROW / 2
+    if positive:
+        sheet.box(sheet.frame.left, top, sheet.frame.width, ROW, fill=Ink.TINT)
+        sheet.triangle(columns.mark, middle, 6.0, Ink.ACCENT)
+    small = Size.SMALL + 0.6
+    probability, threshold = _told_apart(row)
+    room = columns.bar - columns.label - 8
+    sheet.text(columns.label, baseline, row.name, Size.BODY, weight=weight, width=room)
+    length = columns.bar_end - columns.bar
+    sheet.box(columns.bar, middle - _BAR / 2, length, _BAR, fill=Ink.WHITE, line=Ink.RULE, thickness=0.4)
+    filled = length * min(max(row.probability, 0.0), 1.0)
+    sheet.box(columns.bar, middle - _BAR / 2, filled, _BAR, fill=Ink.ACCENT if positive else Ink.BAR)
+    if row.threshold is not None:
+        x = columns.bar + length * min(max(row.threshold, 0.0), 1.0)
+        sheet.line(x, middle - _BAR / 2 - 1.8, x, middle + _BAR / 2 + 1.8, ink=Ink.WHITE, thickness=2.2)
+        sheet.line(x, middle - _BAR / 2 - 1.8, x, middle + _BAR / 2 + 1.8, ink=Ink.BLACK, thickness=1.0)
+    sheet.text(columns.probability, baseline, probability, Size.BODY, weight=weight, align=Align.RIGHT)
+    sheet.text(columns.threshold, baseline, threshold, small, ink=Ink.MUTED, align=Align.RIGHT)
+    figures = (
+        (row.probability_global, columns.global_),
+        (row.probability_local, columns.local),
+        (row.probability_fusion, columns.fusion),
+        (auc, columns.auc),
+    )
+    for value, x in figures:
+        if value is not None:
+            sheet.text(x, baseline, _figure(value), small, ink=Ink.MUTED, align=Align.RIGHT)
+
+
+def _legend(image: ReadImage, frame: Frame) -> Block:
+    mark = 14.0 if image.has_thresholds else 0.0
+    meaning = "at or above its threshold, the upright line. " if image.has_thresholds else ""
+    scale = "after calibration" if image.model.calibrated else "as it stands"
+    text = f"{meaning}Probability: output of the fusion branch, {scale}. {NOT_EXCLUDED}"
+    lines = wrapped(text, Size.SMALL, frame.width - mark, max_lines=2)
+
+    def draw(sheet: Sheet, top: float) -> None:
+        if mark:
+            sheet.triangle(frame.left + 4, top + 5, 5.0, Ink.ACCENT)
+        for number, line in enumerate(lines):
+            baseline = top + Size.SMALL + 0.5 + number * Size.SMALL * LEADING
+            sheet.text(frame.left + mark, baseline, line, Size.SMALL, ink=Ink.MUTED)
+
+    return Block(len(lines) * Size.SMALL * LEADING + 6, draw)
+
+
+_ACROSS = 5
+"""Images beside each other in the comparison."""
+_THUMBNAIL = 92.0
+
+
+def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], frame: Frame) -> list[Block]:
+    """All images of a study beside each other: small films, and under each the probability of every label."""
+    blocks = []
+    for start in range(0, len(images), _ACROSS):
+        part = images[start : start + _ACROSS]
+        blocks.append(_compare(part, plates[start : start + _ACROSS], frame, _order(images)))
+    return blocks
+
+
+def _order(images: Sequence[ReadImage]) -> list[str]:
+    """The labels by their highest probability in any image, `No Finding` last."""
+    highest: dict[str, float] = {}
+    for image in images:
+        for row in image.findings:
+            highest[row.label] = max(highest.get(row.label, 0.0), row.probability)
+    last = next((image.no_finding.label for image in images if image.no_finding is not None), None)
+    return [*sorted(highest, key=lambda label: -highest[label]), *([last] if last is not None else [])]
+
+
+def _compare(
+    images: Sequence[ReadImage], plates: Sequence[Plates | None], frame: Frame, labels: Sequence[str]
+) -> Block:
+    label_width = 112.0
+    column = min((frame.width - label_width) / len(images), 132.0)
+    head = _THUMBNAIL + 26
+    height = head + len(labels) * ROW + 12
+
+    def draw(sheet: Sheet, top: float) -> None:
+        for position, (image, pictures) in enumerate(zip(images, plates, strict=True)):
+            left = frame.left + label_width + position * column
+            middle = left + column / 2
+            thumbnail(sheet, pictures, left + 5, top, column - 10, _THUMBNAIL)
+            caption(sheet, image_title(image), middle, top + _THUMBNAIL + 12, column - 6)
+        sheet.triangle(frame.left + 4, top + _THUMBNAIL + 9.5, 5.0, Ink.ACCENT)
+        told = "at or above its threshold"
+        sheet.text(frame.left + 14, top + _THUMBNAIL + 12, told, Size.SMALL, ink=Ink.MUTED)
+        sheet.rule(top + head - 6, ink=Ink.TEXT)
+        for number, label in enumerate(labels):
+            _compare_row(sheet, images, label, frame.left, label_width, column, top + head - 5 + number * ROW)
+        sheet.rule(top + head - 4 + len(labels) * ROW, ink=Ink.TEXT)
+
+    return Block(height, draw)
+
+
+def _compare_row(
+    sheet: Sheet,
+    images: Sequence[ReadImage],
+    label: str,
+    left: float,
+    label_width: float,
+    column: float,
+    top: float,
+) -> None:
+    found = [
+        next((row for row in (*image.findings, image.no_finding) if row is not None and row.label == label), None)
+        for image in images
+    ]
+    baseline = top + ROW - 3.9
+    any_positive = any(row.positive for row in found if row is not None)
+    if any_positive:
+        sheet.box(left, top, sheet.frame.width, ROW, fill=Ink.TINT)
+    weight = Weight.SEMIBOLD if any_positive else Weight.REGULAR
+    name = label.replace("_", " ")
+    sheet.text(left + 14, baseline, name, Size.BODY, weight=weight, width=label_width - 18)
+    for position, row in enumerate(found):
+        if row is None:
+            continue
+        middle = left + label_width + (position + 0.5) * column
+        positive = bool(row.positive)
+        weight = Weight.SEMIBOLD if positive else Weight.REGULAR
+        ink = Ink.TEXT if positive else Ink.MUTED
+        used = sheet.text(
+            middle, baseline, _figure(row.probability), Size.BODY, weight=weight, ink=ink, align=Align.CENTRE
+        )
+        if positive:
+            sheet.triangle(middle - used / 2 - 10, top + ROW / 2, 6.0, Ink.ACCENT)
+
+
+def image_title(image: ReadImage) -> str:
+    """How the report calls an image: its number and its view."""
+    return f"Image {image.number}" + (f", {image.view_position}" if image.view_position else "")
+
+
+def _figure(value: float) -> str:
+    return f"{value:.2f}"
+
+
+def _told_apart(row: FindingRow) -> tuple[str, str]:
+    """Probability and threshold with two decimals, or with as many as show on which side of it the probability lies."""
+    if row.threshold is None or row.probability == row.threshold:
+        return _figure(row.probability), "" if row.threshold is None else _figure(row.threshold)
+    for decimals in range(2, 6):
+        probability, threshold = f"{row.probability:.{decimals}f}", f"{row.threshold:.{decimals}f}"
+        if probability != threshold:
+            break
+    return probability, threshold

@@ -1,0 +1,62 @@
+"""The reporting loop's step: make every report that is due."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.session import Database
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.reporting.due import ReadPicture, Remade, make_report, remake, studies_due
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Reporting:
+    """The reporting of one clinic."""
+
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        read_picture: ReadPicture,
+        clock: Callable[[], datetime] = _now,
+    ) -> None:
+        self._database = database
+        self._config = config
+        self._read_picture = read_picture
+        self._clock = clock
+
+    def step(self, quiet_seconds: float) -> int:
+        """Make the reports that are due; returns how many, 0 when none was due.
+
+        A study whose report cannot be made does not keep the others waiting.
+
+        Raises:
+            StorageError: reports are due, and none of them can be made.
+            DatabaseError: the database cannot be used.
+        """
+        with self._database.session() as session:
+            due = studies_due(session, self._clock(), quiet_seconds)
+        made, failure = 0, None
+        for study_id in due:
+            try:
+                make_report(
+                    self._database,
+                    study_id,
+                    clock=self._clock,
+                    config=self._config,
+                    read_picture=self._read_picture,
+                )
+            except StorageError as error:
+                failure = error
+            else:
+                made += 1
+        if failure is not None and not made:
+            raise failure
+        return made
+
+    def remake(self, study_id: int, version: int | None = None) -> Remade:
+        """Make a delivered report again; see `due.remake`."""
+        return remake(self._database, study_id, version, config=self._config, read_picture=self._read_picture)

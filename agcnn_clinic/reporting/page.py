@@ -1,0 +1,189 @@
+"""A sheet of paper to draw on: its sizes, its few colours and type sizes, and text that never runs out of its field.
+
+Lengths are in points (1/72 inch). Positions are measured from the top left corner of the sheet, downwards.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from io import BytesIO
+from typing import Literal
+
+from reportlab.lib.colors import Color, HexColor
+from reportlab.lib.pagesizes import A4, LETTER
+from reportlab.lib.utils import ImageReader
+from reportlab.pdfgen.canvas import Canvas
+
+from agcnn_clinic.reporting.embedding import Typesetter
+from agcnn_clinic.reporting.faces import Weight
+from agcnn_clinic.reporting.overlay import Plate
+from agcnn_clinic.reporting.shaping import clean, fitted, shape, text_width
+
+POINTS_PER_INCH = 72
+MARGIN = 42.0
+TOP = 32.0
+FOOT = 48.0
+"""The height at the foot of each page that belongs to the footer."""
+
+
+class Ink(Enum):
+    """The colours of a report: one accent, and greys that stay apart on a black-and-white printer."""
+
+    TEXT = "#16191D"
+    MUTED = "#59636E"
+    RULE = "#C5CBD3"
+    PANEL = "#F2F4F7"
+    TINT = "#E3EBF1"
+    ACCENT = "#0F4C6B"
+    BAR = "#9AA7B4"
+    WHITE = "#FFFFFF"
+    BLACK = "#000000"
+
+
+class Align(StrEnum):
+    """Which part of a text stands at the given x."""
+
+    LEFT = "left"
+    CENTRE = "centre"
+    RIGHT = "right"
+
+
+class Size:
+    """The type sizes, in points."""
+
+    TITLE = 18.0
+    NAME = 12.5
+    HEADING = 10.5
+    BODY = 8.5
+    SMALL = 7.2
+    LABEL = 6.6
+
+
+def paper(page_size: Literal["A4", "Letter"]) -> tuple[float, float]:
+    """Width and height of a sheet."""
+    width, height = A4 if page_size == "A4" else LETTER
+    return float(width), float(height)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The part of a sheet that content may use."""
+
+    left: float
+    top: float
+    width: float
+    bottom: float
+
+    @classmethod
+    def of(cls, page_size: Literal["A4", "Letter"]) -> "Frame":
+        """The frame of a paper size."""
+        width, height = paper(page_size)
+        return cls(MARGIN, TOP, width - 2 * MARGIN, height - FOOT)
+
+    @property
+    def right(self) -> float:
+        """The right edge."""
+        return self.left + self.width
+
+
+class Sheet:
+    """The page being drawn."""
+
+    def __init__(self, canvas: Canvas, frame: Frame, height: float) -> None:
+        self._canvas = canvas
+        self._typesetter = Typesetter(canvas)
+        self._height = height
+        self.frame = frame
+
+    def text(
+        self,
+        x: float,
+        y: float,
+        text: str,
+        size: float = Size.BODY,
+        *,
+        weight: Weight = Weight.REGULAR,
+        ink: Ink = Ink.TEXT,
+        align: Align = Align.LEFT,
+        width: float | None = None,
+    ) -> float:
+        """Write one line with its baseline at y, shortened where it is wider than `width`; returns its width."""
+        text = clean(text) if width is None else fitted(text, size, width, weight)
+        extent = text_width(text, size, weight)
+        if align is Align.RIGHT:
+            x -= extent
+        elif align is Align.CENTRE:
+            x -= extent / 2
+        if text:
+            self._canvas.setFillColor(_colour(ink))
+            self._typesetter.draw(shape(text, weight), x, self._height - y, size)
+        return extent
+
+    def box(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        *,
+        fill: Ink | None = None,
+        line: Ink | None = None,
+        thickness: float = 0.5,
+        dash: tuple[float, float] | None = None,
+    ) -> None:
+        """Draw a rectangle by its top left corner."""
+        if fill is not None:
+            self._canvas.setFillColor(_colour(fill))
+        if line is not None:
+            self._canvas.setStrokeColor(_colour(line))
+            self._canvas.setLineWidth(thickness)
+            self._canvas.setDash(*([list(dash)] if dash else []))
+        self._canvas.rect(
+            x, self._height - y - height, width, height, stroke=int(line is not None), fill=int(fill is not None)
+        )
+        if dash:
+            self._canvas.setDash()
+
+    def rule(self, y: float, *, ink: Ink = Ink.RULE, thickness: float = 0.5) -> None:
+        """Draw a horizontal line across the frame."""
+        self.line(self.frame.left, y, self.frame.right, y, ink=ink, thickness=thickness)
+
+    def line(self, x0: float, y0: float, x1: float, y1: float, *, ink: Ink = Ink.RULE, thickness: float = 0.5) -> None:
+        """Draw a line."""
+        self._canvas.setStrokeColor(_colour(ink))
+        self._canvas.setLineWidth(thickness)
+        self._canvas.line(x0, self._height - y0, x1, self._height - y1)
+
+    def triangle(self, x: float, y: float, size: float, ink: Ink) -> None:
+        """Draw a triangle that points to the right, its left edge at x, its middle at y."""
+        path = self._canvas.beginPath()
+        path.moveTo(x, self._height - (y - size / 2))
+        path.lineTo(x, self._height - (y + size / 2))
+        path.lineTo(x + size * 0.8, self._height - y)
+        path.close()
+        self._canvas.setFillColor(_colour(ink))
+        self._canvas.drawPath(path, stroke=0, fill=1)
+
+    def picture(self, plate: Plate, x: float, y: float, width: float, height: float) -> None:
+        """Place a picture by its top left corner."""
+        self._canvas.drawImage(ImageReader(BytesIO(plate.jpeg)), x, self._height - y - height, width, height)
+
+    def bookmark(self, title: str) -> None:
+        """Give the page an entry in the outline of the document. `title` must not hold patient data."""
+        key = f"page{self._canvas.getPageNumber()}"
+        self._canvas.bookmarkPage(key)
+        self._canvas.addOutlineEntry(title, key, level=0)
+
+
+def fit(width: float, height: float, into_width: float, into_height: float) -> tuple[float, float]:
+    """The largest size of the same shape that fits into the given one."""
+    factor = min(into_width / width, into_height / height)
+    return width * factor, height * factor
+
+
+def pixels(points: float, dpi: int) -> int:
+    """How many pixels a printed length takes at a resolution."""
+    return max(round(points / POINTS_PER_INCH * dpi), 1)
+
+
+def _colour(ink: Ink) -> Color:
+    return HexColor(ink.value)

@@ -1,0 +1,138 @@
+"""A report's content becomes a PDF: the same bytes for the same content, pictures and settings, at any time."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from io import BytesIO
+
+from reportlab import rl_config
+from reportlab.lib.utils import TimeStamp
+from reportlab.pdfgen.canvas import Canvas
+
+from agcnn_clinic.config import Reporting
+from agcnn_clinic.domain import Picture
+from agcnn_clinic.errors import ImageError
+from agcnn_clinic.reporting.blocks import Block, heading, paginate
+from agcnn_clinic.reporting.content import ReadImage, ReportContent
+from agcnn_clinic.reporting.findings import comparison, image_title, table, verdict
+from agcnn_clinic.reporting.heads import (
+    DISCLAIMER,
+    FIRST_HEAD,
+    NEXT_HEAD,
+    TITLE,
+    first_head,
+    footer,
+    next_head,
+    patient_and_study,
+)
+from agcnn_clinic.reporting.page import Frame, Sheet, paper
+from agcnn_clinic.reporting.pictures import Plates, no_pictures, pictures, plates
+from agcnn_clinic.reporting.provenance import not_read, provenance, signature
+
+PRODUCER = "agcnn-clinic"
+
+
+def render(content: ReportContent, picture_of: Callable[[ReadImage], Picture], settings: Reporting) -> bytes:
+    """Make the PDF of a report.
+
+    Args:
+        content: what it says.
+        picture_of: gives an image's normalised picture; asked once for each image, and nothing is kept of it
+            but what is printed. Where it raises an ImageError, the report says so in the place of the pictures.
+        settings: paper, resolution, colour map and institution.
+    """
+    frame = Frame.of(settings.page_size)
+    printed = [_printed(image, picture_of, frame, settings) for image in content.images]
+    room = frame.bottom - frame.top
+    pages = paginate(_blocks(content, printed, frame), room - FIRST_HEAD, room - NEXT_HEAD)
+    return _draw(content, pages, frame, settings)
+
+
+def _printed(
+    image: ReadImage, picture_of: Callable[[ReadImage], Picture], frame: Frame, settings: Reporting
+) -> Plates | None:
+    try:
+        picture = picture_of(image)
+    except ImageError:
+        return None
+    return plates(image, picture, frame, dpi=settings.picture_dpi, colour_map=settings.colour_map)
+
+
+def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Frame) -> list[Block]:
+    blocks = [patient_and_study(content, frame)]
+    several = len(content.images) > 1
+    if several:
+        blocks += [
+            heading("Summary", _counted(content), bookmark="Summary"),
+            *comparison(content.images, printed, frame),
+            *not_read(content, frame),
+        ]
+    room = frame.bottom - frame.top - (NEXT_HEAD if several else FIRST_HEAD + blocks[0].height)
+    for image, prints in zip(content.images, printed, strict=True):
+        above = [
+            heading(image_title(image), _described(image, content), new_page=several, bookmark=image_title(image)),
+            verdict(image, frame),
+        ]
+        below = table(image, frame)
+        left = room - sum(block.height for block in (*above, *below))
+        shown = no_pictures(frame) if prints is None else pictures(image, prints, frame, left)
+        blocks += [*above, shown, *below]
+    closing = [] if several else not_read(content, frame)
+    blocks += closing
+    blocks += provenance(content, frame, new_page=not closing)
+    blocks.append(signature(frame))
+    return blocks
+
+
+def _counted(content: ReportContent) -> str:
+    read, unread = len(content.images), len(content.unread)
+    text = f"{read} images read"
+    return f"{text}, {unread} not read: see below" if unread else text
+
+
+def _described(image: ReadImage, content: ReportContent) -> str:
+    parts = [image.modality, image.manufacturer]
+    if len(content.images) == 1 and content.unread:
+        count = len(content.unread)
+        parts.insert(0, f"{count} further image{'s' if count > 1 else ''} not read: see \u201cImages not read\u201d")
+    return "  \u00b7  ".join(part for part in parts if part)
+
+
+def _draw(content: ReportContent, pages: Sequence[Sequence[Block]], frame: Frame, settings: Reporting) -> bytes:
+    rl_config.useA85 = 0  # ReportLab's default makes pictures a quarter larger, for transports of the last century
+    buffer = BytesIO()
+    size = paper(settings.page_size)
+    canvas = Canvas(buffer, pagesize=size, pageCompression=1, invariant=1, lang="en")
+    _describe(canvas, content)
+    sheet = Sheet(canvas, frame, size[1])
+    for number, blocks in enumerate(pages, start=1):
+        if number == 1:
+            first_head(sheet, content, settings.institution)
+        else:
+            next_head(sheet, content)
+        top = frame.top + (FIRST_HEAD if number == 1 else NEXT_HEAD)
+        for block in blocks:
+            if block.bookmark:
+                sheet.bookmark(block.bookmark)
+            block.draw(sheet, frame.bottom - block.height if block.at_foot else top)
+            top += block.height
+        footer(sheet, content, number, len(pages))
+        canvas.showPage()
+    canvas.save()
+    return buffer.getvalue()
+
+
+def _describe(canvas: Canvas, content: ReportContent) -> None:
+    """What the file says of itself: never patient data, and the report's own time instead of the clock's."""
+    canvas.setTitle(f"{TITLE}, study {content.study_key}, version {content.edition.version}")
+    canvas.setAuthor(PRODUCER)
+    canvas.setSubject(DISCLAIMER)
+    canvas.setCreator(f"{PRODUCER} {content.edition.software_version}")
+    canvas.setProducer(PRODUCER)
+    stamp = TimeStamp(invariant=1)
+    when = content.edition.created_at
+    stamp.t = when.timestamp()
+    stamp.YMDhms = when.utctimetuple()[:6]
+    document = canvas._doc  # noqa: SLF001 (ReportLab has no other door for the two)
+    document._timeStamp = stamp  # noqa: SLF001
+    # The file's identifier is a digest of all that is written, begun with a time that $SOURCE_DATE_EPOCH may set.
+    document.signature = hashlib.md5(usedforsecurity=False)

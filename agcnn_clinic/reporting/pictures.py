@@ -1,0 +1,201 @@
+"""The three pictures of an image: the film, the film under its heat map, and the crop that the local branch saw."""
+
+from dataclasses import dataclass
+
+from agcnn_clinic.domain import Picture
+from agcnn_clinic.reporting.blocks import LEADING, Block
+from agcnn_clinic.reporting.content import ReadImage, Region, SeenArea
+from agcnn_clinic.reporting.faces import Weight
+from agcnn_clinic.reporting.overlay import (
+    Box,
+    Plate,
+    attended_crop,
+    box_of,
+    colour_scale,
+    film,
+    fitting,
+    grey,
+    overlay,
+)
+from agcnn_clinic.reporting.page import Align, Frame, Ink, Sheet, Size, fit, pixels
+from agcnn_clinic.reporting.shaping import wrapped
+
+GAP = 12.0
+FILM_WIDTH = 0.372
+"""Of the frame's width: the film, and its overlay beside it; the crop has the rest."""
+MIN_COLUMN = 130.0
+"""Of the columns of the film and its overlay, in points: their captions need it, however narrow the film is."""
+MAX_SIDE = 150.0
+MAX_HEIGHT = 240.0
+MIN_HEIGHT = 150.0
+"""Of the film on the page, in points; the second only where the page is full."""
+_SCALE_HEIGHT = 6.0
+_CAPTION = Size.SMALL * LEADING
+_UNDER = 3 * _CAPTION + 14
+"""The captions under the film and its overlay, and the space below them."""
+DETECTOR_SPACING = frozenset({"ImagerPixelSpacing"})
+"""Spacings measured at the detector: the patient is nearer to the tube, so that sizes come out too large."""
+
+
+@dataclass(frozen=True)
+class Plates:
+    """An image's pictures, ready to be embedded, and the attended region in the picture."""
+
+    film: Plate
+    overlay: Plate
+    crop: Plate | None
+    scale: Plate
+    box: Box | None
+    width: int
+    height: int
+    seen: SeenArea
+
+
+def plates(image: ReadImage, picture: Picture, frame: Frame, *, dpi: int, colour_map: str) -> Plates:
+    """Make an image's pictures at the size at which they will be printed; the picture itself can go afterwards."""
+    size = pixels(FILM_WIDTH * frame.width, dpi), pixels(MAX_HEIGHT, dpi)
+    box = None if image.region is None else box_of(image.region, picture)
+    height, width = picture.pixels.shape
+    whole = grey(picture)
+    reduced = fitting(whole, size)
+    return Plates(
+        film=film(reduced),
+        overlay=overlay(reduced, image.heat_map, image.model.seen, colour_map),
+        crop=None if box is None else attended_crop(whole, box, size),
+        scale=colour_scale(colour_map, (256, 12)),
+        box=box,
+        width=width,
+        height=height,
+        seen=image.model.seen,
+    )
+
+
+def pictures(image: ReadImage, plates: Plates, frame: Frame, room: float) -> Block:
+    """The pictures side by side, each with what it shows; smaller where there is less room for them on the page."""
+    column = FILM_WIDTH * frame.width
+    most = min(max(room - _UNDER, MIN_HEIGHT), MAX_HEIGHT)
+    width, height = fit(plates.width, plates.height, column, most)
+    column = max(width, MIN_COLUMN)
+    side = min(frame.width - 2 * (column + GAP), MAX_SIDE)
+    region = _region_lines(image.region, side)
+    crop = _crop_size(plates, side, max(height + _UNDER - (len(region) + 1) * _CAPTION - 12, 24.0))
+
+    def draw(sheet: Sheet, top: float) -> None:
+        left = frame.left
+        sheet.picture(plates.film, left, top, width, height)
+        caption = top + height + Size.SMALL + 4
+        sheet.text(left, caption, "Film", Size.SMALL, weight=Weight.SEMIBOLD)
+        sheet.text(left, caption + _CAPTION, _film_line(image), Size.SMALL, ink=Ink.MUTED, width=column)
+        left += column + GAP
+        sheet.picture(plates.overlay, left, top, width, height)
+        _mark_seen(sheet, plates, left, top, width, height)
+        _mark_box(sheet, plates, left, top, width, height)
+        _scale(sheet, plates, left, caption, column)
+        if plates.crop is not None:
+            left += column + GAP
+            sheet.picture(plates.crop, left, top, *crop)
+            y = top + crop[1] + Size.SMALL + 4
+            sheet.text(left, y, "Attended region", Size.SMALL, weight=Weight.SEMIBOLD, width=side)
+            for number, line in enumerate(region, start=1):
+                sheet.text(left, y + number * _CAPTION, line, Size.SMALL, ink=Ink.MUTED, width=side)
+
+    return Block(height + _UNDER, draw)
+
+
+NO_PICTURES = (
+    "The archived image cannot be read any more, so that its pictures are missing here. The findings below were "
+    "recorded when it was read."
+)
+
+
+def no_pictures(frame: Frame) -> Block:
+    """What stands in the place of the pictures when the archive has lost them."""
+    lines = wrapped(NO_PICTURES, Size.BODY, frame.width - 24)
+    height = len(lines) * Size.BODY * LEADING + 20
+
+    def draw(sheet: Sheet, top: float) -> None:
+        sheet.box(frame.left, top, frame.width, height, line=Ink.TEXT, thickness=0.8)
+        for number, line in enumerate(lines):
+            sheet.text(frame.left + 12, top + 10 + Size.BODY + number * Size.BODY * LEADING, line)
+
+    return Block(height + 12, draw)
+
+
+def _crop_size(plates: Plates, width: float, height: float) -> tuple[float, float]:
+    if plates.box is None:
+        return 0.0, 0.0
+    box = plates.box
+    return fit(max(box.right - box.left, 1), max(box.bottom - box.top, 1), width, height)
+
+
+def _film_line(image: ReadImage) -> str:
+    bits = f", {image.bits_stored} bit" if image.bits_stored else ""
+    return f"{image.columns} \u00d7 {image.rows} pixels{bits}" if image.rows and image.columns else ""
+
+
+def _region_lines(region: Region | None, width: float) -> list[str]:
+    """What the box is, and how large: in mm where the spacing is known, and whose spacing it is."""
+    if region is None:
+        return []
+    across, down = region.x_max - region.x_min, region.y_max - region.y_min
+    size_in_pixels = f"{across:.0f} \u00d7 {down:.0f} pixels"
+    if region.width_mm is None or region.height_mm is None:
+        sizes = [f"{size_in_pixels}; spacing unknown"]
+    else:
+        plane = "at the detector" if region.spacing_source in DETECTOR_SPACING else f"by {region.spacing_source}"
+        sizes = [f"{region.width_mm:.0f} \u00d7 {region.height_mm:.0f} mm {plane}", size_in_pixels]
+    texts = ["as the local branch saw it, at the film\u2019s own resolution", *sizes]
+    return [line for text in texts for line in wrapped(text, Size.SMALL, width, max_lines=3)]
+
+
+def _mark_seen(sheet: Sheet, plates: Plates, left: float, top: float, width: float, height: float) -> None:
+    """A dashed outline of the part that the network saw, where that is not the whole film."""
+    seen = plates.seen
+    if seen.start <= 0 and seen.end >= 1:
+        return
+    share = seen.end - seen.start
+    place = left + seen.start * width, top + seen.start * height, share * width, share * height
+    sheet.box(*place, line=Ink.BLACK, thickness=0.45)
+    sheet.box(*place, line=Ink.WHITE, thickness=0.45, dash=(2.5, 2.5))
+
+
+def _mark_box(sheet: Sheet, plates: Plates, left: float, top: float, width: float, height: float) -> None:
+    """The attended region: white inside black, so that it shows on any film and in any print."""
+    if plates.box is None:
+        return
+    across, down = width / plates.width, height / plates.height
+    place = (
+        left + plates.box.left * across,
+        top + plates.box.top * down,
+        (plates.box.right - plates.box.left) * across,
+        (plates.box.bottom - plates.box.top) * down,
+    )
+    sheet.box(*place, line=Ink.BLACK, thickness=2.5)
+    sheet.box(*place, line=Ink.WHITE, thickness=1.5)
+
+
+def _scale(sheet: Sheet, plates: Plates, left: float, baseline: float, column: float) -> None:
+    sheet.text(left, baseline, "Attention of the global branch", Size.SMALL, weight=Weight.SEMIBOLD, width=column)
+    used = sheet.text(left, baseline + _CAPTION, "heat 0", Size.SMALL, ink=Ink.MUTED)
+    bar = column - used - 40
+    sheet.picture(plates.scale, left + used + 4, baseline + _CAPTION - _SCALE_HEIGHT, bar, _SCALE_HEIGHT)
+    sheet.text(left + used + bar + 8, baseline + _CAPTION, "1", Size.SMALL, ink=Ink.MUTED)
+    whole = plates.seen.start <= 0 and plates.seen.end >= 1
+    note = "box: attended region" if whole else "box: attended; dashed: the network\u2019s view"
+    sheet.text(left, baseline + 2 * _CAPTION, note, Size.SMALL, ink=Ink.MUTED, width=column)
+
+
+def thumbnail(sheet: Sheet, plates: Plates | None, left: float, top: float, width: float, height: float) -> None:
+    """The film, small, centred in its field, its attended region marked."""
+    if plates is None:
+        sheet.box(left, top, width, height, line=Ink.RULE)
+        return
+    across, down = fit(plates.width, plates.height, width, height)
+    x, y = left + (width - across) / 2, top + height - down
+    sheet.picture(plates.film, x, y, across, down)
+    _mark_box(sheet, plates, x, y, across, down)
+
+
+def caption(sheet: Sheet, text: str, middle: float, baseline: float, width: float) -> None:
+    """A line under a thumbnail."""
+    sheet.text(middle, baseline, text, Size.SMALL, align=Align.CENTRE, width=width)

@@ -1,0 +1,35 @@
+"""A PDF takes its place whole or not at all."""
+
+from pathlib import Path
+
+import pytest
+
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.reporting.deliver import deliver, report_name
+
+
+def test_a_pdf_is_delivered_for_the_owner_alone(tmp_path: Path) -> None:
+    """The file is complete, private, and nothing temporary stays beside it."""
+    path = tmp_path / "reports" / report_name("abc", 2)
+    deliver(b"%PDF-", path)
+    assert path.name == "abc-v2.pdf"
+    assert path.read_bytes() == b"%PDF-"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_interrupted_delivery_leaves_what_stood_there(tmp_path: Path) -> None:
+    """Where the bytes cannot be written, the old file is untouched and no part of the new one remains."""
+    path = tmp_path / "abc-v1.pdf"
+    path.write_bytes(b"old")
+    with pytest.raises(TypeError):
+        deliver("not bytes", path)  # type: ignore[arg-type]
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    """The error says what is wrong in a sentence and asks for another try."""
+    (tmp_path / "reports").write_text("a file where the folder should be")
+    with pytest.raises(StorageError, match="reports folder"):
+        deliver(b"%PDF-", tmp_path / "reports" / "abc-v1.pdf")

@@ -1,0 +1,220 @@
+"""When a report is due, how it is made, and how it is made again."""
+
+import hashlib
+from datetime import timedelta
+
+import pytest
+
+from agcnn_clinic.database.tables import Report, Study
+from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import StorageError, UsageError
+from agcnn_clinic.reporting import due
+from agcnn_clinic.reporting.due import make_report, remake, studies_due
+from agcnn_clinic.reporting.loop import Reporting
+
+
+@pytest.fixture
+def make(clinic):
+    """Makes the next report of a study."""
+    return lambda study: make_report(
+        clinic.database, study, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture
+    )
+
+
+@pytest.fixture
+def again(clinic):
+    """Makes a delivered report again."""
+    return lambda study, version=None: remake(
+        clinic.database, study, version, config=clinic.config, read_picture=clinic.read_picture
+    )
+
+
+def due_now(clinic, quiet_seconds: float = 30) -> list[int]:
+    with clinic.database.session() as session:
+        return studies_due(session, clinic.clock(), quiet_seconds)
+
+
+def test_a_complete_study_is_due_until_it_is_reported(clinic, make) -> None:
+    """A report is due once, and then no more."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    assert due_now(clinic) == [study]
+    make(study)
+    assert due_now(clinic) == []
+
+
+def test_nothing_is_due_while_a_file_is_pending(clinic) -> None:
+    """A study with a file that is not decided is not complete."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    clinic.add_file(study, None)
+    assert due_now(clinic) == []
+
+
+def test_nothing_is_due_while_files_are_coming(clinic) -> None:
+    """A study rests for the quiet time, to the second, before its report is made."""
+    study = clinic.add_study()
+    clinic.add_file(study, at=clinic.clock.now)
+    clinic.clock.forward(seconds=29)
+    assert due_now(clinic) == []
+    clinic.clock.forward(seconds=1)
+    assert due_now(clinic) == [study]
+
+
+def test_a_study_of_which_nothing_was_read_has_no_report(clinic) -> None:
+    """There is nothing to report on when every image was refused."""
+    study = clinic.add_study()
+    clinic.add_file(study, ReasonCode.WRONG_VIEW)
+    clinic.add_study()
+    assert due_now(clinic) == []
+
+
+def test_the_longest_waiting_comes_first(clinic) -> None:
+    """Reports are due in the order in which their studies were completed."""
+    studies = [clinic.add_study() for _ in range(3)]
+    for minutes, study in zip((5, 1, 3), studies, strict=True):
+        clinic.add_file(study, at=clinic.clock.now - timedelta(minutes=minutes))
+    with clinic.database.session() as session:
+        assert studies_due(session, clinic.clock(), 0) == [studies[0], studies[2], studies[1]]
+        assert studies_due(session, clinic.clock(), 0, limit=1) == [studies[0]]
+
+
+def test_a_report_is_delivered_and_recorded(clinic, make) -> None:
+    """The row says where the file lies, what its bytes are, and what it covers."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    path = make(study)
+    with clinic.database.session() as session:
+        report = session.query(Report).one()
+        key = session.get_one(Study, study).key
+        assert report.path == f"reports/{key}-v1.pdf"
+    assert path == clinic.root / report.path
+    assert report.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (report.version, report.study_revision) == (1, 1)
+    assert report.created_at == clinic.clock.now
+
+
+def test_a_late_image_makes_a_new_version_and_keeps_the_old_one(clinic, make, again, text_of) -> None:
+    """Version 2 covers the late image and names what it replaces; version 1 stays, and can still be made again."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    first = make(study)
+    old = first.read_bytes()
+    clinic.clock.forward(minutes=10)
+    clinic.add_file(study, at=clinic.clock.now)
+    clinic.clock.forward(minutes=10)
+    assert due_now(clinic) == [study]
+    second = make(study)
+    assert due_now(clinic) == []
+    assert second.name.endswith("-v2.pdf")
+    assert first.read_bytes() == old
+    assert "replaces version 1 of 2026-03-01 14:00 UTC" in text_of(second.read_bytes())[0]
+    assert "2 images read" in text_of(second.read_bytes())[0]
+    first.unlink()
+    made = again(study, 1)
+    assert (made.path, made.note) == (first, "")
+    assert first.read_bytes() == old
+
+
+def test_a_crash_before_the_row_is_made_good(clinic, make, monkeypatch) -> None:
+    """A delivered file without a row is written over: the same version, one row, no second file."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+
+    class Killed(BaseException):
+        pass
+
+    def killed(*_args: object, **_kwargs: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(due, "Report", killed)
+        patch.setattr(due, "_before", lambda *_: None)
+        with pytest.raises(Killed):
+            make(study)
+    (left,) = (clinic.config.reports).iterdir()
+    assert due_now(clinic) == [study]
+    clinic.clock.forward(minutes=1)
+    assert make(study) == left
+    with clinic.database.session() as session:
+        assert session.query(Report).one().sha256 == hashlib.sha256(left.read_bytes()).hexdigest()
+
+
+def test_a_report_made_again_is_the_same(clinic, make, again) -> None:
+    """From rows and archive alone come the same bytes, later and under the same name."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    path = make(study)
+    before = path.read_bytes()
+    path.unlink()
+    clinic.clock.forward(days=400)
+    made = again(study)
+    assert (made.path, made.note) == (path, "")
+    assert path.read_bytes() == before
+
+
+def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(clinic, make, again) -> None:
+    """Other settings give another file: it is written beside the delivered one, and a sentence says so."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    path = make(study)
+    before = path.read_bytes()
+    settings = clinic.config.reporting.model_copy(update={"page_size": "Letter"})
+    root = clinic.config.root
+    clinic.config = clinic.config.model_copy(update={"reporting": settings})
+    clinic.config._root = root
+    made = remake(clinic.database, study, config=clinic.config, read_picture=clinic.read_picture)
+    assert made.path.name == path.stem + ".remade.pdf"
+    assert made.path.read_bytes() != before
+    assert path.read_bytes() == before
+    assert "[reporting]" in made.note
+
+
+def test_asking_for_a_report_that_is_not_there_says_what_there_is(clinic, make, again) -> None:
+    """No report yet, and no such version, are told apart in a sentence."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    with pytest.raises(UsageError, match="no report yet"):
+        again(study)
+    make(study)
+    with pytest.raises(UsageError, match="no report version 7; the newest is 1"):
+        again(study, 7)
+
+
+def test_a_clock_set_back_loses_no_finding(clinic, make, text_of) -> None:
+    """A report is never older than the readings that it prints."""
+    study = clinic.add_study()
+    clinic.add_file(study, at=clinic.clock.now + timedelta(hours=3))
+    clinic.clock.forward(hours=-5)
+    assert "Mass 0.81" in text_of(make(study).read_bytes())[0]
+
+
+def test_the_loop_makes_all_that_is_due(clinic) -> None:
+    """One step makes every due report, and the next finds nothing."""
+    for _ in range(3):
+        clinic.add_file(clinic.add_study())
+    reporting = Reporting(clinic.database, clinic.config, clinic.read_picture, clinic.clock)
+    assert reporting.step(quiet_seconds=30) == 3
+    assert reporting.step(quiet_seconds=30) == 0
+    assert len(list(clinic.config.reports.iterdir())) == 3
+    assert reporting.remake(1).note == ""
+
+
+def test_a_study_that_fails_does_not_keep_the_others_waiting(clinic) -> None:
+    """The loop goes on with the next study, and says what failed once nothing else is left to do."""
+    first = clinic.add_study()
+    clinic.add_file(first)
+    clinic.add_file(clinic.add_study(), at=clinic.clock.now - timedelta(minutes=1))
+    asked = []
+
+    def unreachable_at_first(path, media_type):
+        asked.append(path)
+        if len(asked) % 2:
+            raise StorageError("The archive is not there.")
+        return clinic.read_picture(path, media_type)
+
+    reporting = Reporting(clinic.database, clinic.config, unreachable_at_first, clinic.clock)
+    assert reporting.step(quiet_seconds=0) == 1
+    assert due_now(clinic) == [first]
+    with pytest.raises(StorageError, match="not there"):
+        reporting.step(quiet_seconds=0)

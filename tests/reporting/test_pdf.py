@@ -1,0 +1,292 @@
+"""Whole reports, opened and read back: their text, their pages, their pictures, their bytes."""
+
+import subprocess
+import sys
+import unicodedata
+from dataclasses import replace
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pypdf
+import pytest
+
+from agcnn_clinic.config import Reporting
+from agcnn_clinic.domain import WARNINGS, ReasonCode, Warn
+from agcnn_clinic.errors import ImageError
+from agcnn_clinic.reporting.content import SeenArea
+from agcnn_clinic.reporting.findings import NOT_EXCLUDED
+from agcnn_clinic.reporting.page import MARGIN, paper
+from agcnn_clinic.reporting.pdf import render
+
+FOOTER = "Research use only. Not reviewed by a physician."
+NAMES = (
+    "Müller^Jürgen",
+    "Παπαδόπουλος^Νίκος",
+    "Иванов^Иван",
+    "محمد^عبد الله",
+    "Yamada^Tarou=山田^太郎=やまだ^たろう",
+    "Hong^Gildong=洪^吉洞=홍^길동",
+    "Zhang^Wei=张^伟",
+    "Nguyễn^Thị Ánh",
+)
+
+
+@pytest.fixture
+def content(clinic, composed):
+    """The content of a report of one image."""
+    study = clinic.add_study(patient_name="Berg^Anna", institution_name="Clinic")
+    clinic.add_file(study)
+    return composed(study)
+
+
+@pytest.fixture
+def several(clinic, composed):
+    """The content of a report of three images and two that were not read."""
+    study = clinic.add_study()
+    for _ in range(3):
+        clinic.add_file(study)
+    clinic.add_file(study, ReasonCode.WRONG_VIEW, name="lateral.dcm")
+    clinic.add_file(study, ReasonCode.DEADLINE, name="slow.dcm")
+    return composed(study)
+
+
+def test_the_first_page_says_it_all(content, picture, settings, text_of) -> None:
+    """Patient, study, verdict, findings, size of the region: what a reader looks for is on page 1."""
+    first, last = text_of(render(content, picture, settings))
+    for told in (
+        "Berg, Anna",
+        "P-17",
+        "Clinic",
+        "Report version 1",
+        "2026-03-01 14:00 UTC",
+        "2 of 14 labels reached their thresholds: Mass 0.81, Effusion 0.55.",
+        "No remarks.",
+        "60 \u00d7 50 mm at the detector",
+        "Pleural Thickening",
+        "No Finding",
+    ):
+        assert told in first
+    image = content.images[0]
+    for told in (image.sop_instance_uid, "ab" * 32, "Films of the training list.", "0.729 to 0.767", "Signature"):
+        assert told in last
+
+
+def test_every_page_carries_the_warning_its_number_and_its_study(several, picture, settings, text_of) -> None:
+    """A page that comes apart from the others still says what it is."""
+    pages = text_of(render(several, picture, settings))
+    assert len(pages) == 5
+    for number, text in enumerate(pages, start=1):
+        assert FOOTER in text
+        assert f"Page {number} of 5" in text
+        assert several.study_key in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_print_as_themselves(content, picture, settings, text_of, name) -> None:
+    """Each part of a name can be copied out of the PDF as it was written, in any script."""
+    pages = text_of(render(replace(content, study=replace(content.study, patient_name=name)), picture, settings))
+    for part in name.replace("=", "^").split("^"):
+        assert unicodedata.normalize("NFC", part) in pages[0]
+
+
+def test_markup_prints_as_text(content, picture, settings, text_of) -> None:
+    """What would be markup elsewhere is printed as it stands, and embeds nothing."""
+    hostile = '<b>&</b><img src="file:///etc/passwd"/>'
+    study = replace(content.study, patient_name="<b>&", patient_id=") Tj (", referring_physician_name="&amp;<i>x")
+    data = render(replace(content, study=replace(study, study_description=hostile)), picture, settings)
+    first = text_of(data)[0]
+    for told in ("<b>&", ") Tj (", "&amp;<i>x", hostile):
+        assert told in first
+    assert b"root:" not in data
+
+
+def test_controls_do_not_reach_the_page(content, picture, settings, text_of) -> None:
+    """Overrides of direction and control characters are gone, the letters around them stay."""
+    study = replace(content.study, patient_name="Be\u202erg\x07\x1b[31m^An\u2066na", patient_id="P\n17")
+    first = text_of(render(replace(content, study=study), picture, settings))[0]
+    assert "Berg[31m, Anna" in first
+    assert "P 17" in first
+
+
+@pytest.mark.parametrize("page_size", ["A4", "Letter"])
+def test_long_texts_stay_inside_the_margins(content, picture, pixels_of, page_size) -> None:
+    """Nothing is printed in the margins, however long everything is."""
+    long = "Wolfeschlegelsteinhausen " * 40
+    study = replace(
+        content.study,
+        **dict.fromkeys(
+            ("patient_name", "patient_id", "study_description", "accession_number", "institution_name"), long
+        ),
+    )
+    image = replace(content.images[0], manufacturer=long, remarks=(long,), sop_instance_uid="1" * 400)
+    settings = Reporting(page_size=page_size, institution=long)
+    data = render(replace(content, study=study, images=(image,)), picture, settings)
+    assert len(pypdf.PdfReader(BytesIO(data)).pages) == 2
+    for page in range(2):
+        shown = pixels_of(data, page)
+        assert abs(shown.shape[1] - paper(page_size)[0]) < 1
+        assert shown[:, : int(MARGIN) - 2].min() == 255
+        assert shown[:, -int(MARGIN) + 3 :].min() == 255
+
+
+def test_the_film_is_placed_where_the_page_says(content, picture, settings, pixels_of) -> None:
+    """The film stands at the left margin in its own proportions, the overlay beside it, the box around the heat."""
+    shown = pixels_of(render(content, picture, settings), 0, dpi=144).astype(int)
+    colour = shown.max(axis=2) - shown.min(axis=2)
+    dark = np.flatnonzero((shown[:, int(MARGIN * 2) + 2 : int(MARGIN * 2) + 32] < 30).all(axis=(1, 2)))  # its corner
+    top, bottom = dark[0], dark[-1]
+    height, width = 350 * 0.372 * 511 / 400 * 2, 0.372 * 511 * 2
+    assert bottom - top == pytest.approx(height / 10, abs=4)
+    film = np.s_[int(top) : int(top + height) - 2, int(MARGIN * 2) : int(MARGIN * 2 + width) - 2]
+    assert colour[film].max() < 25
+    overlay_left = int(MARGIN * 2 + width + 24)
+    over = colour[int(top) : int(top + height), overlay_left : int(overlay_left + width)]
+    hot_y, hot_x = np.unravel_index(over.argmax(), over.shape)
+    assert (hot_y / height, hot_x / width) == pytest.approx((0.72, 0.75), abs=0.22)
+    box_x = overlay_left + int(width * 450 / 800)
+    edge = shown[int(top + height * 0.6) : int(top + height * 0.9), box_x - 3 : box_x + 4].mean(axis=(0, 2))
+    assert edge.max() > 235
+    assert edge.min() < 110
+
+
+def test_the_scale_of_colours_stands_under_the_overlay(content, picture, settings, pixels_of, text_of) -> None:
+    """A strip that runs from bare grey to the map's brightest colour, with its ends named."""
+    data = render(content, picture, settings)
+    shown = pixels_of(data, 0, dpi=144).astype(int)
+    colour = shown.max(axis=2) - shown.min(axis=2)
+    overlay_left = int((MARGIN + 0.372 * 511 + 12) * 2)
+    strips = [row for row in colour[:, overlay_left : overlay_left + 380] if (row > 40).sum() > 100]
+    assert len(strips) >= 8
+    assert "heat 0 1" in text_of(data)[0]
+
+
+def test_sizes_without_spacing_are_in_pixels(clinic, composed, picture, settings, text_of) -> None:
+    """Where the spacing is unknown there is no millimetre on the page, and the remark says why."""
+    clinic.spacing_mm = None
+    study = clinic.add_study()
+    clinic.add_file(study, warnings=[Warn.SPACING_UNKNOWN])
+    first = text_of(render(composed(study), picture, settings))[0]
+    assert "300 \u00d7 250 pixels; spacing unknown" in first
+    assert " mm" not in first
+    assert WARNINGS[Warn.SPACING_UNKNOWN] in first
+
+
+def test_images_not_read_are_on_the_first_page_of_several(several, picture, settings, text_of) -> None:
+    """The summary names what was not read and why, and that the findings say nothing of it."""
+    first = text_of(render(several, picture, settings))[0]
+    assert "3 images read, 2 not read: see below" in first
+    assert "lateral.dcm" in first
+    assert "slow.dcm" in first
+    assert "Only frontal (PA or AP) chest views are read" in first
+    assert "the findings say nothing about them" in first
+
+
+def test_no_positive_label_is_not_called_normal(content, picture, settings, text_of) -> None:
+    """Below all thresholds the page says that nothing is excluded; without thresholds it says so."""
+    low = tuple(replace(row, probability=0.1, positive=False) for row in content.images[0].findings)
+    none = tuple(replace(row, threshold=None, positive=None) for row in low)
+    for rows, told in ((low, "None of the 14 labels reached its threshold."), (none, "The model has no thresholds")):
+        image = replace(content.images[0], findings=rows)
+        first = text_of(render(replace(content, images=(image,)), picture, settings))[0]
+        assert told in first
+        assert NOT_EXCLUDED in first
+
+
+def test_a_probability_just_below_its_threshold_is_told_apart(content, picture, settings, text_of) -> None:
+    """Two figures that would round to the same are printed with as many decimals as tell them apart."""
+    near = replace(content.images[0].findings[0], probability=0.3999, threshold=0.4004, positive=False)
+    image = replace(content.images[0], findings=(near,))
+    assert "0.3999 0.4004" in text_of(render(replace(content, images=(image,)), picture, settings))[0]
+
+
+def test_an_image_that_cannot_be_read_again_leaves_its_findings(several, picture, settings, text_of) -> None:
+    """When the archive has lost a film, the report is made all the same, and says what is missing."""
+
+    def lost(image):
+        if image.number == 2:
+            raise ImageError(ReasonCode.UNREADABLE_PIXELS)
+        return picture()
+
+    pages = text_of(render(several, lost, settings))
+    assert "cannot be read any more" in pages[2]
+    assert "Mass 0.81" in pages[2]
+    assert "cannot be read any more" not in pages[1]
+
+
+@pytest.mark.parametrize("shape", [(400, 1000), (1000, 400), (300, 310)])
+def test_films_of_any_shape_fit(content, picture, settings, pixels_of, shape) -> None:
+    """Wide and tall films stay inside the margins, and the report stays two pages long."""
+    tall = replace(picture(), pixels=np.full(shape, 0.5, np.float32))
+    data = render(content, lambda _image: tall, settings)
+    assert len(pypdf.PdfReader(BytesIO(data)).pages) == 2
+    assert pixels_of(data, 0)[:, -int(MARGIN) + 3 :].min() == 255
+
+
+def test_a_network_that_saw_the_whole_film_needs_no_dashes(content, picture, settings, text_of) -> None:
+    """The outline of the seen part, and its words, are there only where a part was not seen."""
+    image = content.images[0]
+    whole = replace(image, model=replace(image.model, seen=SeenArea(0.0, 1.0)))
+    assert "dashed" in text_of(render(content, picture, settings))[0]
+    assert "dashed" not in text_of(render(replace(content, images=(whole,)), picture, settings))[0]
+
+
+def test_what_the_file_says_of_itself_is_no_patient_data(content, picture, settings) -> None:
+    """Title, author and time are set from the report, and name nobody; the outline does not either."""
+    reader = pypdf.PdfReader(BytesIO(render(content, picture, settings)))
+    described = " ".join(str(value) for value in reader.metadata.values())
+    outline = " ".join(str(entry.title) for entry in reader.outline)
+    for hidden in ("Berg", "Anna", "P-17"):
+        assert hidden not in described + outline
+    assert content.study_key in reader.metadata.title
+    assert reader.metadata.creation_date == content.edition.created_at
+    assert reader.metadata.producer == "agcnn-clinic"
+
+
+def test_a_typical_report_is_small(content, picture, settings) -> None:
+    """Fonts are subsets and pictures are reduced: far below 400 kB."""
+    study = replace(content.study, patient_name="".join(NAMES))
+    assert len(render(replace(content, study=study), picture, settings)) < 200_000
+
+
+def test_fonts_are_embedded(content, picture, settings) -> None:
+    """Every font that draws text is a subset inside the file."""
+    page = pypdf.PdfReader(BytesIO(render(content, picture, settings))).pages[0]
+    fonts = [font.get_object() for name, font in page["/Resources"]["/Font"].items() if name.startswith("/T")]
+    assert len(fonts) == 2
+    for font in fonts:
+        descriptor = font["/DescendantFonts"][0].get_object()["/FontDescriptor"]
+        assert len(descriptor["/FontFile2"].get_data()) < 60_000
+
+
+def test_the_bytes_do_not_depend_on_what_was_printed_before(content, several, picture, settings) -> None:
+    """The same report twice, with another one between, is the same file."""
+    first = render(content, picture, settings)
+    other = replace(several, study=replace(several.study, patient_name="محمد=山田"))
+    render(other, picture, settings)
+    assert render(content, picture, settings) == first
+
+
+_IN_ANOTHER_PROCESS = """
+import hashlib, pickle, sys
+from agcnn_clinic.config import Reporting
+from agcnn_clinic.reporting.pdf import render
+content, picture = pickle.load(open(sys.argv[1], "rb"))
+print(hashlib.sha256(render(content, lambda image: picture, Reporting())).hexdigest())
+"""
+
+
+def test_the_bytes_are_the_same_in_every_process(content, picture, settings, tmp_path: Path) -> None:
+    """Neither the hash seed nor the hour nor the time zone nor the environment changes a byte."""
+    import hashlib
+    import os
+    import pickle
+
+    stored = tmp_path / "content.pickle"
+    stored.write_bytes(pickle.dumps((content, picture())))
+    expected = hashlib.sha256(render(content, picture, settings)).hexdigest()
+    for seed, zone in (("1", "Asia/Tokyo"), ("2", "America/New_York")):
+        environment = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "SOURCE_DATE_EPOCH": "86400"}
+        run = [sys.executable, "-c", _IN_ANOTHER_PROCESS, str(stored)]
+        done = subprocess.run(run, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
