@@ -1,0 +1,298 @@
+"""What `doctor` looks at. Each check is a small function in one of the two tables at the end of this file.
+
+None of them changes anything, but for an empty probe file that is gone at once.
+"""
+
+import platform
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import ParamSpec
+
+from agcnn_clinic import __version__
+from agcnn_clinic.config import Config
+from agcnn_clinic.errors import ClinicError
+
+P = ParamSpec("P")
+
+LOW_DISK_BYTES = 5 * 1024**3
+"""Below this much free space there is a remark."""
+NO_DISK_BYTES = 512 * 1024**2
+"""Below this a study may not fit any more."""
+
+
+class State(StrEnum):
+    """How a check went."""
+
+    OK = "OK"
+    REMARK = "remark"
+    """Works, with something to know."""
+    PROBLEM = "problem"
+    """Something will fail; the advice says what to do."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """A line of the doctor's table: what was found, and for anything but OK what to do."""
+
+    check: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def _python() -> Iterator[Result]:
+    system = f"Python {platform.python_version()}, {platform.system()} {platform.release()}, {platform.machine()}"
+    yield Result("program", State.OK, f"agcnn-clinic {__version__}, {system}")
+
+
+def _torch() -> Iterator[Result]:
+    try:
+        import torch
+        import torchvision
+    except (ImportError, OSError, RuntimeError) as error:
+        yield Result(
+            "torch", State.PROBLEM, f"cannot be imported: {_short(error)}", "Install the locked dependencies again."
+        )
+        return
+    capability = torch.backends.cpu.get_cpu_capability()
+    threads = torch.get_num_threads()
+    found = f"{torch.__version__} with torchvision {torchvision.__version__}; CPU: {capability}, {threads} threads"
+    yield Result("torch", State.OK, found)
+    if not torch.cuda.is_available():
+        yield Result("GPU", State.OK, "none; the network runs on the CPU")
+        return
+    for index in range(torch.cuda.device_count()):
+        properties = torch.cuda.get_device_properties(index)
+        yield Result("GPU", State.OK, f"cuda:{index} {properties.name}, {properties.total_memory / 1024**3:.0f} GiB")
+
+
+def _decoders() -> Iterator[Result]:
+    """Decode a tiny film in every syntax that can be written here; of the others ask whether a decoder is there."""
+    from agcnn_clinic.cli.decoders import try_decoders
+
+    tried = list(try_decoders())
+    broken = [one for one in tried if one.error]
+    decoded = sum(one.decoded for one in tried)
+    if decoded:
+        found = f"{decoded} transfer syntaxes decoded here, {len(tried) - decoded - len(broken)} more have a decoder"
+        yield Result("decoders", State.OK, found)
+    for one in broken:
+        yield Result(
+            "decoder",
+            State.PROBLEM,
+            f"{one.name}: {one.error}",
+            "Install the locked dependencies again (pylibjpeg, pyjpegls); until then such files are refused.",
+        )
+
+
+def _fonts() -> Iterator[Result]:
+    from agcnn_clinic.reporting.faces import Face, missing_faces
+
+    missing = missing_faces()
+    names = ", ".join(face.name.lower().replace("_", " ") for face in missing)
+    if not missing:
+        yield Result("fonts", State.OK, f"all {len(Face)} faces of the report")
+    elif Face.LATIN in missing:
+        yield Result("fonts", State.PROBLEM, f"missing: {names}", "Install the locked dependencies again.")
+    else:
+        yield Result(
+            "fonts",
+            State.REMARK,
+            f"missing: {names}",
+            "Names in these scripts print as boxes; install the locked dependencies again.",
+        )
+
+
+def _folders(config: Config) -> Iterator[Result]:
+    for name, folder in _named_folders(config):
+        if not folder.is_dir():
+            yield Result(
+                f"{name} folder",
+                State.PROBLEM,
+                f"{folder} does not exist",
+                "Run `agcnn-clinic init` in the clinic's folder: it makes what is missing and changes nothing else.",
+            )
+        elif (error := _cannot_write(folder)) is not None:
+            yield Result(
+                f"{name} folder",
+                State.PROBLEM,
+                f"{folder} cannot be written: {error}",
+                "Give the user that runs agcnn-clinic the right to write there.",
+            )
+        elif name != "inbox" and stat.S_IMODE(folder.stat().st_mode) & 0o007:
+            yield Result(
+                f"{name} folder",
+                State.REMARK,
+                f"{folder} can be entered by every user of this machine",
+                f"It holds patient data: chmod o-rwx {folder}",
+            )
+        else:
+            yield Result(f"{name} folder", State.OK, str(folder))
+
+
+def _disks(config: Config) -> Iterator[Result]:
+    there = {name: folder for name, folder in _named_folders(config) if folder.is_dir()}
+    disks: dict[int, list[str]] = {}
+    for name, folder in there.items():
+        disks.setdefault(folder.stat().st_dev, []).append(name)
+    for names in disks.values():
+        usage = shutil.disk_usage(there[names[0]])
+        found = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.0f} GiB free ({', '.join(names)})"
+        if usage.free < NO_DISK_BYTES:
+            yield Result("disk", State.PROBLEM, found, "Make room: studies stay in the inbox while the disk is full.")
+        elif usage.free < LOW_DISK_BYTES:
+            yield Result("disk", State.REMARK, found, "Make room soon; every accepted file is kept in the archive.")
+        else:
+            yield Result("disk", State.OK, found)
+    if {"archive", "quarantine"} <= there.keys():
+        together = there["archive"].stat().st_dev == there["quarantine"].stat().st_dev
+        if not together:
+            yield Result(
+                "archive and quarantine",
+                State.REMARK,
+                "on different file systems",
+                "A quarantined file takes its space twice; put both folders on one file system to share it.",
+            )
+
+
+def _database(config: Config) -> Iterator[Result]:
+    from sqlalchemy import text
+
+    from agcnn_clinic.database.revision import HEAD, Standing, standing
+    from agcnn_clinic.database.session import open_database
+    from agcnn_clinic.database.storage import file_system_of, mounts
+
+    with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
+        revision = database.revision()
+        match standing(revision):
+            case Standing.SAME:
+                yield Result("database schema", State.OK, f"revision {revision}")
+            case Standing.BEHIND:
+                yield Result(
+                    "database schema",
+                    State.PROBLEM,
+                    f"revision {revision or 'none'}, this version needs {HEAD}",
+                    "Run `agcnn-clinic db backup FILE`, then `agcnn-clinic db upgrade`.",
+                )
+            case Standing.AHEAD:
+                yield Result(
+                    "database schema",
+                    State.PROBLEM,
+                    f"revision {revision}, this version knows up to {HEAD}",
+                    "Install the newer agcnn-clinic that upgraded it.",
+                )
+        if database.file is None:
+            return
+        with database.connection() as connection:
+            problems = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(3)"))]
+            mode = str(connection.execute(text("PRAGMA journal_mode")).scalar())
+        if problems == ["ok"]:
+            yield Result("database file", State.OK, str(database.file))
+        else:
+            yield Result(
+                "database file",
+                State.PROBLEM,
+                f"damaged: {problems[0]}",
+                "Stop the daemon, keep a copy of the file, and go back to the newest backup.",
+            )
+        kind = file_system_of(database.file.resolve(), mounts()) or "unknown file system"
+        if mode == "wal":
+            yield Result("database journal", State.OK, f"WAL on {kind}")
+        else:
+            yield Result(
+                "database journal",
+                State.PROBLEM,
+                f"{mode} on {kind}",
+                "Readers and the daemon would wait for each other; put the database on a local disk.",
+            )
+
+
+def _model(config: Config) -> Iterator[Result]:
+    from agcnn_clinic.bundles import configured_bundle
+
+    folder = configured_bundle(config)
+    try:
+        from agcnn_models.bundle import verify_bundle
+        from agcnn_models.errors import ModelError
+        from agcnn_models.labels import LABELS
+    except (ImportError, OSError, RuntimeError):
+        yield Result("model", State.PROBLEM, f"{folder.name} cannot be checked without torch", "See torch above.")
+        return
+    try:
+        manifest = verify_bundle(folder).manifest
+    except ModelError as error:
+        yield Result("model", State.PROBLEM, str(error), "Import the bundle again, or choose another: models use.")
+        return
+    found = f"{manifest.name} {manifest.version}, {len(LABELS)} labels, weights {manifest.weights.sha256[:12]} verified"
+    yield Result("model", State.OK, found)
+
+
+def _daemon(config: Config) -> Iterator[Result]:
+    from agcnn_clinic.lock import holder
+
+    # A clinic that never worked has no lock file, and looking must not make one.
+    running = holder(config.lock_file) if config.lock_file.exists() else None
+    found = "nothing works on this clinic now" if running is None else f"process {running} works on this clinic"
+    yield Result("daemon", State.OK, found)
+
+
+def _named_folders(config: Config) -> list[tuple[str, Path]]:
+    return [
+        ("inbox", config.inbox),
+        ("archive", config.archive),
+        ("quarantine", config.quarantine),
+        ("reports", config.reports),
+    ]
+
+
+def _cannot_write(folder: Path) -> str | None:
+    """Why a file cannot be made in a folder; None when it can. Permission bits do not tell: mounts can be read-only."""
+    try:
+        # A leading dot: the inbox ignores such names, so the daemon does not take the probe for a study.
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-", suffix=".tmp"):
+            return None
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def _short(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
+def _told(name: str, check: Callable[P, Iterator[Result]]) -> Callable[P, list[Result]]:
+    """A check whose clinic errors are results too: one broken thing must not hide the others."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> list[Result]:
+        results: list[Result] = []
+        try:
+            results.extend(check(*args, **kwargs))
+        except ClinicError as error:
+            results.append(Result(name, State.PROBLEM, "cannot be used", str(error)))
+        except OSError as error:
+            results.append(Result(name, State.PROBLEM, _short(error), "See whether this user may read it."))
+        return results
+
+    return run
+
+
+MACHINE: tuple[Callable[[], list[Result]], ...] = (
+    _told("program", _python),
+    _told("torch", _torch),
+    _told("decoders", _decoders),
+    _told("fonts", _fonts),
+)
+"""What is checked wherever the command is run."""
+
+CLINIC: tuple[Callable[[Config], list[Result]], ...] = (
+    _told("folders", _folders),
+    _told("disk", _disks),
+    _told("database", _database),
+    _told("model", _model),
+    _told("daemon", _daemon),
+)
+"""What is checked of a clinic."""

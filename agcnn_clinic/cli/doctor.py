@@ -1,0 +1,78 @@
+"""doctor: what of this machine and this clinic is well, and what to do about the rest."""
+
+import json
+import os
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from agcnn_clinic.cli.checks import CLINIC, MACHINE, Result, State
+from agcnn_clinic.cli.context import GlobalOptions
+from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, find_config, load_config
+from agcnn_clinic.errors import ConfigError, ExitCode
+
+
+class Format(StrEnum):
+    """How the checks are printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def doctor(
+    ctx: typer.Context,
+    output_format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
+) -> None:
+    """Check this machine and this clinic, and say what to do about what is not well.
+
+    The exit code is 1 if there is a problem.
+    """
+    results = examine(ctx.find_object(GlobalOptions) or GlobalOptions())
+    if output_format is Format.JSON:
+        typer.echo(json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=2))
+    else:
+        _print_table(results)
+    if any(result.state is State.PROBLEM for result in results):
+        raise typer.Exit(ExitCode.NOT_ALL)
+
+
+def examine(options: GlobalOptions) -> list[Result]:
+    """Run all checks: those of the machine always, those of the clinic where there is one."""
+    results = [result for check in MACHINE for result in check()]
+    try:
+        path = find_config(options.config)
+    except ConfigError as error:
+        # Without a clinic in sight the machine alone is what was asked about; one that was named must be there.
+        named = options.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
+        state = State.PROBLEM if named else State.REMARK
+        return [*results, Result("configuration", state, "no clinic here; only the machine was checked", str(error))]
+    try:
+        config = load_config(path)
+    except ConfigError as error:
+        return [*results, Result("configuration", State.PROBLEM, "not usable", str(error))]
+    results.append(Result("configuration", State.OK, str(path.resolve())))
+    return results + [result for check in CLINIC for result in check(config)]
+
+
+def _print_table(results: list[Result]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    styles = {State.OK: "green", State.REMARK: "yellow", State.PROBLEM: "bold red"}
+    for result in results:
+        # Text, not markup: a path may hold brackets.
+        told = Text(result.found)
+        if result.advice:
+            told.append(f"\n-> {result.advice}", style="italic")
+        table.add_row(Text(str(result.state), style=styles[result.state]), Text(result.check), told)
+    Console(highlight=False).print(table)
+    problems = sum(result.state is State.PROBLEM for result in results)
+    closing = "All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} to solve."
+    typer.echo(f"\n{closing}")

@@ -1,0 +1,256 @@
+"""doctor: says that a sound clinic is sound, finds what is broken, one thing not hiding another; changes nothing."""
+
+import json
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+import torch
+import typer
+from typer.testing import CliRunner
+
+from agcnn_clinic.cli import checks, decoders
+from agcnn_clinic.cli.checks import State
+from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.cli.context import GlobalOptions
+from agcnn_clinic.cli.doctor import doctor
+from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, Config, load_config
+from agcnn_clinic.lock import only_process
+from agcnn_models.agcnn import build_agcnn
+from agcnn_models.bundle import write_bundle
+from agcnn_models.labels import LABELS, PATHOLOGIES
+from agcnn_models.manifest import BranchMetrics, BranchName, Draft, Metrics, Software, ThresholdSet, Training
+from agcnn_models.settings import Backbone
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory) -> Path:
+    """A whole bundle of random weights."""
+    branch = BranchMetrics(mean_auc=0.5, ci_low=0.4, ci_high=0.6, auc=dict.fromkeys(PATHOLOGIES, 0.5))
+    draft = Draft(
+        name="random",
+        version="1",
+        intended_use="Tests only.",
+        backbone=Backbone.DENSENET121,
+        thresholds=ThresholdSet(set_id="half", method="one half", values=dict.fromkeys(LABELS, 0.5)),
+        training=Training(
+            data="Nothing.",
+            recipe="none",
+            split="none",
+            seed=1,
+            films_train=1,
+            films_validation=1,
+            patients_train=1,
+            patients_validation=1,
+        ),
+        metrics=Metrics(evaluated_on="Nothing.", films=1, patients=1, branches=dict.fromkeys(BranchName, branch)),
+        software=Software(agcnn="0", torch=torch.__version__, torchvision="0", python="3"),
+    )
+    folder = tmp_path_factory.mktemp("bundle") / "random"
+    write_bundle(folder, build_agcnn(Backbone.DENSENET121).eval(), draft, "# Random\n")
+    return folder
+
+
+@pytest.fixture
+def clinic(tmp_path, bundle) -> Config:
+    """A fresh clinic that reads with that bundle."""
+    root = tmp_path / "clinic"
+    make_clinic(root)
+    config = root / "config.toml"
+    text = config.read_text(encoding="utf-8")
+    config.write_text(text.replace('model = "starter"', f'model = "{bundle}"'), encoding="utf-8")
+    return load_config(config)
+
+
+@pytest.fixture
+def run():
+    """A function that runs the command with a config file, or none, and arguments."""
+    app = typer.Typer()
+
+    @app.callback()
+    def _options(ctx: typer.Context, config: Path | None = None) -> None:
+        ctx.obj = GlobalOptions(config=config)
+
+    app.command()(doctor)
+
+    def run(config: Path | None, *arguments: str):
+        before = [] if config is None else ["--config", str(config)]
+        return CliRunner().invoke(app, [*before, "doctor", *arguments], env={"COLUMNS": "200"})
+
+    return run
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch) -> Path:
+    """A current folder without a clinic."""
+    folder = tmp_path / "nowhere"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv(CONFIG_ENVIRONMENT_VARIABLE, raising=False)
+    return folder
+
+
+def _states(check, *arguments) -> dict[str, State]:
+    return {result.check: result.state for result in check(*arguments)}
+
+
+def _all(config: Config):
+    return {result.check: result for check in checks.CLINIC for result in check(config)}
+
+
+def test_a_fresh_clinic_is_well(run, clinic):
+    """Every line is there, none is a problem, and the exit code is 0; looking has left no file behind."""
+    before = sorted(clinic.root.rglob("*"))
+    result = run(clinic.root / "config.toml")
+    assert result.exit_code == 0, result.output
+    for check in ("program", "torch", "GPU", "decoders", "configuration", "inbox folder", "archive folder", "disk"):
+        assert check in result.output
+    for check in ("database schema", "database file", "database journal", "model", "daemon", "All is well."):
+        assert check in result.output
+    assert sorted(clinic.root.rglob("*")) == before
+
+
+def test_json_says_the_same_as_objects(run, nowhere):
+    """Each check is an object with its state, what was found and the advice; without a clinic that is a remark."""
+    result = run(None, "--format", "json")
+    assert result.exit_code == 0, result.output
+    rows = {row["check"]: row for row in json.loads(result.stdout)}
+    assert rows["program"]["state"] == "OK"
+    assert rows["decoders"]["state"] == "OK"
+    assert rows["configuration"]["state"] == "remark"
+    assert "agcnn-clinic init" in rows["configuration"]["advice"]
+    assert "model" not in rows
+
+
+def test_a_config_that_was_named_must_be_there(run, nowhere):
+    """Naming a file that does not exist is a problem, not a check of the machine alone."""
+    result = run(nowhere / "config.toml", "--format", "json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)[-1]["state"] == "problem"
+
+
+def test_a_config_that_is_wrong_is_named(run, clinic):
+    """The sentence says which setting is wrong."""
+    config = clinic.root / "config.toml"
+    config.write_text("[intake]\nsettle = 3\n", encoding="utf-8")
+    result = run(config, "--format", "json")
+    assert result.exit_code == 1
+    assert "intake.settle" in json.loads(result.stdout)[-1]["advice"]
+
+
+def test_a_missing_folder_does_not_hide_the_rest(clinic):
+    """Each folder has its own line, and the checks after it still run."""
+    clinic.reports.rmdir()
+    found = _all(clinic)
+    assert found["reports folder"].state is State.PROBLEM
+    assert "agcnn-clinic init" in found["reports folder"].advice
+    assert found["inbox folder"].state is State.OK
+    assert found["database schema"].state is State.OK
+
+
+def test_folders_open_to_everyone_are_remarked_on(clinic):
+    """Reports hold patient data; the inbox may be open, since others drop studies there."""
+    clinic.reports.chmod(0o755)
+    clinic.inbox.chmod(0o777)
+    states = _states(checks._folders, clinic)
+    assert states["reports folder"] is State.REMARK
+    assert states["inbox folder"] is State.OK
+
+
+def test_a_missing_database_is_a_problem(clinic):
+    """No file: nothing else is said of it."""
+    (clinic.root / "clinic.sqlite").unlink()
+    found = _all(clinic)
+    assert found["database"].state is State.PROBLEM
+    assert "database schema" not in found
+    assert found["daemon"].state is State.OK
+
+
+def test_a_damaged_database_is_a_problem(clinic):
+    """Pages overwritten in the middle of the file are found, or the file cannot be opened at all."""
+    path = clinic.root / "clinic.sqlite"
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(size - 4096))
+    states = {check: result.state for check, result in _all(clinic).items() if check.startswith("database")}
+    assert State.PROBLEM in states.values()
+
+
+@pytest.mark.parametrize(("revision", "advice"), [("0000", "newer"), (None, "db upgrade")])
+def test_a_schema_of_another_version_is_a_problem(clinic, revision, advice):
+    """A revision that this version does not know asks for newer software, no revision for an upgrade."""
+    with sqlite3.connect(clinic.root / "clinic.sqlite") as connection:
+        connection.execute("DELETE FROM alembic_version")
+        if revision:
+            connection.execute("INSERT INTO alembic_version VALUES (?)", [revision])
+    connection.close()
+    found = _all(clinic)["database schema"]
+    assert found.state is State.PROBLEM
+    assert advice in found.advice
+
+
+def test_a_tampered_model_is_a_problem(clinic, bundle, tmp_path):
+    """Weights that are not those of the manifest are found by their hash."""
+    copy = shutil.copytree(bundle, tmp_path / "tampered")
+    weights = copy / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    config = clinic.root / "config.toml"
+    config.write_text(f'[analysis]\nmodel = "{copy}"\n', encoding="utf-8")
+    (result,) = checks._model(load_config(config))
+    assert result.state is State.PROBLEM
+    assert "SHA-256" in result.found
+
+
+def test_a_missing_model_is_a_problem(clinic):
+    """The sentence of the error says which models there are."""
+    config = clinic.root / "config.toml"
+    config.write_text('[analysis]\nmodel = "nothing"\n', encoding="utf-8")
+    found = _all(load_config(config))["model"]
+    assert found.state is State.PROBLEM
+    assert "nothing" in found.advice
+
+
+def test_a_running_daemon_is_named(clinic):
+    """While a process holds the lock its id is shown; that is well."""
+    with only_process(clinic.lock_file):
+        (result,) = checks._daemon(clinic)
+    assert result.state is State.OK
+    assert str(os.getpid()) in result.found
+    (result,) = checks._daemon(clinic)
+    assert "nothing works" in result.found
+
+
+def test_a_full_disk_is_a_problem(clinic, monkeypatch):
+    """The limits are bytes left: none of a full disk, enough of this one."""
+    monkeypatch.setattr(checks, "NO_DISK_BYTES", 1 << 62)
+    assert _states(checks._disks, clinic)["disk"] is State.PROBLEM
+    monkeypatch.setattr(checks, "NO_DISK_BYTES", 0)
+    monkeypatch.setattr(checks, "LOW_DISK_BYTES", 1 << 62)
+    assert _states(checks._disks, clinic)["disk"] is State.REMARK
+    monkeypatch.setattr(checks, "LOW_DISK_BYTES", 0)
+    assert _states(checks._disks, clinic)["disk"] is State.OK
+
+
+def test_every_transfer_syntax_is_tried():
+    """What can be written here is decoded to the values that were written; for the rest a decoder is registered."""
+    tried = list(decoders.try_decoders())
+    assert [one.error for one in tried] == [""] * len(tried)
+    assert sum(one.decoded for one in tried) == len(decoders.LOSSLESS) + 1
+    assert len({one.name for one in tried}) == len(decoders.LOSSLESS) + 1 + len(decoders.NOT_WRITTEN)
+
+
+def test_a_decoder_that_fails_is_a_problem():
+    """A library that raises and one that decodes to something else are both told apart from a good one."""
+
+    def broken() -> float:
+        raise RuntimeError("no library")
+
+    syntax = decoders.LOSSLESS[0]
+    assert decoders._tried(syntax, broken).error == "RuntimeError: no library"
+    assert "other values" in decoders._tried(syntax, lambda: 3.0).error
+    assert decoders._tried(syntax, lambda: 0.0).decoded
