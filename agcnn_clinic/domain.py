@@ -181,8 +181,8 @@ WARNINGS: dict[Warn, str] = {
     Warn.LOSSY: "The image was compressed with loss.",
     Warn.NO_VOI: "No window in the header; the full range of values was used.",
     Warn.BURNED_IN: "The header says that annotations are burned into the pixels.",
-    Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape say the inversion twice; "
-    "it was inverted once.",
+    Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
+    "the image was inverted once.",
 }
 """Each remark's sentence, as the report prints it."""
 
@@ -191,7 +191,7 @@ class StudyState(StrEnum):
     """What `studies` says of a study. Derived from its files and reports, never stored."""
 
     RECEIVING = "receiving"
-    """Images are pending, or new ones came within `study_quiet_seconds`."""
+    """Images are pending, or new ones that no report covers came within `study_quiet_seconds`."""
     READ = "read"
     """At least one image was read; the report is due."""
     REPORTED = "reported"

@@ -1,0 +1,136 @@
+"""The gate before the network: what the model was not made for is refused, with a reason, and never read."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from agcnn_clinic.config import Gate
+from agcnn_clinic.dicom.codes import IMAGE_CLASSES, View, body_part_words, words
+from agcnn_clinic.dicom.facts import ImageFacts
+from agcnn_clinic.domain import Picture, ReasonCode, Warn
+from agcnn_clinic.errors import ImageError
+from agcnn_clinic.picture import LEVELS, quantised
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What was measured of a picture, as it is stored and reported.
+
+    Attributes:
+        contrast: the distance of the 1st and the 99th percentile, in [0, 1].
+        black, white: the fractions of pixels that are 0 and 1.
+        rows, columns: of the picture.
+        spacing_mm: the size of its pixels; None where unknown.
+    """
+
+    contrast: float
+    black: float
+    white: float
+    rows: int
+    columns: int
+    spacing_mm: float | None
+
+    def as_dict(self) -> dict[str, float | int | None]:
+        """Return the measures by name, for a JSON column."""
+        return asdict(self)
+
+
+def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
+    """Refuse an image by what its header says, before its pixels are decoded.
+
+    The largest size and the shape are checked where they are known for certain: when decoding and on the picture.
+    DX images for processing are let through: `check_pixels` refuses those that do not render to anything.
+
+    Returns:
+        Remarks for the report.
+
+    Raises:
+        ImageError: NO_PIXELS, WRONG_MODALITY, MULTI_FRAME, COLOUR, WRONG_VIEW, WRONG_BODY_PART or TOO_SMALL.
+    """
+    if not facts.has_image:
+        raise ImageError(ReasonCode.NO_PIXELS)
+    _check_modality(facts, gate)
+    if facts.number_of_frames > 1:
+        raise ImageError(ReasonCode.MULTI_FRAME, f"{facts.number_of_frames} frames")
+    if facts.photometric_interpretation == "PALETTE COLOR":
+        raise ImageError(ReasonCode.COLOUR, "it has a colour palette")
+    remarks = (*_view_remarks(facts, gate), *_body_part_remarks(facts, gate), *_size_remarks(facts, gate))
+    if facts.lossy:
+        remarks = (*remarks, Warn.LOSSY)
+    if facts.burned_in:
+        remarks = (*remarks, Warn.BURNED_IN)
+    return remarks
+
+
+def measure(picture: Picture) -> Quality:
+    """Return what the gate looks at in a picture."""
+    counts = np.bincount(quantised(picture.pixels).ravel(), minlength=LEVELS + 1)
+    below = np.cumsum(counts)
+    total = int(below[-1])
+    low, high = (int(np.searchsorted(below, fraction * total)) for fraction in (0.01, 0.99))
+    rows, columns = picture.pixels.shape
+    return Quality(
+        contrast=round((high - low) / LEVELS, 6),
+        black=round(int(counts[0]) / total, 6),
+        white=round(int(counts[-1]) / total, 6),
+        rows=rows,
+        columns=columns,
+        spacing_mm=picture.geometry.spacing_mm,
+    )
+
+
+def check_pixels(picture: Picture, gate: Gate) -> Quality:
+    """Refuse a picture that is no film: the wrong shape, blank, or clipped.
+
+    A collimated border or a bright marker passes: only most of the area being black or white refuses.
+
+    Raises:
+        ImageError: ASPECT_RATIO, BLANK or SATURATED; the detail says what was measured.
+    """
+    quality = measure(picture)
+    ratio = max(quality.rows, quality.columns) / min(quality.rows, quality.columns)
+    if ratio > gate.max_aspect_ratio:
+        raise ImageError(ReasonCode.ASPECT_RATIO, f"{ratio:.1f} to 1")
+    if quality.contrast < gate.min_contrast:
+        raise ImageError(ReasonCode.BLANK, f"contrast {quality.contrast:.3f}, {gate.min_contrast:g} is needed")
+    if quality.black + quality.white > gate.max_clipped:
+        raise ImageError(ReasonCode.SATURATED, f"{quality.black:.0%} is black, {quality.white:.0%} is white")
+    return quality
+
+
+def _check_modality(facts: ImageFacts, gate: Gate) -> None:
+    if facts.modality not in gate.modalities:
+        # The value is shown only where it looks like a modality: the field is the sender's, and details are stored.
+        known = facts.modality if facts.modality.isalpha() and len(facts.modality) <= 8 else "none that is known"
+        raise ImageError(ReasonCode.WRONG_MODALITY, f"the modality is {known}")
+    if facts.sop_class_uid and facts.sop_class_uid not in IMAGE_CLASSES:
+        raise ImageError(ReasonCode.WRONG_MODALITY, "its SOP class is none of CR, DX or SC")
+
+
+def _view_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
+    if facts.view in gate.views:
+        return ()
+    if facts.view is not View.UNKNOWN:
+        raise ImageError(ReasonCode.WRONG_VIEW, f"the view is {facts.view}")
+    if not gate.accept_unknown_view:
+        raise ImageError(ReasonCode.WRONG_VIEW, "the view is not stated")
+    return (Warn.VIEW_UNKNOWN,)
+
+
+def _body_part_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
+    named = body_part_words(facts.body_part)
+    accepted = {word for part in gate.body_parts for word in words(part)}
+    if accepted & set(named):
+        return ()
+    if named:
+        raise ImageError(ReasonCode.WRONG_BODY_PART, " ".join(named)[:32])
+    if not gate.accept_unknown_body_part:
+        raise ImageError(ReasonCode.WRONG_BODY_PART, "the body part is not stated")
+    return (Warn.BODY_PART_UNKNOWN,)
+
+
+def _size_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
+    side = min(facts.rows, facts.columns)
+    if 0 < side < gate.min_side:
+        raise ImageError(ReasonCode.TOO_SMALL, f"{facts.columns} x {facts.rows} pixels, {gate.min_side} are needed")
+    return (Warn.LOW_RESOLUTION,) if 0 < side < gate.low_resolution_side else ()

@@ -1,0 +1,120 @@
+"""Pictures to readings: the one place of the clinic where the network runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from agcnn_clinic.cores import usable_cores
+from agcnn_clinic.domain import Picture
+from agcnn_clinic.errors import ModelUnavailableError
+from agcnn_models.agcnn import AGCNN
+from agcnn_models.bundle import Bundle, open_bundle
+from agcnn_models.errors import ModelError
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import Manifest
+from agcnn_models.preprocessing import SourceBox, box_to_source, to_model_input
+
+
+@dataclass(frozen=True)
+class LabelReading:
+    """What the three branches and the calibration say of one label."""
+
+    label: str
+    probability: float
+    probability_global: float
+    probability_local: float
+    probability_fusion: float
+    threshold: float | None
+
+    @property
+    def positive(self) -> bool | None:
+        """Whether the calibrated probability reaches the threshold; None without one."""
+        return None if self.threshold is None else self.probability >= self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One model's reading of one picture."""
+
+    labels: tuple[LabelReading, ...]
+    heat_map: NDArray[np.float16]
+    """[h, w] in [0, 1]: Eq. 3 on its native grid, rescaled."""
+    region: SourceBox
+    """The attended region by its edges, in pixels of the picture."""
+
+
+class Reader:
+    """A model, loaded once, that reads batches of pictures."""
+
+    def __init__(self, bundle: Bundle, model: AGCNN, device: torch.device) -> None:
+        self.manifest: Manifest = bundle.manifest
+        self.device = device
+        self._bundle = bundle
+        self._model = model
+
+    def read(self, pictures: Sequence[Picture]) -> list[Reading]:
+        """Read pictures of any sizes as one batch; the order is kept."""
+        preprocessing = self.manifest.preprocessing
+        inputs = torch.stack([to_model_input(picture.pixels, preprocessing) for picture in pictures])
+        diagnosis = self._model.read(inputs.to(self.device))
+        calibrated = self._bundle.calibrate(diagnosis.fusion_logits.cpu().numpy())
+        by_global = diagnosis.global_probabilities.cpu().numpy()
+        by_local = diagnosis.local_probabilities.cpu().numpy()
+        by_fusion = diagnosis.fusion_probabilities.cpu().numpy()
+        heat_maps = diagnosis.heat_map.cpu().numpy().astype(np.float16)
+        boxes = diagnosis.boxes.cpu().tolist()
+        readings = []
+        for row, picture in enumerate(pictures):
+            height, width = picture.pixels.shape
+            labels = tuple(
+                LabelReading(
+                    label,
+                    probability=float(calibrated[row, column]),
+                    probability_global=float(by_global[row, column]),
+                    probability_local=float(by_local[row, column]),
+                    probability_fusion=float(by_fusion[row, column]),
+                    threshold=self._bundle.thresholds.get(label),
+                )
+                for column, label in enumerate(LABELS)
+            )
+            readings.append(
+                Reading(labels, heat_maps[row], box_to_source(tuple(boxes[row]), preprocessing, height, width))
+            )
+        return readings
+
+
+def load_reader(folder: Path, *, device: str, threads: int) -> Reader:
+    """Open a bundle, verify it and put its network on a device.
+
+    Args:
+        folder: the bundle.
+        device: "auto" (the GPU when there is one), "cpu", "cuda", "cuda:1".
+        threads: CPU threads of the network; 0 for one a core.
+
+    Raises:
+        ModelUnavailableError: the bundle is missing, wrong or tampered with, or there is no such device.
+    """
+    torch.set_num_threads(threads or usable_cores())
+    try:
+        bundle = open_bundle(folder)
+        target = _device(device)
+        return Reader(bundle, bundle.load_model(target), target)
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelUnavailableError(
+            f"analysis.device is {name!r}, which this machine does not have; set it to auto or cpu."
+        ) from error
+    return device

@@ -1,0 +1,141 @@
+"""One archived file -> one picture that has passed the gate: what a child process does for analysis.
+
+    header -> gate -> pixels -> gate
+
+torch is not imported here, so that children start fast.
+"""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
+from agcnn_clinic.config import Gate
+from agcnn_clinic.dicom.attributes import describe, differing_attributes, read_dataset
+from agcnn_clinic.dicom.codes import view_from_words
+from agcnn_clinic.dicom.facts import ImageFacts, image_facts
+from agcnn_clinic.dicom.pixels import render
+from agcnn_clinic.domain import InstanceDescription, MediaType, Picture, ReasonCode, Warn
+from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.picture import same_picture
+from agcnn_clinic.png import PNG_MODALITY, read_png, read_png_header
+
+PRELOAD = (__name__,)
+"""What a sandbox imports once for all its children, so that the first file does not wait for it."""
+
+# What is known of a PNG's UIDs lies in its row; here they stand for nothing.
+_NO_SHA256 = "0" * 64
+
+
+@dataclass(frozen=True)
+class Normalised:
+    """A file that may be read, or one whose SOP Instance has been read before.
+
+    Attributes:
+        picture: what the network gets.
+        header: the image level of this very file.
+        quality: `gate.Quality` by name.
+        warnings: remarks on the header and the pixels, for the report.
+        seconds: spent here.
+        same_as_previous: whether the earlier file of the SOP Instance shows the same; None where there is none.
+        differing_attributes: keywords of what differs from the earlier file's header.
+    """
+
+    picture: Picture
+    header: InstanceDescription
+    quality: dict[str, float | int | None]
+    warnings: tuple[Warn, ...]
+    seconds: float
+    same_as_previous: bool | None = None
+    differing_attributes: tuple[str, ...] = ()
+
+
+def normalise(
+    path: Path, media_type: MediaType, gate: Gate, previous_path: Path | None = None, stated_view: str = ""
+) -> Normalised:
+    """Read a file, let it pass the gate, and render it.
+
+    Args:
+        path: the archived file.
+        media_type: DICOM or PNG.
+        gate: the limits.
+        previous_path: an analysed file of the same SOP Instance UID. Then the gate is not asked, since this file is
+            not going to be read: all that counts is whether it shows the same.
+        stated_view: the view of a PNG by its study.toml.
+
+    Raises:
+        ImageError: the file is not for the model, or broken.
+        StorageError: a file of the archive cannot be read.
+    """
+    began = time.perf_counter()
+    if media_type is MediaType.PNG:
+        result = _png(path, gate, stated_view)
+    elif media_type is MediaType.DICOM:
+        dataset = read_dataset(path)
+        result = _dicom(dataset, gate) if previous_path is None else _revision(dataset, previous_path, gate)
+    else:
+        raise ImageError(ReasonCode.UNRECOGNISED)
+    return replace(result, seconds=time.perf_counter() - began)
+
+
+def read_picture(path: Path, media_type: MediaType, max_pixels: int) -> Picture:
+    """Return the picture of a file that was read before, for its report: the gate is not asked again.
+
+    Raises:
+        ImageError: the file is broken.
+        StorageError: it cannot be read.
+    """
+    if media_type is MediaType.PNG:
+        return read_png(path, max_pixels=max_pixels)
+    return render(read_dataset(path), max_pixels=max_pixels)
+
+
+def _dicom(dataset: Dataset, gate: Gate) -> Normalised:
+    header = describe(dataset)
+    remarks = check_header(image_facts(dataset), gate)
+    picture = render(dataset, max_pixels=gate.max_pixels)
+    return _passed(picture, header.instance, gate, remarks)
+
+
+def _png(path: Path, gate: Gate, stated_view: str) -> Normalised:
+    header = replace(
+        read_png_header(path, _NO_SHA256, series_instance_uid=""), sop_instance_uid="", view_position=stated_view
+    )
+    facts = ImageFacts(
+        modality=PNG_MODALITY,
+        sop_class_uid="",
+        view=view_from_words(stated_view),
+        body_part="",
+        rows=header.rows,
+        columns=header.columns,
+    )
+    remarks = check_header(facts, gate)
+    return _passed(read_png(path, max_pixels=gate.max_pixels), header, gate, remarks)
+
+
+def _passed(picture: Picture, header: InstanceDescription, gate: Gate, remarks: tuple[Warn, ...]) -> Normalised:
+    quality = check_pixels(picture, gate)
+    warnings = tuple(dict.fromkeys((*remarks, *picture.warnings)))
+    return Normalised(picture, header, quality.as_dict(), warnings, seconds=0.0)
+
+
+def _revision(dataset: Dataset, previous_path: Path, gate: Gate) -> Normalised:
+    header = describe(dataset)
+    picture = render(dataset, max_pixels=gate.max_pixels)
+    try:
+        previous = read_dataset(previous_path)
+        previous_picture = render(previous, max_pixels=max(gate.max_pixels, picture.pixels.size))
+    except ImageError as error:
+        # It was read once, so the archive has changed under us; that is not this file's fault.
+        raise StorageError(f"{previous_path} in the archive can no longer be read ({error}).") from error
+    return Normalised(
+        picture,
+        header.instance,
+        measure(picture).as_dict(),
+        picture.warnings,
+        seconds=0.0,
+        same_as_previous=same_picture(picture, previous_picture),
+        differing_attributes=tuple(differing_attributes(previous, dataset)),
+    )

@@ -1,0 +1,1 @@
+"""All that knows DICOM; nothing here knows this clinic."""

@@ -1,0 +1,132 @@
+"""The grey scale pipeline (PS3.3 C.11.1 and C.11.2) as functions of a one-dimensional array of values.
+
+pydicom's own are not used here: `apply_modality_lut` refuses tables of 10 to 15 bits and reads 8-bit entries packed
+into words as 16-bit ones, neither mends a first mapped value written with the wrong sign, and `apply_windowing`
+inverts the picture where Rescale Slope is negative. The tests hold these against pydicom's where pydicom's are right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.valuerep import VR
+
+from agcnn_clinic.dicom.text import numbers, text
+from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import ImageError
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LookupTable:
+    """A Modality or VOI LUT (PS3.3 C.11.1.1).
+
+    Attributes:
+        first: the input that the first entry belongs to; smaller inputs get it too.
+        entries: uint16 [n]; inputs beyond the last get the last.
+        bits: of an entry: by the descriptor, or fewer where no entry needs as many.
+    """
+
+    first: int
+    entries: NDArray[np.uint16]
+    bits: int
+
+    def __call__(self, values: Values) -> Values:
+        """Return the entry of each value."""
+        index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
+        entries: Values = self.entries[index].astype(np.float64)
+        return entries
+
+
+def lookup_table(item: Dataset, *, signed: bool, little_endian: bool) -> LookupTable:
+    """Read an item of a Modality LUT or VOI LUT Sequence.
+
+    Args:
+        item: with LUT Descriptor (0028,3002) and LUT Data (0028,3006).
+        signed: whether the table's inputs may be negative; a first value of 65000 then means -536.
+        little_endian: the byte order of the file, for data written as words.
+
+    Raises:
+        ImageError: UNREADABLE_PIXELS where the two contradict each other.
+    """
+    descriptor = [int(one) for one in numbers(item, "LUTDescriptor")]
+    if len(descriptor) != 3 or "LUTData" not in item:
+        raise ImageError(ReasonCode.UNREADABLE_PIXELS, "a lookup table is not described")
+    # The number of entries is unsigned in any VR, and 0 stands for 65536.
+    count = descriptor[0] % 2**16 or 2**16
+    first = descriptor[1]
+    if signed and first > 2**15 - 1:
+        first -= 2**16
+    elif not signed and first < 0:
+        first += 2**16
+    entries = _entries(item, count, descriptor[2], little_endian=little_endian)
+    needed = int(entries.max()).bit_length()
+    # Some senders announce 16 bits and fill 12: taken by its word, such a table would print a black film.
+    return LookupTable(first, entries, max(needed, 1))
+
+
+def _entries(item: Dataset, count: int, bits: int, *, little_endian: bool) -> NDArray[np.uint16]:
+    data = item["LUTData"].value
+    if item["LUTData"].VR == VR.OW or isinstance(data, bytes):
+        raw = bytes(data)
+        order = "<" if little_endian else ">"
+    else:
+        several = data if isinstance(data, Sequence) or hasattr(data, "__iter__") else [data]
+        raw = np.asarray([int(one) for one in several], dtype=np.int64).astype(np.uint16).astype("<u2").tobytes()
+        order = "<"
+    if len(raw) >= 2 * count:
+        return np.frombuffer(raw, f"{order}u2", count).astype(np.uint16)
+    if bits <= 8 and len(raw) >= count:
+        # Two entries a word (PS3.3 C.11.1.1.1), the first in its low byte.
+        if order == ">":
+            raw = np.frombuffer(raw[: len(raw) // 2 * 2], ">u2").astype("<u2").tobytes()
+        if len(raw) >= count:
+            return np.frombuffer(raw, np.uint8, count).astype(np.uint16)
+    raise ImageError(ReasonCode.UNREADABLE_PIXELS, "a lookup table is shorter than its descriptor says")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A window of the VOI LUT Module (PS3.3 C.11.2.1.2 and C.11.2.1.3)."""
+
+    centre: float
+    width: float
+    function: str = "LINEAR"
+
+    def __call__(self, values: Values) -> Values:
+        """Return the values as the window shows them, in [0, 1]."""
+        if self.function == "SIGMOID":
+            exponent = np.clip(-4.0 * (values - self.centre) / self.width, -700.0, 700.0)
+            return 1.0 / (1.0 + np.exp(exponent))
+        if self.function == "LINEAR_EXACT":
+            return np.clip((values - self.centre) / self.width + 0.5, 0.0, 1.0)
+        if self.width == 1.0:
+            return (values > self.centre - 0.5).astype(np.float64)
+        return np.clip((values - (self.centre - 0.5)) / (self.width - 1.0) + 0.5, 0.0, 1.0)
+
+
+def window(dataset: Dataset) -> Window | None:
+    """Return the first window of a header, None where there is none or its width is impossible.
+
+    A LINEAR window narrower than 1 is what some writers make of LINEAR_EXACT (PS3.3 C.11.2.1.2.1 forbids it).
+    """
+    centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
+    if not centres or not widths or not np.isfinite([centres[0], widths[0]]).all() or widths[0] <= 0:
+        return None
+    function = text(dataset, "VOILUTFunction").upper()
+    if function not in ("LINEAR_EXACT", "SIGMOID"):
+        function = "LINEAR" if widths[0] >= 1 else "LINEAR_EXACT"
+    return Window(centres[0], widths[0], function)
+
+
+def rescale(dataset: Dataset, values: Values) -> Values:
+    """Apply Rescale Slope and Intercept (PS3.3 C.11.1.1.2); a slope of 0 or none at all leaves the values alone."""
+    slopes, intercepts = numbers(dataset, "RescaleSlope"), numbers(dataset, "RescaleIntercept")
+    slope = slopes[0] if slopes else 1.0
+    intercept = intercepts[0] if intercepts else 0.0
+    if not np.isfinite([slope, intercept]).all() or slope == 0:
+        return values
+    return values * slope + intercept

@@ -1,0 +1,143 @@
+"""A DICOM image -> one grey picture in [0, 1], bright where the body is dense.
+
+    stored values -> Modality LUT -> VOI LUT or window -> one inversion -> isotropic pixels
+
+All but the last step is a function of a stored value alone. So it is worked out once for each value that a pixel can
+have, at most 65536 of them, in double precision, and then looked up.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+
+from agcnn_clinic.dicom.attributes import quiet
+from agcnn_clinic.dicom.decode import PixelLayout, stored_values
+from agcnn_clinic.dicom.geometry import isotropic, spacing_of
+from agcnn_clinic.dicom.luts import LookupTable, Values, lookup_table, rescale, window
+from agcnn_clinic.dicom.text import numbers, text
+from agcnn_clinic.domain import Picture, ReasonCode, Warn
+from agcnn_clinic.errors import ImageError
+from agcnn_clinic.picture import picture_of
+
+GREY_TOLERANCE = 2 / 255
+"""How far the three channels of a grey image may lie apart, of the full range: lossy YBR adds a rounding or two."""
+
+DISPLAY_BITS = 8
+"""Images this deep without a window are ready for display: secondary captures, and films exported as PNG before."""
+
+
+def render(dataset: Dataset, *, max_pixels: int) -> Picture:
+    """Return the picture of a single-frame image.
+
+    Args:
+        dataset: a whole data set, as `attributes.read_dataset` gives it.
+        max_pixels: the largest image that is decoded.
+
+    Returns:
+        float32 [height, width] in [0, 1]. Without a VOI LUT or window, 8-bit values are display values, as in a PNG;
+        of deeper ones the darkest and the brightest present, padding apart, become 0 and 1. Padding (PS3.3
+        C.7.5.1.1.2) is 0. Its warnings are those of the pixels: NO_VOI, MONOCHROME_CONTRADICTION, SPACING_UNKNOWN.
+
+    Raises:
+        ImageError: as `decode.stored_values` does; COLOUR; UNREADABLE_PIXELS for a lookup table that makes no sense.
+    """
+    stored, layout = stored_values(dataset, max_pixels)
+    with quiet():
+        if stored.ndim == 3:
+            stored = _grey(stored, layout)
+        lowest = int(stored.min())
+        stored -= lowest
+        present = np.bincount(stored.ravel()) > 0
+        display, warnings = _display(dataset, layout, np.arange(lowest, lowest + len(present)), present)
+        spacing = spacing_of(dataset)
+    pixels, geometry = isotropic(display.astype(np.float32)[stored], spacing, max_pixels)
+    if geometry.spacing_mm is None:
+        warnings = (*warnings, Warn.SPACING_UNKNOWN)
+    return picture_of(pixels, geometry, warnings)
+
+
+def _grey(stored: NDArray[np.int32], layout: PixelLayout) -> NDArray[np.int32]:
+    """Return one channel of three that say the same: [H, W, 3] -> [H, W]."""
+    apart = stored.max(axis=2) - stored.min(axis=2)
+    if float(apart.max()) > GREY_TOLERANCE * (2**layout.bits_stored - 1):
+        raise ImageError(ReasonCode.COLOUR)
+    return np.ascontiguousarray(stored[..., 1])
+
+
+def _display(
+    dataset: Dataset, layout: PixelLayout, values: NDArray[np.int_], present: NDArray[np.bool_]
+) -> tuple[Values, tuple[Warn, ...]]:
+    """Return what each stored value is shown as, in [0, 1], and the warnings.
+
+    `values` are consecutive stored values, `present` says which of them the image has.
+    """
+    warnings: tuple[Warn, ...] = ()
+    padding = _is_padding(dataset, layout, values)
+    modality = _table(dataset, "ModalityLUTSequence", layout, signed=layout.signed)
+    inputs = values.astype(np.float64)
+    meant = modality(inputs) if modality else rescale(dataset, inputs)
+    voi = _table(dataset, "VOILUTSequence", layout, signed=bool(meant.min() < 0))
+    shown_by = window(dataset)
+    if voi is not None:
+        display = voi(meant) / (2**voi.bits - 1)
+    elif shown_by is not None and layout.samples == 1:
+        display = shown_by(meant)
+    else:
+        if layout.bits_stored <= DISPLAY_BITS and modality is None:
+            meant_range = rescale(dataset, _stored_range(layout))
+        else:
+            meant_range = meant[present & ~padding]
+        display = _full_range(meant, meant_range)
+        warnings = (Warn.NO_VOI,)
+    shape = text(dataset, "PresentationLUTShape").upper()
+    monochrome1, inverse = layout.photometric == "MONOCHROME1", shape == "INVERSE"
+    if monochrome1 or inverse:
+        display = 1.0 - display
+    if shape in ("IDENTITY", "INVERSE") and monochrome1 != inverse:
+        # PS3.3 C.8.11.3.1.2 wants INVERSE with MONOCHROME1 and IDENTITY with MONOCHROME2: one inversion said twice.
+        warnings = (*warnings, Warn.MONOCHROME_CONTRADICTION)
+    display[padding] = 0.0
+    return display, warnings
+
+
+def _stored_range(layout: PixelLayout) -> Values:
+    """Return the smallest and the largest value that Bits Stored can hold."""
+    low = -(2.0 ** (layout.bits_stored - 1)) if layout.signed else 0.0
+    return np.array([low, low + 2.0**layout.bits_stored - 1.0])
+
+
+def _full_range(meant: Values, among: Values) -> Values:
+    """Return `meant` with the smallest and the largest of `among` at 0 and 1."""
+    low, high = (float(among.min()), float(among.max())) if among.size else (0.0, 0.0)
+    if high <= low:
+        return np.zeros_like(meant)
+    return np.clip((meant - low) / (high - low), 0.0, 1.0)
+
+
+def _is_padding(dataset: Dataset, layout: PixelLayout, values: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """Which stored values are Pixel Padding Value (0028,0120), up to the Range Limit (0028,0121) where there is one."""
+    first = numbers(dataset, "PixelPaddingValue")
+    if not first:
+        return np.zeros(len(values), dtype=bool)
+    limit = numbers(dataset, "PixelPaddingRangeLimit") or first
+    ends = sorted(_as_stored(int(end[0]), layout) for end in (first, limit))
+    return (values >= ends[0]) & (values <= ends[1])
+
+
+def _as_stored(value: int, layout: PixelLayout) -> int:
+    """Mend a value whose VR has the other sign than the pixels: 63536 among signed pixels is -2000."""
+    if layout.signed and value > 2**15 - 1:
+        return value - 2**16
+    return value + 2**16 if not layout.signed and value < 0 else value
+
+
+def _table(dataset: Dataset, keyword: str, layout: PixelLayout, *, signed: bool) -> LookupTable | None:
+    try:
+        items = dataset.get(keyword)
+        if not items:
+            return None
+        return lookup_table(items[0], signed=signed, little_endian=layout.syntax.is_little_endian)
+    except (ImageError, MemoryError):
+        raise
+    except Exception as error:  # pydicom converts on access, and a broken table may raise anything
+        raise ImageError(ReasonCode.UNREADABLE_PIXELS, "a lookup table cannot be read") from error

@@ -1,0 +1,81 @@
+"""Values of a data set as text that can be shown and stored: decoded, without control characters, bounded."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+from pydicom.dataset import Dataset
+from pydicom.multival import MultiValue
+
+MAX_LENGTH = 256
+"""Longer than any value of the attributes that are read here may be (PS3.5 6.2: LO has 64 characters, PN 3 x 64)."""
+
+_JOINERS = "\u200c\u200d"
+"""Zero-width joiners belong to the spelling of Persian and Indic names; other format characters only disguise."""
+
+_DATE = re.compile(r"(\d{4})[.:-]?(\d{2})[.:-]?(\d{2})")
+_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.\d*)?")
+
+
+def clean(value: str, max_length: int = MAX_LENGTH) -> str:
+    """Return text without control, format and unassigned characters, trimmed, at most `max_length` long."""
+    # Bounded before it is looked at one by one: an attribute may be gigabytes long.
+    bounded = value[: 4 * max_length]
+    kept = "".join(char for char in bounded if char in _JOINERS or unicodedata.category(char)[0] != "C")
+    return kept.strip()[:max_length].rstrip()
+
+
+def values(dataset: Dataset, keyword: str) -> list[str]:
+    """Return the values of an attribute as clean text, decoded by Specific Character Set (0008,0005).
+
+    An attribute that is absent, empty or cannot be converted has none.
+    """
+    try:
+        value = dataset.get(keyword)
+        several: Iterable[object] = value if isinstance(value, MultiValue | list | tuple) else [value]
+        return [clean(str(one)) for one in several if one is not None]
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (pydicom converts on access, and a broken value may raise anything)
+        return []
+
+
+def text(dataset: Dataset, keyword: str) -> str:
+    """Return an attribute as one line, several values joined by a backslash as DICOM writes them."""
+    return clean("\\".join(values(dataset, keyword)))
+
+
+def number(dataset: Dataset, keyword: str) -> int:
+    """Return an integer attribute, 0 where it is absent or none."""
+    found = values(dataset, keyword)
+    try:
+        return int(found[0]) if found else 0
+    except ValueError:
+        return 0
+
+
+def numbers(dataset: Dataset, keyword: str) -> list[float]:
+    """Return a decimal attribute's values, empty where one of them is no number."""
+    try:
+        return [float(one) for one in values(dataset, keyword)]
+    except ValueError:
+        return []
+
+
+def iso_date(value: str) -> str:
+    """Return a DICOM date (DA, or the beginning of DT) as `2026-01-31`, empty where it is none."""
+    match = _DATE.match(value)
+    if match is None:
+        return ""
+    year, month, day = match.groups()
+    return f"{year}-{month}-{day}" if 1 <= int(month) <= 12 and 1 <= int(day) <= 31 else ""
+
+
+def iso_time(value: str) -> str:
+    """Return a DICOM time (TM) as `23:59:59`, as far as it is given; empty where it is none."""
+    match = _TIME.match(value)
+    if match is None:
+        return ""
+    parts = [part for part in match.groups() if part is not None]
+    limits = (24, 60, 61)  # 60 is a leap second
+    return ":".join(parts) if all(int(part) < limit for part, limit in zip(parts, limits, strict=False)) else ""

@@ -1,0 +1,315 @@
+"""Child processes with a memory limit and a deadline, for native codecs that may crash, loop or eat all memory.
+
+What a child does to itself ends as an `ImageError` of the file that it was working on, and of no other: each child
+has a pipe of its own, and its end is seen there. (The pools of concurrent.futures break as a whole when a child dies;
+pebble's, whose children share a pipe, at times blames the file before the one that crashed.)
+"""
+
+import contextlib
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
+from types import TracebackType
+from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
+
+from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import ClinicError, ImageError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
+    ),
+    "1",
+)
+"""The children are the parallelism: each gets one thread, which libraries read when they are first imported."""
+
+PARENT_GRACE_SECONDS = 30.0
+"""How much later than the child's own alarm the parent ends a child: a large result takes time to be sent."""
+
+HAS_ALARM = hasattr(signal, "setitimer")
+
+
+class _Task(NamedTuple):
+    seconds: float
+    memory_mb: int
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+class _ChildLostError(Exception):
+    """A child ended for a reason that is not its task: it was told to stop, or was gone before it had one."""
+
+
+class Sandbox:
+    """A pool of child processes; `with Sandbox(...) as sandbox: sandbox.run(function, ...)`.
+
+    Functions and what they take and give must pickle. A child has one task at a time, and serves until it dies.
+    """
+
+    def __init__(self, workers: int, seconds: float, memory_mb: int, preload: Sequence[str] = ()) -> None:
+        """Describe the pool; nothing starts before the `with` statement.
+
+        Args:
+            workers: how many children.
+            seconds: the deadline of one task, counted from when a child takes it.
+            memory_mb: what a task may allocate beyond what is mapped when it begins; 0: no limit.
+            preload: modules that are imported once, before the children are forked from there.
+        """
+        if workers < 1 or seconds <= 0 or memory_mb < 0:
+            raise ValueError("A sandbox needs at least one worker, a deadline above 0 and no negative memory limit.")
+        self._seconds = seconds
+        self._memory_mb = memory_mb
+        self._preload = [__name__, *preload]
+        methods = multiprocessing.get_all_start_methods()
+        self._context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
+        self._lock = threading.Lock()
+        self._children: set[_Child] = set()
+        self._idle: list[_Child] = []
+        self._closed = threading.Event()
+
+    def __enter__(self) -> Self:
+        """Begin to load the libraries of the children, without waiting for it."""
+        if self._context.get_start_method() == "forkserver":
+            with _environment(ONE_THREAD):
+                self._context.set_forkserver_preload(self._preload)
+                multiprocessing.forkserver.ensure_running()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End all children; the futures of what they had in hand raise CancelledError."""
+        with self._lock:
+            self._closed.set()
+            children = list(self._children)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        for child in children:
+            child.end()
+        self._threads.shutdown(wait=True)
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Let a child call the function.
+
+        Returns:
+            A future. Its result raises ImageError with DEADLINE, MEMORY or CRASHED for what the child did not
+            survive and for errors of no class of this package; those of this package as the function raised them;
+            CancelledError when the sandbox is left before.
+        """
+        return self._threads.submit(self._call, _Task(self._seconds, self._memory_mb, function, args, kwargs))
+
+    def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call the function in a child and wait for it; see `submit` for the errors."""
+        return self.submit(function, *args, **kwargs).result()
+
+    def _call(self, task: _Task) -> Any:
+        """Hand a task to an idle or new child, in one of the threads."""
+        for _ in range(2):
+            child = self._take()
+            try:
+                result = child.call(task)
+            except _ChildLostError:
+                continue
+            finally:
+                self._give_back(child)
+            return result
+        raise ImageError(ReasonCode.CRASHED, "the child process was ended twice")
+
+    def _take(self) -> "_Child":
+        with self._lock:
+            if self._closed.is_set():
+                raise CancelledError
+            if self._idle:
+                return self._idle.pop()
+        with _environment({} if self._context.get_start_method() == "forkserver" else ONE_THREAD):
+            child = _Child(self._context)
+        with self._lock:
+            self._children.add(child)
+            if not self._closed.is_set():
+                return child
+        child.end()
+        raise CancelledError
+
+    def _give_back(self, child: "_Child") -> None:
+        with self._lock:
+            if self._closed.is_set():
+                raise CancelledError
+            if child.is_alive():
+                self._idle.append(child)
+            else:
+                self._children.discard(child)
+
+
+class _Child:
+    """One child process and the pipe to it."""
+
+    def __init__(self, context: Any) -> None:
+        self._connection: Connection
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), name="agcnn-clinic-sandbox", daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def call(self, task: _Task) -> Any:
+        """Let the child do a task; raises as `Sandbox.submit` says, or _ChildLostError."""
+        if not self.is_alive():
+            raise _ChildLostError
+        try:
+            self._connection.send(task)
+            # Where the kernel can ring an alarm the child ends itself, even inside native code; this clock is for
+            # the platforms that have none, and for a child that was stopped.
+            if not self._connection.poll(task.seconds + (PARENT_GRACE_SECONDS if HAS_ALARM else 0.0)):
+                self.end()
+                raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s")
+            error, value = self._connection.recv()
+        except (EOFError, ConnectionError) as end:
+            raise self._obituary(task) from end
+        if error is not None:
+            raise error
+        return value
+
+    def is_alive(self) -> bool:
+        """Tell whether it can take another task."""
+        return bool(self._process.is_alive()) and not self._connection.closed
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._process.kill()
+        self._process.join()
+
+    def _obituary(self, task: _Task) -> Exception:
+        self._process.join()
+        code = self._process.exitcode
+        if HAS_ALARM and code == -signal.SIGALRM:
+            return ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s")
+        if code == -signal.SIGTERM:
+            return _ChildLostError()
+        return ImageError(ReasonCode.CRASHED, _how_it_ended(code))
+
+
+def _how_it_ended(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exit code {exit_code}"
+    try:
+        return signal.Signals(-exit_code).name
+    except ValueError:
+        return f"signal {-exit_code}"
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set environment variables for the processes started inside the block."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+# Below: what runs in the children.
+
+
+def _serve(connection: Connection) -> None:
+    """Do tasks until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 (absent on Windows)
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold a patient's image
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    while True:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            task: _Task = connection.recv()
+        except EOFError:
+            return
+        # A service manager sends SIGTERM to every process of the service at once. The parent decides what that
+        # means; a child that obeyed in the middle of a file would undo what is nearly done.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        connection.send(_outcome(task))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _outcome(task: _Task) -> tuple[ClinicError | None, Any]:
+    """Do a task: its error, of a class that surely pickles, or its value."""
+    try:
+        with _alarm(task.seconds), _memory_limit(task.memory_mb):
+            return None, task.function(*task.args, **task.kwargs)
+    except ClinicError as error:
+        return error, None
+    except MemoryError:
+        return ImageError(ReasonCode.MEMORY), None
+    except BaseException as error:  # noqa: BLE001 (a panic of Rust is no Exception)
+        # Only its kind: a message may quote the file.
+        return ImageError(ReasonCode.CRASHED, f"unexpected {type(error).__name__}"), None
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    if not HAS_ALARM:
+        yield
+        return
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextlib.contextmanager
+def _memory_limit(memory_mb: int) -> Iterator[None]:
+    """Let the block map so much more address space than is mapped now; 0: no limit.
+
+    Lifted afterwards, since sending a large result takes memory, too.
+    """
+    if sys.platform == "win32" or not memory_mb:
+        yield
+        return
+    import resource  # noqa: PLC0415 (absent on Windows)
+
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _address_space() + memory_mb * 2**20
+    if before[1] != resource.RLIM_INFINITY:
+        limit = min(limit, before[1])
+    with contextlib.suppress(ValueError, OSError):  # some systems know the limit and do not let it be set
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has mapped: libraries count, and are not the file's doing."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (a kernel's file, read as it is)
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 2**30

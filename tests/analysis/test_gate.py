@@ -1,0 +1,146 @@
+"""What is refused before the network, and what passes with a remark."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from pydicom import uid as uids
+
+from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
+from agcnn_clinic.config import Gate
+from agcnn_clinic.dicom.codes import View
+from agcnn_clinic.dicom.facts import ImageFacts
+from agcnn_clinic.domain import REASONS, Geometry, Outcome, ReasonCode, Warn
+from agcnn_clinic.errors import ImageError
+from agcnn_clinic.picture import picture_of
+
+GATE = Gate()
+GOOD = ImageFacts(
+    modality="DX",
+    sop_class_uid=uids.DigitalXRayImageStorageForPresentation,
+    view=View.PA,
+    body_part="CHEST",
+    rows=2000,
+    columns=2000,
+)
+
+
+def _refused(gate=GATE, **changes):
+    with pytest.raises(ImageError) as caught:
+        check_header(replace(GOOD, **changes), gate)
+    assert REASONS[ReasonCode(caught.value.code)].outcome is Outcome.REFUSED
+    return caught.value.code
+
+
+def _picture(pixels):
+    pixels = np.asarray(pixels, dtype=np.float32)
+    return picture_of(pixels, Geometry(*pixels.shape, spacing_mm=0.2))
+
+
+def _blocked(pixels, gate=GATE):
+    with pytest.raises(ImageError) as caught:
+        check_pixels(_picture(pixels), gate)
+    return caught.value.code
+
+
+def test_a_frontal_chest_film_passes_without_remarks():
+    """PA and AP films of all accepted modalities pass."""
+    for modality, sop_class in (("DX", GOOD.sop_class_uid), ("CR", uids.ComputedRadiographyImageStorage), ("OT", "")):
+        for view in (View.PA, View.AP):
+            assert check_header(replace(GOOD, modality=modality, sop_class_uid=sop_class, view=view), GATE) == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"modality": "CT"}, ReasonCode.WRONG_MODALITY),
+        ({"modality": ""}, ReasonCode.WRONG_MODALITY),
+        ({"modality": "Doe^Jane 1970"}, ReasonCode.WRONG_MODALITY),
+        ({"sop_class_uid": uids.CTImageStorage}, ReasonCode.WRONG_MODALITY),
+        ({"has_image": False}, ReasonCode.NO_PIXELS),
+        ({"number_of_frames": 2}, ReasonCode.MULTI_FRAME),
+        ({"photometric_interpretation": "PALETTE COLOR"}, ReasonCode.COLOUR),
+        ({"view": View.LEFT_LATERAL}, ReasonCode.WRONG_VIEW),
+        ({"view": View.LATERAL}, ReasonCode.WRONG_VIEW),
+        ({"view": View.LORDOTIC}, ReasonCode.WRONG_VIEW),
+        ({"body_part": "RIBCAGE"}, ReasonCode.WRONG_BODY_PART),
+        ({"body_part": "HAND"}, ReasonCode.WRONG_BODY_PART),
+        ({"rows": 223}, ReasonCode.TOO_SMALL),
+    ],
+)
+def test_what_the_model_was_not_made_for_is_refused(changes, code):
+    """Each kind of wrong image has its own reason."""
+    assert _refused(**changes) == code
+
+
+def test_a_refusal_never_quotes_a_field_that_may_hold_anything():
+    """A modality that is no modality is not repeated."""
+    with pytest.raises(ImageError) as caught:
+        check_header(replace(GOOD, modality="Doe^Jane"), GATE)
+    assert "Doe" not in str(caught.value)
+
+
+def test_what_is_not_stated_is_remarked_on_or_refused_as_configured():
+    """Unknown view and body part pass with a remark, unless the configuration says otherwise."""
+    unknown = replace(GOOD, view=View.UNKNOWN, body_part="")
+    assert check_header(unknown, GATE) == (Warn.VIEW_UNKNOWN, Warn.BODY_PART_UNKNOWN)
+    assert _refused(GATE.model_copy(update={"accept_unknown_view": False}), view=View.UNKNOWN) == ReasonCode.WRONG_VIEW
+    strict = GATE.model_copy(update={"accept_unknown_body_part": False})
+    assert _refused(strict, body_part="UNKNOWN") == ReasonCode.WRONG_BODY_PART
+
+
+@pytest.mark.parametrize("body_part", ["CHEST PA", "THORAX", "LUNGS", "TORAX", "chest", "CHEST_ABDOMEN"])
+def test_a_chest_by_any_name_passes(body_part):
+    """Any word that names the chest is enough."""
+    assert check_header(replace(GOOD, body_part=body_part), GATE) == ()
+
+
+def test_remarks_are_made_on_small_lossy_and_annotated_images():
+    """Low resolution, loss and burned-in annotations are said, not refused."""
+    facts = replace(GOOD, rows=400, lossy=True, burned_in=True)
+    assert check_header(facts, GATE) == (Warn.LOW_RESOLUTION, Warn.LOSSY, Warn.BURNED_IN)
+
+
+def test_the_limits_are_the_configurations():
+    """Another gate lets other images through."""
+    wide = Gate(modalities=("CT",), views=("LL",), body_parts=("RIBCAGE",), min_side=10, low_resolution_side=10)
+    facts = replace(GOOD, modality="CT", view=View.LEFT_LATERAL, body_part="RIBCAGE", rows=20)
+    assert check_header(facts, wide) == ()
+    assert _refused(wide) == ReasonCode.WRONG_MODALITY
+
+
+def test_a_film_is_measured(film):
+    """Contrast and clipped fractions are those of the pixels."""
+    quality = measure(_picture(film))
+    low, high = np.quantile(film, [0.01, 0.99])
+    assert quality.contrast == pytest.approx(high - low, abs=1e-3)
+    assert quality.black + quality.white < 0.001
+    assert (quality.rows, quality.columns, quality.spacing_mm) == (*film.shape, 0.2)
+    assert set(quality.as_dict()) == {"contrast", "black", "white", "rows", "columns", "spacing_mm"}
+
+
+def test_a_collimated_border_and_a_bright_marker_pass(film):
+    """Two thirds of black border and a white letter do not make a film blank or saturated."""
+    framed = np.zeros((560, 500))
+    framed[120:440, 100:388] = film
+    framed[10:40, 10:40] = 1
+    assert check_pixels(_picture(framed), GATE).black > 0.6
+
+
+def test_blank_and_saturated_images_are_refused(film):
+    """A grey plate, a plate with a few marks, and a film that is clipped are no films."""
+    grey = np.full((300, 300), 0.5)
+    assert _blocked(grey) == ReasonCode.BLANK
+    marked = grey + np.random.default_rng(0).normal(0, 0.002, grey.shape)
+    marked[:10, :10] = 1
+    assert _blocked(marked) == ReasonCode.BLANK
+    assert _blocked(np.clip(film - np.quantile(film, 0.8), 0, 1)) == ReasonCode.SATURATED
+    assert _blocked(np.clip(film + 1 - np.quantile(film, 0.2), 0, 1)) == ReasonCode.SATURATED
+    assert _blocked(np.where(film > np.quantile(film, 0.5), 1.0, 0.0)) == ReasonCode.SATURATED
+
+
+def test_a_strip_is_no_chest():
+    """A picture far longer than wide is refused by its shape, whichever way it lies."""
+    strip = np.random.default_rng(0).uniform(size=(1000, 300))
+    assert _blocked(strip) == ReasonCode.ASPECT_RATIO
+    assert _blocked(strip.T) == ReasonCode.ASPECT_RATIO

@@ -1,0 +1,122 @@
+"""A file on its way to a picture that has passed the gate, and its revisions."""
+
+import pickle
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom import uid as uids
+
+from agcnn_clinic.analysis.normalise import PRELOAD, normalise, read_picture
+from agcnn_clinic.config import Gate
+from agcnn_clinic.domain import MediaType, ReasonCode, Warn
+from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.sandbox import Sandbox
+
+GATE = Gate()
+WHOLE = {"WindowCenter": 2048, "WindowWidth": 4096}
+
+
+@pytest.fixture
+def twelve(film):
+    """The film in 12 bits."""
+    return np.rint(film * 4095).astype(np.uint16)
+
+
+def _refused(*arguments):
+    with pytest.raises(ImageError) as caught:
+        normalise(*arguments)
+    return caught.value.code
+
+
+def test_a_film_is_normalised(write_dicom, tmp_path, twelve, film):
+    """The result has the picture, this file's own header, the measures and the remarks."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, BurnedInAnnotation="YES", PixelSpacing=[0.2, 0.2], **WHOLE)
+    result = normalise(path, MediaType.DICOM, GATE)
+    np.testing.assert_allclose(result.picture.pixels, film, atol=1 / 4095)
+    assert result.header.rows == 320
+    assert result.quality["contrast"] > 0.5
+    assert result.quality["spacing_mm"] == 0.2
+    assert result.warnings == (Warn.LOW_RESOLUTION, Warn.BURNED_IN)
+    assert result.seconds > 0
+    assert result.same_as_previous is None
+
+
+def test_a_png_is_normalised_and_its_stated_view_counts(tmp_path, film):
+    """A PNG has no view of its own; one that study.toml calls lateral is refused."""
+    path = tmp_path / "film.png"
+    Image.fromarray(np.rint(film * 255).astype(np.uint8)).save(path)
+    result = normalise(path, MediaType.PNG, GATE)
+    assert Warn.VIEW_UNKNOWN in result.warnings
+    assert Warn.SPACING_UNKNOWN in result.warnings
+    assert Warn.VIEW_UNKNOWN not in normalise(path, MediaType.PNG, GATE, None, "PA").warnings
+    assert _refused(path, MediaType.PNG, GATE, None, "lateral") == ReasonCode.WRONG_VIEW
+
+
+def test_the_header_is_asked_before_the_pixels(write_dicom, tmp_path, twelve):
+    """A lateral view is refused even where its pixels are broken: they are never decoded."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, ViewPosition="LL", Rows=60000)
+    assert _refused(path, MediaType.DICOM, GATE) == ReasonCode.WRONG_VIEW
+
+
+def test_the_same_picture_under_another_header_is_named(write_dicom, tmp_path, twelve):
+    """A correction of the name is the same picture, with what differs; the gate is not asked again."""
+    first = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    dataset = pydicom.dcmread(first)
+    dataset.PatientName, dataset.BodyPartExamined = "Corrected^Name", "RIBCAGE"
+    dataset.save_as(tmp_path / "second.dcm")
+    result = normalise(tmp_path / "second.dcm", MediaType.DICOM, GATE, first)
+    assert result.same_as_previous is True
+    assert result.differing_attributes == ("PatientName", "BodyPartExamined")
+
+
+def test_another_transfer_syntax_is_the_same_picture(write_dicom, tmp_path, twelve):
+    """The film that comes again compressed is not another film."""
+    first = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    second = write_dicom(tmp_path / "again.dcm", twelve, syntax=uids.JPEG2000Lossless, **WHOLE)
+    assert normalise(second, MediaType.DICOM, GATE, first).same_as_previous is True
+
+
+def test_another_picture_under_one_uid_is_told(write_dicom, tmp_path, twelve):
+    """The film relabelled MONOCHROME1 shows something else."""
+    first = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    second = write_dicom(tmp_path / "inverted.dcm", twelve, photometric="MONOCHROME1", **WHOLE)
+    result = normalise(second, MediaType.DICOM, GATE, first)
+    assert result.same_as_previous is False
+    assert "PhotometricInterpretation" in result.differing_attributes
+
+
+def test_a_lost_predecessor_is_not_the_new_files_fault(write_dicom, tmp_path, twelve):
+    """An archive that can no longer be read is a matter of the storage."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    (tmp_path / "broken.dcm").write_bytes(path.read_bytes()[:1000])
+    for previous in ("broken.dcm", "gone.dcm"):
+        with pytest.raises(StorageError):
+            normalise(path, MediaType.DICOM, GATE, tmp_path / previous)
+
+
+def test_a_report_reads_the_picture_without_the_gate(write_dicom, tmp_path, twelve):
+    """What was read once is rendered again, equal, whatever the limits are now."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    picture = read_picture(path, MediaType.DICOM, GATE.max_pixels)
+    assert picture.sha256 == normalise(path, MediaType.DICOM, GATE).picture.sha256
+
+
+def test_it_all_crosses_a_process_boundary(write_dicom, tmp_path, twelve):
+    """In a child the result is the same as here, and so are its errors."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    here = normalise(path, MediaType.DICOM, GATE)
+    with Sandbox(1, 60, 2048, PRELOAD) as sandbox:
+        there = sandbox.run(normalise, path, MediaType.DICOM, GATE)
+        with pytest.raises(ImageError) as caught:
+            sandbox.run(normalise, path, MediaType.PNG, GATE)
+    assert there.picture.sha256 == here.picture.sha256
+    assert (there.warnings, there.header, there.quality) == (here.warnings, here.header, here.quality)
+    assert caught.value.code == ReasonCode.UNREADABLE_HEADER
+    assert pickle.loads(pickle.dumps(here)).header == here.header
+
+
+def test_neither_dicom_nor_png_is_not_normalised(tmp_path):
+    """Other files are not for analysis."""
+    assert _refused(tmp_path / "study.toml", MediaType.STUDY_TOML, GATE) == ReasonCode.UNRECOGNISED

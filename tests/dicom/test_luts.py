@@ -1,0 +1,153 @@
+"""Lookup tables, windows and rescaling, against pydicom's own where pydicom's are right."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydicom.dataset import Dataset
+from pydicom.pixels import apply_modality_lut, apply_windowing
+
+from agcnn_clinic.dicom.luts import Window, lookup_table, rescale, window
+from agcnn_clinic.errors import ImageError
+
+STORED = np.arange(-2048, 2048)
+
+
+def _item(descriptor, data, vr="OW"):
+    item = Dataset()
+    item.add_new("LUTDescriptor", "SS" if min(descriptor) < 0 else "US", list(descriptor))
+    item.add_new("LUTData", vr, data)
+    return item
+
+
+def _windowed(centre, width, function="LINEAR", signed=True):
+    dataset = Dataset()
+    dataset.PhotometricInterpretation = "MONOCHROME2"
+    dataset.BitsStored, dataset.PixelRepresentation = 12, int(signed)
+    dataset.WindowCenter, dataset.WindowWidth, dataset.VOILUTFunction = centre, width, function
+    return dataset
+
+
+@given(
+    st.floats(-3000, 3000).map(lambda x: round(x, 2)),
+    st.floats(1.01, 5000).map(lambda x: round(x, 2)),
+    st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]),
+)
+def test_a_window_shows_what_pydicom_shows(centre, width, function):
+    """All three VOI LUT functions equal pydicom's, brought from its output range to [0, 1]."""
+    dataset = _windowed(centre, width, function)
+    with np.errstate(over="ignore"):  # pydicom's sigmoid reaches 0 by way of infinity
+        expected = (apply_windowing(STORED, dataset) + 2048) / 4095
+    shown = window(dataset)(STORED.astype(float))
+    np.testing.assert_allclose(shown, expected, atol=1e-9)
+
+
+def test_a_linear_window_of_the_whole_range_changes_nothing():
+    """Centre 2048 and width 4096 map 0 to 0 and 4095 to 1 (PS3.3 C.11.2.1.2.1)."""
+    shown = Window(2048, 4096)(np.arange(4096.0))
+    np.testing.assert_allclose(shown, np.arange(4096) / 4095, atol=1e-12)
+
+
+def test_a_linear_window_of_width_one_is_a_threshold():
+    """The equation of the standard would divide by 0: above centre - 0.5 is white."""
+    assert Window(10, 1)(np.array([9.0, 9.5, 9.6, 10.0])).tolist() == [0, 0, 1, 1]
+
+
+@given(st.floats(-5000, 5000), st.floats(0.001, 10_000), st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))
+def test_a_window_never_leaves_its_range_nor_turns_back(centre, width, function):
+    """Any window rises from 0 to 1 and stays there, even where it is narrower than the standard allows."""
+    dataset = Dataset()
+    dataset.WindowCenter, dataset.WindowWidth = f"{centre:.8g}", f"{width:.8g}"
+    dataset.VOILUTFunction = function
+    shown = window(dataset)(np.linspace(-20_000, 20_000, 401))
+    assert shown.min() >= 0
+    assert shown.max() <= 1
+    assert (np.diff(shown) >= 0).all()
+
+
+def test_the_first_of_several_windows_counts():
+    """Alternative windows are for a person to choose; the first is the sender's default."""
+    assert window(_windowed([100, 900], [200, 50])) == Window(100, 200)
+
+
+@pytest.mark.parametrize(("centre", "width"), [(10, 0), (10, -5), (None, 5), (5, None), ("", "")])
+def test_an_impossible_window_is_none(centre, width):
+    """A width of 0 or below, or half a window, is no window."""
+    dataset = Dataset()
+    dataset.WindowCenter, dataset.WindowWidth = centre, width
+    assert window(dataset) is None
+
+
+@given(st.integers(-2048, 2040), st.lists(st.integers(0, 65535), min_size=1, max_size=40))
+def test_a_table_looks_up_what_pydicom_looks_up(first, entries):
+    """16-bit Modality LUTs over signed pixels equal pydicom's, before the first and after the last entry too."""
+    data = np.array(entries, "<u2").tobytes()
+    dataset = Dataset()
+    dataset.ModalityLUTSequence = [_item((len(entries), first, 16), data)]
+    dataset.file_meta = Dataset()
+    table = lookup_table(dataset.ModalityLUTSequence[0], signed=True, little_endian=True)
+    index = np.clip(STORED - first, 0, len(entries) - 1)
+    np.testing.assert_array_equal(table(STORED.astype(float)), np.array(entries)[index])
+
+
+def test_pydicom_agrees_where_it_can():
+    """On an unsigned 16-bit table both give the same."""
+    dataset = Dataset()
+    dataset.ModalityLUTSequence = [_item((4, 10, 16), [5, 6, 7, 900], "US")]
+    values = np.arange(30, dtype=np.int32)
+    table = lookup_table(dataset.ModalityLUTSequence[0], signed=False, little_endian=True)
+    np.testing.assert_array_equal(table(values.astype(float)), apply_modality_lut(values, dataset))
+
+
+@pytest.mark.parametrize(
+    ("data", "vr", "little"),
+    [
+        (b"\x01\x02\x03\x04", "OW", True),
+        (b"\x02\x01\x04\x03", "OW", False),
+        (b"\x01\x00\x02\x00\x03\x00\x04\x00", "OW", True),
+        (b"\x00\x01\x00\x02\x00\x03\x00\x04", "OW", False),
+        ([1, 2, 3, 4], "US", True),
+        ([0x0201, 0x0403], "US", False),
+    ],
+)
+def test_eight_bit_entries_are_read_packed_and_unpacked(data, vr, little):
+    """Two entries a word or one, as bytes in both orders or as numbers, give the same table."""
+    table = lookup_table(_item((4, 0, 8), data, vr), signed=False, little_endian=little)
+    assert table.entries.tolist() == [1, 2, 3, 4]
+
+
+def test_zero_entries_stand_for_65536():
+    """The largest table has 65536 entries, which 16 bits cannot count."""
+    data = np.arange(2**16, dtype="<u2").tobytes()
+    table = lookup_table(_item((0, 0, 16), data), signed=False, little_endian=True)
+    assert (len(table.entries), table.bits) == (2**16, 16)
+
+
+def test_a_first_value_written_with_the_wrong_sign_is_mended():
+    """65000 over signed inputs means -536; -536 over unsigned ones means 65000."""
+    data = [1, 2, 3]
+    assert lookup_table(_item((3, 65000, 16), data, "US"), signed=True, little_endian=True).first == -536
+    assert lookup_table(_item((3, -536, 16), data, "US"), signed=False, little_endian=True).first == 65000
+
+
+def test_twelve_bits_announced_as_sixteen_count_as_twelve():
+    """A table that fills 12 of 16 bits is as bright as one that says 12."""
+    data = np.arange(4096, dtype="<u2").tobytes()
+    assert lookup_table(_item((4096, 0, 16), data), signed=False, little_endian=True).bits == 12
+
+
+@pytest.mark.parametrize("item", [_item((10, 0, 16), b"\0\0"), _item((10, 0), b"\0" * 20), Dataset()])
+def test_a_table_that_contradicts_itself_is_refused(item):
+    """Too few entries, half a descriptor and none at all are no table."""
+    with pytest.raises(ImageError):
+        lookup_table(item, signed=False, little_endian=True)
+
+
+@pytest.mark.parametrize(
+    ("slope", "intercept", "expected"), [(2, -10, 4090), (-1, 4095, 2045), (None, None, 2050), (0, 5, 2050)]
+)
+def test_rescale_applies_slope_and_intercept(slope, intercept, expected):
+    """Negative slopes too; a slope of 0 would wipe the image out and is ignored."""
+    dataset = Dataset()
+    dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
+    assert rescale(dataset, np.array([2050.0])).tolist() == [expected]
