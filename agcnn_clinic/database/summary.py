@@ -18,6 +18,8 @@ class Summary:
     """How many files ended for each reason."""
     reports: tuple[tuple[str, str], ...]
     """Each report made: the study's key and the PDF's path below the clinic's root."""
+    pending: int
+    """How many files are still to be decided."""
 
     def count(self, outcome: Outcome) -> int:
         """How many files ended so."""
@@ -33,12 +35,10 @@ def summary_since(session: Session, moment: datetime) -> Summary:
     )
     counts = {ReasonCode(code): count for code, count in files}
     reports = session.execute(
-        select(Study.key, Report.path)
-        .join(Report.study)
-        .where(Report.created_at >= moment)
-        .order_by(Report.id)
+        select(Study.key, Report.path).join(Report.study).where(Report.created_at >= moment).order_by(Report.id)
     )
     return Summary(
         files=tuple((code, counts[code]) for code in ReasonCode if code in counts),
         reports=tuple((key, path) for key, path in reports),
+        pending=session.scalar(select(func.count()).where(ReceivedFile.outcome == Outcome.PENDING)) or 0,
     )

@@ -226,7 +226,7 @@ class Finding(Base):
 
 
 class AttendedRegion(Base):
-    """The box that the local branch looked at, in pixels of the source image (inclusive left/top, exclusive right/bottom)."""
+    """The box that the local branch looked at, by its edges in source pixels: pixel i is from i to i + 1."""
 
     __tablename__ = "attended_region"
 

@@ -1,0 +1,123 @@
+"""init, watch and process: the daily work."""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from agcnn_clinic.cli.context import clinic_config
+from agcnn_clinic.cli.logs import start_logging
+from agcnn_clinic.config import DEFAULT_CONFIG, Config, load_config
+from agcnn_clinic.domain import Outcome
+from agcnn_clinic.errors import ExitCode, UsageError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the clinic shall live.")] = Path(),
+) -> None:
+    """Make a clinic: config.toml, inbox/, archive/, quarantine/, reports/ and the database."""
+    made = make_clinic(folder)
+    typer.echo(f"A clinic is ready in {made.root}.")
+    typer.echo(f"Drop studies into {made.inbox} and run: agcnn-clinic --config {made.root / DEFAULT_CONFIG} watch")
+
+
+def make_clinic(folder: Path) -> Config:
+    """Make what is missing of a clinic in a folder, and bring its database to head. Nothing that is there is changed.
+
+    Raises:
+        UsageError: the folder cannot be made or written.
+    """
+    from agcnn_clinic.database.migrate import upgrade
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        config_file = folder / DEFAULT_CONFIG
+        if not config_file.exists():
+            config_file.write_text(_default_config().read_text(encoding="utf-8"), encoding="utf-8")
+        config = load_config(config_file)
+        for needed in (config.inbox, config.archive, config.quarantine, config.reports):
+            needed.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"The clinic cannot be made in {folder}: {error.strerror}.") from error
+    upgrade(config.database_url)
+    return config
+
+
+def _default_config() -> Path:
+    installed = PACKAGE / DEFAULT_CONFIG
+    return installed if installed.is_file() else PACKAGE.parent / DEFAULT_CONFIG
+
+
+def watch(ctx: typer.Context) -> None:
+    """Watch the inbox: read what is dropped there until SIGTERM or Ctrl-C."""
+    config = clinic_config(ctx)
+    start_logging(config.log)
+    from agcnn_clinic.service import at_work, until_told
+
+    stop = threading.Event()
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, tell)
+    with at_work(config) as clinic:
+        until_told(clinic, stop)
+
+
+def process(
+    ctx: typer.Context,
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[PATH]...", help="Files and folders to read besides the inbox; they stay in place."),
+    ] = None,
+) -> None:
+    """Read what lies in the inbox, and PATHs, once; then exit."""
+    config = clinic_config(ctx)
+    for source in sources or []:
+        if not source.exists():
+            raise UsageError(f"There is no {source}; name a file or a folder.")
+    start_logging(config.log, quiet=True)
+    if not run_until_idle(config, sources or []):
+        raise typer.Exit(ExitCode.NOT_ALL)
+
+
+def run_until_idle(config: Config, sources: list[Path]) -> bool:
+    """Work until nothing is left to do and print what became of the files; False if one is in quarantine or left."""
+    from agcnn_clinic.cli.summary import print_summary
+    from agcnn_clinic.database.summary import summary_since
+    from agcnn_clinic.service import at_work, until_idle
+
+    began = datetime.now(UTC)
+    with at_work(config) as clinic:
+        with _progress() as progress:
+            until_idle(clinic, sources, progress)
+        with clinic.database.session() as session:
+            summary = summary_since(session, began)
+    print_summary(summary, config)
+    return not summary.count(Outcome.QUARANTINED) and not summary.pending
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal, nothing elsewhere: the summary says it all."""
+    if not sys.stderr.isatty():
+        yield lambda _taken, _decided: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns: list[Any] = [TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("reading", total=None)
+        yield lambda taken, decided: bar.update(task, total=taken or None, completed=decided)

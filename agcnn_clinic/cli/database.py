@@ -1,0 +1,57 @@
+"""db: upgrade, current and backup of the clinic's database."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+db_app = typer.Typer(no_args_is_help=True, help="The database: upgrade, current, backup.")
+
+
+@db_app.command("upgrade")
+def upgrade(ctx: typer.Context) -> None:
+    """Bring the database to the revision that this version needs. Back it up before."""
+    from agcnn_clinic.cli.context import clinic_config
+    from agcnn_clinic.database import migrate
+
+    url = clinic_config(ctx).database_url
+    before = migrate.current(url)
+    migrate.upgrade(url)
+    if before == migrate.head():
+        typer.echo(f"The database is at revision {before} already.")
+    else:
+        typer.echo(f"The database went from revision {before or 'none'} to {migrate.head()}.")
+
+
+@db_app.command("current")
+def current(ctx: typer.Context) -> None:
+    """Print the database's revision, and whether it is the one that this version needs."""
+    from agcnn_clinic.cli.context import clinic_config
+    from agcnn_clinic.database import migrate
+    from agcnn_clinic.database.revision import Standing, standing
+
+    revision = migrate.current(clinic_config(ctx).database_url)
+    says = {
+        Standing.SAME: "which this version needs",
+        Standing.BEHIND: f"and this version needs {migrate.head()}: run `agcnn-clinic db upgrade`",
+        Standing.AHEAD: f"and this version knows {migrate.head()} only: install the newer one that upgraded it",
+    }
+    typer.echo(f"{revision or 'none'}, {says[standing(revision)]}")
+
+
+@db_app.command("backup")
+def backup(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy to make; it must not exist yet.")],
+) -> None:
+    """Copy the database to FILE, also while the daemon runs. Restore: stop the daemon, put the copy in its place."""
+    from agcnn_clinic.cli.context import clinic_config
+    from agcnn_clinic.database.backup import backup as copy
+    from agcnn_clinic.database.session import open_database
+
+    config = clinic_config(ctx).database
+    url = clinic_config(ctx).database_url
+    # Also before an upgrade: the revision does not matter for a copy.
+    with open_database(url, busy_timeout_seconds=config.busy_timeout_seconds, check_revision=False) as database:
+        size = copy(database, file)
+    typer.echo(f"{file} holds the database as it is now: {size:,} bytes.")

@@ -1,0 +1,52 @@
+"""demo: the main job on sample studies that the project draws itself."""
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.rule import Rule
+
+from agcnn_clinic.cli.clinic import make_clinic, run_until_idle
+from agcnn_clinic.cli.logs import start_logging
+from agcnn_clinic.config import DEFAULT_CONFIG
+from agcnn_clinic.errors import UsageError
+
+_MARK = ".agcnn-clinic-demo"
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where the demo's clinic is made.")] = Path("demo"),
+) -> None:
+    """Make a clinic, drop synthetic studies into its inbox, read them, and show the findings and the reports.
+
+    A demo that is there already is made anew.
+    """
+    from agcnn_clinic.demo.samples import write_samples
+
+    console = Console(highlight=False, soft_wrap=True)
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / _MARK).is_file():
+            raise UsageError(f"{folder} holds something else than a demo; name another folder.")
+        shutil.rmtree(folder)
+    config = make_clinic(folder)
+    (folder / _MARK).touch()
+    samples = write_samples(config.inbox)
+    console.print(f"{len(samples)} files of synthetic studies were dropped into {config.inbox}")
+    start_logging(config.log, quiet=True)
+
+    console.print(Rule("agcnn-clinic process", align="left"))
+    run_until_idle(config, [])
+    _show(folder / DEFAULT_CONFIG, "findings", "--positive")
+    _show(folder / DEFAULT_CONFIG, "studies")
+    console.print()
+    console.print("The films are drawn, not taken: what the model finds in them says nothing of its skill.")
+
+
+def _show(config: Path, *command: str) -> None:
+    """Run one of our own commands as a person would type it, and show that line."""
+    from agcnn_clinic.cli.main import app
+
+    Console(highlight=False).print(Rule(f"agcnn-clinic {' '.join(command)}", align="left"))
+    app(["--config", str(config), *command], standalone_mode=False)

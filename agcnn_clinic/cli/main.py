@@ -1,0 +1,77 @@
+"""`agcnn-clinic`: the commands, assembled, and the one place where an error becomes a sentence and an exit code."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agcnn_clinic import __version__
+from agcnn_clinic.cli import clinic, database, demo, doctor, models, report, results, training
+from agcnn_clinic.cli.context import GlobalOptions
+from agcnn_clinic.errors import ClinicError, ExitCode
+
+app = typer.Typer(
+    name="agcnn-clinic",
+    help="Reads chest radiographs from an inbox: findings in a database, a PDF report for each study. "
+    "For research use only.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _options(
+    ctx: typer.Context,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", help="The clinic's config.toml. Default: $AGCNN_CLINIC_CONFIG, else ./config.toml."),
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        typer.echo(f"agcnn-clinic {__version__}")
+        raise typer.Exit
+    ctx.obj = GlobalOptions(config=config, debug=debug)
+
+
+DAILY, RESULTS, UPKEEP, PAPER = "Daily work", "Results", "Upkeep", "The paper"
+
+app.command(rich_help_panel=DAILY)(clinic.init)
+app.command(rich_help_panel=DAILY)(clinic.watch)
+app.command(rich_help_panel=DAILY)(clinic.process)
+app.command(rich_help_panel=DAILY)(report.report)
+app.command(rich_help_panel=RESULTS)(results.studies)
+app.command(rich_help_panel=RESULTS)(results.findings)
+app.command(rich_help_panel=RESULTS)(results.show)
+app.add_typer(results.quarantine_app, name="quarantine", rich_help_panel=RESULTS)
+app.add_typer(models.models_app, name="models", rich_help_panel=UPKEEP)
+app.add_typer(database.db_app, name="db", rich_help_panel=UPKEEP)
+app.command(rich_help_panel=UPKEEP)(doctor.doctor)
+app.command(rich_help_panel=UPKEEP)(demo.demo)
+app.command(rich_help_panel=PAPER)(training.train)
+results.quarantine_app.command("requeue")(report.requeue)
+
+
+def main() -> None:
+    """Run the command line; the process ends with one of `errors.ExitCode`."""
+    try:
+        app(standalone_mode=True)
+    except ClinicError as error:
+        _end(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        _end("Interrupted; what was done until then is kept.", ExitCode.NOT_ALL)
+    except BrokenPipeError:
+        # The reader of our output has gone (`... | head`): nobody is left to tell.
+        sys.stderr.close()
+        sys.exit(ExitCode.DONE)
+
+
+def _end(sentence: str, code: ExitCode) -> None:
+    if "--debug" in sys.argv:
+        raise  # noqa: PLE0704 (called from an except clause only)
+    print(f"agcnn-clinic: {sentence}", file=sys.stderr)  # noqa: T201
+    sys.exit(code)

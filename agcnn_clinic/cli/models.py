@@ -1,0 +1,111 @@
+"""models: which models there are, what they are, whether they are whole, and which one the clinic reads with."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agcnn_clinic.bundles import bundle_folder, configured_bundle, known_bundles
+from agcnn_clinic.cli.context import GlobalOptions, clinic_config
+from agcnn_clinic.config import find_config
+from agcnn_clinic.errors import ConfigError, ModelUnavailableError
+
+if TYPE_CHECKING:
+    from agcnn_models.manifest import Manifest
+
+models_app = typer.Typer(no_args_is_help=True, help="The models: list, show, verify, use.")
+
+Name = Annotated[str, typer.Argument(metavar="MODEL", help="The name of a bundle that ships, or the folder of one.")]
+
+
+@models_app.command("list")
+def list_models(ctx: typer.Context) -> None:
+    """The models that ship, and the one that the clinic reads with (marked *)."""
+    current = _current(ctx)
+    folders = known_bundles()
+    if current is not None and current not in folders:
+        folders.append(current)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", "name", "version", "backbone", "mean AUC (95% interval)", "folder"):
+        table.add_column(heading)
+    for folder in folders:
+        manifest = _manifest(folder)
+        mark = "*" if folder == current else ""
+        table.add_row(mark, manifest.name, manifest.version, manifest.backbone, _measured(manifest), str(folder))
+    Console(highlight=False, soft_wrap=True).print(table)
+
+
+@models_app.command("show")
+def show_model(ctx: typer.Context, model: Name = "") -> None:
+    """All that a model's manifest and card say. Default: the model that the clinic reads with."""
+    folder = _folder(ctx, model)
+    _manifest(folder)
+    typer.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
+    typer.echo((folder / "manifest.toml").read_text(encoding="utf-8"))
+
+
+@models_app.command("verify")
+def verify_model(ctx: typer.Context, model: Name = "") -> None:
+    """Check a model's hash, keys and shapes by loading it. Default: the model that the clinic reads with."""
+    from agcnn_models.bundle import verify_bundle
+    from agcnn_models.errors import ModelError
+
+    folder = _folder(ctx, model)
+    try:
+        manifest = verify_bundle(folder).manifest
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+    typer.echo(f"{manifest.name} {manifest.version} is whole: SHA-256 {manifest.weights.sha256}")
+
+
+@models_app.command("use")
+def use_model(ctx: typer.Context, model: Name) -> None:
+    """Read with this model from now on: verifies it and writes it into config.toml."""
+    import tomlkit
+
+    from agcnn_models.bundle import verify_bundle
+    from agcnn_models.errors import ModelError
+
+    config = clinic_config(ctx)
+    folder = bundle_folder(model, Path.cwd())
+    try:
+        manifest = verify_bundle(folder).manifest
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+    path = find_config((ctx.find_object(GlobalOptions) or GlobalOptions()).config)
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    named = model if folder in known_bundles() else str(folder.resolve())
+    document.setdefault("analysis", tomlkit.table())["model"] = named
+    from agcnn_clinic.storage import write_atomically
+
+    write_atomically(path, tomlkit.dumps(document).encode())
+    typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
+
+
+def _current(ctx: typer.Context) -> Path | None:
+    try:
+        return configured_bundle(clinic_config(ctx))
+    except (ConfigError, ModelUnavailableError):
+        return None
+
+
+def _folder(ctx: typer.Context, model: str) -> Path:
+    return bundle_folder(model, Path.cwd()) if model else configured_bundle(clinic_config(ctx))
+
+
+def _manifest(folder: Path) -> "Manifest":
+    from agcnn_models.errors import ModelError
+    from agcnn_models.manifest import read_manifest
+
+    try:
+        return read_manifest(folder)
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+
+
+def _measured(manifest: "Manifest") -> str:
+    branches = manifest.metrics.branches if manifest.metrics else {}
+    fusion = next((metrics for name, metrics in branches.items() if name == "fusion"), None)
+    return "not measured" if fusion is None else f"{fusion.mean_auc:.3f} ({fusion.ci_low:.3f} to {fusion.ci_high:.3f})"

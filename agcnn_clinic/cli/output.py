@@ -1,0 +1,265 @@
+"""How rows are printed: as a table for a person, or as CSV, JSON or Parquet (`formats`) for a program."""
+
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+
+import typer
+
+from agcnn_clinic.cli.formats import Column, Kind, Row, as_json, printable, write_csv, write_json, write_parquet
+from agcnn_clinic.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Format(StrEnum):
+    """How rows are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+    PARQUET = "parquet"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A column of the table: a choice from the rows' columns, for a person.
+
+    Attributes:
+        name: the rows' column.
+        title: its heading.
+        rank: 0 for a column that is always there; of the others the highest goes first when the terminal is narrow.
+        text: what to print of a row instead of the value.
+        width: the most characters on a terminal; longer text ends in an ellipsis there.
+        narrow: so few characters will do before another column goes.
+    """
+
+    name: str
+    title: str
+    rank: int = 0
+    text: Callable[[Row], str] | None = None
+    width: int | None = None
+    narrow: int | None = None
+
+
+FormatOption = Annotated[
+    Format | None,
+    typer.Option("--format", "-f", help="How to print. Default: by the ending of --output, else a table."),
+]
+OutputOption = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")
+]
+LimitOption = Annotated[
+    int | None,
+    typer.Option(min=0, help="The most rows to print, 0 for all. Default: 100 in a table, all in other formats."),
+]
+
+_TABLE_ROWS = 100
+_NUMBERS = (Kind.INTEGER, Kind.NUMBER)
+_MARK = "\u25cf"
+_PIPE_WIDTH = 10_000
+"""Wider than any table: what another program reads is never cut."""
+_GAP = 2
+"""Between two columns: the padding and the box's own space."""
+
+
+def chosen_format(form: Format | None, output: Path | None) -> Format:
+    """The format that was asked for, else the one that the file's ending names, else a table."""
+    if form is not None:
+        return form
+    ending = output.suffix.lower().removeprefix(".") if output is not None else ""
+    return Format(ending) if ending in tuple(Format) else Format.TABLE
+
+
+def row_limit(limit: int | None, form: Format) -> int | None:
+    """How many rows to print, None for all."""
+    if limit is None:
+        return _TABLE_ROWS if form is Format.TABLE else None
+    return limit or None
+
+
+def rows_to_ask(limit: int | None) -> int | None:
+    """How many rows to ask the database for: one more than are printed, to know whether there are more."""
+    return None if limit is None else limit + 1
+
+
+def print_rows(
+    rows: Iterable[Row],
+    columns: Sequence[Column],
+    *,
+    shown: Sequence[Shown],
+    form: Format,
+    output: Path | None = None,
+    limit: int | None = None,
+    marked: str = "",
+) -> None:
+    """Print rows; all formats but the table pass them on one by one.
+
+    Args:
+        rows: what to print; where one more than `limit` comes, a line says that there are more.
+        columns: what a row holds, in the order of CSV, JSON and Parquet.
+        shown: what the table shows of it.
+        form: how to print.
+        output: the file to write, which appears whole or not at all; None: standard output.
+        limit: the most rows to print; None for all.
+        marked: a column of flags; a row whose flag is set stands out in the table.
+
+    Raises:
+        UsageError: Parquet was asked for on a terminal.
+        StorageError: the file cannot be written.
+    """
+    coming = iter(rows)
+    some = coming if limit is None else islice(coming, limit)
+    if form is Format.TABLE:
+        _print_table(list(some), columns, shown, output, marked)
+    else:
+        if form is Format.PARQUET and output is None and sys.stdout.isatty():
+            raise UsageError("Parquet is not for a terminal; name a file with --output.")
+        with _sink(output) as sink:
+            _WRITERS[form](some, columns, sink)
+    if limit is not None and next(coming, None) is not None:
+        typer.echo(f"There are more than {limit} rows; --limit 0 prints all of them.", err=True)
+
+
+def print_json(value: Any, output: Path | None) -> None:
+    """Print one value as JSON, indented."""
+    with _sink(output) as sink:
+        sink.write((as_json(value, indent=2) + "\n").encode())
+
+
+@contextmanager
+def text_console(output: Path | None) -> "Iterator[Console]":
+    """A console for foreign text: no markup, nothing cut where no terminal reads it."""
+    from rich.console import Console
+
+    options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that knows no Japanese prints question marks; it must not end in an error.
+        sys.stdout.reconfigure(errors="replace")
+    if output is None and (console := Console(**options)).is_terminal:
+        yield console
+        return
+    page = io.StringIO()
+    yield Console(file=page, width=_PIPE_WIDTH, **options)
+    text = "".join(line.rstrip() + "\n" for line in page.getvalue().splitlines())
+    if output is None:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    else:
+        with _sink(output) as sink:
+            sink.write(text.encode())
+
+
+def _print_table(
+    rows: Sequence[Row], columns: Sequence[Column], shown: Sequence[Shown], output: Path | None, marked: str
+) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    kinds = {column.name: column.kind for column in columns}
+    with text_console(output) as console:
+        if not rows:
+            console.print("Nothing matches.")
+            return
+        cells = {column.name: [_cell(row, kinds[column.name], column) for row in rows] for column in shown}
+        kept = _fit(shown, cells, console.width, cut=console.is_terminal)
+        table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+        for column, width in kept.items():
+            table.add_column(
+                column.title,
+                justify="right" if column.text is None and kinds[column.name] in _NUMBERS else "left",
+                no_wrap=True,
+                overflow="ellipsis",
+                width=width,
+            )
+        for number, row in enumerate(rows):
+            table.add_row(
+                *(cells[column.name][number] for column in kept), style="bold" if marked and row[marked] else None
+            )
+        console.print(table)
+        if hidden := [column.title for column in shown if column not in kept]:
+            console.print(f"Not shown for lack of width: {', '.join(hidden)}.", style="dim")
+
+
+def _fit(shown: Sequence[Shown], cells: Mapping[str, Sequence[str]], width: int, *, cut: bool) -> dict[Shown, int]:
+    """The columns that fit side by side, each with its width. Those of rank 0 stay in any case."""
+    from rich.cells import cell_len
+
+    full: dict[Shown, int] = {}
+    for column in shown:
+        longest = max(map(cell_len, (column.title, *cells[column.name])))
+        full[column] = min(longest, column.width) if cut and column.width else longest
+    kept = {column: min(full[column], column.narrow or full[column]) for column in shown}
+    while _total(kept) > width and any(column.rank for column in kept):
+        del kept[max(kept, key=lambda column: column.rank)]
+    for column, narrow in kept.items():
+        kept[column] = narrow + max(0, min(full[column] - narrow, width - _total(kept)))
+    return kept
+
+
+def _total(widths: Mapping[Shown, int]) -> int:
+    return sum(widths.values()) + _GAP * (len(widths) - 1)
+
+
+def _cell(row: Row, kind: Kind, column: Shown) -> str:
+    if column.text is not None:
+        return printable(column.text(row))
+    value = row[column.name]
+    if value is None:
+        return "" if kind in (Kind.TEXT, Kind.MOMENT) else "-"
+    match kind:
+        case Kind.NUMBER:
+            return f"{value:.3f}"
+        case Kind.FLAG:
+            return _MARK if value else ""
+        case Kind.MOMENT:
+            return local_time(value)
+        case _:
+            return printable(str(value))
+
+
+def local_time(moment: str | datetime) -> str:
+    """A moment as a person here reads it: local time, to the second."""
+    aware = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return aware.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+_WRITERS: dict[Format, Callable[[Iterable[Row], Sequence[Column], BinaryIO], None]] = {
+    Format.CSV: write_csv,
+    Format.JSON: write_json,
+    Format.PARQUET: write_parquet,
+}
+
+
+@contextmanager
+def _sink(output: Path | None) -> Iterator[BinaryIO]:
+    """Standard output as bytes; or a file that takes its name only once it is whole."""
+    if output is None:
+        sys.stdout.flush()
+        stream = typer.get_binary_stream("stdout")
+        yield stream
+        stream.flush()
+        return
+    try:
+        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+    except OSError as error:
+        raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        Path(name).replace(output)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
+        raise

@@ -1,0 +1,303 @@
+"""studies, findings, show and quarantine: what the database knows, printed."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agcnn_clinic.cli.formats import Column, Kind, Row
+from agcnn_clinic.cli.output import (
+    Format,
+    FormatOption,
+    LimitOption,
+    OutputOption,
+    Shown,
+    chosen_format,
+    print_rows,
+    row_limit,
+    rows_to_ask,
+)
+
+if TYPE_CHECKING:
+    from sqlalchemy import Table
+
+    from agcnn_clinic.database.tables import ReceivedFile
+
+_STATES = ("receiving", "read", "reported", "not read")
+
+DateFrom = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The study date is this day or later."),
+]
+DateTo = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The study date is this day or earlier."),
+]
+Patient = Annotated[str | None, typer.Option(metavar="ID", help="The whole Patient ID.")]
+Accession = Annotated[str | None, typer.Option(metavar="NUMBER", help="The whole Accession Number.")]
+StudyName = Annotated[
+    str,
+    typer.Argument(
+        metavar="STUDY",
+        help="A Study Instance UID, an accession number, a patient id with one study, or the unique beginning of the "
+        "UID or of the key that `studies` prints.",
+    ),
+]
+Probability = Annotated[float | None, typer.Option(min=0, max=1)]
+
+quarantine_app = typer.Typer(no_args_is_help=True, help="Broken or hostile files: list, show, requeue.")
+
+
+def studies(
+    ctx: typer.Context,
+    patient: Patient = None,
+    accession: Accession = None,
+    date_from: DateFrom = None,
+    date_to: DateTo = None,
+    state: Annotated[str | None, typer.Option(metavar="STATE", help=f"Where they stand: {', '.join(_STATES)}.")] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """The studies that came, the newest first: where they stand and what was found."""
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
+    from agcnn_clinic.database import views
+    from agcnn_clinic.domain import StudyState
+    from agcnn_clinic.errors import UsageError
+
+    if state is not None and state not in tuple(StudyState):
+        raise UsageError(f"There is no state {state!r}; a study is {', '.join(StudyState)}.")
+    wanted = views.StudyFilter(
+        date_from=date_from and date_from.date(),
+        date_to=date_to and date_to.date(),
+        patient=patient,
+        accession=accession,
+        state=state,
+    )
+    form = chosen_format(form, output)
+    most = row_limit(limit, form)
+    quiet_seconds = clinic_config(ctx).intake.study_quiet_seconds
+    with clinic_database(ctx) as database, database.connection() as connection:
+        rows = views.studies(
+            connection, wanted, now=datetime.now(UTC), quiet_seconds=quiet_seconds, limit=rows_to_ask(most)
+        )
+        columns = [*_columns(views.study_summary), Column("state")]
+        print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+
+
+def findings(
+    ctx: typer.Context,
+    label: Annotated[
+        str | None, typer.Option(metavar="LABEL", help='One label: "pleural thickening", No_Finding, ...')
+    ] = None,
+    positive: Annotated[
+        bool | None, typer.Option("--positive/--negative", help="Only those at or above their threshold, or below.")
+    ] = None,
+    min_probability: Probability = None,
+    max_probability: Probability = None,
+    date_from: DateFrom = None,
+    date_to: DateTo = None,
+    patient: Patient = None,
+    accession: Accession = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="A name, name@version, or the beginning of the weights' hash.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(metavar="STUDY", help="One study, named as for `show`.")] = None,
+    form: FormatOption = None,
+    output: OutputOption = None,
+    limit: LimitOption = None,
+) -> None:
+    """The findings, the newest reading first: one row a label of an image, as in the view finding_list."""
+    from agcnn_clinic.cli.context import clinic_database
+    from agcnn_clinic.database import views
+
+    form = chosen_format(form, output)
+    most = row_limit(limit, form)
+    with clinic_database(ctx) as database:
+        if study is not None:
+            from agcnn_clinic.database.queries import find_study
+
+            with database.session() as session:
+                study = find_study(session, study).key
+        wanted = views.FindingFilter(
+            label=label,
+            positive=positive,
+            min_probability=min_probability,
+            max_probability=max_probability,
+            date_from=date_from and date_from.date(),
+            date_to=date_to and date_to.date(),
+            patient=patient,
+            accession=accession,
+            model=model,
+            study=study,
+        )
+        with database.connection() as connection:
+            rows = views.findings(connection, wanted, limit=rows_to_ask(most))
+            columns = _columns(views.finding_list)
+            print_rows(rows, columns, shown=_FINDINGS_SHOWN, form=form, output=output, limit=most, marked="positive")
+
+
+def show(
+    ctx: typer.Context,
+    study: StudyName,
+    form: Annotated[
+        Format, typer.Option("--format", "-f", metavar="[table|json]", help="How to print.")
+    ] = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """All that is known of a study: its files, why they ended as they did, what was found, its reports."""
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
+    from agcnn_clinic.cli.show import print_study
+    from agcnn_clinic.database.queries import find_study, study_detail
+
+    quiet_seconds = clinic_config(ctx).intake.study_quiet_seconds
+    with clinic_database(ctx) as database, database.session() as session:
+        found = find_study(session, study)
+        detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=quiet_seconds)
+    print_study(detail, form, output)
+
+
+@quarantine_app.command("list")
+def list_quarantine(
+    ctx: typer.Context, form: FormatOption = None, output: OutputOption = None, limit: LimitOption = None
+) -> None:
+    """The files in quarantine, the newest first, each with its reason."""
+    from agcnn_clinic.cli.context import clinic_database
+    from agcnn_clinic.database.queries import quarantined
+
+    form = chosen_format(form, output)
+    most = row_limit(limit, form)
+    with clinic_database(ctx) as database, database.session() as session:
+        rows = map(_quarantine_row, quarantined(session, limit=rows_to_ask(most)))
+        print_rows(rows, _QUARANTINE, shown=_QUARANTINE_SHOWN, form=form, output=output, limit=most)
+
+
+@quarantine_app.command("show")
+def show_quarantined(
+    ctx: typer.Context,
+    file_id: Annotated[int, typer.Argument(metavar="ID", help="An id that `quarantine list` prints.")],
+    form: Annotated[
+        Format, typer.Option("--format", "-f", metavar="[table|json]", help="How to print.")
+    ] = Format.TABLE,
+    output: OutputOption = None,
+) -> None:
+    """All that is known of a file in quarantine: why it is there, and what to do."""
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
+    from agcnn_clinic.cli.show import print_quarantined
+    from agcnn_clinic.database.queries import quarantined_file
+
+    with clinic_database(ctx) as database, database.session() as session:
+        file = quarantined_file(session, file_id)
+    print_quarantined(file, clinic_config(ctx).quarantine, form, output)
+
+
+def _columns(view: "Table") -> list[Column]:
+    """A view's columns, with what they hold."""
+    kinds: dict[type, Kind] = {bool: Kind.FLAG, int: Kind.INTEGER, float: Kind.NUMBER}
+    return [
+        Column(
+            column.name,
+            Kind.MOMENT if column.name.endswith("_at") else kinds.get(column.type.python_type, Kind.TEXT),
+        )
+        for column in view.columns
+    ]
+
+
+_FINDINGS_SHOWN = (
+    Shown("study_key", "study"),
+    Shown("study_date", "date", rank=5),
+    Shown("patient_id", "patient", rank=2, width=20),
+    Shown("accession_number", "accession", rank=6, width=16),
+    Shown("view_position", "view", rank=7),
+    Shown("label", "label", text=lambda row: row["label"].replace("_", " ")),
+    Shown("positive", "positive"),
+    Shown("probability", "probability"),
+    Shown("threshold", "threshold", rank=1),
+    Shown("probability_global", "global", rank=9),
+    Shown("probability_local", "local", rank=10),
+    Shown("probability_fusion", "fusion", rank=8),
+    Shown("model_name", "model", rank=11, text=lambda row: f"{row['model_name']} {row['model_version']}", width=24),
+)
+
+
+def _studies_shown() -> tuple[Shown, ...]:
+    return (
+        Shown("study_key", "study"),
+        Shown("state", "state"),
+        Shown("study_date", "date", rank=1),
+        Shown("patient_id", "patient", rank=2, width=20),
+        Shown("patient_name", "name", rank=4, text=_name, width=28),
+        Shown("accession_number", "accession", rank=5, width=16),
+        Shown("instances", "files", rank=3, text=_files),
+        Shown("positive_labels", "positive", text=_positive, width=120, narrow=24),
+        Shown("report_path", "report", rank=6),
+    )
+
+
+def _name(row: Row) -> str:
+    from agcnn_clinic.reporting.content import person_name
+
+    return next(iter(person_name(row["patient_name"])), "")
+
+
+def _files(row: Row) -> str:
+    outcomes = ("pending", "analysed", "refused", "quarantined", "duplicate")
+    counts = {outcome: row[f"files_{outcome}"] for outcome in outcomes}
+    return ", ".join(f"{count} {outcome}" for outcome, count in counts.items() if count)
+
+
+def _positive(row: Row) -> str:
+    """The positive labels with their probabilities, the highest first. An image that was not read has none."""
+    from agcnn_clinic.database.views import LABEL_COLUMNS
+
+    if not row["files_analysed"]:
+        return "-"
+    named = [(row[LABEL_COLUMNS[label]], label) for label in (row["positive_labels"] or "").split("|") if label]
+    listed = ", ".join(f"{label.replace('_', ' ')} {probability:.2f}" for probability, label in sorted(named)[::-1])
+    return listed or "none"
+
+
+_QUARANTINE = (
+    Column("id", Kind.INTEGER),
+    Column("received_at", Kind.MOMENT),
+    Column("decided_at", Kind.MOMENT),
+    Column("original_name"),
+    Column("media_type"),
+    Column("size", Kind.INTEGER),
+    Column("sha256"),
+    Column("reason_code"),
+    Column("reason"),
+    Column("quarantine_path"),
+    Column("study_key"),
+    Column("sop_instance_uid"),
+)
+_QUARANTINE_SHOWN = (
+    Shown("id", "id"),
+    Shown("received_at", "received", rank=2),
+    Shown("original_name", "file", width=60, narrow=24),
+    Shown("size", "bytes", rank=4),
+    Shown("reason_code", "reason"),
+    Shown("study_key", "study", rank=3),
+    Shown("reason", "what to do", rank=1, width=120, narrow=28),
+)
+
+
+def _quarantine_row(file: "ReceivedFile") -> Row:
+    return {
+        "id": file.id,
+        "received_at": _iso(file.received_at),
+        "decided_at": None if file.decided_at is None else _iso(file.decided_at),
+        "original_name": file.original_name,
+        "media_type": file.media_type,
+        "size": file.size,
+        "sha256": file.sha256,
+        "reason_code": file.reason_code,
+        "reason": file.reason,
+        "quarantine_path": file.quarantine_path,
+        "study_key": file.instance.study.key if file.instance else None,
+        "sop_instance_uid": file.instance.sop_instance_uid if file.instance else None,
+    }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

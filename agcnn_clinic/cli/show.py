@@ -1,0 +1,264 @@
+"""All that is known of one study or of one quarantined file, laid out for a person or as JSON."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import inspect
+
+from agcnn_clinic.cli.formats import printable
+from agcnn_clinic.cli.output import Format, local_time, print_json, text_console
+from agcnn_clinic.database.queries import StudyDetail
+from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Study
+from agcnn_clinic.domain import WARNINGS, Outcome, StudyState, Warn
+from agcnn_clinic.errors import UsageError
+from agcnn_clinic.reporting.content import person_name
+
+_BAR = 20
+"""Characters from probability 0 to 1."""
+_BRANCHES = ("global", "local", "fusion")
+_WIDE = 104
+"""On a narrower terminal the branches' own probabilities are left out."""
+_INDENT = 2
+_FACT_WIDTH = 20
+_STYLES = {
+    Outcome.PENDING: "dim",
+    Outcome.ANALYSED: "green",
+    Outcome.REFUSED: "yellow",
+    Outcome.QUARANTINED: "red",
+    Outcome.DUPLICATE: "dim",
+}
+_STATE_STYLES = {StudyState.RECEIVING: "yellow", StudyState.NOT_READ: "red"}
+
+
+def print_study(detail: StudyDetail, form: Format, output: Path | None) -> None:
+    """Print a study with its files, findings and reports.
+
+    Raises:
+        UsageError: a format that is for rows was asked for.
+    """
+    if _is_json(form):
+        print_json(study_as_json(detail), output)
+        return
+    study = detail.study
+    with text_console(output) as console:
+        heading = Text.assemble(("Study ", "bold"), (study.key, "bold"), "  ")
+        heading.append(detail.state, style=_STATE_STYLES.get(detail.state, "green"))
+        console.print(heading)
+        console.print(_facts(_study_facts(study)))
+        for instance in detail.instances:
+            _print_title(console, f"Image {instance.sop_instance_uid}")
+            for file in instance.files:
+                _print_file(console, file)
+        _print_title(console, "Reports")
+        if not detail.reports:
+            console.print(_indented(Text("None yet.", style="dim")))
+        for report in detail.reports:
+            console.print(_indented(_report_line(report, study)))
+
+
+def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Path | None) -> None:
+    """Print a file in quarantine; `folder` is where quarantined files are kept.
+
+    Raises:
+        UsageError: a format that is for rows was asked for.
+    """
+    instance = file.instance
+    if _is_json(form):
+        place = {
+            "study_key": instance.study.key if instance else None,
+            "sop_instance_uid": instance.sop_instance_uid if instance else None,
+        }
+        print_json(_columns(file) | place, output)
+        return
+    facts = [
+        ("file", file.original_name),
+        ("reason", f"{file.reason} [{file.reason_code}]"),
+        ("kept as", str(folder / file.quarantine_path) if file.quarantine_path else "in the archive only"),
+        ("received", local_time(file.received_at)),
+        ("decided", "" if file.decided_at is None else local_time(file.decided_at)),
+        ("type", f"{file.media_type}, {file.size:,} bytes"),
+        ("SHA-256", file.sha256),
+        ("image", instance.sop_instance_uid if instance else ""),
+        ("study", instance.study.key if instance else "unknown: the header could not be read"),
+        *((key.replace("_", " "), _plain(value)) for key, value in file.details.items()),
+    ]
+    with text_console(output) as console:
+        console.print(Text(f"File {file.id} in quarantine", style="bold"))
+        console.print(_facts(facts))
+        console.print(_indented(Text(f"Try it again with: agcnn-clinic quarantine requeue {file.id}", style="dim")))
+
+
+def study_as_json(detail: StudyDetail) -> dict[str, Any]:
+    """A study as plain values: the rows of the tables, each with those that belong to it."""
+    return {
+        **_columns(detail.study),
+        "state": detail.state,
+        "instances": [
+            {**_columns(instance), "files": [_file_as_json(file) for file in instance.files]}
+            for instance in detail.instances
+        ],
+        "reports": [_columns(report) for report in detail.reports],
+    }
+
+
+def _file_as_json(file: ReceivedFile) -> dict[str, Any]:
+    return {
+        **_columns(file),
+        "inferences": [
+            {
+                **_columns(inference),
+                "model": _columns(inference.model),
+                "findings": [_columns(finding) for finding in inference.findings],
+                "attended_region": _columns(inference.attended_region),
+            }
+            for inference in file.inferences
+        ],
+    }
+
+
+def _columns(row: Base) -> dict[str, Any]:
+    """The columns of a row that were loaded: the heat map and the manifest were left out."""
+    state = inspect(row)
+    return {
+        attribute.key: getattr(row, attribute.key)
+        for attribute in state.mapper.column_attrs
+        if attribute.key not in state.unloaded
+    }
+
+
+def _is_json(form: Format) -> bool:
+    if form not in (Format.TABLE, Format.JSON):
+        raise UsageError(f"`show` prints as table or json, not {form}; `findings --study STUDY` prints rows as {form}.")
+    return form is Format.JSON
+
+
+def _study_facts(study: Study) -> list[tuple[str, str]]:
+    born = f"born {study.patient_birth_date}" if study.patient_birth_date else ""
+    return [
+        ("patient", "  ".join(part for part in (study.patient_id, study.patient_sex, born) if part)),
+        ("name", "  ".join(person_name(study.patient_name))),
+        ("study date", f"{study.study_date} {study.study_time}".strip()),
+        ("accession number", study.accession_number),
+        ("description", study.study_description),
+        ("institution", study.institution_name),
+        ("referring physician", "  ".join(person_name(study.referring_physician_name))),
+        ("UID", study.study_instance_uid),
+        ("received", f"{local_time(study.first_received_at)} to {local_time(study.last_received_at)}"),
+    ]
+
+
+def _print_file(console: Console, file: ReceivedFile) -> None:
+    outcome = Outcome(file.outcome)
+    line = Text()
+    line.append(outcome.upper(), style=_STYLES[outcome])
+    line.append(f"  file {file.id}  {printable(file.original_name)}")
+    console.print(_indented(line))
+    header = file.header
+    size = f"{header['columns']} x {header['rows']}" if header.get("rows") and header.get("columns") else ""
+    parts = (header.get("modality"), header.get("view_position"), header.get("body_part_examined"), size)
+    image = ", ".join(str(part) for part in parts if part)
+    facts = [("received", local_time(file.received_at)), ("image", image)]
+    if outcome is not Outcome.ANALYSED:
+        facts.append(("reason", f"{file.reason} [{file.reason_code}]" if file.reason else ""))
+        facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
+    console.print(_facts(facts, 2 * _INDENT))
+    for inference in file.inferences:
+        _print_inference(console, inference)
+
+
+def _print_inference(console: Console, inference: Inference) -> None:
+    model = inference.model
+    facts = [
+        ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {inference.device}"),
+        ("weights", model.weights_sha256),
+        ("attended region", _region(inference.attended_region)),
+        *(("remark", _sentence(warning)) for warning in inference.warnings),
+    ]
+    console.print(_facts(facts, 2 * _INDENT))
+    console.print()
+    console.print(
+        Padding(_findings(inference.findings, branches=console.width >= _WIDE), (0, 0, 0, 2 * _INDENT), expand=False)
+    )
+
+
+def _findings(findings: Iterable[Finding], *, branches: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("finding")
+    table.add_column("positive")
+    table.add_column("probability", justify="right")
+    table.add_column("threshold", justify="right")
+    table.add_column("0" + "1".rjust(_BAR - 1), no_wrap=True)
+    for branch in _BRANCHES if branches else ():
+        table.add_column(branch, justify="right")
+    for finding in sorted(findings, key=lambda finding: -finding.probability):
+        table.add_row(
+            printable(finding.label.replace("_", " ")),
+            "\u25cf" if finding.positive else "",
+            f"{finding.probability:.3f}",
+            "-" if finding.threshold is None else f"{finding.threshold:.3f}",
+            bar(finding.probability, finding.threshold),
+            *(f"{getattr(finding, f'probability_{branch}'):.3f}" for branch in _BRANCHES if branches),
+            style="bold" if finding.positive else None,
+        )
+    return table
+
+
+def bar(probability: float, threshold: float | None) -> str:
+    """A probability in [0, 1] as a bar of `_BAR` characters, with a stroke where the threshold lies."""
+    length = round(probability * _BAR)
+    cells = ["\u2588" if cell < length else " " for cell in range(_BAR)]
+    if threshold is not None:
+        cells[min(_BAR - 1, int(threshold * _BAR))] = "\u2502"
+    return "".join(cells)
+
+
+def _region(region: AttendedRegion) -> str:
+    width, height = region.x_max - region.x_min, region.y_max - region.y_min
+    place = f"{width:.0f} x {height:.0f} pixels at ({region.x_min:.0f}, {region.y_min:.0f})"
+    if region.width_mm is None or region.height_mm is None:
+        return f"{place}, size in mm unknown"
+    source = f" by {region.spacing_source}" if region.spacing_source else ""
+    return f"{place}, {region.width_mm:.0f} x {region.height_mm:.0f} mm{source}"
+
+
+def _report_line(report: Report, study: Study) -> Text:
+    line = Text(f"version {report.version}  {local_time(report.created_at)}  {printable(report.path)}")
+    if report.study_revision < study.revision:
+        line.append("  (does not cover what came later)", style="dim")
+    return line
+
+
+def _sentence(warning: str) -> str:
+    return WARNINGS[Warn(warning)] if warning in tuple(Warn) else warning
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(map(str, value))
+    return str(value)
+
+
+def _facts(facts: Iterable[tuple[str, str]], indent: int = _INDENT) -> RenderableType:
+    """Names and values side by side; a fact without a value is left out."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(style="dim", no_wrap=True, min_width=_FACT_WIDTH)
+    grid.add_column(overflow="fold")
+    for name, value in facts:
+        if value:
+            grid.add_row(printable(name), printable(value))
+    return Padding(grid, (0, 0, 0, indent), expand=False)
+
+
+def _print_title(console: Console, text: str) -> None:
+    console.print()
+    console.print(Text(printable(text), style="bold"))
+
+
+def _indented(line: Text) -> Padding:
+    return Padding(line, (0, 0, 0, _INDENT), expand=False)

@@ -1,0 +1,35 @@
+"""The few lines that `process` and `demo` end with."""
+
+from rich.console import Console
+from rich.table import Table
+
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.summary import Summary
+from agcnn_clinic.domain import REASONS, Outcome
+
+_MANY = 12
+"""More reports than this are counted, not listed."""
+
+
+def print_summary(summary: Summary, config: Config) -> None:
+    """Print how many files ended in which outcome and why, and where the reports are."""
+    console = Console(highlight=False, soft_wrap=True)
+    if summary.pending:
+        console.print(
+            f"{summary.pending} files could not be decided and stay pending; `agcnn-clinic doctor` may tell why."
+        )
+    if not summary.files:
+        console.print("Nothing new was decided.")
+        return
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    for code, count in summary.files:
+        outcome, sentence = REASONS[code]
+        table.add_row(str(count), str(outcome), "" if outcome is Outcome.ANALYSED else str(code), sentence)
+    console.print(table)
+    if len(summary.reports) > _MANY:
+        console.print(f"{len(summary.reports)} reports are in {config.reports}")
+    for key, path in summary.reports[:_MANY] if len(summary.reports) <= _MANY else ():
+        console.print(f"report of {key}: {config.root / path}", markup=False)
+    if summary.count(Outcome.QUARANTINED):
+        console.print("`agcnn-clinic quarantine list` tells more of the quarantined files.")

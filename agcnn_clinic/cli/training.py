@@ -1,0 +1,92 @@
+"""train: Algorithm 1 of the paper, from a table of labels to a bundle."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agcnn_clinic.errors import ClinicError, ExitCode, ModelUnavailableError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class TrainingFailedError(ClinicError):
+    """The training cannot begin or go on; the sentence says what to do."""
+
+    exit_code = ExitCode.USAGE
+
+
+class TrainingInterruptedError(ClinicError):
+    """The training was asked to stop; its checkpoint is kept."""
+
+    exit_code = ExitCode.NOT_ALL
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="The label table: CSV with image, patient and finding_labels.")],
+    images: Annotated[Path, typer.Option(help="The folder of its images: PNG, JPEG or DICOM.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write; the run's folder lies beside it.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name or the path of one.")] = "paper-densenet121",
+    init: Annotated[
+        Path | None, typer.Option(help="Initial weights of the backbones, torchvision's ImageNet file for one.")
+    ] = None,
+    pretrain_data: Annotated[Path | None, typer.Option(help="A label table of further films.")] = None,
+    pretrain_images: Annotated[Path | None, typer.Option(help="The folder of those films.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: the GPU when there is one.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read images.")] = 2,
+) -> None:
+    """Train AG-CNN in its three stages and write it as a bundle."""
+    from agcnn_models.errors import ModelError
+    from agcnn_training.errors import TrainingError, TrainingStopped
+    from agcnn_training.train import TrainRequest
+    from agcnn_training.train import train as run
+
+    request = TrainRequest(
+        data=data,
+        images=images,
+        recipe=recipe,
+        out=out,
+        init=init,
+        pretrain_data=pretrain_data,
+        pretrain_images=pretrain_images,
+        resume=resume,
+        workers=workers,
+        device=device,
+        image_loader=read_as_the_clinic_does,
+    )
+    try:
+        typer.echo(run(request))
+    except TrainingStopped as error:
+        raise TrainingInterruptedError(str(error)) from error
+    except TrainingError as error:
+        raise TrainingFailedError(str(error)) from error
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+
+
+def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
+    """One image for training: DICOM through the clinic's own normalisation, all else by the trainer's reader.
+
+    Raises:
+        TrainingError: the image cannot be read.
+    """
+    from agcnn_clinic.config import Gate
+    from agcnn_clinic.dicom.attributes import looks_like_dicom, read_dataset
+    from agcnn_clinic.dicom.pixels import render
+    from agcnn_clinic.errors import ImageError
+    from agcnn_clinic.storage import HEAD_BYTES
+    from agcnn_training.datasets import read_picture
+    from agcnn_training.errors import TrainingError
+
+    try:
+        with path.open("rb") as file:
+            if not looks_like_dicom(file.read(HEAD_BYTES)):
+                return read_picture(path)
+        return render(read_dataset(path), max_pixels=Gate().max_pixels).pixels
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read: {error.strerror}.") from error
+    except ImageError as error:
+        raise TrainingError(f"{path} cannot be read as an image: {error}.") from error

@@ -1,0 +1,163 @@
+"""Questions about single studies and files. Lists of many rows come from the views (`views`)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy.orm import InstrumentedAttribute, Session, defer, joinedload, selectinload
+
+from agcnn_clinic.database.tables import Inference, Instance, Model, ReceivedFile, Report, Study
+from agcnn_clinic.domain import Outcome, StudyState
+from agcnn_clinic.errors import UsageError
+
+_CANDIDATES = 8
+"""So many candidates of an ambiguous name are listed; more would not be read."""
+
+_LAST_CHARACTER = "\U0010ffff"
+
+
+@dataclass(frozen=True)
+class StudyDetail:
+    """All that is known of a study; its objects are loaded whole but for the heat maps, and outlive the session.
+
+    Attributes:
+        study: the study.
+        state: where it stands.
+        instances: its images, in the order of arrival, each with its files, their inferences and findings.
+        reports: its reports, the oldest first.
+    """
+
+    study: Study
+    state: StudyState
+    instances: tuple[Instance, ...]
+    reports: tuple[Report, ...]
+
+
+def find_study(session: Session, text: str) -> Study:
+    """The study that a person means.
+
+    `text` is a Study Instance UID, the key that `studies` prints, an accession number, a patient id, or the beginning
+    of a UID or of a key. A whole UID or key goes before an accession number or a patient id, and those before a
+    beginning.
+
+    Raises:
+        UsageError: no study fits, or more than one: then the sentence lists them.
+    """
+    wanted = text.strip()
+    if not wanted:
+        raise UsageError("An empty name is no study; `agcnn-clinic studies` lists them.")
+    ways: list[ColumnElement[bool]] = [
+        or_(Study.study_instance_uid == wanted, Study.key == wanted.lower()),
+        or_(Study.accession_number == wanted, Study.patient_id == wanted),
+        or_(_begins(Study.study_instance_uid, wanted), _begins(Study.key, wanted.lower())),
+    ]
+    for way in ways:
+        found = session.scalars(select(Study).where(way).order_by(Study.id.desc()).limit(_CANDIDATES + 1)).all()
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise UsageError(_ambiguous(wanted, found))
+    raise UsageError(
+        f"There is no study {wanted!r}; `agcnn-clinic studies` lists them. "
+        "A patient id or an accession number must be whole."
+    )
+
+
+def study_detail(session: Session, study: Study, *, now: datetime, quiet_seconds: float) -> StudyDetail:
+    """Load all that is known of a study, in a fixed number of queries."""
+    files = selectinload(Instance.files)
+    inferences = files.selectinload(ReceivedFile.inferences)
+    instances = session.scalars(
+        select(Instance)
+        .where(Instance.study_id == study.id)
+        .order_by(Instance.id)
+        .options(
+            inferences.options(defer(Inference.heat_map)),
+            inferences.joinedload(Inference.model).options(defer(Model.manifest)),
+            inferences.selectinload(Inference.findings),
+            inferences.joinedload(Inference.attended_region),
+        )
+    ).all()
+    reports = session.scalars(select(Report).where(Report.study_id == study.id).order_by(Report.version)).all()
+    outcomes = [file.outcome for instance in instances for file in instance.files]
+    state = study_state(
+        pending=outcomes.count(Outcome.PENDING),
+        analysed=outcomes.count(Outcome.ANALYSED),
+        last_received_at=study.last_received_at,
+        revision=study.revision,
+        reported_revision=reports[-1].study_revision if reports else None,
+        now=now,
+        quiet_seconds=quiet_seconds,
+    )
+    return StudyDetail(study, state, tuple(instances), tuple(reports))
+
+
+def study_state(
+    *,
+    pending: int,
+    analysed: int,
+    last_received_at: datetime,
+    revision: int,
+    reported_revision: int | None,
+    now: datetime,
+    quiet_seconds: float,
+) -> StudyState:
+    """Where a study stands, from what is stored of it.
+
+    Args:
+        pending: how many of its files are not decided yet.
+        analysed: how many of its files were read.
+        last_received_at: when its last file came.
+        revision: the study's own revision.
+        reported_revision: the one that its newest report covers, None without a report.
+        now: the moment for which it is told.
+        quiet_seconds: how long nothing must have come before a study counts as complete.
+    """
+    if not pending and reported_revision is not None and reported_revision >= revision:
+        return StudyState.REPORTED
+    if pending or last_received_at > now - timedelta(seconds=quiet_seconds):
+        return StudyState.RECEIVING
+    return StudyState.READ if analysed else StudyState.NOT_READ
+
+
+def quarantined(session: Session, *, limit: int | None = None) -> Iterator[ReceivedFile]:
+    """The files in quarantine, the newest first, each with its instance and study where it has one."""
+    query = (
+        select(ReceivedFile)
+        .where(ReceivedFile.outcome == Outcome.QUARANTINED)
+        .order_by(ReceivedFile.id.desc())
+        .limit(limit)
+        .options(joinedload(ReceivedFile.instance).joinedload(Instance.study))
+        .execution_options(yield_per=1000)
+    )
+    yield from session.scalars(query)
+
+
+def quarantined_file(session: Session, file_id: int) -> ReceivedFile:
+    """One file in quarantine.
+
+    Raises:
+        UsageError: there is no such file, or it is not in quarantine.
+    """
+    file = session.get(ReceivedFile, file_id, options=[joinedload(ReceivedFile.instance).joinedload(Instance.study)])
+    if file is None:
+        raise UsageError(f"There is no file {file_id}; `agcnn-clinic quarantine list` lists those in quarantine.")
+    if file.outcome != Outcome.QUARANTINED:
+        raise UsageError(f"The file {file_id} is not in quarantine: it is {file.outcome}.")
+    return file
+
+
+def _begins(column: InstrumentedAttribute[str], text: str) -> ColumnElement[bool]:
+    # The range is what an index can answer; LIKE alone would read every row, since SQLite's ignores case.
+    return (column >= text) & (column < text + _LAST_CHARACTER) & column.startswith(text, autoescape=True)
+
+
+def _ambiguous(text: str, found: Sequence[Study]) -> str:
+    listed = "".join(
+        f"\n  {study.key}  {study.study_date or 'no date'}  accession number {study.accession_number!r}  "
+        f"{study.study_instance_uid}"
+        for study in found[:_CANDIDATES]
+    )
+    more = "\n  and more" if len(found) > _CANDIDATES else ""
+    return f"{text!r} fits more than one study; name one of them by its key:{listed}{more}"

@@ -1,0 +1,256 @@
+"""The two views: the database's interface for people and programs that ask it, documented here and kept stable.
+
+alembic/versions/ makes them. Columns may be added at the end in a later revision; none is renamed or removed. They are
+read with SQLAlchemy Core: the object mapper would double the time that `agcnn-clinic findings` takes.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeVar
+
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Float,
+    Integer,
+    MetaData,
+    Select,
+    String,
+    Table,
+    and_,
+    case,
+    literal,
+    or_,
+    select,
+)
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
+
+from agcnn_clinic.errors import UsageError
+
+LABEL_COLUMNS: dict[str, str] = {
+    label: label.lower().replace(" ", "_")
+    for label in (
+        *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
+        *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia", "No Finding"),
+    )
+}
+"""Each label, in NIH's spelling, and its column in study_summary. A test compares it with `agcnn_models.labels`."""
+
+_ROWS_AT_ONCE = 1000
+_HASH_BEGINNING = 8
+"""So many characters of a hash are taken for a hash and not for a name."""
+
+_T = TypeVar("_T")
+
+_metadata = MetaData()
+
+finding_list = Table(
+    "finding_list",
+    _metadata,
+    Column("finding_id", Integer, comment="Number of the finding; later findings have larger ones."),
+    Column("inference_id", Integer, comment="One model over one image; the newest reading has the largest number."),
+    Column("file_id", Integer, comment="The received file that was read."),
+    Column("study_key", String, comment="The short id that `studies` prints."),
+    Column("study_instance_uid", String, comment="Study Instance UID (0020,000D)."),
+    Column("patient_id", String, comment="Patient ID (0010,0020)."),
+    Column("patient_name", String, comment="Patient's Name (0010,0010), as DICOM writes it."),
+    Column("patient_sex", String, comment="Patient's Sex (0010,0040)."),
+    Column("patient_birth_date", String, comment="ISO 8601, or empty."),
+    Column("accession_number", String, comment="Accession Number (0008,0050)."),
+    Column("study_date", String, comment="ISO 8601, or empty."),
+    Column("series_instance_uid", String, comment="Series Instance UID (0020,000E)."),
+    Column("sop_instance_uid", String, comment="SOP Instance UID (0008,0018): the image."),
+    Column("view_position", String, comment="View Position (0018,5101); empty where unknown."),
+    Column("label", String, comment="One of the 15 labels of ChestX-ray14, in NIH's spelling."),
+    Column("probability", Float, comment="The fusion branch's, calibrated where the model has a calibration."),
+    Column("threshold", Float, comment="On probability; null where the model has none for this label."),
+    Column("positive", Boolean, comment="probability >= threshold; null without a threshold."),
+    Column("probability_global", Float, comment="The global branch's output, uncalibrated."),
+    Column("probability_local", Float, comment="The local branch's output, uncalibrated."),
+    Column("probability_fusion", Float, comment="The fusion branch's output, uncalibrated."),
+    Column("model_name", String, comment="The model that read the image."),
+    Column("model_version", String, comment="Its version."),
+    Column("weights_sha256", String, comment="SHA-256 of its weights."),
+    Column("thresholds_id", String, comment="The set that the threshold belongs to."),
+    Column("software_version", String, comment="agcnn-clinic's version at that time."),
+    Column("created_at", String, comment="When the image was read: ISO 8601, UTC."),
+)
+"""One row a finding: 15 for each model that read an image, the newest reading first."""
+
+study_summary = Table(
+    "study_summary",
+    _metadata,
+    Column("study_id", Integer, comment="Number of the study; later studies have larger ones."),
+    Column("study_key", String, comment="The short id that `studies` prints; its report's file name begins with it."),
+    Column("study_instance_uid", String, comment="Study Instance UID (0020,000D)."),
+    Column("patient_id", String, comment="Patient ID (0010,0020)."),
+    Column("patient_name", String, comment="Patient's Name (0010,0010), as DICOM writes it."),
+    Column("patient_sex", String, comment="Patient's Sex (0010,0040)."),
+    Column("patient_birth_date", String, comment="ISO 8601, or empty."),
+    Column("accession_number", String, comment="Accession Number (0008,0050)."),
+    Column("study_date", String, comment="ISO 8601, or empty."),
+    Column("study_description", String, comment="Study Description (0008,1030)."),
+    Column("first_received_at", String, comment="When its first file came: ISO 8601, UTC."),
+    Column("last_received_at", String, comment="When its last file came: ISO 8601, UTC."),
+    Column("revision", Integer, comment="Counts the outcomes that change what a report would say."),
+    Column("instances", Integer, comment="How many different SOP Instances came."),
+    Column("files_pending", Integer, comment="Files that are not decided yet."),
+    Column("files_analysed", Integer, comment="Files that were read."),
+    Column("files_refused", Integer, comment="Sound files that are not for this model."),
+    Column("files_quarantined", Integer, comment="Broken or hostile files of this study."),
+    Column("files_duplicate", Integer, comment="Files whose picture had been read before."),
+    Column("positive_labels", String, comment="Labels positive on any image, joined by |; null where there are none."),
+    *(
+        Column(column, Float, comment=f"Highest probability of {label} over the images, each by its newest reading.")
+        for label, column in LABEL_COLUMNS.items()
+    ),
+    Column("report_version", Integer, comment="Version of the newest report; null where there is none."),
+    Column("report_revision", Integer, comment="The revision of the study that it covers."),
+    Column("report_path", String, comment="Its file, below the clinic's folder."),
+    Column("report_created_at", String, comment="When it was made: ISO 8601, UTC."),
+)
+"""One row a study, a column a label, the newest study first."""
+
+
+@dataclass(frozen=True)
+class FindingFilter:
+    """Which findings to list; what is None does not limit them."""
+
+    label: str | None = None
+    """As `label_named` reads it."""
+    positive: bool | None = None
+    min_probability: float | None = None
+    max_probability: float | None = None
+    date_from: date | None = None
+    """The study date lies on this day or later; a study without a date is in no range."""
+    date_to: date | None = None
+    patient: str | None = None
+    """The Patient ID, whole."""
+    accession: str | None = None
+    """The Accession Number, whole."""
+    model: str | None = None
+    """A model's name, `name@version`, or at least eight characters from the beginning of its weights' SHA-256."""
+    study: str | None = None
+    """A study's key, whole."""
+
+
+@dataclass(frozen=True)
+class StudyFilter:
+    """Which studies to list; what is None does not limit them."""
+
+    date_from: date | None = None
+    date_to: date | None = None
+    patient: str | None = None
+    accession: str | None = None
+    state: str | None = None
+    """One of `domain.StudyState`."""
+
+
+def label_named(text: str) -> str:
+    """The label that a person means: `pleural thickening`, `Pleural_Thickening` and `no_finding` are understood.
+
+    Raises:
+        UsageError: there is no such label; the sentence lists them.
+    """
+    wanted = "_".join(text.lower().replace("_", " ").replace("-", " ").split())
+    for label, column in LABEL_COLUMNS.items():
+        if column == wanted:
+            return label
+    raise UsageError(f"There is no label {text!r}; the labels are {', '.join(LABEL_COLUMNS.values())}.")
+
+
+def findings(connection: Connection, wanted: FindingFilter, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of finding_list, the newest reading first, as they are asked for.
+
+    Raises:
+        UsageError: the filter names no label.
+    """
+    columns = finding_list.c
+    query = select(finding_list).where(*_of_finding(wanted))
+    return _rows(connection, query.order_by(columns.inference_id.desc(), columns.finding_id), limit)
+
+
+def studies(
+    connection: Connection,
+    wanted: StudyFilter,
+    *,
+    now: datetime,
+    quiet_seconds: float,
+    limit: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Rows of study_summary with the column `state` (one of `domain.StudyState`), the newest study first.
+
+    Args:
+        connection: to read from.
+        wanted: which ones.
+        now: the moment for which the state is told.
+        quiet_seconds: a study for which files came within this time is still receiving.
+        limit: the most rows to give.
+    """
+    state = _state(now, quiet_seconds)
+    columns = study_summary.c
+    query = select(study_summary, state.label("state")).where(
+        *_of_study(columns, wanted), *_if_given(wanted.state, state.__eq__)
+    )
+    return _rows(connection, query.order_by(columns.study_id.desc()), limit)
+
+
+def _rows(connection: Connection, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:
+    result = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query.limit(limit))
+    for row in result:
+        yield row._asdict()
+
+
+def _of_finding(wanted: FindingFilter) -> list[ColumnElement[bool]]:
+    columns = finding_list.c
+    return [
+        *_of_study(columns, wanted),
+        *_if_given(wanted.label, lambda text: columns.label == label_named(text)),
+        *_if_given(wanted.positive, columns.positive.is_),
+        *_if_given(wanted.min_probability, columns.probability.__ge__),
+        *_if_given(wanted.max_probability, columns.probability.__le__),
+        *_if_given(wanted.study, columns.study_key.__eq__),
+        *_if_given(wanted.model, _is_model),
+    ]
+
+
+def _of_study(
+    columns: ReadOnlyColumnCollection[str, Column[Any]], wanted: FindingFilter | StudyFilter
+) -> list[ColumnElement[bool]]:
+    day = columns.study_date
+    return [
+        *_if_given(wanted.date_from, lambda first: day >= first.isoformat()),
+        *_if_given(wanted.date_to, lambda last: and_(day != "", day <= last.isoformat())),
+        *_if_given(wanted.patient, columns.patient_id.__eq__),
+        *_if_given(wanted.accession, columns.accession_number.__eq__),
+    ]
+
+
+def _if_given(wanted: _T | None, condition: Callable[[_T], ColumnElement[bool]]) -> list[ColumnElement[bool]]:
+    return [] if wanted is None else [condition(wanted)]
+
+
+def _is_model(text: str) -> ColumnElement[bool]:
+    columns = finding_list.c
+    name, _, version = text.rpartition("@")
+    ways = [columns.model_name == text]
+    if name and version:
+        ways.append(and_(columns.model_name == name, columns.model_version == version))
+    if len(text) >= _HASH_BEGINNING:
+        ways.append(columns.weights_sha256.startswith(text.lower(), autoescape=True))
+    return or_(*ways)
+
+
+def _state(now: datetime, quiet_seconds: float) -> ColumnElement[str]:
+    """`queries.study_state`, as SQL over study_summary; a test holds the two together."""
+    columns = study_summary.c
+    quiet_since = (now.astimezone(UTC) - timedelta(seconds=quiet_seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return case(
+        (and_(columns.files_pending == 0, columns.report_revision >= columns.revision), literal("reported")),
+        (or_(columns.files_pending > 0, columns.last_received_at > quiet_since), literal("receiving")),
+        (columns.files_analysed == 0, literal("not read")),
+        else_=literal("read"),
+    )

@@ -1,0 +1,193 @@
+"""The front door: three loops, joined only by the database.
+
+    INTAKE      discover -> settle -> accept        inbox  -> archive + database row
+    ANALYSIS    normalise -> infer -> record        pixels -> findings in the database
+    REPORTING   compose -> render -> deliver        rows   -> PDF
+
+Each reads from the database what is due, does that, and commits. A process that is killed leaves nothing but work to
+be done again, and no loop calls another.
+"""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agcnn_clinic.analysis.normalise import PRELOAD, read_picture
+from agcnn_clinic.bundles import configured_bundle
+from agcnn_clinic.config import Config
+from agcnn_clinic.cores import usable_cores
+from agcnn_clinic.database.session import Database, open_database
+from agcnn_clinic.errors import ClinicError, OnError
+from agcnn_clinic.intake.accept import Intake
+from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.intake.watch import watching
+from agcnn_clinic.lock import only_process
+from agcnn_clinic.reporting.loop import Reporting
+from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.storage import Storage
+
+if TYPE_CHECKING:
+    from agcnn_clinic.analysis.loop import Analysis
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 5.0
+"""How long a loop rests after an error whose cause may pass."""
+GATHER_SECONDS = 0.2
+"""How long a loop that was woken waits for what else is coming: a folder being copied wakes it for every file."""
+
+
+@dataclass(frozen=True)
+class Clinic:
+    """A clinic at work: its three loops, each a step that can be repeated for ever."""
+
+    config: Config
+    database: Database
+    inbox: Inbox
+    analysis: "Analysis"
+    reporting: Reporting
+
+
+@contextlib.contextmanager
+def at_work(config: Config) -> Iterator[Clinic]:
+    """Open everything that a clinic needs to work, as the only process that works on it.
+
+    Raises:
+        ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
+    """
+    # torch takes seconds to import, which `report` does without.
+    from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
+    from agcnn_clinic.analysis.loop import Analysis  # noqa: PLC0415
+
+    workers = config.analysis.decode_workers or min(usable_cores(), 4)
+    with (
+        only_process(config.lock_file),
+        contextlib.closing(
+            open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
+        ) as database,
+        Sandbox(workers, config.analysis.decode_seconds, config.analysis.decode_memory_mb, preload=PRELOAD) as sandbox,
+    ):
+        storage = Storage(config)
+        storage.prepare()
+        reader = load_reader(configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads)
+        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
+        yield Clinic(
+            config,
+            database,
+            Inbox(config, intake),
+            Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size),
+            reporting(config, database, sandbox),
+        )
+
+
+def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:
+    """The reporting loop, whose pictures come from the archive as analysis read them, decoded in a child process."""
+    return Reporting(
+        database, config, lambda path, media_type: sandbox.run(read_picture, path, media_type, config.gate.max_pixels)
+    )
+
+
+def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> None:
+    """`process`: take what is named and what lies in the inbox, and work until nothing is left to do.
+
+    Args:
+        clinic: the clinic at work.
+        sources: files and folders besides the inbox; they stay where they are.
+        progress: told the number of files taken and of files decided so far.
+
+    Raises:
+        ClinicError: a cause that a person must remove; what was done until then is kept.
+    """
+    taken, decided = clinic.inbox.take(sources), 0
+    while True:
+        arrived, wait = clinic.inbox.sweep()
+        taken += arrived
+        progress(taken, decided)
+        while analysed := clinic.analysis.step():
+            decided += analysed
+            progress(taken, decided)
+        if wait is None and not arrived:
+            break
+        time.sleep(wait or 0)
+    # Nothing more is on its way, so that every study is complete.
+    while clinic.reporting.step(quiet_seconds=0):
+        pass
+
+
+def until_told(clinic: Clinic, stop: threading.Event) -> None:
+    """`watch`: the three loops side by side until `stop` is set; what is in hand then is finished or left as it was.
+
+    Raises:
+        ClinicError: a loop met a cause that a person must remove.
+    """
+    intake = clinic.config.intake
+    arrived = threading.Event()
+
+    def take() -> float:
+        arrived.clear()
+        taken, wait = clinic.inbox.sweep()
+        return 0 if taken else min(intake.rescan_seconds, wait or intake.rescan_seconds)
+
+    def analyse() -> float:
+        return 0 if clinic.analysis.step() else 0.1
+
+    def report() -> float:
+        return 0 if clinic.reporting.step(quiet_seconds=intake.study_quiet_seconds) else 0.2
+
+    failures: list[BaseException] = []
+    with watching(clinic.config.inbox, intake.mode, arrived):
+        loops = [
+            threading.Thread(target=_repeat, name=name, args=(step, wake, stop, failures))
+            for name, step, wake in (
+                ("intake", take, arrived),
+                ("analysis", analyse, stop),
+                ("reporting", report, stop),
+            )
+        ]
+        for loop in loops:
+            loop.start()
+        log.info("watching the inbox")
+        for loop in loops:
+            loop.join()
+    log.info("stopped")
+    if failures:
+        raise failures[0]
+
+
+def _repeat(
+    step: Callable[[], float], wake: threading.Event, stop: threading.Event, failures: list[BaseException]
+) -> None:
+    """Run one loop: a step, then the rest that the step asked for, until told to stop.
+
+    An error that may pass is logged and the step tried again; one that may not stops all three loops.
+    """
+    while not stop.is_set():
+        try:
+            rest = step()
+        except ClinicError as error:
+            if error.on_error is not OnError.RETRY:
+                failures.append(error)
+                stop.set()
+                return
+            log.warning("%s", error)
+            rest = RETRY_SECONDS
+        except BaseException as error:  # noqa: BLE001 (a fault of the program: the daemon must end, not hang half alive)
+            failures.append(error)
+            stop.set()
+            return
+        if rest:
+            _rest(rest, wake, stop)
+
+
+def _rest(seconds: float, wake: threading.Event, stop: threading.Event) -> None:
+    """Wait, until woken or told to stop at the latest."""
+    until = time.monotonic() + seconds
+    while not stop.is_set() and not wake.is_set() and (left := until - time.monotonic()) > 0:
+        wake.wait(min(left, 0.5))
+    if wake.is_set():
+        stop.wait(GATHER_SECONDS)

@@ -1,0 +1,337 @@
+"""studies, findings, show and quarantine: what they print is what the database holds."""
+
+import csv
+import io
+import json
+import os
+import random
+import re
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+
+from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.database.session import open_database
+from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import UsageError
+
+ESCAPES = "\x1b[31mRed^\x07Bell\x9b2J\u202e<b>&[bold]"
+COMMANDS = ("findings", "studies", "show P0001", "quarantine list", "quarantine show 2")
+HEAVY = ("torch", "torchvision", "pandas", "pyarrow", "alembic", "scipy", "SimpleITK", "pydicom", "sqlalchemy.orm")
+FORMATS = ("table", "csv", "json")
+
+
+def select(folder, query):
+    connection = sqlite3.connect(folder / "clinic.sqlite")
+    connection.row_factory = sqlite3.Row
+    rows = [dict(row) for row in connection.execute(query)]
+    connection.close()
+    return rows
+
+
+@pytest.fixture(scope="module")
+def hostile_clinic(tmp_path_factory, factories):
+    """A clinic in which every free text holds escape sequences, markup or a formula."""
+    folder = tmp_path_factory.mktemp("hostile")
+    config = make_clinic(folder)
+    with open_database(config.database_url) as database, database.write() as session:
+        study = factories.make_study(
+            session,
+            1,
+            patient_name=ESCAPES,
+            patient_id="P0001",
+            accession_number="=HYPERLINK(1)",
+            study_description=ESCAPES,
+            institution_name="@institution",
+        )
+        file = factories.make_file(session, study, 1, name=ESCAPES)
+        factories.make_inference(session, file, factories.make_model(session, ESCAPES), random.Random(0))
+        broken = factories.make_file(session, study, 2, ReasonCode.UID_CONFLICT, name=ESCAPES)
+        broken.details = {"differing": [ESCAPES]}
+    return folder
+
+
+def test_json_is_the_view(rows_clinic, run):
+    """`findings --format json` and a plain SELECT * FROM finding_list agree: rows, order, columns and values."""
+    printed = json.loads(run(rows_clinic, "findings", "--format", "json").stdout)
+    selected = select(rows_clinic, "SELECT * FROM finding_list")
+    assert len(printed) > 200
+    assert printed == selected
+    assert list(printed[0]) == list(selected[0])
+
+
+def test_studies_as_json_are_the_view_with_the_state(rows_clinic, run):
+    """`studies --format json` is study_summary with one column more, where each study stands."""
+    printed = json.loads(run(rows_clinic, "studies", "--format", "json").stdout)
+    assert {row.pop("state") for row in printed} <= {"receiving", "read", "reported", "not read"}
+    assert printed == select(rows_clinic, "SELECT * FROM study_summary")
+
+
+def test_csv_holds_all_digits(rows_clinic, run):
+    """CSV has a heading, a row a finding, and numbers that read back as the very same numbers."""
+    read = list(csv.DictReader(io.StringIO(run(rows_clinic, "findings", "-f", "csv").stdout)))
+    selected = select(rows_clinic, "SELECT * FROM finding_list")
+    assert [float(row["probability"]) for row in read] == [row["probability"] for row in selected]
+    assert {row["positive"] for row in read} == {"true", "false", ""}
+
+
+def test_parquet_keeps_the_types(rows_clinic, run, tmp_path):
+    """Parquet, chosen by the file's ending, has numbers, flags with unknowns and moments with their zone."""
+    import pandas as pd
+
+    file = tmp_path / "findings.parquet"
+    run(rows_clinic, "findings", "--output", file)
+    frame = pd.read_parquet(file)
+    selected = select(rows_clinic, "SELECT * FROM finding_list")
+    assert frame["probability"].tolist() == [row["probability"] for row in selected]
+    assert str(frame["created_at"].dt.tz) == "UTC"
+    assert frame["created_at"][0].isoformat() == selected[0]["created_at"].replace(".000000Z", "+00:00")
+    assert frame["positive"].isna().sum() == sum(row["positive"] is None for row in selected)
+
+
+def test_parquet_without_rows_still_has_its_columns(rows_clinic, run, tmp_path):
+    """An empty result is a table with all columns and their types."""
+    import pandas as pd
+
+    file = tmp_path / "none.parquet"
+    run(rows_clinic, "findings", "--patient", "nobody", "-o", file)
+    frame = pd.read_parquet(file)
+    assert len(frame) == 0
+    assert frame["probability"].dtype == "float64"
+
+
+def test_no_rows_in_each_format(rows_clinic, run):
+    """Where nothing matches, a table says so, JSON is an empty list and CSV its heading."""
+    none = (rows_clinic, "findings", "--patient", "nobody")
+    assert run(*none).stdout == "Nothing matches.\n"
+    assert json.loads(run(*none, "-f", "json").stdout) == []
+    assert run(*none, "-f", "csv").stdout.startswith("finding_id,")
+
+
+def test_a_table_shows_at_most_a_hundred_rows(rows_clinic, run):
+    """A table stops at a hundred rows and says how to see all; --limit 0 prints them, and JSON is never cut."""
+    total = len(select(rows_clinic, "SELECT * FROM finding_list"))
+    cut, whole = run(rows_clinic, "findings"), run(rows_clinic, "findings", "--limit", 0)
+    assert len(cut.stdout.splitlines()) == 2 + 100
+    assert "--limit 0" in cut.stderr
+    assert len(whole.stdout.splitlines()) == 2 + total
+    assert "--limit" not in whole.stderr
+    assert len(json.loads(run(rows_clinic, "findings", "-f", "json", "--limit", 7).stdout)) == 7
+
+
+def test_a_table_that_is_read_by_a_program_is_not_cut(rows_clinic, run):
+    """Without a terminal all columns are printed and no text ends in an ellipsis, whatever COLUMNS says."""
+    printed = run(rows_clinic, "findings").stdout
+    assert "\u2026" not in printed
+    assert printed.splitlines()[0].split() == [
+        *("study", "date", "patient", "accession", "view", "label", "positive"),
+        *("probability", "threshold", "global", "local", "fusion", "model"),
+    ]
+
+
+def test_filters_reach_the_database(rows_clinic, run):
+    """The options of `findings` choose what the same words choose in SQL."""
+    first = select(rows_clinic, "SELECT * FROM finding_list WHERE positive LIMIT 1")[0]
+    asked = {
+        ("--label", "pleural thickening"): "label = 'Pleural_Thickening'",
+        ("--positive",): "positive",
+        ("--negative",): "NOT positive",
+        ("--min-probability", "0.5", "--max-probability", "0.75"): "probability BETWEEN 0.5 AND 0.75",
+        ("--date-from", "2025-12-05", "--date-to", "2025-12-08"): "study_date BETWEEN '2025-12-05' AND '2025-12-08'",
+        ("--patient", first["patient_id"]): f"patient_id = '{first['patient_id']}'",
+        ("--accession", first["accession_number"]): f"accession_number = '{first['accession_number']}'",
+        ("--model", "large@1.1"): "model_name = 'large' AND model_version = '1.1'",
+        ("--study", first["accession_number"]): f"study_key = '{first['study_key']}'",
+    }
+    for options, condition in asked.items():
+        printed = json.loads(run(rows_clinic, "findings", *options, "-f", "json").stdout)
+        assert printed == select(rows_clinic, f"SELECT * FROM finding_list WHERE {condition}"), options
+        assert printed, options
+
+
+def test_studies_are_chosen_by_state_and_date(rows_clinic, run):
+    """The options of `studies` choose by state, dates, patient and accession number."""
+    rows = json.loads(run(rows_clinic, "studies", "-f", "json").stdout)
+    for state in ("read", "reported", "not read", "receiving"):
+        chosen = json.loads(run(rows_clinic, "studies", "--state", state, "-f", "json").stdout)
+        assert chosen == [row for row in rows if row["state"] == state]
+    chosen = json.loads(run(rows_clinic, "studies", "--date-to", "2025-12-03", "-f", "json").stdout)
+    assert chosen == [row for row in rows if row["study_date"] <= "2025-12-03"]
+    with pytest.raises(UsageError, match="receiving, read, reported, not read"):
+        run(rows_clinic, "studies", "--state", "lost")
+
+
+def test_the_table_of_studies_says_what_was_found(rows_clinic, run):
+    """A study that was read lists its positive labels or none; one that was not read gets a dash, never "none"."""
+    rows = json.loads(run(rows_clinic, "studies", "-f", "json").stdout)
+    lines = run(rows_clinic, "studies", "--limit", 0).stdout.splitlines()[2:]
+    for row, line in zip(rows, lines, strict=True):
+        if not row["files_analysed"]:
+            assert " -" in line
+            assert "none" not in line
+        for label in (row["positive_labels"] or "").split("|"):
+            assert label.replace("_", " ") in line
+
+
+def test_show_tells_all_of_a_study(rows_clinic, run):
+    """`show` prints each image, each file with its outcome and reason, each reading, and each report."""
+    study = select(rows_clinic, "SELECT * FROM study_summary WHERE files_analysed > 0 AND files_refused > 0")[0]
+    printed = run(rows_clinic, "show", study["study_key"]).stdout
+    for image in select(rows_clinic, f"SELECT * FROM instance WHERE study_id = {study['study_id']}"):
+        assert image["sop_instance_uid"] in printed
+    for word in (
+        "ANALYSED",
+        "REFUSED",
+        "[wrong_view]",
+        "attended region",
+        "129 x 173 mm",
+        "Pleural Thickening",
+        "starter 1.0",
+    ):
+        assert word in printed
+    assert (study["report_path"] or "None yet.") in printed
+
+
+def test_show_as_json_tells_the_same(rows_clinic, run):
+    """`show --format json` nests the rows of the tables, without heat maps."""
+    study = select(rows_clinic, "SELECT * FROM study_summary WHERE files_analysed > 0")[0]
+    shown = json.loads(run(rows_clinic, "show", study["study_instance_uid"], "-f", "json").stdout)
+    assert shown["key"] == study["study_key"]
+    readings = [i for instance in shown["instances"] for file in instance["files"] for i in file["inferences"]]
+    assert max(f["probability"] for i in readings for f in i["findings"] if f["label"] == "Hernia") >= study["hernia"]
+    assert all("heat_map" not in reading for reading in readings)
+    with pytest.raises(UsageError, match="table or json"):
+        run(rows_clinic, "show", study["study_key"], "-f", "csv")
+
+
+def test_an_ambiguous_study_lists_the_candidates(rows_clinic, run):
+    """A beginning that fits several studies is a usage error, whose exit code is 2."""
+    with pytest.raises(UsageError, match="more than one") as caught:
+        run(rows_clinic, "show", "1.2.826")
+    assert caught.value.exit_code == 2
+
+
+def test_quarantine_lists_what_is_kept_apart(rows_clinic, run):
+    """`quarantine list` has a row a quarantined file, and `quarantine show` its reason and where it lies."""
+    listed = json.loads(run(rows_clinic, "quarantine", "list", "-f", "json").stdout)
+    rows = select(rows_clinic, "SELECT * FROM received_file WHERE outcome = 'quarantined' ORDER BY id DESC")
+    assert [row["id"] for row in listed] == [row["id"] for row in rows]
+    shown = run(rows_clinic, "quarantine", "show", rows[0]["id"]).stdout
+    assert rows[0]["reason"] in shown
+    assert str(rows_clinic / "quarantine" / rows[0]["quarantine_path"]) in shown
+    assert f"requeue {rows[0]['id']}" in shown
+    assert (
+        json.loads(run(rows_clinic, "quarantine", "show", rows[0]["id"], "-f", "json").stdout)["sha256"]
+        == rows[0]["sha256"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [(command, form) for command in COMMANDS for form in FORMATS if form != "csv" or "show" not in command],
+)
+def test_foreign_text_cannot_command_a_terminal(hostile_clinic, run, command, form):
+    """No control character and no direction override of a name or description is printed as itself."""
+    printed = run(hostile_clinic, *command.split(), "--format", form).stdout
+    assert not {char for char in printed if not char.isprintable()} - {"\n"}
+
+
+def test_markup_is_only_text(hostile_clinic, run):
+    """A patient called [bold] or <b>& is printed as that."""
+    for command in ("studies",), ("show", "P0001"):
+        assert "<b>&[bold]" in run(hostile_clinic, *command).stdout
+
+
+def test_json_gives_back_the_very_text(hostile_clinic, run):
+    """In JSON control characters are escaped, not lost."""
+    (row,) = json.loads(run(hostile_clinic, "studies", "-f", "json").stdout)
+    assert row["patient_name"] == ESCAPES
+
+
+def test_no_cell_runs_as_a_formula(hostile_clinic, run):
+    """In CSV a text that begins like a formula begins with an apostrophe."""
+    (row,) = csv.DictReader(io.StringIO(run(hostile_clinic, "studies", "-f", "csv").stdout))
+    assert row["accession_number"] == "'=HYPERLINK(1)"
+
+
+ON_A_TERMINAL = """
+import fcntl, struct, sys, termios
+from agcnn_clinic.cli.main import app
+for width in %r:
+    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
+    for command in %r:
+        print("COMMAND", width, command[0], flush=True)
+        app(["--config", "config.toml", *command], standalone_mode=False)
+"""
+
+
+def test_tables_fit_the_terminal(rows_clinic):
+    """On a real terminal of any usual width no line is wider than it, and what a table is about is there."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+    from rich.cells import cell_len
+
+    widths = (60, 80, 100, 120, 160, 200)
+    commands = [["findings", "--limit", "20"], ["studies"], ["quarantine", "list"], ["show", "P0001"]]
+    heads = {"findings": "probability", "studies": "positive", "quarantine": "reason", "show": "Study"}
+    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL % (widths, commands)],
+        cwd=rows_clinic,
+        stdout=slave,
+        stderr=slave,
+        env=environment | {"TERM": "xterm", "NO_COLOR": "1"},
+    )
+    os.close(slave)
+    printed = read_to_end(master)
+    assert process.wait() == 0, printed
+    sections = printed.split("COMMAND ")[1:]
+    assert len(sections) == len(widths) * len(commands)
+    for section in sections:
+        heading, *lines = re.sub(r"\x1b\[[0-9;]*m", "", section).splitlines()
+        width, command = heading.split()
+        assert max(map(cell_len, lines)) <= int(width), heading
+        assert any(heads[command] in line for line in lines[:2]) or int(width) < 80, heading
+
+
+def read_to_end(terminal):
+    """All that is written to a pseudo-terminal; on Linux its end is an OSError."""
+    printed = b""
+    while True:
+        try:
+            some = os.read(terminal, 65536)
+        except OSError:
+            some = b""
+        if not some:
+            os.close(terminal)
+            return printed.decode()
+        printed += some
+
+
+def test_findings_is_lean(rows_clinic):
+    """`findings` imports neither the network's libraries nor those for other formats, nor the object mapper."""
+    program = (
+        "import sys; from agcnn_clinic.cli.main import main\n"
+        "sys.argv = ['agcnn-clinic', '--config', 'config.toml', 'findings', '--positive', '-f', 'csv']\n"
+        "try:\n    main()\nfinally:\n"
+        f"    heavy = {HEAVY}\n"
+        "    print([name for name in heavy if name in sys.modules], file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=rows_clinic, capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    assert done.stdout.startswith("finding_id,")
+
+
+def test_an_output_file_appears_whole_or_not_at_all(rows_clinic, run, tmp_path):
+    """--output replaces an older file at once, leaves nothing beside it, and a missing folder is one sentence."""
+    from agcnn_clinic.errors import StorageError
+
+    file = tmp_path / "findings.csv"
+    file.write_text("old")
+    run(rows_clinic, "findings", "-o", file)
+    assert file.read_text().startswith("finding_id,")
+    assert list(tmp_path.iterdir()) == [file]
+    with pytest.raises(StorageError, match="cannot be written"):
+        run(rows_clinic, "findings", "-o", tmp_path / "none" / "findings.csv")

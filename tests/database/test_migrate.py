@@ -1,0 +1,167 @@
+"""Migrations: models, scripts and the revision that the software knows hold together."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, inspect
+
+from agcnn_clinic.database import migrate
+from agcnn_clinic.database.revision import HEAD, REVISIONS
+from agcnn_clinic.database.session import open_database
+from agcnn_clinic.database.tables import Base
+from agcnn_clinic.errors import DatabaseError
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def schema(file):
+    """Every object of a database with its definition, white space aside, without Alembic's own table."""
+    connection = sqlite3.connect(file)
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    connection.close()
+    return {row[:2]: " ".join((row[3] or "").split()) for row in rows if row[2] != "alembic_version"}
+
+
+def test_the_known_revisions_are_those_of_the_scripts():
+    """REVISIONS lists the scripts of alembic/versions/ in their order, with one head."""
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(migrate.alembic_config())
+    chain = [script.revision for script in scripts.walk_revisions()][::-1]
+    assert tuple(chain) == REVISIONS
+    assert scripts.get_heads() == [HEAD]
+
+
+def test_models_and_migrations_agree(url):
+    """Alembic finds nothing to add to, remove from or alter in a migrated database to make it what the models say."""
+    from alembic import command
+
+    with migrate.migration_connection(url) as connection:
+        command.check(migrate.alembic_config(connection))
+
+
+def test_a_migrated_database_equals_a_made_one(migrated, tmp_path):
+    """Tables, indexes, keys and checks are the same as those that the models make by themselves."""
+    engine = create_engine(f"sqlite:///{tmp_path / 'made.sqlite'}")
+    Base.metadata.create_all(engine)
+    made, moved = inspect(engine), inspect(create_engine(f"sqlite:///{migrated}"))
+    assert set(made.get_table_names()) == set(moved.get_table_names()) - {"alembic_version"}
+    for table in made.get_table_names():
+        for read in (
+            "get_pk_constraint",
+            "get_foreign_keys",
+            "get_unique_constraints",
+            "get_indexes",
+            "get_check_constraints",
+        ):
+            ours, theirs = getattr(made, read)(table), getattr(moved, read)(table)
+            assert repr(sorted(map(str, ours))) == repr(sorted(map(str, theirs))), (table, read)
+        columns = [(c["name"], str(c["type"]), c["nullable"]) for c in made.get_columns(table)]
+        assert columns == [(c["name"], str(c["type"]), c["nullable"]) for c in moved.get_columns(table)]
+
+
+def test_up_down_up_with_data(url, factories):
+    """A filled database goes down to nothing and up again, and is then what it was when it was new."""
+    file = url.removeprefix("sqlite:///")
+    before = schema(file)
+    with open_database(url) as database, database.write() as session:
+        factories.make_clinic_rows(session, studies=3)
+    migrate.downgrade(url, "base")
+    assert migrate.current(url) is None
+    assert schema(file) == {}
+    migrate.upgrade(url)
+    assert migrate.current(url) == migrate.head()
+    assert schema(file) == before
+
+
+def test_upgrading_twice_changes_nothing(url, factories):
+    """An upgrade of a database at head leaves its rows and its schema alone."""
+    with open_database(url) as database, database.write() as session:
+        factories.make_study(session, 1)
+    migrate.upgrade(url)
+    with open_database(url) as database, database.connection() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM study").scalar() == 1
+
+
+def test_a_failed_upgrade_changes_nothing(tmp_path):
+    """A table in the way stops the migration, and the database is as it was before."""
+    file = tmp_path / "clinic.sqlite"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE report (id INTEGER)")
+    connection.commit()
+    connection.close()
+    with pytest.raises(DatabaseError, match="report already exists"):
+        migrate.upgrade(f"sqlite:///{file}")
+    assert set(schema(file)) == {("table", "report")}
+
+
+def test_a_newer_database_is_not_touched(url):
+    """A database that a newer version upgraded is refused, with the advice to install that one."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    with pytest.raises(DatabaseError, match="install the newer version"):
+        migrate.upgrade(url)
+
+
+def test_a_dangling_row_stops_the_upgrade(url):
+    """Rows that point to nothing are found at the end of a migration, and nothing is committed."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
+    connection.execute("INSERT INTO instance VALUES (1, 99, '1.2', '1.3')")
+    connection.commit()
+    connection.close()
+    with pytest.raises(DatabaseError, match="row of the table instance"):
+        migrate.upgrade(url)
+
+
+def test_the_file_is_its_owners_alone(tmp_path):
+    """A new database can be read by its owner only."""
+    file = tmp_path / "clinic.sqlite"
+    migrate.upgrade(f"sqlite:///{file}")
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_folder_that_is_missing_is_named(tmp_path):
+    """A database in a folder that does not exist cannot be made, and the error says so."""
+    with pytest.raises(DatabaseError, match="cannot be made"):
+        migrate.upgrade(f"sqlite:///{tmp_path / 'none' / 'clinic.sqlite'}")
+
+
+def test_plain_alembic_takes_the_clinic_of_the_environment(tmp_path):
+    """`alembic upgrade head` in the repository migrates the clinic that $AGCNN_CLINIC_CONFIG names."""
+    config = tmp_path / "config.toml"
+    shutil.copy(REPOSITORY / "config.toml", config)
+    environment = os.environ | {"AGCNN_CLINIC_CONFIG": str(config)}
+    command = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    subprocess.run(command, cwd=REPOSITORY, env=environment, check=True, capture_output=True)
+    assert migrate.current(f"sqlite:///{tmp_path / 'clinic.sqlite'}") == HEAD
+
+
+def test_plain_alembic_takes_a_database_of_its_own(tmp_path):
+    """`alembic -x url=...` migrates that database, and `alembic check` finds it complete."""
+    from alembic.config import main
+
+    url = f"sqlite:///{tmp_path / 'clinic.sqlite'}"
+    for command in (["upgrade", "head"], ["check"]):
+        main(["-c", str(REPOSITORY / "alembic.ini"), "-x", f"url={url}", *command])
+    assert migrate.current(url) == HEAD
+
+
+def test_the_migrations_can_be_printed_as_sql(tmp_path, capsys):
+    """`alembic upgrade head --sql` prints the statements for an administrator who runs them by hand."""
+    from alembic.config import main
+
+    ini, file = str(REPOSITORY / "alembic.ini"), tmp_path / "by-hand.sqlite"
+    main(["-c", ini, "-x", f"url=sqlite:///{tmp_path / 'untouched.sqlite'}", "upgrade", "head", "--sql"])
+    connection = sqlite3.connect(file)
+    connection.executescript(capsys.readouterr().out.replace(" RETURNING version_num", ""))
+    connection.close()
+    assert migrate.current(f"sqlite:///{file}") == HEAD
+    assert not (tmp_path / "untouched.sqlite").exists()
