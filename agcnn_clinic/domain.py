@@ -5,10 +5,11 @@ Nothing here reads a file, a clock or a database.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Outcome(StrEnum):
@@ -277,7 +278,7 @@ class Picture:
         warnings: remarks for the report.
     """
 
-    pixels: NDArray[np.float32]
+    pixels: "NDArray[np.float32]"
     geometry: Geometry
     sha256: str
     warnings: tuple[Warn, ...] = field(default=())

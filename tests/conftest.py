@@ -1,6 +1,8 @@
 """What tests of several rooms share: the real files, a drawn film, and a writer of small DICOM files."""
 
+import hashlib
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,14 @@ from pydicom import uid as uids
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import generate_uid
 from scipy import ndimage
+
+from agcnn_clinic import __version__
+from agcnn_clinic.demo.dicom_writer import write_dicom as write_dicom_film
+from agcnn_clinic.dicom.uid import derived_uid
+from agcnn_clinic.domain import StudyDescription
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import Draft, Software, ThresholdSet, Training
+from agcnn_models.settings import Backbone, Preprocessing
 
 SHARED_DATA_VARIABLE = "AGCNN_SHARED_DATA"
 
@@ -111,3 +121,59 @@ def _write_dicom(
 def write_dicom() -> Callable[..., Path]:
     """The function `write_dicom(path, stored, *, bits, photometric, syntax, **attributes)`."""
     return _write_dicom
+
+
+@pytest.fixture(scope="session")
+def small_bundle(tmp_path_factory):
+    """A bundle that opens and verifies like any other; its network sees 64 x 64 pixels and was never trained."""
+    import torch
+    import torchvision
+
+    from agcnn_models.agcnn import build_agcnn
+    from agcnn_models.bundle import write_bundle
+
+    torch.manual_seed(0)
+    draft = Draft(
+        name="untrained",
+        version="0.0.1",
+        intended_use="Tests.",
+        backbone=Backbone.DENSENET121,
+        preprocessing=Preprocessing(resize=72, crop=64),
+        thresholds=ThresholdSet(set_id="half", method="fixed", values=dict.fromkeys(LABELS, 0.5)),
+        training=Training(
+            data="None.",
+            recipe="none",
+            split="none",
+            seed=0,
+            films_train=0,
+            films_validation=0,
+            patients_train=0,
+            patients_validation=0,
+        ),
+        software=Software(
+            agcnn=__version__,
+            torch=torch.__version__,
+            torchvision=torchvision.__version__,
+            python=platform.python_version(),
+        ),
+    )
+    folder = tmp_path_factory.mktemp("models") / "untrained"
+    return write_bundle(folder, build_agcnn(Backbone.DENSENET121).eval(), draft, "# Untrained\n").folder
+
+
+@pytest.fixture(scope="session")
+def write_film():
+    """Write a picture as a DICOM film of a study of its own; equal pictures give equal UIDs."""
+
+    def write(path: Path, pixels: NDArray[np.float32], *, view: str = "PA", **study: str) -> None:
+        uids = [derived_uid(hashlib.sha256(level + pixels.tobytes()).hexdigest()) for level in (b"a", b"b", b"c")]
+        write_dicom_film(
+            path,
+            pixels,
+            study=StudyDescription(study_instance_uid=uids[0], **study),
+            series_instance_uid=uids[1],
+            sop_instance_uid=uids[2],
+            view=view,
+        )
+
+    return write

@@ -8,17 +8,19 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agcnn_clinic.cli.context import clinic_config
 from agcnn_clinic.cli.logs import start_logging
-from agcnn_clinic.config import DEFAULT_CONFIG, Config, load_config
-from agcnn_clinic.domain import Outcome
 from agcnn_clinic.errors import ExitCode, UsageError
 
+if TYPE_CHECKING:
+    from agcnn_clinic.config import Config
+
 PACKAGE = Path(__file__).resolve().parents[1]
+CONFIG_FILE = "config.toml"
 
 
 def init(
@@ -27,20 +29,21 @@ def init(
     """Make a clinic: config.toml, inbox/, archive/, quarantine/, reports/ and the database."""
     made = make_clinic(folder)
     typer.echo(f"A clinic is ready in {made.root}.")
-    typer.echo(f"Drop studies into {made.inbox} and run: agcnn-clinic --config {made.root / DEFAULT_CONFIG} watch")
+    typer.echo(f"Drop studies into {made.inbox} and run: agcnn-clinic --config {made.root / CONFIG_FILE} watch")
 
 
-def make_clinic(folder: Path) -> Config:
+def make_clinic(folder: Path) -> "Config":
     """Make what is missing of a clinic in a folder, and bring its database to head. Nothing that is there is changed.
 
     Raises:
         UsageError: the folder cannot be made or written.
     """
+    from agcnn_clinic.config import load_config
     from agcnn_clinic.database.migrate import upgrade
 
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        config_file = folder / DEFAULT_CONFIG
+        config_file = folder / CONFIG_FILE
         if not config_file.exists():
             config_file.write_text(_default_config().read_text(encoding="utf-8"), encoding="utf-8")
         config = load_config(config_file)
@@ -53,8 +56,8 @@ def make_clinic(folder: Path) -> Config:
 
 
 def _default_config() -> Path:
-    installed = PACKAGE / DEFAULT_CONFIG
-    return installed if installed.is_file() else PACKAGE.parent / DEFAULT_CONFIG
+    installed = PACKAGE / CONFIG_FILE
+    return installed if installed.is_file() else PACKAGE.parent / CONFIG_FILE
 
 
 def watch(ctx: typer.Context) -> None:
@@ -92,10 +95,11 @@ def process(
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
-def run_until_idle(config: Config, sources: list[Path]) -> bool:
+def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     """Work until nothing is left to do and print what became of the files; False if one is in quarantine or left."""
     from agcnn_clinic.cli.summary import print_summary
     from agcnn_clinic.database.summary import summary_since
+    from agcnn_clinic.domain import Outcome
     from agcnn_clinic.service import at_work, until_idle
 
     began = datetime.now(UTC)

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-from agcnn_clinic.config import Config, find_config, load_config
-from agcnn_clinic.database.session import Database, open_database
+if TYPE_CHECKING:
+    from agcnn_clinic.config import Config
+    from agcnn_clinic.database.session import Database
 
 
 @dataclass(frozen=True)
@@ -17,21 +19,25 @@ class GlobalOptions:
     debug: bool = False
 
 
-def clinic_config(ctx: typer.Context) -> Config:
+def clinic_config(ctx: typer.Context) -> "Config":
     """The configuration that `--config`, the environment or the current folder names.
 
     Raises:
         ConfigError: there is none, or it is not valid.
     """
+    from agcnn_clinic.config import find_config, load_config
+
     options = ctx.find_object(GlobalOptions) or GlobalOptions()
     return load_config(find_config(options.config))
 
 
-def clinic_database(ctx: typer.Context) -> Database:
+def clinic_database(ctx: typer.Context) -> "Database":
     """The clinic's database, checked to be at the revision that this software writes.
 
     Raises:
         DatabaseError: it is missing, behind or ahead.
     """
+    from agcnn_clinic.database.session import open_database
+
     config = clinic_config(ctx)
     return open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)

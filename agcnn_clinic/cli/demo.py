@@ -5,12 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.rule import Rule
 
-from agcnn_clinic.cli.clinic import make_clinic, run_until_idle
+from agcnn_clinic.cli.clinic import CONFIG_FILE, make_clinic, run_until_idle
 from agcnn_clinic.cli.logs import start_logging
-from agcnn_clinic.config import DEFAULT_CONFIG
 from agcnn_clinic.errors import UsageError
 
 _MARK = ".agcnn-clinic-demo"
@@ -23,6 +20,9 @@ def demo(
 
     A demo that is there already is made anew.
     """
+    from rich.console import Console
+    from rich.rule import Rule
+
     from agcnn_clinic.demo.samples import write_samples
 
     console = Console(highlight=False, soft_wrap=True)
@@ -38,14 +38,17 @@ def demo(
 
     console.print(Rule("agcnn-clinic process", align="left"))
     run_until_idle(config, [])
-    _show(folder / DEFAULT_CONFIG, "findings", "--positive")
-    _show(folder / DEFAULT_CONFIG, "studies")
+    _show(folder / CONFIG_FILE, "findings", "--positive")
+    _show(folder / CONFIG_FILE, "studies")
     console.print()
     console.print("The films are drawn, not taken: what the model finds in them says nothing of its skill.")
 
 
 def _show(config: Path, *command: str) -> None:
     """Run one of our own commands as a person would type it, and show that line."""
+    from rich.console import Console
+    from rich.rule import Rule
+
     from agcnn_clinic.cli.main import app
 
     Console(highlight=False).print(Rule(f"agcnn-clinic {' '.join(command)}", align="left"))

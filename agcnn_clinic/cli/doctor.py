@@ -4,14 +4,15 @@ import json
 import os
 from dataclasses import asdict
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.checks import CLINIC, MACHINE, Result, State
 from agcnn_clinic.cli.context import GlobalOptions
-from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, find_config, load_config
 from agcnn_clinic.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from agcnn_clinic.cli.checks import Result
 
 
 class Format(StrEnum):
@@ -29,6 +30,8 @@ def doctor(
 
     The exit code is 1 if there is a problem.
     """
+    from agcnn_clinic.cli.checks import State
+
     results = examine(ctx.find_object(GlobalOptions) or GlobalOptions())
     if output_format is Format.JSON:
         typer.echo(json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=2))
@@ -38,8 +41,11 @@ def doctor(
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
-def examine(options: GlobalOptions) -> list[Result]:
+def examine(options: GlobalOptions) -> "list[Result]":
     """Run all checks: those of the machine always, those of the clinic where there is one."""
+    from agcnn_clinic.cli.checks import CLINIC, MACHINE, Result, State
+    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, find_config, load_config
+
     results = [result for check in MACHINE for result in check()]
     try:
         path = find_config(options.config)
@@ -56,10 +62,12 @@ def examine(options: GlobalOptions) -> list[Result]:
     return results + [result for check in CLINIC for result in check(config)]
 
 
-def _print_table(results: list[Result]) -> None:
+def _print_table(results: "list[Result]") -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from agcnn_clinic.cli.checks import State
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)

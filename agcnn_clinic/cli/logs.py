@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from typing import TYPE_CHECKING
 
-from agcnn_clinic.config import Log
+if TYPE_CHECKING:
+    from agcnn_clinic.config import Log
 
 
-def start_logging(settings: Log, *, quiet: bool = False) -> None:
+def start_logging(settings: "Log", *, quiet: bool = False) -> None:
     """Send the package's log to standard error.
 
     Args:

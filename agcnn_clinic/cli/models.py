@@ -4,12 +4,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
-from agcnn_clinic.bundles import bundle_folder, configured_bundle, known_bundles
 from agcnn_clinic.cli.context import GlobalOptions, clinic_config
-from agcnn_clinic.config import find_config
 from agcnn_clinic.errors import ConfigError, ModelUnavailableError
 
 if TYPE_CHECKING:
@@ -23,6 +19,11 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="The name of a bundle
 @models_app.command("list")
 def list_models(ctx: typer.Context) -> None:
     """The models that ship, and the one that the clinic reads with (marked *)."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from agcnn_clinic.bundles import known_bundles
+
     current = _current(ctx)
     folders = known_bundles()
     if current is not None and current not in folders:
@@ -65,6 +66,9 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     """Read with this model from now on: verifies it and writes it into config.toml."""
     import tomlkit
 
+    from agcnn_clinic.bundles import bundle_folder, known_bundles
+    from agcnn_clinic.config import find_config
+    from agcnn_clinic.storage import write_atomically
     from agcnn_models.bundle import verify_bundle
     from agcnn_models.errors import ModelError
 
@@ -78,13 +82,13 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     named = model if folder in known_bundles() else str(folder.resolve())
     document.setdefault("analysis", tomlkit.table())["model"] = named
-    from agcnn_clinic.storage import write_atomically
-
     write_atomically(path, tomlkit.dumps(document).encode())
     typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
 
 
 def _current(ctx: typer.Context) -> Path | None:
+    from agcnn_clinic.bundles import configured_bundle
+
     try:
         return configured_bundle(clinic_config(ctx))
     except (ConfigError, ModelUnavailableError):
@@ -92,6 +96,8 @@ def _current(ctx: typer.Context) -> Path | None:
 
 
 def _folder(ctx: typer.Context, model: str) -> Path:
+    from agcnn_clinic.bundles import bundle_folder, configured_bundle
+
     return bundle_folder(model, Path.cwd()) if model else configured_bundle(clinic_config(ctx))
 
 

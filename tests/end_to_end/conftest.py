@@ -1,0 +1,48 @@
+"""A whole clinic in a temporary folder, with a small model of random weights: quick, and real in every other way."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.config import load_config
+
+PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
+
+
+class ClinicFolder:
+    """A clinic on disk and the program run on it as a person would."""
+
+    def __init__(self, root: Path) -> None:
+        self.config_file = root / "config.toml"
+        self.config = load_config(self.config_file)
+
+    def command(self, *arguments: str | Path) -> list[str]:
+        """The command line that runs the installed program on this clinic."""
+        return [str(PROGRAM), "--config", str(self.config_file), *map(str, arguments)]
+
+    def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Run the program to its end."""
+        return subprocess.run(self.command(*arguments), check=check, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def clinic(tmp_path, small_bundle):
+    """An empty clinic that reads with the small bundle and does not wait for long."""
+    root = tmp_path / "clinic"
+    make_clinic(root)
+    text = (root / "config.toml").read_text()
+    for old, new in (
+        ('model = "starter"', f'model = "{small_bundle}"'),
+        ("settle_seconds = 2.0", "settle_seconds = 0.3"),
+        ("study_quiet_seconds = 30.0", "study_quiet_seconds = 0.5"),
+        ("threads = 0", "threads = 1"),
+        ("decode_workers = 0", "decode_workers = 1"),
+        ('format = "human"', 'format = "json"'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (root / "config.toml").write_text(text)
+    return ClinicFolder(root)

@@ -1,0 +1,204 @@
+"""`process` over what hospitals send: each file ends in one outcome, and the numbers agree wherever one looks."""
+
+import json
+import sqlite3
+from collections import Counter
+from contextlib import closing
+
+import pydicom
+import pytest
+
+from agcnn_clinic.demo.phantom import draw
+from agcnn_clinic.demo.samples import write_samples
+
+
+def outcomes(clinic) -> dict[str, tuple[str, str]]:
+    """Outcome and reason code of every file, by its name; fails when a name is there twice."""
+    with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite")) as connection:
+        found = connection.execute("SELECT original_name, outcome, reason_code FROM received_file").fetchall()
+    assert len({name for name, _, _ in found}) == len(found)
+    return {name: (outcome, code) for name, outcome, code in found}
+
+
+def query(clinic, statement: str) -> list[dict]:
+    """Rows as any SQLite program sees them."""
+    with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite")) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(statement)]
+
+
+def test_the_samples_end_as_they_should_and_leave_the_inbox_empty(clinic):
+    """The lateral view is refused, the truncated file quarantined, everything else read and reported."""
+    write_samples(clinic.config.inbox)
+    done = clinic.run("process", check=False)
+    assert done.returncode == 1, done.stderr
+    counts = Counter(outcome for outcome, _ in outcomes(clinic).values())
+    assert counts["refused"] == 1
+    assert counts["quarantined"] == 1
+    assert counts["analysed"] >= 4
+    assert set(counts) == {"refused", "quarantined", "analysed"}
+    assert list(clinic.config.inbox.rglob("*")) == []
+    studies = query(
+        clinic,
+        "SELECT DISTINCT study_id FROM instance JOIN received_file f ON f.instance_id = instance.id "
+        "WHERE f.outcome = 'analysed'",
+    )
+    assert len(list(clinic.config.reports.glob("*.pdf"))) == len(studies)
+
+
+def test_findings_as_json_are_the_rows_of_the_view(clinic):
+    """The command and a plain SELECT * FROM finding_list agree, row for row and value for value."""
+    write_samples(clinic.config.inbox)
+    clinic.run("process", check=False)
+    printed = json.loads(clinic.run("findings", "--format", "json", "--limit", "0").stdout)
+    stored = query(clinic, "SELECT * FROM finding_list")
+    assert len(printed) == len(stored) > 0
+
+    def comparable(row: dict) -> tuple:
+        return tuple(
+            sorted(
+                (key, bool(value) if key == "positive" and value is not None else str(value)[:19])
+                for key, value in row.items()
+                if key != "created_at"
+            )
+        )
+
+    assert sorted(map(comparable, printed), key=str) == sorted(map(comparable, stored), key=str)
+
+
+def test_a_report_is_made_again_byte_for_byte(clinic, write_film):
+    """`report STUDY` after the PDF was deleted gives the very same bytes."""
+    write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels, accession_number="A1")
+    clinic.run("process")
+    (pdf,) = clinic.config.reports.glob("*.pdf")
+    before = pdf.read_bytes()
+    pdf.unlink()
+    clinic.run("report", "A1")
+    assert pdf.read_bytes() == before
+
+
+def test_the_same_bytes_again_are_a_duplicate(clinic, write_film):
+    """Nothing is analysed twice, under whatever name it comes."""
+    for name in ("first.dcm", "second.dcm"):
+        write_film(clinic.config.inbox / name, draw(1, (512, 512)).pixels)
+    clinic.run("process")
+    assert outcomes(clinic) == {"first.dcm": ("analysed", "read"), "second.dcm": ("duplicate", "same_bytes")}
+    assert len(query(clinic, "SELECT * FROM inference")) == 1
+
+
+@pytest.fixture
+def revisions(clinic, write_film):
+    """Three files under one SOP Instance UID: the film, with another patient name, and with another picture."""
+    inbox = clinic.config.inbox
+    write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels, patient_name="Wrong^Name")
+    dataset = pydicom.dcmread(inbox / "1.dcm")
+    dataset.PatientName = "Right^Name"
+    dataset.save_as(inbox / "2.dcm")
+    write_film(inbox / "3.dcm", draw(2, (512, 512)).pixels)
+    other = pydicom.dcmread(inbox / "3.dcm")
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(other, keyword, getattr(dataset, keyword))
+    other.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    other.save_as(inbox / "3.dcm")
+    return clinic
+
+
+def test_a_revision_is_compared_with_what_was_read(revisions):
+    """The same picture under another header is a duplicate that names what differs; another picture is a conflict."""
+    done = revisions.run("process", check=False)
+    assert done.returncode == 1, done.stderr
+    assert outcomes(revisions) == {
+        "1.dcm": ("analysed", "read"),
+        "2.dcm": ("duplicate", "header_differs"),
+        "3.dcm": ("quarantined", "uid_conflict"),
+    }
+    (details,) = query(revisions, "SELECT details FROM received_file WHERE original_name = '2.dcm'")
+    assert json.loads(details["details"])["differing_attributes"] == ["PatientName"]
+    assert query(revisions, "SELECT patient_name FROM study") == [{"patient_name": "Wrong^Name"}]
+
+
+def test_a_corrected_header_takes_the_place_of_a_refused_one(clinic, write_film):
+    """A film sent as a lateral view is refused; sent again as PA under the same UID it is read."""
+    inbox = clinic.config.inbox
+    write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels, view="LL")
+    dataset = pydicom.dcmread(inbox / "1.dcm")
+    dataset.ViewPosition = "PA"
+    dataset.save_as(inbox / "2.dcm")
+    clinic.run("process")
+    assert outcomes(clinic) == {"1.dcm": ("refused", "wrong_view"), "2.dcm": ("analysed", "read")}
+    assert len(list(clinic.config.reports.glob("*.pdf"))) == 1
+
+
+def test_an_image_that_comes_late_makes_a_second_version_and_keeps_the_first(clinic, write_film):
+    """Both PDFs are there, and only the second shows both images."""
+    inbox = clinic.config.inbox
+    write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels)
+    study_uid = pydicom.dcmread(inbox / "1.dcm").StudyInstanceUID
+    clinic.run("process")
+    write_film(inbox / "2.dcm", draw(2, (512, 512)).pixels)
+    late = pydicom.dcmread(inbox / "2.dcm")
+    late.StudyInstanceUID = study_uid
+    late.save_as(inbox / "2.dcm")
+    clinic.run("process")
+    versions = query(clinic, "SELECT version FROM report ORDER BY version")
+    assert versions == [{"version": 1}, {"version": 2}]
+    assert len(list(clinic.config.reports.glob("*.pdf"))) == 2
+
+
+def test_a_quarantined_file_can_be_requeued(clinic, write_film):
+    """After the limit that put it there is raised, requeue has it read without sending it again."""
+    text = clinic.config_file.read_text()
+    clinic.config_file.write_text(text.replace("decode_seconds = 60.0", "decode_seconds = 0.001"))
+    write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels)
+    clinic.run("process", check=False)
+    assert outcomes(clinic) == {"film.dcm": ("quarantined", "deadline")}
+    clinic.config_file.write_text(text)
+    clinic.run("quarantine", "requeue", "1")
+    assert list(clinic.config.quarantine.iterdir()) == []
+    clinic.run("process")
+    assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
+
+
+def test_sources_named_on_the_command_line_stay_where_they_are(clinic, tmp_path, write_film):
+    """`process PATH` reads a film and leaves it to its owner."""
+    film = tmp_path / "film.dcm"
+    write_film(film, draw(1, (512, 512)).pixels)
+    before = film.read_bytes()
+    clinic.run("process", film)
+    assert film.read_bytes() == before
+    assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
+
+
+def test_real_films_end_as_the_hospital_would_expect(clinic, shared_data):
+    """Nine DICOM films and twenty PNGs: one outcome each, and the shared UIDs are told apart from the copies."""
+    done = clinic.run("process", shared_data / "dicom-cxr", shared_data / "nih-cxr-1024", check=False)
+    assert done.returncode == 1, done.stderr
+    found = outcomes(clinic)
+    assert len(found) == 29
+    expected = dict.fromkeys(found, ("analysed", "read"))
+    expected["Fake_MONOHR1.dcm"] = ("quarantined", "uid_conflict")
+    expected["udacity_test4.dcm"] = expected["udacity_test6.dcm"] = ("duplicate", "header_differs")
+    assert found == expected
+
+
+def test_a_refused_film_does_not_stand_in_the_way_of_a_sound_one(clinic, shared_data):
+    """The film labelled RIBCAGE is refused; the same picture labelled CHEST is read after it."""
+    clinic.run("process", shared_data / "dicom-cxr" / "udacity_test4.dcm")
+    clinic.run("process", shared_data / "dicom-cxr" / "udacity_test1.dcm")
+    assert outcomes(clinic) == {
+        "udacity_test4.dcm": ("refused", "wrong_body_part"),
+        "udacity_test1.dcm": ("analysed", "read"),
+    }
+
+
+def test_ct_slices_are_refused_and_malformed_files_end_without_harm(clinic, shared_data):
+    """Sixteen CT slices in all syntaxes and two malformed files: refused or quarantined, each with its reason."""
+    clinic.run("process", shared_data / "dicom-syntaxes", shared_data / "dicom-malformed", check=False)
+    found = outcomes(clinic)
+    assert len(found) == 18
+    for name, (outcome, code) in found.items():
+        if name.startswith("CTImage"):
+            assert (outcome, code) in {("refused", "wrong_modality"), ("duplicate", "same_bytes")}, name
+        else:
+            assert outcome in {"refused", "quarantined"}, name
+    assert query(clinic, "SELECT * FROM report") == []

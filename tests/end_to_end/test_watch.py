@@ -1,0 +1,126 @@
+"""The daemon as a hospital runs it: a real process, real files, real signals."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from pypdf import PdfReader
+
+from agcnn_clinic.demo.phantom import draw
+
+TIMEOUT = 120.0
+
+
+def wait_until(fulfilled: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    """Look again and again, until it is so; fail when the daemon ends or too much time has passed."""
+    pause, deadline = threading.Event(), time.monotonic() + TIMEOUT
+    while not fulfilled():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline, "it did not happen in time"
+        pause.wait(0.05)
+
+
+def rows(clinic, statement: str) -> list[tuple]:
+    """What any SQLite program sees in the clinic's database."""
+    with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite", timeout=30)) as connection:
+        return connection.execute(statement).fetchall()
+
+
+@contextmanager
+def daemon(clinic) -> Iterator[subprocess.Popen[str]]:
+    """`agcnn-clinic watch`, ended by force if the test has not ended it."""
+    process = subprocess.Popen(clinic.command("watch"), stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def film(tmp_path, write_film) -> Path:
+    """A whole DICOM film outside the inbox."""
+    path = tmp_path / "film.dcm"
+    write_film(path, draw(1, (512, 512)).pixels, patient_name="Canary^Patient", patient_id="CANARY-ID")
+    return path
+
+
+def test_a_slowly_copied_study_is_read_once_it_is_whole_and_reported(clinic, film, tmp_path, write_film):
+    """A growing file is left alone while another is read; whole, it is read and reported; SIGTERM ends it cleanly."""
+    other = tmp_path / "other.dcm"
+    write_film(other, draw(2, (512, 512)).pixels, patient_id="OTHER")
+    content = film.read_bytes()
+    slow, copied = clinic.config.inbox / "slow.dcm", 0
+
+    with daemon(clinic) as process:
+        with slow.open("wb") as target:
+            (clinic.config.inbox / "other.dcm").write_bytes(other.read_bytes())
+
+            def other_is_read_while_this_grows() -> bool:
+                nonlocal copied
+                if copied < len(content) - 4096:
+                    copied += target.write(content[copied : copied + 4096])
+                    target.flush()
+                names = [name for (name,) in rows(clinic, "SELECT original_name FROM received_file")]
+                assert "slow.dcm" not in names
+                return rows(clinic, "SELECT outcome FROM received_file") == [("analysed",)]
+
+            wait_until(other_is_read_while_this_grows, process)
+            target.write(content[copied:])
+        wait_until(lambda: len(rows(clinic, "SELECT path FROM report")) == 2, process)
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=TIMEOUT)[1]
+
+    assert process.returncode == 0, log
+    assert rows(clinic, "SELECT outcome, COUNT(*) FROM received_file GROUP BY outcome") == [("analysed", 2)]
+    assert list(clinic.config.inbox.iterdir()) == []
+    for (path,) in rows(clinic, "SELECT path FROM report"):
+        assert "Research use only" in PdfReader(clinic.config.root / path).pages[0].extract_text()
+    events = [json.loads(line) for line in log.splitlines()]
+    assert events[-1]["event"] == "stopped"
+    assert "canary" not in log.lower()
+
+
+def test_a_daemon_survives_garbage_and_a_second_one_is_told_to_leave(clinic, film):
+    """What is no image is quarantined, the next film is read, and another process does not join in."""
+    with daemon(clinic) as process:
+        (clinic.config.inbox / "garbage.dcm").write_bytes(b"\x00" * 5000)
+        (clinic.config.inbox / "cut.dcm").write_bytes(film.read_bytes()[:3000])
+        wait_until(lambda: len(rows(clinic, "SELECT 1 FROM received_file WHERE outcome='quarantined'")) == 2, process)
+        second = clinic.run("process", check=False)
+        assert (second.returncode, str(process.pid) in second.stderr) == (2, True)
+        (clinic.config.inbox / "film.dcm").write_bytes(film.read_bytes())
+        wait_until(lambda: len(rows(clinic, "SELECT 1 FROM report")) == 1, process)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0
+    reasons = list(clinic.config.quarantine.glob("*.reason.json"))
+    assert len(reasons) == 2
+    for reason in reasons:
+        assert json.loads(reason.read_text())["reason"]
+        assert reason.with_name(reason.name.removesuffix(".reason.json")).is_file()
+
+
+def test_a_killed_daemon_leaves_work_that_the_next_one_finishes(clinic, tmp_path, write_film):
+    """SIGKILL in the middle of a dozen studies: started again, each file has one outcome and each study one report."""
+    for number in range(12):
+        path = tmp_path / f"{number}.dcm"
+        write_film(path, draw(number, (512, 512)).pixels, patient_id=f"P{number}")
+        (clinic.config.inbox / path.name).write_bytes(path.read_bytes())
+    with daemon(clinic) as process:
+        wait_until(lambda: bool(rows(clinic, "SELECT 1 FROM inference")), process)
+        process.kill()
+        process.communicate()
+    clinic.run("process")
+    assert rows(clinic, "SELECT outcome, COUNT(*) FROM received_file GROUP BY outcome") == [("analysed", 12)]
+    assert rows(clinic, "SELECT COUNT(*) FROM inference") == [(12,)]
+    assert rows(clinic, "SELECT COUNT(*), COUNT(DISTINCT study_id) FROM report") == [(12, 12)]
+    assert len(list(clinic.config.reports.glob("*.pdf"))) == 12
+    assert list(clinic.config.root.rglob("*.part")) == []

@@ -1,0 +1,83 @@
+"""Batches depend on seed, epoch and step alone, and their columns are where the loss looks for them."""
+
+import numpy as np
+import torch
+
+from agcnn_models.labels import LABELS
+from agcnn_models.settings import Preprocessing
+from agcnn_training.batches import Batches, Joint
+from agcnn_training.datasets import Films
+from agcnn_training.recipe import Auxiliary, JointRecipe, PhaseRecipe
+
+PREPROCESSING = Preprocessing(resize=40, crop=32)
+PHASE = PhaseRecipe(batch_size=8, epochs=2)
+
+
+def some_films(count: int, columns: int, auxiliary: int) -> Films:
+    """Films whose grey value is their number."""
+    pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 40, 40).contiguous()
+    targets = torch.zeros(count, columns)
+    targets[torch.arange(count), torch.arange(count) % columns] = 1
+    return Films(pixels, targets, torch.ones(count, auxiliary), tuple(map(str, range(count))))
+
+
+def joint() -> Joint:
+    """A quarter of each batch from six further films of two classes."""
+    recipe = JointRecipe(
+        auxiliary=(Auxiliary.VIEW,), auxiliary_weight=0.5, pretraining_share=0.25, pretraining_weight=0.5
+    )
+    return Joint(recipe, some_films(6, 2, 0), auxiliary=1, classes=2)
+
+
+def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
+    """The third batch is the same whether or not the first two were asked for."""
+    films = some_films(40, 15, 1)
+    walked, jumped = (Batches(films, np.arange(40), PHASE, PREPROCESSING, (1, 2, 3)) for _ in range(2))
+    batches = [walked.batch(1, step) for step in range(len(walked))]
+    assert torch.equal(batches[2].images, jumped.batch(1, 2).images)
+    assert torch.equal(batches[2].targets, jumped.batch(1, 2).targets)
+    assert not torch.equal(batches[2].images, jumped.batch(0, 2).images)
+
+
+def test_an_epoch_sees_every_film_once() -> None:
+    """Forty films in batches of eight are five batches without a repetition."""
+    batches = Batches(
+        some_films(40, 15, 0),
+        np.arange(40),
+        PHASE.model_copy(update={"augmentation": PHASE.augmentation.model_copy(update={"scale": (1, 1)})}),
+        PREPROCESSING,
+        (0,),
+    )
+    seen = [
+        round(float(value))
+        for step in range(len(batches))
+        for value in (batches.batch(0, step).images[:, 0].mean(dim=(1, 2)) * 0.229 + 0.485) * 255
+    ]
+    assert sorted(seen) == list(range(40))
+
+
+def test_joint_batches_know_what_is_unknown() -> None:
+    """A film of the table has no class, a pretraining film no labels: NaN stands there, and only there."""
+    batches = Batches(some_films(40, 15, 1), np.arange(40), PHASE, PREPROCESSING, (0,), joint())
+    targets = batches.batch(0, 0).targets
+    own, other = targets[:6], targets[6:]
+    labels = len(LABELS)
+    assert targets.shape == (8, labels + 1 + 2)
+    assert not torch.isnan(own[:, : labels + 1]).any()
+    assert torch.isnan(own[:, labels + 1 :]).all()
+    assert torch.isnan(other[:, : labels + 1]).all()
+    assert (other[:, labels + 1 :].sum(dim=1) == 1).all()
+
+
+def test_the_joint_loss_is_the_weighted_sum_of_its_parts() -> None:
+    """At logits of zero each part costs ln 2, so that the whole costs (1 + 0.5 + 0.5) ln 2."""
+    batches = Batches(some_films(40, 15, 1), np.arange(40), PHASE, PREPROCESSING, (0,), joint())
+    loss = batches.loss(torch.zeros(8, 18), batches.batch(0, 0).targets)
+    assert torch.isclose(loss, 2 * torch.log(torch.tensor(2.0)))
+
+
+def test_smaller_phases_see_the_same_field() -> None:
+    """At half the size the films are shrunk, not cut."""
+    phase = PHASE.model_copy(update={"size": 32})
+    batches = Batches(some_films(40, 15, 0), np.arange(40), phase, Preprocessing(resize=40, crop=36), (0,))
+    assert batches.batch(0, 0).images.shape == (8, 3, 32, 32)

@@ -1,0 +1,70 @@
+"""Films are read as serving reads them, and what is unknown of them stays unknown."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from agcnn_models.settings import Preprocessing
+from agcnn_training.datasets import auxiliary_width, load_films, read_picture
+from agcnn_training.recipe import Auxiliary
+from agcnn_training.table import Row
+
+
+def test_sixteen_bits_keep_their_depth(tmp_path: Path) -> None:
+    """A grey value of 12345 / 65535 is not rounded to one of 256."""
+    Image.fromarray(np.full((4, 5), 12345, np.uint16)).save(tmp_path / "deep.png")
+    picture = read_picture(tmp_path / "deep.png")
+    assert picture.shape == (4, 5)
+    assert picture.dtype == np.float32
+    assert picture == pytest.approx(12345 / 65535, abs=1e-6)
+
+
+def test_grey_as_colour_is_grey(tmp_path: Path) -> None:
+    """Three equal channels are one."""
+    Image.fromarray(np.full((4, 5, 3), 51, np.uint8)).save(tmp_path / "colour.png")
+    assert read_picture(tmp_path / "colour.png") == pytest.approx(51 / 255, abs=1e-6)
+
+
+def test_the_loader_that_is_given_reads() -> None:
+    """Films can come from anywhere: here from a function that draws them."""
+    rows = [Row("a", "1", frozenset({"Mass"})), Row("b", "2", frozenset())]
+    films = load_films(
+        rows,
+        Path(),
+        Preprocessing(resize=40, crop=32),
+        loader=lambda path: np.full((7, 9), (path.name == "a") * 0.2, "f4"),
+    )
+    assert films.pixels.shape == (2, 1, 40, 40)
+    assert films.pixels[0].unique().tolist() == [51]
+    assert films.targets[:, 4].tolist() == [1, 0]
+    assert films.targets[:, 14].tolist() == [0, 1]
+    assert films.patients == ("1", "2")
+
+
+def test_auxiliary_targets_are_unknown_where_the_table_is_silent() -> None:
+    """View, sex and three age bands; NaN for a missing value and for an age that cannot be."""
+    kinds = (Auxiliary.VIEW, Auxiliary.SEX, Auxiliary.AGE)
+    rows = [
+        Row("a", "1", frozenset(), age=50, sex="F", view="AP"),
+        Row("b", "2", frozenset(), age=411, sex=None, view="LL"),
+    ]
+    films = load_films(
+        rows, Path(), Preprocessing(resize=40, crop=32), kinds, loader=lambda _: np.zeros((4, 4), np.float32)
+    )
+    assert auxiliary_width(kinds) == 5
+    assert films.auxiliary[0].tolist() == [1, 0, 1, 1, 0]
+    assert torch.isnan(films.auxiliary[1]).all()
+
+
+def test_smaller_copies_are_antialiased() -> None:
+    """One-pixel stripes become even grey, not moiré."""
+    stripes = (np.indices((80, 80))[1] % 2).astype(np.float32)
+    films = load_films(
+        [Row("a", "1", frozenset())], Path(), Preprocessing(resize=80, crop=64), loader=lambda _: stripes
+    )
+    small = films.of_size(20)[0, 0, 2:-2, 2:-2].float()
+    assert small.std() < 3
+    assert small.mean() == pytest.approx(127.5, abs=2)

@@ -1,0 +1,69 @@
+"""Areas under the curve and their intervals."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from agcnn_models.labels import LABELS, PATHOLOGIES
+from agcnn_training.errors import TrainingError
+from agcnn_training.metrics import area_under_curve, patient_bootstrap, score_branch
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=2, max_size=60))
+def test_area_equals_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
+    """With ties and all, the area is scikit-learn's; without both outcomes there is none."""
+    truth = np.array([label for label, _ in pairs])
+    score = np.array([value for _, value in pairs], dtype=np.float64)
+    area = area_under_curve(truth, score)
+    if truth.all() or not truth.any():
+        assert np.isnan(area)
+    else:
+        assert area == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
+
+
+def random_films(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Labels and logits that agree somewhat."""
+    random = np.random.default_rng(seed)
+    truth = random.random((count, len(LABELS))) < 0.3
+    return truth, (truth + random.normal(0, 1, truth.shape)).astype(np.float32)
+
+
+def test_mean_is_over_the_14_and_skips_what_has_one_outcome() -> None:
+    """No Finding does not count, and a label that nobody has is named instead of scored."""
+    truth, logits = random_films(80, 1)
+    truth[:, LABELS.index("Hernia")] = False
+    score = score_branch(truth, logits)
+    expected = [roc_auc_score(truth[:, i], logits[:, i]) for i, label in enumerate(PATHOLOGIES) if label != "Hernia"]
+    assert score.skipped == ("Hernia",)
+    assert score.mean == pytest.approx(np.mean(expected), abs=1e-9)
+    assert "No Finding" not in score.per_label
+
+
+def test_nothing_to_score_is_one_sentence() -> None:
+    """A validation set of healthy films only is refused."""
+    with pytest.raises(TrainingError, match="both present and absent"):
+        score_branch(np.zeros((5, 15), bool), np.zeros((5, 15)))
+
+
+def test_the_interval_is_seeded_and_holds_the_mean() -> None:
+    """The same seed gives the same interval, another seed another, and the mean lies inside."""
+    truth, logits = random_films(60, 2)
+    patients = [str(index // 2) for index in range(60)]
+    first, again, other = (patient_bootstrap(truth, logits, patients, seed=seed, samples=100) for seed in (1, 1, 2))
+    assert first == again
+    assert first != other
+    assert first.low < score_branch(truth, logits).mean < first.high
+
+
+def test_films_of_one_patient_are_drawn_together() -> None:
+    """Copies of the same films under the same patients add no certainty."""
+    truth, logits = random_films(40, 3)
+    patients = [str(index) for index in range(40)]
+    once = patient_bootstrap(truth, logits, patients, seed=5, samples=150)
+    thrice = patient_bootstrap(
+        np.repeat(truth, 3, 0), np.repeat(logits, 3, 0), [p for p in patients for _ in range(3)], seed=5, samples=150
+    )
+    assert thrice.high - thrice.low == pytest.approx(once.high - once.low, rel=1e-6)

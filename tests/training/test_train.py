@@ -1,0 +1,187 @@
+"""The front door, on drawn films: from a table to a bundle that reads."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from agcnn_models.backbones import build_branch
+from agcnn_models.bundle import open_bundle
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import BranchName
+from agcnn_models.preprocessing import to_model_input
+from agcnn_models.settings import Backbone, Preprocessing
+from agcnn_training.datasets import evaluation_images, load_films, read_picture
+from agcnn_training.errors import TrainingError
+from agcnn_training.metrics import score_branch
+from agcnn_training.table import read_table
+from agcnn_training.train import TrainRequest, train
+
+Maker = Callable[[str], TrainRequest]
+
+
+@pytest.fixture
+def quiet() -> Console:
+    """A console that nobody reads."""
+    return Console(file=io.StringIO())
+
+
+def test_three_stages_end_in_a_bundle_that_reads(request_for: Maker, quiet: Console) -> None:
+    """The bundle opens, and read by the serving path it has the AUC that its manifest records."""
+    request = request_for("model")
+    bundle = open_bundle(train(request, quiet))
+    manifest = bundle.manifest
+    assert (manifest.training.films_train, manifest.training.films_validation) == (14, 10)
+    assert (manifest.training.patients_train, manifest.training.patients_validation) == (7, 5)
+    assert "8 further films" in manifest.training.pretraining
+    assert manifest.metrics is not None
+
+    run = request.out.with_name("model.run")
+    with (run / "split.csv").open() as file:
+        chosen = [row["image"] for row in csv.DictReader(file) if row["side"] == "validation"]
+    assert len(chosen) == 10
+    inputs = torch.stack(
+        [to_model_input(read_picture(request.images / name), manifest.preprocessing) for name in chosen]
+    )
+    diagnosis = bundle.load_model().read(inputs)
+    findings = {row.image: row.findings or {"No Finding"} for row in read_table(request.data)}
+    truth = np.array([[label in findings[name] for label in LABELS] for name in chosen])
+    served = score_branch(truth, diagnosis.fusion_logits.numpy())
+    recorded = manifest.metrics.branches[BranchName.FUSION]
+    assert served.mean == pytest.approx(recorded.mean_auc, abs=0.002)
+    assert served.skipped
+    assert recorded.ci_low <= recorded.mean_auc <= recorded.ci_high
+
+    card = (request.out / "MODEL_CARD.md").read_text()
+    assert "24 films of 12 patients" in card
+    assert f"{recorded.mean_auc:.3f}" in card
+    assert "Hernia" in card
+    phases = [json.loads(line)["phase"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert phases == ["global-1", "global-1", "local-1", "fusion-1"]
+
+
+def test_an_interrupted_run_resumes(request_for: Maker, recipe_file: Path) -> None:
+    """Ctrl-C in a real process leaves a checkpoint and a sentence; --resume finishes with the same bundle."""
+    recipe_file.write_text(recipe_file.read_text().replace("epochs = 2", "epochs = 4"))
+    request = request_for("model")
+    command = [
+        sys.executable, "-m", "agcnn_training",
+        "--data", str(request.data), "--images", str(request.images),
+        "--pretrain-data", str(request.pretrain_data), "--pretrain-images", str(request.pretrain_images),
+        "--recipe", request.recipe, "--out", str(request.out), "--device", "cpu",
+    ]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("global-1 epoch 1/4"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 1
+    assert "--resume goes on from there" in rest
+    assert "Traceback" not in rest
+    assert (request.out.with_name("model.run") / "checkpoint.pt").exists()
+
+    output = io.StringIO()
+    resumed = open_bundle(train(replace(request, resume=True), Console(file=output)))
+    assert "going on at epoch" in output.getvalue()
+    through = open_bundle(train(replace(request, out=request.out.with_name("through")), Console(file=io.StringIO())))
+    assert resumed.manifest.weights.sha256 == through.manifest.weights.sha256
+
+
+def test_evaluation_sees_what_serving_sees(films: Path) -> None:
+    """A film through the cache and through to_model_input differs by the rounding to eight bits alone."""
+    preprocessing = Preprocessing(resize=72, crop=64)
+    rows = read_table(films / "labels.csv")[:3]
+    cached = evaluation_images(load_films(rows, films / "images", preprocessing).pixels, preprocessing, 64)
+    for row, image in zip(rows, cached, strict=True):
+        served = to_model_input(read_picture(films / "images" / row.image), preprocessing)
+        assert (served - image).abs().max() <= 0.5 / 255 / 0.224 + 1e-5
+
+
+def change_table(request: TrainRequest, folder: Path, old: str, new: str) -> TrainRequest:
+    """The same request with a changed label table."""
+    table = folder / "changed.csv"
+    table.write_text(request.data.read_text().replace(old, new))
+    return replace(request, data=table)
+
+
+def test_a_missing_image_is_one_sentence(request_for: Maker, quiet: Console, tmp_path: Path) -> None:
+    """A row without its file stops the run before it begins."""
+    request = change_table(request_for("model"), tmp_path, "3.png", "gone.png")
+    with pytest.raises(TrainingError, match=r"gone\.png is missing"):
+        train(request, quiet)
+
+
+def test_an_unreadable_image_is_one_sentence(request_for: Maker, quiet: Console, tmp_path: Path) -> None:
+    """A file that is no image is named."""
+    request = request_for("model")
+    broken = request.images.parent / "images" / "broken.png"
+    broken.write_bytes(b"no image")
+    with pytest.raises(TrainingError, match=r"broken\.png cannot be read"):
+        train(change_table(request, tmp_path, "3.png", "broken.png"), quiet)
+
+
+def test_one_patient_is_one_sentence(request_for: Maker, quiet: Console, tmp_path: Path) -> None:
+    """Nothing can be kept out of a single patient."""
+    table = tmp_path / "one.csv"
+    table.write_text("image,patient,finding_labels\n0.png,1,Mass\n1.png,1,No Finding\n")
+    with pytest.raises(TrainingError, match="one patient only"):
+        train(replace(request_for("model"), data=table), quiet)
+
+
+def test_healthy_films_only_are_one_sentence(request_for: Maker, quiet: Console, tmp_path: Path) -> None:
+    """Where no pathology is among the validation films nothing can be selected by."""
+    table = tmp_path / "healthy.csv"
+    rows = "".join(f"{index}.png,{index},No Finding\n" for index in range(20))
+    table.write_text("image,patient,finding_labels\n" + rows)
+    with pytest.raises(TrainingError, match="both present and absent"):
+        train(replace(request_for("model"), data=table), quiet)
+
+
+def test_pretraining_films_must_be_given_when_the_recipe_wants_them(request_for: Maker, quiet: Console) -> None:
+    """A recipe that learns from further films says which options name them."""
+    with pytest.raises(TrainingError, match="--pretrain-data"):
+        train(replace(request_for("model"), pretrain_data=None), quiet)
+
+
+def test_a_run_is_never_overwritten(request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path) -> None:
+    """A bundle, a run that was not to be resumed, and a run of another recipe each stop the command."""
+    request = request_for("model")
+    request.out.mkdir()
+    with pytest.raises(TrainingError, match="exists already"):
+        train(request, quiet)
+    request.out.rmdir()
+    run = tmp_path / "model.run"
+    run.mkdir()
+    (run / "run.json").write_text("{}")
+    with pytest.raises(TrainingError, match="go on with --resume"):
+        train(request, quiet)
+    with pytest.raises(TrainingError, match="another recipe"):
+        train(replace(request, resume=True), quiet)
+
+
+def test_an_unknown_device_is_one_sentence(request_for: Maker, quiet: Console) -> None:
+    """A device that is not there is refused, with those that may be."""
+    with pytest.raises(TrainingError, match="no device 'gpu'"):
+        train(replace(request_for("model"), device="gpu"), quiet)
+
+
+def test_initial_weights_are_read_and_named(request_for: Maker, quiet: Console, tmp_path: Path) -> None:
+    """--init with torchvision's keys starts both branches; the card says from which file."""
+    branch = build_branch(Backbone.DENSENET121)
+    torch.save(branch.state_dict(), tmp_path / "weights.pth")
+    bundle = train(replace(request_for("model"), init=tmp_path / "weights.pth"), quiet)
+    assert "the file weights.pth" in (bundle / "MODEL_CARD.md").read_text()
