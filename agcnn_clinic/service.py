@@ -92,7 +92,7 @@ def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting
     )
 
 
-def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> None:
+def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> int:
     """`process`: take what is named and what lies in the inbox, and work until nothing is left to do.
 
     Args:
@@ -100,10 +100,14 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
         sources: files and folders besides the inbox; they stay where they are.
         progress: told the number of files taken and of files decided so far.
 
+    Returns:
+        How many files could not be taken and stay where they are; the log says why.
+
     Raises:
         ClinicError: a cause that a person must remove; what was done until then is kept.
     """
     taken, decided = clinic.inbox.take(sources), 0
+    left_behind = clinic.inbox.left_behind
     while True:
         arrived, wait = clinic.inbox.sweep()
         taken += arrived
@@ -117,6 +121,7 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
     # Nothing more is on its way, so that every study is complete.
     while clinic.reporting.step(quiet_seconds=0):
         pass
+    return left_behind + clinic.inbox.left_behind
 
 
 def until_told(clinic: Clinic, stop: threading.Event) -> None:

@@ -105,11 +105,11 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     began = datetime.now(UTC)
     with at_work(config) as clinic:
         with _progress() as progress:
-            until_idle(clinic, sources, progress)
+            left_behind = until_idle(clinic, sources, progress)
         with clinic.database.session() as session:
             summary = summary_since(session, began)
     print_summary(summary, config)
-    return not summary.count(Outcome.QUARANTINED) and not summary.pending
+    return not (summary.count(Outcome.QUARANTINED) or summary.pending or left_behind)
 
 
 @contextmanager

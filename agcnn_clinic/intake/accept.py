@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
@@ -65,16 +65,22 @@ class Intake:
     inbox: Path
 
 
-def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> int:
+class Taken(NamedTuple):
+    """What `accept` did with a batch."""
+
+    files: int
+    """Files that have a row now."""
+    left: int
+    """Files that could not be copied and stay where they are."""
+
+
+def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     """Take a batch of groups.
 
     Args:
         intake: the clinic's storage, database and child processes.
         groups: settled files. A file that cannot be copied now stays where it is and is found again.
         now: the time of arrival.
-
-    Returns:
-        How many files were taken.
     """
     items = [item for group in groups for item in _staged_group(intake, group)]
     new = _without_known_arrivals(intake.database, items)
@@ -87,7 +93,7 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> int:
         item.staged.path.unlink(missing_ok=True)
         if item.remove:
             _let_go(item.found, intake.inbox)
-    return len(registrations)
+    return Taken(len(registrations), sum(len(group.files) for group in groups) - len(items))
 
 
 def _staged_group(intake: Intake, group: Group) -> list[_Item]:

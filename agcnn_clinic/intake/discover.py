@@ -32,13 +32,13 @@ def discover(root: Path, ignore: Iterable[str]) -> Iterator[Found]:
 
 
 def found(path: Path, name: str | None = None) -> Found:
-    """A file that a person names on the command line.
+    """A file that a person names on the command line; a link that they name is meant, and followed.
 
     Raises:
         OSError: it cannot be looked at.
     """
     status = path.stat()
-    return Found(path, shown(name or path.name), "", status.st_size, status.st_mtime_ns)
+    return Found(path.resolve(), shown(name or path.name), "", status.st_size, status.st_mtime_ns)
 
 
 def shown(name: str) -> str:

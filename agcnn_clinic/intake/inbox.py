@@ -26,6 +26,8 @@ class Inbox:
         self._ignore = config.intake.ignore
         self._intake = intake
         self._tracker = StabilityTracker(config.intake.settle_seconds)
+        self.left_behind = 0
+        """How many files the last look through the inbox, or through what a person named, could not copy."""
 
     def sweep(self) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
@@ -42,20 +44,22 @@ class Inbox:
 
         A named folder is looked through like an inbox: its PNGs are a study each, unless a study.toml lies in it.
         """
-        taken = 0
-        for source in sources:
-            if source.is_dir():
-                files = list(discover(source, self._ignore))
-                single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
-                taken += self._accept(grouped(files, files, remove=False, top_is_a_study=single))
-            else:
-                taken += self._accept([Group((found(source),), remove=False)])
-        return taken
+        return self._accept(group for source in sources for group in self._groups_of(source))
+
+    def _groups_of(self, source: Path) -> Iterator[Group]:
+        if not source.is_dir():
+            yield Group((found(source),), remove=False)
+            return
+        files = list(discover(source, self._ignore))
+        single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
+        yield from grouped(files, files, remove=False, top_is_a_study=single)
 
     def _accept(self, groups: Iterable[Group]) -> int:
-        waiting, taken = iter(groups), 0
+        waiting, taken, self.left_behind = iter(groups), 0, 0
         while batch := list(islice(waiting, BATCH)):
-            taken += accept(self._intake, batch, datetime.now(UTC))
+            done = accept(self._intake, batch, datetime.now(UTC))
+            taken += done.files
+            self.left_behind += done.left
         return taken
 
 

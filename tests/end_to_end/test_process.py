@@ -1,6 +1,7 @@
 """`process` over what hospitals send: each file ends in one outcome, and the numbers agree wherever one looks."""
 
 import json
+import os
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -156,6 +157,16 @@ def test_a_quarantined_file_can_be_requeued(clinic, write_film):
     clinic.run("quarantine", "requeue", "1")
     assert list(clinic.config.quarantine.iterdir()) == []
     clinic.run("process")
+    assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
+
+
+def test_a_file_that_cannot_be_copied_stays_and_the_exit_code_says_so(clinic, tmp_path, write_film):
+    """A pipe is no file; the film beside it is read, and exit code 1 says that not all was done."""
+    write_film(tmp_path / "film.dcm", draw(1, (512, 512)).pixels)
+    os.mkfifo(tmp_path / "pipe.dcm")
+    done = clinic.run("process", tmp_path / "pipe.dcm", tmp_path / "film.dcm", check=False)
+    assert done.returncode == 1
+    assert "left" in done.stderr
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
 
 

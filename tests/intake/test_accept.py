@@ -108,7 +108,7 @@ def test_a_folder_waits_until_all_its_pngs_are_finished(desk):
         ("empty.dcm", b"", "empty_file"),
         ("page.dcm", b"<html>" * 100, "unrecognised"),
         ("huge.dcm", b"\0" * 1_000_001, "file_too_large"),
-        ("cut.dcm", b"\0" * 128 + b"DICM" + b"\x02\x00\x10", "missing_attribute"),
+        ("cut.dcm", b"\0" * 128 + b"DICM" + b"\x02\x00\x10", "unreadable_header"),
         ("study.toml", b'patient_id = "1"', "study_toml"),
     ],
 )
@@ -181,4 +181,4 @@ def test_a_damaged_file_that_is_requeued_stays_and_says_why(desk):
     desk.new_inbox().sweep()
     (line,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1])
     assert "stays in quarantine" in line
-    assert desk.outcomes() == {"cut.dcm": ("quarantined", "missing_attribute")}
+    assert desk.outcomes() == {"cut.dcm": ("quarantined", "unreadable_header")}
