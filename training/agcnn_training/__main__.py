@@ -1,0 +1,48 @@
+"""``python -m agcnn_training``: training without the clinic around it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from agcnn_models.errors import ModelError
+from agcnn_training.errors import TrainingError
+from agcnn_training.train import TrainRequest, train
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Label table (CSV: image, patient, finding_labels).")],
+    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    recipe: Annotated[str, typer.Option(help="A recipe's name or the path of a TOML file.")] = "paper-densenet121",
+    init: Annotated[Path | None, typer.Option(help="Initial backbone weights (.pth or .safetensors).")] = None,
+    pretrain_data: Annotated[Path | None, typer.Option(help="Label table of further films (image, class).")] = None,
+    pretrain_images: Annotated[Path | None, typer.Option(help="Folder of their images.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
+    workers: Annotated[int, typer.Option(help="Threads that read images.")] = 2,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU when there is one.")] = None,
+) -> None:
+    """Train AG-CNN by Algorithm 1 and write it as a bundle."""
+    console = Console(stderr=True)
+    request = TrainRequest(
+        data=data,
+        images=images,
+        recipe=recipe,
+        out=out,
+        init=init,
+        pretrain_data=pretrain_data,
+        pretrain_images=pretrain_images,
+        resume=resume,
+        workers=workers,
+        device=device,
+    )
+    try:
+        typer.echo(train(request, console))
+    except (TrainingError, ModelError) as error:
+        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(3 if isinstance(error, ModelError) else 1) from error
+
+
+if __name__ == "__main__":
+    typer.run(main)

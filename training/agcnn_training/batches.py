@@ -1,0 +1,135 @@
+"""Training batches: which films, changed how, with which targets.
+
+A batch depends on the seed, the epoch and the step alone, never on what was drawn before, so a run that was
+stopped goes on with exactly the batches it would have seen.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Generator, Tensor
+
+from agcnn_models.labels import LABELS
+from agcnn_models.preprocessing import standardise
+from agcnn_models.settings import Preprocessing
+from agcnn_training.augment import augment, mix
+from agcnn_training.datasets import Films
+from agcnn_training.loss import masked_cross_entropy, smoothed
+from agcnn_training.recipe import JointRecipe, PhaseRecipe
+
+
+class Batch(NamedTuple):
+    """One training batch; W columns: 15 labels, then auxiliary targets, then pretraining classes."""
+
+    images: Tensor  # float32 [B, 3, S, S], standardised
+    targets: Tensor  # float32 [B, W] in [0, 1], NaN where unknown
+
+
+class Joint(NamedTuple):
+    """What is learned beside the labels, and how much it counts."""
+
+    recipe: JointRecipe
+    films: Films | None  # the pretraining films
+    auxiliary: int  # columns
+    classes: int  # columns
+
+
+class Batches:
+    """The training batches of one phase."""
+
+    def __init__(
+        self,
+        films: Films,
+        chosen: NDArray[np.int64],
+        phase: PhaseRecipe,
+        preprocessing: Preprocessing,
+        seed: tuple[int, ...],
+        joint: Joint | None = None,
+    ) -> None:
+        """Prepare the films at the phase's size.
+
+        Args:
+            films: all films of the label table.
+            chosen: indices of those that train.
+            phase: batch size, image size, augmentation.
+            preprocessing: the network's; its ratio of resize to crop is kept at the phase's size.
+            seed: of this phase, distinct from every other phase's.
+            joint: what else the batch teaches; None for the labels alone.
+        """
+        self.size = phase.size or preprocessing.crop
+        self._phase, self._preprocessing, self._seed, self._joint = phase, preprocessing, seed, joint
+        side = preprocessing.resize
+        if self.size < preprocessing.crop:
+            side = round(self.size * preprocessing.resize / preprocessing.crop)
+        index = torch.from_numpy(chosen)
+        self._pixels = films.of_size(side)[index]
+        self._targets = films.targets[index]
+        self._auxiliary = films.auxiliary[index]
+        self._other = joint.films if joint and joint.recipe.pretraining_share else None
+        self._other_pixels = self._other.of_size(side) if self._other else None
+        self._other_count = 0
+        if joint and self._other:
+            self._other_count = round(phase.batch_size * joint.recipe.pretraining_share)
+        self._count = min(phase.batch_size - self._other_count, len(index))
+        self._order: tuple[int, Tensor, Tensor] | None = None
+
+    def __len__(self) -> int:
+        """Steps in an epoch; a last batch that is not full is left to the next epoch's order."""
+        return len(self._pixels) // self._count
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """Draw the batch of one step."""
+        order, other_order = self._orders(epoch)
+        generator = _generator(*self._seed, epoch, step + 1)
+        own = order[step * self._count : (step + 1) * self._count]
+        targets = self._own_targets(own)
+        pixels = self._pixels[own]
+        if self._other is not None and self._other_pixels is not None:
+            others = other_order[step * self._other_count : (step + 1) * self._other_count]
+            unknown = torch.full((len(others), targets.shape[1] - self._other.targets.shape[1]), torch.nan)
+            targets = torch.cat((targets, torch.cat((unknown, self._other.targets[others]), dim=1)))
+            pixels = torch.cat((pixels, self._other_pixels[others]))
+        images = augment(pixels, self.size, self._phase.augmentation, generator)
+        if self._phase.mixup:
+            images, targets = mix(images, targets, self._phase.mixup, generator)
+        return Batch(standardise(images, self._preprocessing), smoothed(targets, self._phase.label_smoothing))
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Eq. 2 over the labels, plus its weighted likes over what is learned beside them."""
+        labels = len(LABELS)
+        loss = masked_cross_entropy(logits[:, :labels], targets[:, :labels])
+        if self._joint:
+            auxiliary = slice(labels, labels + self._joint.auxiliary)
+            classes = slice(auxiliary.stop, auxiliary.stop + self._joint.classes)
+            for columns, weight in (
+                (auxiliary, self._joint.recipe.auxiliary_weight),
+                (classes, self._joint.recipe.pretraining_weight),
+            ):
+                if columns.stop > columns.start and weight:
+                    loss = loss + weight * masked_cross_entropy(logits[:, columns], targets[:, columns])
+        return loss
+
+    def _own_targets(self, own: Tensor) -> Tensor:
+        if not self._joint:
+            return self._targets[own]
+        unknown = torch.full((len(own), self._joint.classes), torch.nan)
+        return torch.cat((self._targets[own], self._auxiliary[own], unknown), dim=1)
+
+    def _orders(self, epoch: int) -> tuple[Tensor, Tensor]:
+        if self._order is None or self._order[0] != epoch:
+            generator = _generator(*self._seed, epoch, 0)
+            order = torch.randperm(len(self._pixels), generator=generator)
+            other = torch.empty(0, dtype=torch.int64)
+            needed = len(self) * self._other_count
+            while self._other is not None and len(other) < needed:
+                other = torch.cat((other, torch.randperm(len(self._other), generator=generator)))
+            self._order = (epoch, order, other)
+        return self._order[1], self._order[2]
+
+
+def _generator(*key: int) -> Generator:
+    """A generator of its own for each key; SeedSequence keeps neighbouring keys unrelated."""
+    seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
+    return torch.Generator().manual_seed(seed)

@@ -1,0 +1,9 @@
+"""What can stop a training run."""
+
+
+class TrainingError(Exception):
+    """A training run cannot start or go on. Its sentence says what is wrong and what to do about it."""
+
+
+class TrainingStopped(TrainingError):  # noqa: N818 - it was asked to stop: nothing went wrong
+    """A training run was asked to stop, has kept a checkpoint, and can be resumed."""

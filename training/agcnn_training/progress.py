@@ -1,0 +1,65 @@
+"""What a person sees of a run: a moving bar on a terminal, plain lines anywhere else."""
+
+import signal
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+
+class Journal:
+    """Says on a console how a run goes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def say(self, line: str) -> None:
+        """Print one line."""
+        self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    def steps(self, items: Iterable[Item], total: int, title: str) -> Iterator[Item]:
+        """Pass items through; on a terminal a bar moves with them."""
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = not self._console.is_terminal
+        with Progress(*columns, console=self._console, transient=True, disable=hidden) as progress:
+            yield from progress.track(items, total=total, description=title)
+
+
+class StopRequest:
+    """Whether someone has asked the run to stop."""
+
+    def __init__(self) -> None:
+        self.made = False
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take SIGINT and SIGTERM as a request; a second one interrupts at once, as it would without us.
+
+        Python lets only the main thread set signal handlers; elsewhere this listens to nothing.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        signals = (signal.SIGINT, signal.SIGTERM)
+        earlier = {number: signal.getsignal(number) for number in signals}
+
+        def restore() -> None:
+            for number, handler in earlier.items():
+                signal.signal(number, handler)
+
+        def note(_number: int, _frame: FrameType | None) -> None:
+            self.made = True
+            restore()
+
+        for number in signals:
+            signal.signal(number, note)
+        try:
+            yield
+        finally:
+            restore()
