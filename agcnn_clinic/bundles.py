@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def shipped_bundles() -> Path:
     """The folder of the bundles that ship: inside the installed package, or models/bundles/ of the repository."""
-    installed = _PACKAGE / "bundles"
+    installed = _PACKAGE / "shipped_bundles"
     return installed if installed.is_dir() else _PACKAGE.parent / "models" / "bundles"
 
 

@@ -29,8 +29,9 @@ def list_models(ctx: typer.Context) -> None:
     if current is not None and current not in folders:
         folders.append(current)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", "name", "version", "backbone", "mean AUC (95% interval)", "folder"):
-        table.add_column(heading)
+    for heading in ("", "name", "version", "backbone", "mean AUC (95% interval)"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("folder", overflow="fold")
     for folder in folders:
         manifest = _manifest(folder)
         mark = "*" if folder == current else ""
