@@ -81,3 +81,11 @@ def test_smaller_phases_see_the_same_field() -> None:
     phase = PHASE.model_copy(update={"size": 32})
     batches = Batches(some_films(40, 15, 0), np.arange(40), phase, Preprocessing(resize=40, crop=36), (0,))
     assert batches.batch(0, 0).images.shape == (8, 3, 32, 32)
+
+
+def test_mixup_stays_within_a_source() -> None:
+    """After mixing, films of the table still know all their labels, and pretraining films their class."""
+    phase = PHASE.model_copy(update={"mixup": 0.4})
+    targets = Batches(some_films(40, 15, 1), np.arange(40), phase, PREPROCESSING, (0,), joint()).batch(0, 0).targets
+    assert not torch.isnan(targets[:6, : len(LABELS)]).any()
+    assert not torch.isnan(targets[6:, -2:]).any()

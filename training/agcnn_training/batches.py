@@ -16,7 +16,7 @@ from agcnn_models.preprocessing import standardise
 from agcnn_models.settings import Preprocessing
 from agcnn_training.augment import augment, mix
 from agcnn_training.datasets import Films
-from agcnn_training.loss import masked_cross_entropy, smoothed
+from agcnn_training.loss import binary_cross_entropy, masked_cross_entropy, smoothed
 from agcnn_training.recipe import JointRecipe, PhaseRecipe
 
 
@@ -93,23 +93,33 @@ class Batches:
             pixels = torch.cat((pixels, self._other_pixels[others]))
         images = augment(pixels, self.size, self._phase.augmentation, generator)
         if self._phase.mixup:
-            images, targets = mix(images, targets, self._phase.mixup, generator)
+            images, targets = self._mixed(images, targets, len(own), generator)
         return Batch(standardise(images, self._preprocessing), smoothed(targets, self._phase.label_smoothing))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Eq. 2 over the labels, plus its weighted likes over what is learned beside them."""
         labels = len(LABELS)
+        if self._joint is None:
+            return binary_cross_entropy(logits[:, :labels], targets)
+        auxiliary = slice(labels, labels + self._joint.auxiliary)
+        classes = slice(auxiliary.stop, auxiliary.stop + self._joint.classes)
         loss = masked_cross_entropy(logits[:, :labels], targets[:, :labels])
-        if self._joint:
-            auxiliary = slice(labels, labels + self._joint.auxiliary)
-            classes = slice(auxiliary.stop, auxiliary.stop + self._joint.classes)
-            for columns, weight in (
-                (auxiliary, self._joint.recipe.auxiliary_weight),
-                (classes, self._joint.recipe.pretraining_weight),
-            ):
-                if columns.stop > columns.start and weight:
-                    loss = loss + weight * masked_cross_entropy(logits[:, columns], targets[:, columns])
+        for columns, weight in (
+            (auxiliary, self._joint.recipe.auxiliary_weight),
+            (classes, self._joint.recipe.pretraining_weight),
+        ):
+            if columns.stop > columns.start and weight:
+                loss = loss + weight * masked_cross_entropy(logits[:, columns], targets[:, columns])
         return loss
+
+    def _mixed(self, images: Tensor, targets: Tensor, own: int, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Blend films of one source only: of a pair from two sources no target is known."""
+        parts = [
+            mix(images[part], targets[part], self._phase.mixup, generator)
+            for part in (slice(0, own), slice(own, None))
+            if len(images[part])
+        ]
+        return torch.cat([blended for blended, _ in parts]), torch.cat([known for _, known in parts])
 
     def _own_targets(self, own: Tensor) -> Tensor:
         if not self._joint:

@@ -3,12 +3,13 @@
 import csv
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -93,10 +94,13 @@ class RunFolder:
         return load_file(file) if file.exists() else None
 
     def finish(self, phase: str, weights: Mapping[str, Tensor]) -> None:
-        """Keep a phase's weights; its checkpoint is no longer needed."""
-        partial = self.path / f"{phase}.safetensors.partial"
-        save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial)
-        partial.replace(self.path / f"{phase}.safetensors")
+        """Keep a phase's weights; its checkpoint is no longer needed.
+
+        Raises:
+            TrainingError: the disk is full or cannot be written.
+        """
+        content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+        self._replace(f"{phase}.safetensors", lambda partial: save_file(content, partial))
         (self.path / "checkpoint.pt").unlink(missing_ok=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -105,15 +109,19 @@ class RunFolder:
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        partial = self.path / "checkpoint.pt.partial"
         content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
+        self._replace("checkpoint.pt", lambda partial: torch.save(content, partial))
+
+    def _replace(self, name: str, write: Callable[[Path], None]) -> None:
+        """Write a file beside its name and move it there once it is whole."""
+        partial = self.path / f"{name}.partial"
         try:
-            torch.save(content, partial)
-            partial.replace(self.path / "checkpoint.pt")
-        except (OSError, RuntimeError) as error:
+            write(partial)
+            partial.replace(self.path / name)
+        except (OSError, RuntimeError, SafetensorError) as error:
             partial.unlink(missing_ok=True)
             raise TrainingError(
-                f"The checkpoint in {self.path} cannot be written ({error}): free disk space, then use --resume."
+                f"{name} cannot be written in {self.path} ({error}): free disk space, then use --resume."
             ) from error
 
     def load(self, phase: str) -> Checkpoint | None:
@@ -123,11 +131,6 @@ class RunFolder:
             return None
         checkpoint = Checkpoint(**torch.load(file, map_location="cpu", weights_only=True))
         return checkpoint if checkpoint.phase == phase else None
-
-
-def record_of(value: object) -> dict[str, object]:
-    """A frozen dataclass as a plain record."""
-    return asdict(value)  # type: ignore[call-overload, no-any-return]
 
 
 def _write(path: Path, content: bytes) -> None:
