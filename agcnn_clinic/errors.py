@@ -87,6 +87,10 @@ class StorageError(ClinicError):
     on_error = OnError.RETRY
 
 
+class ReadersUnavailableError(ClinicError):
+    """The child processes that read files cannot be started: no file's fault, and none may be blamed for it."""
+
+
 class ImageError(ClinicError):
     """A file whose image is not read; the code says which of `domain.ReasonCode` and so what becomes of it.
 

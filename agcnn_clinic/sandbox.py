@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import ReasonCode
-from agcnn_clinic.errors import ClinicError, ImageError
+from agcnn_clinic.errors import ClinicError, ImageError, ReadersUnavailableError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -38,6 +38,9 @@ ONE_THREAD = dict.fromkeys(
 
 PARENT_GRACE_SECONDS = 30.0
 """How much later than the child's own alarm the parent ends a child: a large result takes time to be sent."""
+
+START_SECONDS = 120.0
+"""How long a child may take to load its libraries, on the slowest and busiest machine."""
 
 HAS_ALARM = hasattr(signal, "setitimer")
 
@@ -108,6 +111,7 @@ class Sandbox:
         Returns:
             A future. Its result raises ImageError with DEADLINE, MEMORY or CRASHED for what the child did not
             survive and for errors of no class of this package; those of this package as the function raised them;
+            ReadersUnavailableError when no child can be started, which is no file's fault;
             CancelledError when the sandbox is left before.
         """
         return self._threads.submit(self._call, _Task(self._seconds, self._memory_mb, function, args, kwargs))
@@ -163,11 +167,13 @@ class _Child:
         self._process = context.Process(target=_serve, args=(theirs,), name="agcnn-clinic-sandbox", daemon=True)
         self._process.start()
         theirs.close()
+        self._ready = False
 
     def call(self, task: _Task) -> Any:
         """Let the child do a task; raises as `Sandbox.submit` says, or _ChildLostError."""
         if not self.is_alive():
-            raise _ChildLostError
+            raise self._stillbirth()
+        self._wait_until_ready()
         try:
             self._connection.send(task)
             # Where the kernel can ring an alarm the child ends itself, even inside native code; this clock is for
@@ -181,6 +187,28 @@ class _Child:
         if error is not None:
             raise error
         return value
+
+    def _wait_until_ready(self) -> None:
+        """Wait for the child's first word: what ends it before that cannot be a task."""
+        if self._ready:
+            return
+        try:
+            if not self._connection.poll(START_SECONDS):
+                self.end()
+            self._connection.recv()
+        except (EOFError, ConnectionError) as end:
+            raise self._stillbirth() from end
+        self._ready = True
+
+    def _stillbirth(self) -> Exception:
+        self._process.join()
+        code = self._process.exitcode
+        if self._ready or code == -signal.SIGTERM:
+            return _ChildLostError()
+        return ReadersUnavailableError(
+            f"The child processes that read files cannot be started ({_how_it_ended(code)}); "
+            "run `agcnn-clinic doctor`, and look at what was printed before this line."
+        )
 
     def is_alive(self) -> bool:
         """Tell whether it can take another task."""
@@ -236,6 +264,7 @@ def _serve(connection: Connection) -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold a patient's image
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    connection.send("ready")
     while True:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         try:

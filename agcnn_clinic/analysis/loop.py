@@ -18,7 +18,7 @@ from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
-from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.errors import ImageError, ReadersUnavailableError, StorageError
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -75,6 +75,7 @@ class Analysis:
         """Take the next batch of pending files; returns how many, 0 when nothing was pending.
 
         Raises:
+            ReadersUnavailableError: no child process can be started; the files stay pending.
             StorageError: the quarantine cannot be written; the files stay pending.
             DatabaseError: the database cannot be used.
         """
@@ -84,7 +85,11 @@ class Analysis:
         if not jobs:
             return 0
         self._begin(jobs)
-        results = [self._finish(job) for job in jobs[: self._batch_size]]
+        try:
+            results = [self._finish(job) for job in jobs[: self._batch_size]]
+        except ReadersUnavailableError:
+            self._uncount([job.file_id for job in jobs])
+            raise
         failed = [result.job.file_id for result in results if isinstance(result.error, StorageError)]
         decided = [result for result in results if not isinstance(result.error, StorageError)]
         seconds = self._read([result for result in decided if _to_be_read(result)])
@@ -122,11 +127,15 @@ class Analysis:
     def _let_rest(self, file_ids: Sequence[int], now: float) -> None:
         """Leave files alone whose archived bytes cannot be read: that is not their doing, and no attempt on them."""
         self._resting |= dict.fromkeys(file_ids, now + REST_SECONDS)
+        self._uncount(file_ids)
+        log.warning("%d files cannot be read from the archive; they stay pending: %s", len(file_ids), list(file_ids))
+
+    def _uncount(self, file_ids: Sequence[int]) -> None:
+        """Take back the attempts that `_begin` counted."""
         with self._database.write() as session:
             session.execute(
                 update(ReceivedFile).where(ReceivedFile.id.in_(file_ids)).values(attempts=ReceivedFile.attempts - 1)
             )
-        log.warning("%d files cannot be read from the archive; they stay pending: %s", len(file_ids), list(file_ids))
 
     def _read(self, results: Sequence[_Result]) -> float:
         """Give each result its reading; returns the seconds of network time per picture."""
