@@ -29,14 +29,8 @@ class OnError(StrEnum):
     """The cause lies outside the file and may pass: leave the file as it is, try again later."""
     QUARANTINE = "quarantine"
     """The file is broken or hostile: keep it apart, with the reason beside it."""
-    REFUSE = "refuse"
-    """The file is sound, but not for this model."""
     STOP = "stop"
     """Nothing can go on before a person has acted."""
-
-
-class ClinicWarning(UserWarning):
-    """Something a person should know that stops nothing."""
 
 
 class ClinicError(Exception):

@@ -68,25 +68,27 @@ def train(
 
 
 def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
-    """One image for training: DICOM through the clinic's own normalisation, all else by the trainer's reader.
+    """One image for training: DICOM and PNG as analysis reads them, all else (JPEG) by the trainer's reader.
 
     Raises:
         TrainingError: the image cannot be read.
     """
+    from agcnn_clinic.analysis.normalise import read_picture
     from agcnn_clinic.config import Gate
-    from agcnn_clinic.dicom.attributes import looks_like_dicom, read_dataset
-    from agcnn_clinic.dicom.pixels import render
+    from agcnn_clinic.domain import MediaType
     from agcnn_clinic.errors import ImageError
+    from agcnn_clinic.intake.identify import media_type
     from agcnn_clinic.storage import HEAD_BYTES
-    from agcnn_training.datasets import read_picture
+    from agcnn_training import datasets
     from agcnn_training.errors import TrainingError
 
     try:
         with path.open("rb") as file:
-            if not looks_like_dicom(file.read(HEAD_BYTES)):
-                return read_picture(path)
-        return render(read_dataset(path), max_pixels=Gate().max_pixels).pixels
+            kind = media_type(file.read(HEAD_BYTES), path.name)
+        if kind in (MediaType.DICOM, MediaType.PNG):
+            return read_picture(path, kind, Gate().max_pixels).pixels
     except OSError as error:
         raise TrainingError(f"{path} cannot be read: {error.strerror}.") from error
     except ImageError as error:
         raise TrainingError(f"{path} cannot be read as an image: {error}.") from error
+    return datasets.read_picture(path)
