@@ -79,7 +79,7 @@ def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
     from agcnn_clinic.errors import ImageError
     from agcnn_clinic.intake.identify import media_type
     from agcnn_clinic.storage import HEAD_BYTES
-    from agcnn_training import datasets
+    from agcnn_training.data import films
     from agcnn_training.errors import TrainingError
 
     try:
@@ -91,4 +91,4 @@ def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
         raise TrainingError(f"{path} cannot be read: {error.strerror}.") from error
     except ImageError as error:
         raise TrainingError(f"{path} cannot be read as an image: {error}.") from error
-    return datasets.read_picture(path)
+    return films.read_picture(path)

@@ -12,11 +12,11 @@ from rich.console import Console
 from torch import nn
 
 from agcnn_models.settings import Preprocessing
-from agcnn_training.batches import Batches
-from agcnn_training.datasets import Films
+from agcnn_training.data.batches import Batches
+from agcnn_training.data.films import Films
 from agcnn_training.errors import TrainingError, TrainingStopped
+from agcnn_training.evaluation.metrics import Score
 from agcnn_training.loop import Surroundings, Task, run_phase
-from agcnn_training.metrics import Score
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.recipe import PhaseRecipe, Precision
 from agcnn_training.run_folder import Checkpoint, RunFolder

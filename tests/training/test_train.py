@@ -23,10 +23,10 @@ from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import Backbone, Preprocessing
-from agcnn_training.datasets import evaluation_images, load_films, read_picture
+from agcnn_training.data.films import evaluation_images, load_films, read_picture
+from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError
-from agcnn_training.metrics import score_branch
-from agcnn_training.table import read_table
+from agcnn_training.evaluation.metrics import score_branch
 from agcnn_training.train import TrainRequest, train
 
 Maker = Callable[[str], TrainRequest]

@@ -6,7 +6,7 @@ from typing import Final
 
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
-from agcnn_training.evaluation import BranchResult
+from agcnn_training.evaluation.readings import BranchResult
 from agcnn_training.recipe import Recipe
 
 INTENDED_USE: Final = (

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from agcnn_training.batches import Batches
+from agcnn_training.data.batches import Batches
 from agcnn_training.errors import TrainingError, TrainingStopped
-from agcnn_training.metrics import Score
+from agcnn_training.evaluation.metrics import Score
 from agcnn_training.optimise import learning_rate, make_optimiser, update_average
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.recipe import PhaseRecipe, Precision

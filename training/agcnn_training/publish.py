@@ -21,13 +21,13 @@ from agcnn_models.manifest import (
     ThresholdSet,
     Training,
 )
-from agcnn_training.calibration import PlattScale, fit_calibration, youden_thresholds
 from agcnn_training.card import INTENDED_USE, Provenance
-from agcnn_training.datasets import Films
-from agcnn_training.evaluation import BranchResult
+from agcnn_training.data.films import Films
+from agcnn_training.data.splits import Split
+from agcnn_training.data.table import Row, labelled
+from agcnn_training.evaluation.calibration import PlattScale, fit_calibration, youden_thresholds
+from agcnn_training.evaluation.readings import BranchResult
 from agcnn_training.recipe import Recipe
-from agcnn_training.split import Split
-from agcnn_training.table import Row, labelled
 
 
 def describe(

@@ -13,10 +13,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from agcnn_training.data.splits import Split
+from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Recipe
-from agcnn_training.split import Split
-from agcnn_training.table import Row
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.backbones import load_imagenet
 from agcnn_models.bundle import stored_weights, write_bundle
 from agcnn_models.manifest import BranchName, WeightsDtype
-from agcnn_training.batches import Batches, Joint
 from agcnn_training.card import model_card
-from agcnn_training.datasets import (
+from agcnn_training.data.batches import Batches, Joint
+from agcnn_training.data.films import (
     Films,
     ImageLoader,
     auxiliary_width,
@@ -22,14 +22,15 @@ from agcnn_training.datasets import (
     load_pretraining_films,
     read_picture,
 )
+from agcnn_training.data.splits import Split, split_by_patient
+from agcnn_training.data.table import Row, read_pretraining_table, read_table
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation import Evaluator, judge_branches
+from agcnn_training.evaluation.readings import Evaluator, judge_branches
 from agcnn_training.loop import Surroundings, Task, run_phase
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.publish import describe, draft_manifest
 from agcnn_training.recipe import InitialWeights, Recipe, load_recipe
 from agcnn_training.run_folder import RunFolder
-from agcnn_training.split import Split, split_by_patient
 from agcnn_training.stages import (
     Stage,
     freeze,
@@ -38,7 +39,6 @@ from agcnn_training.stages import (
     local_stage,
     start_at_prevalence,
 )
-from agcnn_training.table import Row, read_pretraining_table, read_table
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from torch import Generator, Tensor
 from agcnn_models.labels import LABELS
 from agcnn_models.preprocessing import standardise
 from agcnn_models.settings import Preprocessing
-from agcnn_training.augment import augment, mix
-from agcnn_training.datasets import Films
+from agcnn_training.data.augment import augment, mix
+from agcnn_training.data.films import Films
 from agcnn_training.loss import binary_cross_entropy, masked_cross_entropy, smoothed
 from agcnn_training.recipe import JointRecipe, PhaseRecipe
 

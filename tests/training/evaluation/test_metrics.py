@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_training.errors import TrainingError
-from agcnn_training.metrics import area_under_curve, patient_bootstrap, score_branch
+from agcnn_training.evaluation.metrics import area_under_curve, patient_bootstrap, score_branch
 
 
 @settings(deadline=None)  # a busy machine is no failure

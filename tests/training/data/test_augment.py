@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agcnn_training.augment import augment, mix, random_views
+from agcnn_training.data.augment import augment, mix, random_views
 from agcnn_training.recipe import AugmentationRecipe
 
 STRONG = AugmentationRecipe(

@@ -5,8 +5,8 @@ import torch
 
 from agcnn_models.labels import LABELS
 from agcnn_models.settings import Preprocessing
-from agcnn_training.batches import Batches, Joint
-from agcnn_training.datasets import Films
+from agcnn_training.data.batches import Batches, Joint
+from agcnn_training.data.films import Films
 from agcnn_training.recipe import Auxiliary, JointRecipe, PhaseRecipe
 
 PREPROCESSING = Preprocessing(resize=40, crop=32)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from agcnn_training.calibration import fit_platt, youden_threshold
+from agcnn_training.evaluation.calibration import fit_platt, youden_threshold
 
 
 def test_platt_finds_the_scale_that_made_the_labels() -> None:

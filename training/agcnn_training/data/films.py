@@ -16,9 +16,9 @@ from torch import Tensor
 from agcnn_models.labels import LABELS
 from agcnn_models.preprocessing import centre, resized, standardise
 from agcnn_models.settings import Preprocessing
+from agcnn_training.data.table import PretrainingRow, Row, categories, labelled
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Auxiliary
-from agcnn_training.table import PretrainingRow, Row, categories, labelled
 
 ImageLoader = Callable[[Path], NDArray[np.float32]]
 """Reads one file as a picture: float32 [H, W] in [0, 1], upright, bright where the body is dense."""

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agcnn_training.data.splits import patient_overlap, split_by_patient
 from agcnn_training.errors import TrainingError
-from agcnn_training.split import patient_overlap, split_by_patient
 
 patients = st.lists(st.integers(0, 30).map(str), min_size=2, max_size=80).filter(lambda names: len(set(names)) > 1)
 

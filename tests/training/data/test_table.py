@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from agcnn_training.data.table import labelled, read_pretraining_table, read_table
 from agcnn_training.errors import TrainingError
-from agcnn_training.table import labelled, read_pretraining_table, read_table
 
 
 def test_both_spellings_of_the_columns_are_read(tmp_path: Path) -> None:

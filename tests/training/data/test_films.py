@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from agcnn_models.settings import Preprocessing
-from agcnn_training.datasets import auxiliary_width, load_films, read_picture
+from agcnn_training.data.films import auxiliary_width, load_films, read_picture
+from agcnn_training.data.table import Row
 from agcnn_training.recipe import Auxiliary
-from agcnn_training.table import Row
 
 
 def test_sixteen_bits_keep_their_depth(tmp_path: Path) -> None:

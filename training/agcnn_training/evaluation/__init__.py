@@ -1,0 +1,1 @@
+"""What a network says of films, how good that is, and how sure."""
