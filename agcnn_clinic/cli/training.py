@@ -32,6 +32,10 @@ def train(
     init: Annotated[
         Path | None, typer.Option(help="Initial weights of the backbones, torchvision's ImageNet file for one.")
     ] = None,
+    init_global: Annotated[
+        Path | None,
+        typer.Option(help="A trained global branch (see `models import --as global`); it replaces the first stage."),
+    ] = None,
     pretrain_data: Annotated[Path | None, typer.Option(help="A label table of further films.")] = None,
     pretrain_images: Annotated[Path | None, typer.Option(help="The folder of those films.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
@@ -50,6 +54,7 @@ def train(
         recipe=recipe,
         out=out,
         init=init,
+        global_weights=init_global,
         pretrain_data=pretrain_data,
         pretrain_images=pretrain_images,
         resume=resume,

@@ -20,7 +20,7 @@ from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
 from agcnn_models.settings import Backbone, Pooling
 
-__all__ = ["Backbone", "Branch", "Pooling", "build_branch", "load_imagenet"]
+__all__ = ["Backbone", "Branch", "Pooling", "build_branch", "load_imagenet", "load_trained"]
 
 LSE_SHARPNESS = 10.0
 """r of log-sum-exp pooling, the value of Wang et al. (2017)."""
@@ -161,6 +161,19 @@ def load_imagenet(branch: Branch, path: Path | None) -> None:
     if misshapen:
         raise ModelError(f"{source} does not fit this backbone: {_listed('of another shape', misshapen)}")
     branch.load_state_dict(weights, strict=False)
+
+
+def load_trained(branch: Branch, path: Path) -> None:
+    """Fill a whole branch, classifier included, in place.
+
+    `path` has torchvision's keys and one output for each of LABELS. Raises ModelError when the file cannot be read or
+    when a key or a shape is not the branch's.
+    """
+    weights = _read(path)
+    try:
+        branch.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ModelError(f"{path} does not fit this branch: {error}") from error
 
 
 def _download(branch: Branch) -> Mapping[str, Tensor]:

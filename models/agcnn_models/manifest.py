@@ -189,6 +189,12 @@ class Draft(_Part):
     metrics: Metrics | None = None
     software: Software
 
+    @model_validator(mode="after")
+    def _images_can_be_shrunk(self) -> Self:
+        if self.preprocessing.crop % self.attention.detail:
+            raise ValueError(f"attention.detail {self.attention.detail} does not divide crop {self.preprocessing.crop}")
+        return self
+
 
 class Manifest(Draft):
     """What a bundle says of its weights; thresholds and calibration name the weights they belong to."""

@@ -15,6 +15,16 @@ class Backbone(StrEnum):
     DENSENET121 = "densenet121"
 
 
+class Architecture(StrEnum):
+    """Which network: the paper's, or one of those that its Table I compares with."""
+
+    AGCNN = "agcnn"
+    """Guan et al. 2018; with the global stage alone it is a plain backbone, as CheXNet (Rajpurkar et al. 2017)."""
+    WANG_2017 = "wang-2017"
+    YAO_2017 = "yao-2017"
+    KUMAR_2017 = "kumar-2017"
+
+
 class Pooling(StrEnum):
     """How Pool5 summarises each channel of the last feature map."""
 
@@ -62,11 +72,26 @@ class Grid(StrEnum):
     """The feature map's own cells, 7x7 for an input of 224."""
 
 
+class Region(StrEnum):
+    """What the local branch is shown; all but the first are controls, which the attention must beat."""
+
+    ATTENDED = "attended"
+    """The box around the largest region that the global branch attends to (Section III-B)."""
+    WHOLE = "whole"
+    """The whole image: two branches without attention."""
+    CENTRE = "centre"
+    """A box in the image's middle, ``share`` of its side."""
+    RANDOM = "random"
+    """A box as large as the attended one at a place drawn from the image itself (see ``attention.place_at_random``)."""
+
+
 @dataclass(frozen=True)
 class AttentionSettings:
-    """How the attended region is found (Section III-B).
+    """How the attended region is found (Section III-B) and cut out.
 
-    tau is a value in [0, 1) of the rescaled heat map, or a quantile. Raises ValueError outside that.
+    tau is a value in [0, 1) of the rescaled heat map, or a quantile. share, in (0, 1], is the side of the CENTRE box
+    over the image's. detail is how many times finer the images are than what the global branch sees of them: the
+    local branch then sees its region at up to that much more detail. Raises ValueError outside those ranges.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}  # a manifest with a misspelt key is refused
@@ -78,10 +103,17 @@ class AttentionSettings:
     heat_scale: HeatScale = HeatScale.MIN_MAX
     threshold: Threshold = Threshold.VALUE
     grid: Grid = Grid.UPSAMPLED
+    region: Region = Region.ATTENDED
+    share: float = 0.5
+    detail: int = 1
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.tau < 1.0:
             raise ValueError(f"tau must be at least 0 and below 1, not {self.tau}")
+        if not 0.0 < self.share <= 1.0:
+            raise ValueError(f"share must be above 0 and at most 1, not {self.share}")
+        if self.detail < 1:
+            raise ValueError(f"detail must be at least 1, not {self.detail}")
 
 
 @dataclass(frozen=True)

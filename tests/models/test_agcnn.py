@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from agcnn_models import attention
-from agcnn_models.agcnn import AGCNN, Attention, build_agcnn
-from agcnn_models.settings import AttentionSettings, Backbone, Grid, Statistic, Threshold
+from agcnn_models.agcnn import AGCNN, build_agcnn
+from agcnn_models.settings import AttentionSettings, Backbone, Grid, Region, Statistic, Threshold
 
 
 @pytest.fixture(scope="module")
@@ -139,16 +139,61 @@ def test_features_without_contrast_have_the_whole_image_attended(statistic):
     assert attended.boxes.tolist() == [[0, 0, 95, 95]] * 2
 
 
-def test_another_region_can_be_put_in_the_place_of_attention(model, images):
-    """A control experiment replaces attend() and nothing else."""
+@pytest.mark.parametrize(
+    ("settings", "box"),
+    [
+        (AttentionSettings(region=Region.WHOLE), [0, 0, 223, 223]),
+        (AttentionSettings(region=Region.CENTRE), [56, 56, 167, 167]),  # half of 224 is 112, and 56 are left each side
+        (AttentionSettings(region=Region.CENTRE, share=0.25), [84, 84, 139, 139]),
+    ],
+)
+def test_a_control_region_ignores_the_heat(settings, box):
+    """By hand, with the heat in a corner; the heat map is the attention's all the same."""
+    features = torch.zeros(1, 4, 7, 7)
+    features[0, 2, 0, 0] = 1.0
+    attended = _attend(settings, features, 224)
+    assert attended.boxes.tolist() == [box]
+    assert attended.crops.shape == (1, 3, 224, 224)
+    assert attended.heat_map[0, 0, 0] == 1
 
-    class WholeImage(AGCNN):
-        def attend(self, images: torch.Tensor, features: torch.Tensor) -> Attention:
-            attended = super().attend(images, features)
-            return attended._replace(crops=images)
 
-    control = WholeImage(model.global_branch, model.local_branch, model.settings).eval()
+def test_the_whole_image_reaches_both_branches(model, images):
+    """control-joint: the local branch reads the very pixels of the global one."""
+    control = AGCNN(model.global_branch, model.local_branch, AttentionSettings(region=Region.WHOLE)).eval()
     torch.testing.assert_close(control.read(images).local_probabilities, model.local_branch(images).sigmoid().detach())
+
+
+def test_a_random_region_has_the_size_of_the_attended_one():
+    """Only its place is another."""
+    features = torch.rand(8, 4, 7, 7, generator=torch.Generator().manual_seed(2))
+    images = torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+    found = []
+    for region in (Region.ATTENDED, Region.RANDOM):
+        with torch.device("meta"):
+            network = build_agcnn(Backbone.DENSENET121, settings=AttentionSettings(region=region))
+        found.append(network.attend(images, features).boxes)
+    attended, random = found
+    assert torch.equal(attended[:, 2:] - attended[:, :2], random[:, 2:] - random[:, :2])
+    assert not torch.equal(attended, random)
+
+
+def test_detail_gives_the_local_branch_finer_pixels(model):
+    """The global branch sees each 2 x 2 as one; the box lies in fine pixels, and the crop is cut from those."""
+    fine = torch.randn(2, 3, 192, 192, generator=torch.Generator().manual_seed(9))
+    coarse = fine.unflatten(3, (96, 2)).unflatten(2, (96, 2)).mean(dim=(3, 5))
+    plain = AGCNN(model.global_branch, model.local_branch, AttentionSettings()).eval()
+    detailed = AGCNN(model.global_branch, model.local_branch, AttentionSettings(detail=2)).eval()
+    detailed.fusion = plain.fusion
+    with torch.no_grad():
+        few, many = plain(coarse), detailed(fine)
+        torch.testing.assert_close(many.global_logits, few.global_logits)
+        torch.testing.assert_close(many.heat_map, few.heat_map)
+        assert torch.equal(many.boxes[:, :2], few.boxes[:, :2] * 2)
+        assert torch.equal(many.boxes[:, 2:], few.boxes[:, 2:] * 2 + 1)
+        crops = attention.crop(fine, many.boxes, 96)
+        torch.testing.assert_close(many.local_logits, model.local_branch(crops))
+    with pytest.raises(ValueError, match="a side that 2 divides"):
+        detailed.read(torch.zeros(1, 3, 95, 95))
 
 
 def test_images_that_are_not_square_are_refused(model):
@@ -162,3 +207,10 @@ def test_a_tau_that_no_rescaled_map_could_meet_is_refused(tau):
     """The heat lies in [0, 1]."""
     with pytest.raises(ValueError, match="tau"):
         AttentionSettings(tau=tau)
+
+
+@pytest.mark.parametrize(("key", "value"), [("share", 0.0), ("share", 1.1), ("share", float("nan")), ("detail", 0)])
+def test_a_region_outside_the_image_is_refused(key, value):
+    """A box has pixels, and no more than the image."""
+    with pytest.raises(ValueError, match=key):
+        AttentionSettings(**{key: value})

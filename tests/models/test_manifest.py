@@ -19,6 +19,7 @@ from agcnn_models.manifest import (
     read_manifest,
     to_toml,
 )
+from agcnn_models.settings import Region
 
 HASH = "0123456789ab" + 52 * "c"
 
@@ -60,6 +61,8 @@ def test_thresholds_and_calibration_are_bound_to_the_weights(manifest):
         (r"tau = 0.6", "tau = 1.5", "attention: .*tau must be"),
         (r"tau = 0.6", "tow = 0.6", r"attention\.tow"),
         (r"crop = 224", "crop = 512", "preprocessing: .*crop 512"),
+        (r"detail = 1", "detail = 3", "detail 3 does not divide crop 224"),
+        (r'region = "attended"', 'region = "left"', "attention.region: .*'attended', 'whole', 'centre' or 'random'"),
         (r"\bseed = 3\n", "", "training.seed: Field required"),
         (r'name = "sample"', 'name = "../sample"', "name: .*pattern"),
         (r'name = "sample"', 'name = "sample"\nnickname = "x"', "nickname: Extra"),
@@ -80,6 +83,15 @@ def test_a_wrong_manifest_is_refused_by_what_is_wrong(manifest, tmp_path, patter
     assert spoilt != text
     with pytest.raises(ModelError, match=named):
         _read(tmp_path, spoilt)
+
+
+def test_a_manifest_from_before_there_were_regions_still_reads(manifest, tmp_path):
+    """Without region, share and detail it means what it always meant."""
+    text, count = re.subn(r"(?m)^(region|share|detail) = .*\n", "", to_toml(manifest))
+    assert count == 3
+    attention = _read(tmp_path, text).attention
+    assert (attention.region, attention.detail) == (Region.ATTENDED, 1)
+    assert attention == manifest.attention
 
 
 @pytest.mark.parametrize("part", ["thresholds", "calibration"])

@@ -30,32 +30,31 @@ auxiliary = ["view", "sex", "age"]
 auxiliary_weight = 0.5
 pretraining_share = 0.25
 pretraining_weight = 0.5
-[stages.global]
-start = "backbone"
-[[stages.global.phases]]
+[phase]
+batch_size = 8
+[[stages]]
+trains = ["global"]
+start = { global = "backbone" }
+[[stages.phases]]
 epochs = 2
 size = 32
-batch_size = 8
 optimiser = "adamw"
 learning_rate = 1e-3
 schedule = "cosine"
 warmup = 0.2
 average = 0.5
 mixup = 0.4
-[[stages.global.phases]]
+[[stages.phases]]
 epochs = 1
-batch_size = 8
 joint = false
-[stages.local]
-start = "global"
-[[stages.local.phases]]
-epochs = 1
-batch_size = 8
-[stages.fusion]
-start = "branches"
-[[stages.fusion.phases]]
-epochs = 1
-batch_size = 8
+[[stages]]
+trains = ["local"]
+start = { local = "global" }
+phases = [{ epochs = 1 }]
+[[stages]]
+trains = ["fusion"]
+start = { fusion = "branches" }
+phases = [{ epochs = 1 }]
 """
 
 

@@ -22,7 +22,7 @@ from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.preprocessing import to_model_input
-from agcnn_models.settings import Backbone, Preprocessing
+from agcnn_models.settings import Backbone, Preprocessing, Region
 from agcnn_training.data.films import evaluation_images, load_films, read_picture
 from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError
@@ -70,6 +70,51 @@ def test_three_stages_end_in_a_bundle_that_reads(request_for: Maker, quiet: Cons
     assert "Hernia" in card
     phases = [json.loads(line)["phase"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert phases == ["global-1", "global-1", "global-2", "local-1", "fusion-1"]
+
+
+def test_parts_that_train_together_end_in_a_bundle_too(request_for: Maker, quiet: Console, recipe_file: Path) -> None:
+    """One stage of all three parts, on finer images and with a control region: the manifest says all of it."""
+    recipe_file.write_text(
+        """
+        name = "tiny"
+        description = "For tests."
+        network.backbone = "densenet121"
+        network.initial_weights = "random"
+        network.attention = { region = "random", detail = 2 }
+        images = { resize = 36, crop = 32 }
+        split = { validation = 0.4 }
+        joint = { auxiliary = ["sex"], auxiliary_weight = 0.5 }
+        phase = { epochs = 1, batch_size = 8, loss = "class_balanced" }
+        stages = [{ trains = ["global", "local", "fusion"] }]
+        """
+    )
+    bundle = open_bundle(train(request_for("model"), quiet))
+    manifest = bundle.manifest
+    assert (manifest.attention.region, manifest.attention.detail) == (Region.RANDOM, 2)
+    assert (manifest.preprocessing.resize, manifest.preprocessing.crop) == (72, 64)
+    assert manifest.training.epochs == {"global+local+fusion": 1}
+    diagnosis = bundle.load_model().read(torch.zeros(1, 3, 64, 64))
+    assert diagnosis.heat_map.shape == (1, 1, 1)
+
+
+def test_one_branch_alone_ends_in_results(request_for: Maker, recipe_file: Path) -> None:
+    """A recipe without fusion is measured, and says that it makes no bundle."""
+    recipe_file.write_text(
+        """
+        name = "tiny"
+        description = "For tests."
+        network = { backbone = "densenet121", pooling = "avg", initial_weights = "random" }
+        images = { resize = 36, crop = 32 }
+        split = { validation = 0.4 }
+        phase = { epochs = 1, batch_size = 8 }
+        stages = [{ trains = ["global"] }]
+        """
+    )
+    request, said = request_for("model"), io.StringIO()
+    assert train(request, Console(file=said, width=200)) == request.out.with_name("model.run")
+    assert "global: mean AUC" in said.getvalue()
+    assert "No bundle is written" in said.getvalue()
+    assert not request.out.exists()
 
 
 def test_an_interrupted_run_resumes(request_for: Maker, recipe_file: Path) -> None:

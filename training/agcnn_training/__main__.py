@@ -17,6 +17,9 @@ def main(
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
     recipe: Annotated[str, typer.Option(help="A recipe's name or the path of a TOML file.")] = "paper-densenet121",
     init: Annotated[Path | None, typer.Option(help="Initial backbone weights (.pth or .safetensors).")] = None,
+    init_global: Annotated[
+        Path | None, typer.Option(help="A trained global branch, which replaces the first stage.")
+    ] = None,
     pretrain_data: Annotated[Path | None, typer.Option(help="Label table of further films (image, class).")] = None,
     pretrain_images: Annotated[Path | None, typer.Option(help="Folder of their images.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
@@ -31,6 +34,7 @@ def main(
         recipe=recipe,
         out=out,
         init=init,
+        global_weights=init_global,
         pretrain_data=pretrain_data,
         pretrain_images=pretrain_images,
         resume=resume,

@@ -84,8 +84,8 @@ def draft_manifest(
         intended_use=INTENDED_USE,
         backbone=recipe.network.backbone,
         pooling=recipe.network.pooling,
-        attention=recipe.network.attention.settings(),
-        preprocessing=recipe.images.preprocessing(),
+        attention=recipe.network.attention,
+        preprocessing=recipe.preprocessing(),
         thresholds=ThresholdSet(
             set_id=f"{recipe.name}-{recipe.version}-youden",
             method="Youden's index on the validation films, over calibrated fusion probabilities",
@@ -104,11 +104,7 @@ def draft_manifest(
             films_validation=provenance.films_validation,
             patients_train=provenance.patients_train,
             patients_validation=provenance.patients_validation,
-            epochs={
-                BranchName.GLOBAL: sum(phase.epochs for phase in recipe.stages.global_.phases),
-                BranchName.LOCAL: sum(phase.epochs for phase in recipe.stages.local.phases),
-                BranchName.FUSION: sum(phase.epochs for phase in recipe.stages.fusion.phases),
-            },
+            epochs={stage.name: sum(phase.epochs for phase in stage.phases) for stage in recipe.stages},
             pretraining=provenance.pretraining,
         ),
         metrics=Metrics(

@@ -59,7 +59,7 @@ class RunFolder:
         Raises:
             TrainingError: a run lies there and is not to be resumed, or it was asked something else.
         """
-        identity = {"recipe": recipe.model_dump(mode="json", by_alias=True), "data_sha256": data_sha256}
+        identity = {"recipe": recipe.resolved(), "data_sha256": data_sha256}
         file = path / "run.json"
         if not file.exists():
             path.mkdir(parents=True, exist_ok=True)

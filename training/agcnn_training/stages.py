@@ -1,10 +1,11 @@
-"""Algorithm 1 of the paper: the global branch, then the local branch on what it attends to, then their fusion.
+"""A stage of Algorithm 1: which parts of the network move, and what they are moved by.
 
-Each stage moves one part of the network. The parts trained before it are fixed: without gradient, and in eval(),
-since BatchNorm's statistics would move without any gradient at all.
+The paper has three stages, of one part each; Table II also trains several parts at once. All that a stage does not
+train is fixed: without gradient, and in eval(), since BatchNorm's statistics would move without any gradient at all.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -14,104 +15,136 @@ from agcnn_models.agcnn import AGCNN
 from agcnn_models.backbones import Branch
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
-from agcnn_training.recipe import StageRecipe, StagesRecipe, Start
+from agcnn_models.references import ReferenceNetwork
+from agcnn_training.networks import PART_NAMES, Beginnings, Network, parts_of, start_from_branches
+from agcnn_training.recipe import StageRecipe, Start
 
 Read = Callable[[nn.Module, Tensor], Tensor]
-"""(trainee, images [B, 3, S, S]) -> logits [B, W], the first 15 of which are those of LABELS."""
+"""(trainee, images [B, 3, S, S]) -> logits [B, W]."""
+
+GLOBAL, LOCAL, FUSION = BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION
+
+
+class Trainee(nn.Module):
+    """What one stage trains: some parts of a network, which it shares with it, and the heads that are dropped later.
+
+    It reads through the fixed parts without owning them: they are in none of its weights, modes or copies.
+    """
+
+    def __init__(self, network: Network, trains: Sequence[BranchName], further: int = 0) -> None:
+        """Take parts of a network.
+
+        Args:
+            network: whose parts they are.
+            trains: the parts, in the order of ``BranchName``.
+            further: columns that the global branch learns beside the labels.
+        """
+        super().__init__()
+        self.trains = tuple(trains)
+        self._fixed = _Fixed(network)
+        for part in trains:
+            self.add_module(PART_NAMES[part], parts_of(network)[part])
+        self.heads = nn.Linear(self._branch(GLOBAL).feature_channels, further) if further else None
+
+    @property
+    def outputs(self) -> int:
+        """How many sets of labels it says at once: one a part, but for networks that learn from several."""
+        whole = self._fixed.network
+        return whole.training_outputs if isinstance(whole, ReferenceNetwork) else len(self.trains)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Read images [B, 3, S, S]: float32 [B, outputs x 15 + further], the parts' labels one after the other.
+
+        No gradient goes through the choice of the region and the crop.
+        """
+        network = self._fixed.network
+        said: dict[BranchName, Tensor] = {}
+        with self._moving(GLOBAL):
+            branch = self._branch(GLOBAL)
+            features = branch.feature_map(network.overview(images) if isinstance(network, AGCNN) else images)
+            pool_g = branch.pool(features)  # [B, K]
+            said[GLOBAL] = (
+                branch.training_logits(pool_g) if isinstance(branch, ReferenceNetwork) else branch.classify(pool_g)
+            )
+        if isinstance(network, AGCNN) and self.trains != (GLOBAL,):
+            crops = network.attend(images, features).crops  # [B, 3, S, S]
+            with self._moving(LOCAL):
+                branch = self._branch(LOCAL)
+                pool_l = branch.pool(branch.feature_map(crops))  # [B, K]
+                said[LOCAL] = branch.classify(pool_l)
+            said[FUSION] = self._part(FUSION)(torch.cat((pool_g, pool_l), dim=1))
+        logits = [said[part] for part in self.trains]
+        if self.heads is not None:
+            logits.append(self.heads(pool_g))
+        return torch.cat(logits, dim=1).float()
+
+    def _part(self, part: BranchName) -> nn.Module:
+        return self.get_submodule(PART_NAMES[part]) if part in self.trains else parts_of(self._fixed.network)[part]
+
+    def _branch(self, part: BranchName) -> Branch:
+        module = self._part(part)
+        if not isinstance(module, Branch):
+            raise TypeError(f"{part} is no branch")
+        return module
+
+    @contextmanager
+    def _moving(self, part: BranchName) -> Iterator[None]:
+        """Record what a part does when it is one that learns."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and part in self.trains):
+            yield
+
+
+class _Fixed:
+    """Holds a network for a trainee so that neither torch nor copies of the trainee take it for a part of it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+
+    def __deepcopy__(self, _memo: object) -> "_Fixed":
+        return self
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: the module that moves, and how it reads images through what is fixed."""
+    """One stage, ready to be trained: the module that moves, and what its logits mean."""
 
-    name: BranchName
     recipe: StageRecipe
-    trainee: nn.Module
-    read: Read
+    trainee: Trainee
+
+    @property
+    def name(self) -> str:
+        """The stage's, as "global" or "local+fusion"."""
+        return self.recipe.name
+
+    def read(self, trainee: nn.Module, images: Tensor) -> Tensor:
+        """All that the stage learns from: [B, 3, S, S] -> [B, W]."""
+        logits: Tensor = trainee(images)
+        return logits
+
+    def read_judged(self, trainee: nn.Module, images: Tensor) -> Tensor:
+        """What the last of its parts says, by which epochs are chosen: [B, 3, S, S] -> [B, 15]."""
+        last = self.trainee.outputs * len(LABELS)
+        return self.read(trainee, images)[:, last - len(LABELS) : last]
 
 
-class JointBranch(nn.Module):
-    """The global branch with further heads on its Pool5, which are dropped when the stage ends."""
+def prepare_stage(network: Network, recipe: StageRecipe, beginnings: Beginnings, further: int = 0) -> Stage:
+    """Fix what a stage does not train, and let what it trains begin where its recipe says.
 
-    def __init__(self, branch: Branch, further: int) -> None:
-        super().__init__()
-        self.branch = branch
-        self.heads = nn.Linear(branch.feature_channels, further) if further else None
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Read images [B, 3, S, S]: logits [B, 15 + further]."""
-        pooled = self.branch.pool(self.branch.feature_map(images))  # [B, K]
-        logits = self.branch.classify(pooled)  # [B, 15]
-        return logits if self.heads is None else torch.cat((logits, self.heads(pooled)), dim=1)
-
-
-def global_stage(network: AGCNN, recipe: StagesRecipe, further: int) -> Stage:
-    """Stage I: the global branch learns from whole images."""
-    trainee = JointBranch(network.global_branch, further)
+    Args:
+        network: as the stages before have left it.
+        recipe: of the stage.
+        beginnings: the weights that the parts can begin with.
+        further: columns that the global branch learns beside the labels; 0 where it is not trained.
+    """
+    for part, start in recipe.start.items():
+        _begin(network, part, start, beginnings)
+    # Heads of their own seed: the same whether or not stages came before.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(beginnings.recipe.seed)
+        trainee = Trainee(network, recipe.trains, further if GLOBAL in recipe.trains else 0)
     freeze(network)
     thaw(trainee)
-    return Stage(BranchName.GLOBAL, recipe.global_, trainee, lambda branch, images: _logits(branch(images)))
-
-
-def local_stage(network: AGCNN, recipe: StagesRecipe) -> Stage:
-    """Stage II: the local branch learns from crops that the fixed global branch attends to."""
-    freeze(network)
-    if recipe.local.start is Start.GLOBAL:
-        # Deviation: the paper starts both branches from ImageNet weights.
-        network.local_branch.load_state_dict(network.global_branch.state_dict())
-    thaw(network.local_branch)
-
-    def read(local: nn.Module, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            crops = network.attend(images, network.global_branch.feature_map(images)).crops
-        return _logits(local(crops))
-
-    return Stage(BranchName.LOCAL, recipe.local, network.local_branch, read)
-
-
-def fusion_stage(network: AGCNN, recipe: StagesRecipe) -> Stage:
-    """Stage III: a linear layer learns from the Pool5 of both fixed branches."""
-    freeze(network)
-    if recipe.fusion.start is Start.BRANCHES:
-        start_from_branches(network)
-    thaw(network.fusion)
-
-    def read(fusion: nn.Module, images: Tensor) -> Tensor:
-        with torch.no_grad():
-            pooled = pooled_pair(network, images)
-        return _logits(fusion(pooled))
-
-    return Stage(BranchName.FUSION, recipe.fusion, network.fusion, read)
-
-
-def pooled_pair(network: AGCNN, images: Tensor) -> Tensor:
-    """Both branches' Pool5, concatenated: images [B, 3, S, S] -> [B, 2K]."""
-    features = network.global_branch.feature_map(images)
-    crops = network.attend(images, features).crops
-    pool_g = network.global_branch.pool(features)
-    pool_l = network.local_branch.pool(network.local_branch.feature_map(crops))
-    return torch.cat((pool_g, pool_l), dim=1)
-
-
-@torch.no_grad()
-def start_from_branches(network: AGCNN) -> None:
-    """Let the fusion begin as the mean of the two branches' logits.
-
-    Deviation: the paper does not say how the fusion layer starts. With a few thousand films a random start has
-    not caught up with the mean of the branches when it begins to overfit.
-    """
-    heads = [_classifier(branch) for branch in (network.global_branch, network.local_branch)]
-    network.fusion.weight.copy_(torch.cat([head.weight for head in heads], dim=1) / 2)
-    network.fusion.bias.copy_((heads[0].bias + heads[1].bias) / 2)
-
-
-@torch.no_grad()
-def start_at_prevalence(branch: Branch, prevalence: Tensor) -> None:
-    """Let a branch with random weights begin by saying each label as often as it occurs: prevalence [15].
-
-    Without this the first epochs are spent on learning that findings are rare.
-    """
-    _classifier(branch).bias.copy_(torch.logit(prevalence.clamp(0.005, 0.995)))
+    return Stage(recipe, trainee)
 
 
 def freeze(module: nn.Module) -> None:
@@ -124,12 +157,18 @@ def thaw(module: nn.Module) -> None:
     module.requires_grad_(requires_grad=True)
 
 
-def _classifier(branch: Branch) -> nn.Linear:
-    head = branch.get_submodule(branch.classifier_name)
-    if not isinstance(head, nn.Linear) or head.out_features != len(LABELS):
-        raise TypeError(f"a branch ends in a linear layer of {len(LABELS)} outputs, not in {head}")
-    return head
-
-
-def _logits(value: Tensor) -> Tensor:
-    return value.float()
+def _begin(network: Network, part: BranchName, start: Start, beginnings: Beginnings) -> None:
+    """Give a part the weights that it starts with."""
+    weights: Mapping[str, Tensor]
+    match start:
+        case Start.GLOBAL:
+            # Deviation: the paper starts both branches from ImageNet weights.
+            weights = parts_of(network)[GLOBAL].state_dict()
+        case Start.BRANCHES:
+            if not isinstance(network, AGCNN):
+                raise TypeError("a network of one branch has no fusion")
+            start_from_branches(network)
+            return
+        case Start.BACKBONE | Start.FILE | Start.RANDOM:
+            weights = beginnings.weights(part, start)
+    parts_of(network)[part].load_state_dict(weights)

@@ -7,7 +7,7 @@ from agcnn_models.labels import LABELS
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.batches import Batches, Joint
 from agcnn_training.data.films import Films
-from agcnn_training.recipe import Auxiliary, JointRecipe, PhaseRecipe
+from agcnn_training.recipe import Auxiliary, JointRecipe, Loss, PhaseRecipe
 
 PREPROCESSING = Preprocessing(resize=40, crop=32)
 PHASE = PhaseRecipe(batch_size=8, epochs=2)
@@ -89,3 +89,36 @@ def test_mixup_stays_within_a_source() -> None:
     targets = Batches(some_films(40, 15, 1), np.arange(40), phase, PREPROCESSING, (0,), joint()).batch(0, 0).targets
     assert not torch.isnan(targets[:6, : len(LABELS)]).any()
     assert not torch.isnan(targets[6:, -2:]).any()
+
+
+def test_the_loss_of_several_outputs_counts_each() -> None:
+    """Three branches at logits of zero cost 3 ln 2, and the heads stand behind all of them."""
+    batches = Batches(some_films(40, 15, 1), np.arange(40), PHASE, PREPROCESSING, (0,), joint(), outputs=3)
+    loss = batches.loss(torch.zeros(8, 3 * 15 + 3), batches.batch(0, 0).targets)
+    assert torch.isclose(loss, 4 * torch.log(torch.tensor(2.0)))
+
+
+def test_finer_images_show_the_same_field() -> None:
+    """With a detail of 2 a phase of 16 pixels is drawn at 32, from films that are as fine."""
+    phase = PHASE.model_copy(update={"size": 16})
+    batches = Batches(
+        some_films(40, 15, 0), np.arange(40), phase, Preprocessing(resize=40, crop=36), (0,), outputs=1, detail=2
+    )
+    assert batches.size == 32
+    assert batches.batch(0, 0).images.shape == (8, 3, 32, 32)
+
+
+def test_a_phase_has_the_loss_that_its_recipe_names() -> None:
+    """W-CEL at logits of zero is ln 2 for each side that occurs."""
+    phase = PHASE.model_copy(update={"loss": Loss.CLASS_BALANCED})
+    batches = Batches(some_films(40, 15, 0), np.arange(40), phase, PREPROCESSING, (0,))
+    loss = batches.loss(torch.zeros(8, 15), batches.batch(0, 0).targets)
+    assert torch.isclose(loss, 2 * torch.log(torch.tensor(2.0)))
+
+
+def test_large_images_are_only_a_matter_of_size() -> None:
+    """585 and 512 pixels keep the paper's ratio of 256 to 224."""
+    films = Films(torch.zeros(4, 1, 585, 585, dtype=torch.uint8), torch.zeros(4, 15), torch.empty(4, 0), ("x",) * 4)
+    phase = PHASE.model_copy(update={"batch_size": 2})
+    batches = Batches(films, np.arange(4), phase, Preprocessing(resize=585, crop=512), (0,))
+    assert batches.batch(0, 0).images.shape == (2, 3, 512, 512)

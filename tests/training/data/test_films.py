@@ -7,8 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.films import auxiliary_width, load_films, read_picture
+from agcnn_training.data.films import _auxiliary_targets, auxiliary_width, load_films, read_picture
 from agcnn_training.data.table import Row
 from agcnn_training.recipe import Auxiliary
 
@@ -68,3 +69,15 @@ def test_smaller_copies_are_antialiased() -> None:
     small = films.of_size(20)[0, 0, 2:-2, 2:-2].float()
     assert small.std() < 3
     assert small.mean() == pytest.approx(127.5, abs=2)
+
+
+def test_history_is_a_column_for_each_finding_of_the_other_films() -> None:
+    """Healthy films are a history too; without any other film all is unknown."""
+    seen, healthy, alone = (
+        _auxiliary_targets(Row("a", "1", frozenset(), history=history), [Auxiliary.HISTORY])
+        for history in (frozenset({"Mass", "Hernia"}), frozenset(), None)
+    )
+    assert auxiliary_width([Auxiliary.HISTORY]) == len(seen) == 14
+    assert {label for label, value in zip(PATHOLOGIES, seen, strict=True) if value} == {"Mass", "Hernia"}
+    assert healthy == [0.0] * 14
+    assert np.isnan(alone).all()

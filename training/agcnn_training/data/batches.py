@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Generator, Tensor
 
-from agcnn_models.labels import LABELS
 from agcnn_models.preprocessing import standardise
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.augment import augment, mix
 from agcnn_training.data.films import Films
-from agcnn_training.loss import binary_cross_entropy, masked_cross_entropy, smoothed
+from agcnn_training.loss import Further, label_loss, smoothed, stage_loss
 from agcnn_training.recipe import JointRecipe, PhaseRecipe
 
 
@@ -35,6 +34,14 @@ class Joint(NamedTuple):
     auxiliary: int  # columns
     classes: int  # columns
 
+    @property
+    def further(self) -> tuple[Further, Further]:
+        """The columns behind the labels, and what they count."""
+        return (
+            Further(self.auxiliary, self.recipe.auxiliary_weight),
+            Further(self.classes, self.recipe.pretraining_weight),
+        )
+
 
 class Batches:
     """The training batches of one phase."""
@@ -47,6 +54,9 @@ class Batches:
         preprocessing: Preprocessing,
         seed: tuple[int, ...],
         joint: Joint | None = None,
+        *,
+        outputs: int = 1,
+        detail: int = 1,
     ) -> None:
         """Prepare the films at the phase's size.
 
@@ -57,8 +67,12 @@ class Batches:
             preprocessing: the network's; its ratio of resize to crop is kept at the phase's size.
             seed: of this phase, distinct from every other phase's.
             joint: what else the batch teaches; None for the labels alone.
+            outputs: how many outputs of the network learn the labels at once.
+            detail: how many times finer the images are than the sizes of the recipe.
         """
-        self.size = phase.size or preprocessing.crop
+        self.size = phase.size * detail if phase.size else preprocessing.crop
+        self._label_loss, self._outputs = label_loss(phase), outputs
+        self._further = () if joint is None else joint.further
         self._phase, self._preprocessing, self._seed, self._joint = phase, preprocessing, seed, joint
         side = preprocessing.resize
         if self.size < preprocessing.crop:
@@ -97,20 +111,8 @@ class Batches:
         return Batch(standardise(images, self._preprocessing), smoothed(targets, self._phase.label_smoothing))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Eq. 2 over the labels, plus its weighted likes over what is learned beside them."""
-        labels = len(LABELS)
-        if self._joint is None:
-            return binary_cross_entropy(logits[:, :labels], targets)
-        auxiliary = slice(labels, labels + self._joint.auxiliary)
-        classes = slice(auxiliary.stop, auxiliary.stop + self._joint.classes)
-        loss = masked_cross_entropy(logits[:, :labels], targets[:, :labels])
-        for columns, weight in (
-            (auxiliary, self._joint.recipe.auxiliary_weight),
-            (classes, self._joint.recipe.pretraining_weight),
-        ):
-            if columns.stop > columns.start and weight:
-                loss = loss + weight * masked_cross_entropy(logits[:, columns], targets[:, columns])
-        return loss
+        """The phase's loss over the labels of every output that learns, plus what is learnt beside them."""
+        return stage_loss(logits, targets, self._label_loss, self._outputs, self._further)
 
     def _mixed(self, images: Tensor, targets: Tensor, own: int, generator: Generator) -> tuple[Tensor, Tensor]:
         """Blend films of one source only: of a pair from two sources no target is known."""

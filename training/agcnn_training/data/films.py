@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from agcnn_models.labels import LABELS
+from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.preprocessing import centre, resized, standardise
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.table import PretrainingRow, Row, categories, labelled
@@ -27,7 +27,12 @@ Ticker = Callable[[Iterable[Path]], Iterable[Path]]
 """Passes paths through while it shows progress."""
 
 _AGE_BANDS: Final = (30.0, 45.0, 60.0)
-_WIDTHS: Final = {Auxiliary.VIEW: 1, Auxiliary.SEX: 1, Auxiliary.AGE: len(_AGE_BANDS)}
+_WIDTHS: Final = {
+    Auxiliary.VIEW: 1,
+    Auxiliary.SEX: 1,
+    Auxiliary.AGE: len(_AGE_BANDS),
+    Auxiliary.HISTORY: len(PATHOLOGIES),
+}
 
 
 @dataclass(frozen=True)
@@ -180,4 +185,7 @@ def _auxiliary_targets(row: Row, auxiliary: Sequence[Auxiliary]) -> list[float]:
                 # Ordinal bands keep every target a probability; NIH has ages above 120, which are typing errors.
                 usable = row.age is not None and row.age <= 120
                 targets.extend(float((row.age or 0) > band) if usable else unknown for band in _AGE_BANDS)
+            case Auxiliary.HISTORY:
+                known = row.history
+                targets.extend(unknown if known is None else float(label in known) for label in PATHOLOGIES)
     return targets

@@ -31,6 +31,7 @@ class Row:
     age: float | None = None
     sex: str | None = None
     view: str | None = None
+    history: frozenset[str] | None = None
 
 
 def labelled(row: Row) -> frozenset[str]:

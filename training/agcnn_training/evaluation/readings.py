@@ -55,10 +55,12 @@ class Evaluator:
         return score_branch(self.truth, torch.cat(logits).float().cpu().numpy())
 
     @torch.no_grad()
-    def branch_logits(self, network: AGCNN) -> dict[BranchName, NDArray[np.float32]]:
-        """What each branch of a whole network says, exactly as it would be served: [N, 15] each."""
+    def branch_logits(self, network: nn.Module) -> dict[BranchName, NDArray[np.float32]]:
+        """What each branch of a network says, exactly as it would be served: [N, 15] each."""
         network.eval()
         readings = [network(images) for images in self._images(self.preprocessing.crop)]
+        if not isinstance(network, AGCNN):
+            return {BranchName.GLOBAL: _joined(readings)}
         return {
             BranchName.GLOBAL: _joined([reading.global_logits for reading in readings]),
             BranchName.LOCAL: _joined([reading.local_logits for reading in readings]),

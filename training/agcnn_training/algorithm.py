@@ -1,0 +1,162 @@
+"""Algorithm 1 of the paper, and its variants in Table II: stage after stage, phase after phase."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agcnn_models.backbones import Branch, load_trained
+from agcnn_models.manifest import BranchName
+from agcnn_training.data.batches import Batches, Joint
+from agcnn_training.data.films import Films, auxiliary_width
+from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.loop import Surroundings, Task, run_phase
+from agcnn_training.networks import Beginnings, Network, parts_of
+from agcnn_training.recipe import PhaseRecipe, Recipe, stage_key
+from agcnn_training.stage_store import StageStore
+from agcnn_training.stages import Stage, freeze, prepare_stage
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a run's stages learn from, and what they may take instead of learning it.
+
+    Attributes:
+        recipe: of the run.
+        films: all films of the label table.
+        chosen: indices of those that train.
+        pretraining: further films, when the recipe wants them.
+        beginnings: the weights that the parts can begin with.
+        evaluator: judges on the validation films.
+        data_sha256: of all that the run is given.
+        global_weights: a file with a trained global branch, which replaces the first stage.
+        store: stages that other runs have finished.
+    """
+
+    recipe: Recipe
+    films: Films
+    chosen: NDArray[np.int64]
+    pretraining: Films | None
+    beginnings: Beginnings
+    evaluator: Evaluator
+    data_sha256: str
+    global_weights: Path | None = None
+    store: StageStore | None = None
+
+    @property
+    def joint(self) -> Joint:
+        """What the global branch learns beside the labels."""
+        recipe = self.recipe.joint
+        classes = self.pretraining.targets.shape[1] if self.pretraining else 0
+        return Joint(recipe, self.pretraining, auxiliary_width(recipe.auxiliary), classes)
+
+
+def train_stages(network: Network, course: Course, around: Surroundings) -> None:
+    """Train a network's stages in the recipe's order, and leave it fixed, with the best weights of each.
+
+    Raises:
+        TrainingStopped: a stop was requested; the run can be resumed.
+        TrainingError: a phase cannot go on.
+        agcnn_models.errors.ModelError: initial weights or the given global branch do not fit.
+    """
+    further = course.joint.auxiliary + course.joint.classes
+    for index, recipe in enumerate(course.recipe.stages):
+        if index == 0 and course.global_weights is not None:
+            _take_global(network, course.global_weights, around)
+            continue
+        stage = prepare_stage(network, recipe, course.beginnings, further)
+        stage.trainee.to(around.device)
+        if not _take_from_store(stage, index + 1, course, around):
+            _train_stage(stage, index + 1, course, around)
+            _give_to_store(stage, index + 1, course)
+    freeze(network)
+
+
+def require_replaceable(recipe: Recipe, global_weights: Path | None) -> None:
+    """Raise TrainingError when a trained global branch is given that no stage of the recipe makes by itself."""
+    if global_weights is not None and recipe.stages[0].trains != (BranchName.GLOBAL,):
+        raise TrainingError(
+            f"A global branch that is trained already (--init-global) takes the place of a first stage that trains "
+            f"global alone, but that of {recipe.name} trains {recipe.stages[0].name}: leave the option out, or use "
+            "another recipe."
+        )
+
+
+def _train_stage(stage: Stage, number: int, course: Course, around: Surroundings) -> None:
+    """One stage, phase after phase; what a stopped run had finished is taken as it is."""
+    recipe, names = course.recipe, []
+    for index, phase in enumerate(stage.recipe.phases, start=1):
+        name = f"{stage.name}-{index}"
+        names.append(name)
+        if (weights := around.folder.finished(name)) is not None:
+            stage.trainee.load_state_dict(weights)
+            around.journal.say(f"{name}: finished earlier.")
+            continue
+        task = Task(
+            name=name,
+            trainee=stage.trainee,
+            read=stage.read,
+            score=lambda trainee, size: course.evaluator.score(stage.read_judged, trainee, size, around.precision),
+            batches=_batches(stage, phase, (recipe.seed, number, index), course),
+        )
+        run_phase(task, phase, around)
+    if len(names) > 1:
+        _keep_best_phase(stage, names, course, around)
+
+
+def _keep_best_phase(stage: Stage, names: list[str], course: Course, around: Surroundings) -> None:
+    """Leave the trainee with the best weights of all its phases.
+
+    Phases may train on images of different sizes, at which areas do not compare: all are judged at the served size.
+    """
+    size = course.evaluator.preprocessing.crop
+    areas = {}
+    for name in names:
+        stage.trainee.load_state_dict(around.folder.finished(name) or {})
+        areas[name] = course.evaluator.score(stage.read_judged, stage.trainee, size, around.precision).mean
+    best = max(areas, key=lambda name: areas[name])
+    stage.trainee.load_state_dict(around.folder.finished(best) or {})
+    said = ", ".join(f"{name} {area:.4f}" for name, area in areas.items())
+    around.journal.say(f"{stage.name}: {best} is kept; validation mean AUC at {size} pixels: {said}.")
+
+
+def _batches(stage: Stage, phase: PhaseRecipe, seed: tuple[int, ...], course: Course) -> Batches:
+    learns_more = phase.joint and BranchName.GLOBAL in stage.recipe.trains
+    return Batches(
+        course.films,
+        course.chosen,
+        phase,
+        course.recipe.preprocessing(),
+        seed,
+        course.joint if learns_more else None,
+        outputs=stage.trainee.outputs,
+        detail=course.recipe.network.attention.detail,
+    )
+
+
+def _take_global(network: Network, path: Path, around: Surroundings) -> None:
+    """Put a branch that was trained elsewhere in the place of the first stage."""
+    branch = parts_of(network)[BranchName.GLOBAL]
+    if not isinstance(branch, Branch):
+        raise TypeError("the global part is a branch")
+    load_trained(branch, path)
+    around.journal.say(f"global: not trained; its weights are those of {path.name}.")
+
+
+def _take_from_store(stage: Stage, number: int, course: Course, around: Surroundings) -> bool:
+    """Whether another run has finished the very same stage; then its weights are taken."""
+    if course.store is None:
+        return False
+    weights = course.store.load(stage_key(course.recipe, number, course.data_sha256))
+    if weights is None:
+        return False
+    stage.trainee.load_state_dict(weights)
+    around.journal.say(f"{stage.name}: taken from a run that trained the same.")
+    return True
+
+
+def _give_to_store(stage: Stage, number: int, course: Course) -> None:
+    if course.store is not None:
+        course.store.save(stage_key(course.recipe, number, course.data_sha256), stage.trainee.state_dict())

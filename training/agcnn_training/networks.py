@@ -1,0 +1,120 @@
+"""The network that a recipe asks for, its parts, and the weights that each part can begin with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from agcnn_models.agcnn import AGCNN, build_agcnn
+from agcnn_models.backbones import Branch, build_branch, load_imagenet
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import BranchName
+from agcnn_models.references import REFERENCES, ReferenceNetwork
+from agcnn_models.settings import Architecture
+from agcnn_training.errors import TrainingError
+from agcnn_training.recipe import InitialWeights, Recipe, Start
+
+Network = AGCNN | Branch
+"""AG-CNN, or one branch: images [B, 3, S, S] -> logits [B, 15]."""
+
+PART_NAMES: Final = {
+    BranchName.GLOBAL: "global_branch",
+    BranchName.LOCAL: "local_branch",
+    BranchName.FUSION: "fusion",
+}
+"""What AG-CNN calls its parts."""
+
+
+def build_network(recipe: Recipe) -> Network:
+    """Make a recipe's network with random weights; a recipe that trains the global branch alone has no other."""
+    network = recipe.network
+    if network.architecture is not Architecture.AGCNN:
+        return REFERENCES[network.architecture](network.backbone, network.pooling)
+    if recipe.parts == (BranchName.GLOBAL,):
+        return build_branch(network.backbone, pooling=network.pooling)
+    return build_agcnn(network.backbone, network.pooling, network.attention)
+
+
+def parts_of(network: Network) -> dict[BranchName, nn.Module]:
+    """The parts that stages train; a network of one branch is its own global one."""
+    if isinstance(network, AGCNN):
+        return {part: network.get_submodule(name) for part, name in PART_NAMES.items()}
+    return {BranchName.GLOBAL: network}
+
+
+@dataclass(frozen=True)
+class Beginnings:
+    """The weights that a network's parts can begin with; the same whenever they are asked for.
+
+    Attributes:
+        recipe: of the run; its seed decides all random weights.
+        init: the file that ``--init`` names.
+        prevalence: [15], how often each label occurs among the training films.
+    """
+
+    recipe: Recipe
+    init: Path | None
+    prevalence: Tensor
+
+    def weights(self, part: BranchName, start: Start) -> Mapping[str, Tensor]:
+        """The weights of a part at ``BACKBONE``, ``FILE`` or ``RANDOM``, which heed nothing that was learnt.
+
+        Raises:
+            agcnn_models.errors.ModelError: the initial weights cannot be had, or do not fit.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.recipe.seed)
+            module = parts_of(build_network(self.recipe))[part]
+        if isinstance(module, Branch):
+            if start is Start.FILE or (start is Start.BACKBONE and self._has_backbone):
+                for encoder in module.encoders if isinstance(module, ReferenceNetwork) else (module,):
+                    load_imagenet(encoder, self.init)
+            start_at_prevalence(module, self.prevalence)
+        return module.state_dict()
+
+    @property
+    def _has_backbone(self) -> bool:
+        return self.init is not None or self.recipe.network.initial_weights is InitialWeights.IMAGENET
+
+
+def require_start_file(recipe: Recipe, init: Path | None) -> None:
+    """Raise TrainingError when a part begins with a file and none is given."""
+    if init is not None:
+        return
+    for stage in recipe.stages:
+        for part, start in stage.start.items():
+            if start is Start.FILE:
+                raise TrainingError(
+                    f"The recipe {recipe.name} begins the {part} branch with a file of weights: name it with --init."
+                )
+
+
+@torch.no_grad()
+def start_from_branches(network: AGCNN) -> None:
+    """Let the fusion begin as the mean of the two branches' logits.
+
+    Deviation: the paper does not say how the fusion layer starts. With a few thousand films a random start has
+    not caught up with the mean of the branches when it begins to overfit.
+    """
+    heads = [_classifier(branch) for branch in (network.global_branch, network.local_branch)]
+    network.fusion.weight.copy_(torch.cat([head.weight for head in heads], dim=1) / 2)
+    network.fusion.bias.copy_((heads[0].bias + heads[1].bias) / 2)
+
+
+@torch.no_grad()
+def start_at_prevalence(branch: Branch, prevalence: Tensor) -> None:
+    """Let a branch with a random classifier begin by saying each label as often as it occurs: prevalence [15].
+
+    Without this the first epochs are spent on learning that findings are rare.
+    """
+    _classifier(branch).bias.copy_(torch.logit(prevalence.clamp(0.005, 0.995)))
+
+
+def _classifier(branch: Branch) -> nn.Linear:
+    head = branch.get_submodule(branch.classifier_name)
+    if not isinstance(head, nn.Linear) or head.out_features != len(LABELS):
+        raise TypeError(f"a branch ends in a linear layer of {len(LABELS)} outputs, not in {head}")
+    return head
