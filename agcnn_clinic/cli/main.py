@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import clinic, database, demo, doctor, models, report, results, training
+from agcnn_clinic.cli import clinic, data, database, demo, doctor, models, report, results, training
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ClinicError, ExitCode
 
@@ -53,6 +53,7 @@ app.add_typer(database.db_app, name="db", rich_help_panel=UPKEEP)
 app.command(rich_help_panel=UPKEEP)(doctor.doctor)
 app.command(rich_help_panel=UPKEEP)(demo.demo)
 app.command(rich_help_panel=PAPER)(training.train)
+app.command(rich_help_panel=PAPER)(data.data)
 results.quarantine_app.command("requeue")(report.requeue)
 
 

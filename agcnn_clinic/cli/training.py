@@ -25,9 +25,11 @@ class TrainingInterruptedError(ClinicError):
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="The label table: CSV with image, patient and finding_labels.")],
-    images: Annotated[Path, typer.Option(help="The folder of its images: PNG, JPEG or DICOM.")],
+    data: Annotated[Path, typer.Option(help="The root of ChestX-ray14, or a label table: CSV or parquet.")],
     out: Annotated[Path, typer.Option(help="The bundle to write; the run's folder lies beside it.")],
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of the images (PNG, JPEG, DICOM), where not beside the labels.")
+    ] = None,
     recipe: Annotated[str, typer.Option(help="A recipe's name or the path of one.")] = "paper-densenet121",
     init: Annotated[
         Path | None, typer.Option(help="Initial weights of the backbones, torchvision's ImageNet file for one.")
@@ -40,7 +42,14 @@ def train(
     pretrain_images: Annotated[Path | None, typer.Option(help="The folder of those films.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: the GPU when there is one.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read images.")] = 2,
+    partial: Annotated[bool, typer.Option("--partial", help="Train on the films that are there.")] = False,
+    boxes: Annotated[Path | None, typer.Option(help="A table of lesion boxes. Default: ChestX-ray14's own.")] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="The folder of film caches. Default: beside the bundle, for many films.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many images are read side by side. Default: one a core.")
+    ] = None,
 ) -> None:
     """Train AG-CNN in its three stages and write it as a bundle."""
     from agcnn_models.errors import ModelError
@@ -58,6 +67,9 @@ def train(
         pretrain_data=pretrain_data,
         pretrain_images=pretrain_images,
         resume=resume,
+        partial=partial,
+        boxes=boxes,
+        cache=cache,
         workers=workers,
         device=device,
         image_loader=read_as_the_clinic_does,
@@ -84,7 +96,7 @@ def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
     from agcnn_clinic.errors import ImageError
     from agcnn_clinic.intake.identify import media_type
     from agcnn_clinic.storage import HEAD_BYTES
-    from agcnn_training.data import films
+    from agcnn_training.data import pictures
     from agcnn_training.errors import TrainingError
 
     try:
@@ -96,4 +108,4 @@ def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
         raise TrainingError(f"{path} cannot be read: {error.strerror}.") from error
     except ImageError as error:
         raise TrainingError(f"{path} cannot be read as an image: {error}.") from error
-    return films.read_picture(path)
+    return pictures.read_picture(path)

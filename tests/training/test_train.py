@@ -23,7 +23,8 @@ from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import Backbone, Preprocessing, Region
-from agcnn_training.data.films import evaluation_images, load_films, read_picture
+from agcnn_training.data.films import evaluation_images, load_films
+from agcnn_training.data.pictures import read_picture
 from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.metrics import score_branch
@@ -151,10 +152,45 @@ def test_evaluation_sees_what_serving_sees(films: Path) -> None:
     """A film through the cache and through to_model_input differs by the rounding to eight bits alone."""
     preprocessing = Preprocessing(resize=60, crop=52)
     rows = read_table(films / "labels.csv")[:3]
-    cached = evaluation_images(load_films(rows, films / "images", preprocessing).pixels, preprocessing, 52)
+    paths = [films / "images" / row.image for row in rows]
+    cached = evaluation_images(load_films(rows, paths, preprocessing).pixels, preprocessing, 52)
     for row, image in zip(rows, cached, strict=True):
         served = to_model_input(read_picture(films / "images" / row.image), preprocessing)
         assert (served - image).abs().max() <= 0.5 / 255 / 0.224 + 1e-5
+
+
+def test_the_data_are_accounted_for_before_they_are_read(
+    request_for: Maker, quiet: Console, films: Path, tmp_path: Path
+) -> None:
+    """A copy of ChestX-ray14 with lists: sides, overlap and empty labels are said; its films go into the cache."""
+    root = tmp_path / "root"
+    (root / "images").mkdir(parents=True)
+    with (films / "labels.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    lines = [
+        "Image Index,Finding Labels,Patient ID",
+        *(f"{r['image']},{r['finding_labels']},{r['patient']}" for r in rows),
+    ]
+    (root / "Data_Entry_2017.csv").write_text("\n".join(lines))
+    (root / "test_list.txt").write_text("".join(f"{row['image']}\n" for row in rows[-6:]))
+    for row in rows[1:]:
+        (root / "images" / row["image"]).symlink_to(films / "images" / row["image"])
+    output = io.StringIO()
+    request = replace(
+        request_for("model"), data=root, images=None, partial=True, cache=tmp_path / "cache", device="none such"
+    )
+    with pytest.raises(TrainingError, match="no device"):  # the first thing that is looked at after the data
+        train(request, Console(file=output, width=400))
+    said = output.getvalue()
+    assert "23 films of 12 patients: " in said
+    assert "6 test (the official lists" in said
+    assert "No patient has films on two sides." in said
+    assert "Without a positive train film: Atelectasis" in said
+    assert {path.name for path in (tmp_path / "cache").rglob("*.*")} == {"pixels.u8", "journal.i64", "cache.json"}
+    with (request.out.with_name("model.run") / "split.csv").open() as file:
+        assert [row["side"] for row in csv.DictReader(file)][-6:] == ["test"] * 6
+    with pytest.raises(TrainingError, match=r"1 are missing.*--partial"):
+        train(replace(request, partial=False), quiet)
 
 
 def change_table(request: TrainRequest, folder: Path, old: str, new: str) -> TrainRequest:
@@ -166,7 +202,7 @@ def change_table(request: TrainRequest, folder: Path, old: str, new: str) -> Tra
 
 def test_a_missing_image_is_one_sentence(request_for: Maker, quiet: Console, tmp_path: Path) -> None:
     """A row without its file stops the run before it begins."""
-    request = change_table(request_for("model"), tmp_path, "3.png", "gone.png")
+    request = change_table(request_for("model"), tmp_path, "\n3.png", "\ngone.png")
     with pytest.raises(TrainingError, match=r"gone\.png is missing"):
         train(request, quiet)
 
@@ -177,7 +213,7 @@ def test_an_unreadable_image_is_one_sentence(request_for: Maker, quiet: Console,
     broken = request.images.parent / "images" / "broken.png"
     broken.write_bytes(b"no image")
     with pytest.raises(TrainingError, match=r"broken\.png cannot be read"):
-        train(change_table(request, tmp_path, "3.png", "broken.png"), quiet)
+        train(change_table(request, tmp_path, "\n3.png", "\nbroken.png"), quiet)
 
 
 def test_one_patient_is_one_sentence(request_for: Maker, quiet: Console, tmp_path: Path) -> None:

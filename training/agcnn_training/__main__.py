@@ -12,9 +12,9 @@ from agcnn_training.train import TrainRequest, train
 
 
 def main(
-    data: Annotated[Path, typer.Option(help="Label table (CSV: image, patient, finding_labels).")],
-    images: Annotated[Path, typer.Option(help="Folder of its images.")],
+    data: Annotated[Path, typer.Option(help="The root of ChestX-ray14, or a label table (CSV, parquet).")],
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, where not beside the labels.")] = None,
     recipe: Annotated[str, typer.Option(help="A recipe's name or the path of a TOML file.")] = "paper-densenet121",
     init: Annotated[Path | None, typer.Option(help="Initial backbone weights (.pth or .safetensors).")] = None,
     init_global: Annotated[
@@ -23,7 +23,10 @@ def main(
     pretrain_data: Annotated[Path | None, typer.Option(help="Label table of further films (image, class).")] = None,
     pretrain_images: Annotated[Path | None, typer.Option(help="Folder of their images.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a stopped run.")] = False,
-    workers: Annotated[int, typer.Option(help="Threads that read images.")] = 2,
+    partial: Annotated[bool, typer.Option("--partial", help="Go on without films that are missing.")] = False,
+    boxes: Annotated[Path | None, typer.Option(help="Table of lesion boxes; ChestX-ray14 brings its own.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Folder of film caches.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="How many read images side by side.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; a GPU when there is one.")] = None,
 ) -> None:
     """Train AG-CNN by Algorithm 1 and write it as a bundle."""
@@ -38,6 +41,9 @@ def main(
         pretrain_data=pretrain_data,
         pretrain_images=pretrain_images,
         resume=resume,
+        partial=partial,
+        boxes=boxes,
+        cache=cache,
         workers=workers,
         device=device,
     )

@@ -49,7 +49,7 @@ def describe(
         films_validation=len(split.validation),
         patients_train=len(patients_train),
         patients_validation=len(patients_validation),
-        overlap=split.overlap,
+        overlap=split.overlap["train", "validation"],
         positives={
             label: (
                 sum(label in labelled(rows[index]) for index in split.train),

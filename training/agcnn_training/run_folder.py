@@ -74,14 +74,11 @@ class RunFolder:
 
     def write_split(self, rows: Sequence[Row], split: Split) -> None:
         """Record which film lies on which side."""
-        validation = set(split.validation.tolist())
+        sides = split.side_of()
         with (self.path / "split.csv").open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("image", "patient", "side"))
-            writer.writerows(
-                (row.image, row.patient, "validation" if index in validation else "train")
-                for index, row in enumerate(rows)
-            )
+            writer.writerows((row.image, row.patient, sides.get(index, "")) for index, row in enumerate(rows))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Add one line to metrics.jsonl."""

@@ -1,8 +1,7 @@
 """FRONT DOOR of training: from a label table, a folder of films and a recipe to a measured network and its bundle."""
 
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,15 +12,13 @@ from agcnn_models.bundle import stored_weights, write_bundle
 from agcnn_models.manifest import BranchName, WeightsDtype
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
-from agcnn_training.data.films import (
-    Films,
-    ImageLoader,
-    load_films,
-    load_pretraining_films,
-    read_picture,
-)
-from agcnn_training.data.splits import Split, split_by_patient
-from agcnn_training.data.table import Row, read_pretraining_table, read_table
+from agcnn_training.data.cache import fits_in_memory
+from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
+from agcnn_training.data.parallel import cores
+from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
+from agcnn_training.data.source import Dataset, account, fingerprint, open_data
+from agcnn_training.data.splits import Split
+from agcnn_training.data.table import Row, read_pretraining_table
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator, judge_branches
 from agcnn_training.loop import Surroundings
@@ -48,13 +45,16 @@ class TrainRequest:
         pretrain_data: the label table of further films (see ``read_pretraining_table``).
         pretrain_images: the folder of their images.
         resume: whether to go on with the run that lies in the run folder.
-        workers: threads that read images.
+        partial: whether to train on the films that are there when others are missing.
+        boxes: a table of lesions (see ``read_boxes``); ChestX-ray14 brings its own.
+        cache: the folder of film caches; None makes one beside the bundle where the films are too many for memory.
+        workers: threads or processes that read images; None for one a core.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
         image_loader: reads one image file.
     """
 
     data: Path
-    images: Path
+    images: Path | None
     recipe: str | Recipe
     out: Path
     init: Path | None = None
@@ -63,7 +63,10 @@ class TrainRequest:
     pretrain_data: Path | None = None
     pretrain_images: Path | None = None
     resume: bool = False
-    workers: int = 2
+    partial: bool = False
+    boxes: Path | None = None
+    cache: Path | None = None
+    workers: int | None = None
     device: str | None = None
     image_loader: ImageLoader = field(default=read_picture)
 
@@ -73,10 +76,19 @@ class _Material:
     """Everything that is read before training begins."""
 
     recipe: Recipe
-    rows: tuple[Row, ...]
+    dataset: Dataset
     films: Films
     pretraining: Films | None
-    split: Split
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What is known of each film."""
+        return self.dataset.rows
+
+    @property
+    def split(self) -> Split:
+        """Which film lies on which side."""
+        return self.dataset.split
 
 
 def train(request: TrainRequest, console: Console | None = None) -> Path:
@@ -98,12 +110,14 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     require_start_file(recipe, request.init)
     require_replaceable(recipe, request.global_weights)
     _refuse_to_overwrite(request.out)
-    data_sha256 = _fingerprint(request)
+    dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
+    data_sha256 = _fingerprint(request, dataset)
     folder = RunFolder.prepare(_run_path(request.out), recipe, data_sha256, resume=request.resume)
     with stop.listening():
-        material = _read_material(request, recipe, journal)
+        material = _read_material(request, recipe, dataset, journal, stop)
         folder.write_split(material.rows, material.split)
         device = _device(request.device)
+        material = _nearer(material, device)
         compute = recipe.compute
         around = Surroundings(folder, journal, stop, device, compute.precision, compute.channels_last, compute.shards)
         evaluator = Evaluator(
@@ -118,19 +132,18 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         return _publish(request, network, material, evaluator, around)
 
 
-def _read_material(request: TrainRequest, recipe: Recipe, journal: Journal) -> _Material:
-    """Read tables and films, and split the patients."""
-    preprocessing, workers = recipe.preprocessing(), request.workers
-    rows = read_table(request.data)
-    split = split_by_patient([row.patient for row in rows], recipe.split.validation, recipe.split.seed)
-    journal.say(
-        f"{len(rows)} films: {len(split.train)} train, {len(split.validation)} validate; "
-        f"patients on both sides: {split.overlap}."
-    )
-    films = load_films(
-        rows, request.images, preprocessing, recipe.joint.auxiliary,
-        loader=request.image_loader, workers=workers, ticker=_ticker(journal, len(rows), "reading films"),
-    )  # fmt: skip
+def _read_material(
+    request: TrainRequest, recipe: Recipe, dataset: Dataset, journal: Journal, stop: StopRequest
+) -> _Material:
+    """Say what the data are, and read the films."""
+    preprocessing = recipe.preprocessing()
+    for sentence in account(dataset):
+        journal.say(sentence)
+    cache = request.cache
+    if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
+        cache = request.out.absolute().parent / "film-cache"
+    reading = Reading(request.image_loader, request.workers or cores(), cache, journal, stop)
+    films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, reading)
     pretraining = None
     if recipe.joint.pretraining_share:
         if request.pretrain_data is None or request.pretrain_images is None:
@@ -139,11 +152,16 @@ def _read_material(request: TrainRequest, recipe: Recipe, journal: Journal) -> _
                 "(--pretrain-data, --pretrain-images), or set joint.pretraining_share to 0."
             )
         others = read_pretraining_table(request.pretrain_data)
-        pretraining = load_pretraining_films(
-            others, request.pretrain_images, preprocessing,
-            loader=request.image_loader, workers=workers, ticker=_ticker(journal, len(others), "reading more"),
-        )  # fmt: skip
-    return _Material(recipe, rows, films, pretraining, split)
+        paths = [request.pretrain_images / row.image for row in others]
+        pretraining = load_pretraining_films(others, paths, preprocessing, reading)
+    return _Material(recipe, dataset, films, pretraining)
+
+
+def _nearer(material: _Material, device: torch.device) -> _Material:
+    """Put the films where the network is, if they fit; films of two sources share batches, so they stay together."""
+    if material.pretraining is not None:
+        return material
+    return replace(material, films=films_on_device(material.films, device))
 
 
 def _course(request: TrainRequest, material: _Material, evaluator: Evaluator, data_sha256: str) -> Course:
@@ -210,10 +228,6 @@ def _device(name: str | None) -> torch.device:
     return device
 
 
-def _ticker(journal: Journal, total: int, title: str) -> Callable[[Iterable[Path]], Iterable[Path]]:
-    return lambda paths: journal.steps(paths, total, title)
-
-
 def _initial_weights(request: TrainRequest, recipe: Recipe) -> str:
     if request.global_weights is not None:
         return f"a trained global branch, the file {request.global_weights.name}"
@@ -231,10 +245,10 @@ def _refuse_to_overwrite(out: Path) -> None:
         raise TrainingError(f"{out} exists already: give another --out, or take it away first.")
 
 
-def _fingerprint(request: TrainRequest) -> str:
-    """SHA-256 over label tables and initial weights, so that a run is only resumed with what it began with."""
-    digest = hashlib.sha256()
-    for path in (request.data, request.pretrain_data, request.init, request.global_weights):
+def _fingerprint(request: TrainRequest, dataset: Dataset) -> str:
+    """SHA-256 over data, pretraining table and initial weights: a run is only resumed with what it began with."""
+    digest = hashlib.sha256(fingerprint(dataset).encode())
+    for path in (request.pretrain_data, request.init, request.global_weights):
         try:
             digest.update(path.read_bytes() if path else b"")
         except OSError as error:

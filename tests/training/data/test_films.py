@@ -7,9 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from agcnn_models.labels import PATHOLOGIES
+from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.films import _auxiliary_targets, auxiliary_width, load_films, read_picture
+from agcnn_training.data.films import Films, _auxiliary_targets, auxiliary_width, films_on_device, load_films
+from agcnn_training.data.pictures import Reading, read_picture
 from agcnn_training.data.table import Row
 from agcnn_training.recipe import Auxiliary
 
@@ -34,9 +35,9 @@ def test_the_loader_that_is_given_reads() -> None:
     rows = [Row("a", "1", frozenset({"Mass"})), Row("b", "2", frozenset())]
     films = load_films(
         rows,
-        Path(),
+        [Path("a"), Path("b")],
         Preprocessing(resize=40, crop=32),
-        loader=lambda path: np.full((7, 9), (path.name == "a") * 0.2, "f4"),
+        reading=Reading(loader=lambda path: np.full((7, 9), (path.name == "a") * 0.2, "f4")),
     )
     assert films.pixels.shape == (2, 1, 40, 40)
     assert films.pixels[0].unique().tolist() == [51]
@@ -52,9 +53,8 @@ def test_auxiliary_targets_are_unknown_where_the_table_is_silent() -> None:
         Row("a", "1", frozenset(), age=50, sex="F", view="AP"),
         Row("b", "2", frozenset(), age=411, sex=None, view="LL"),
     ]
-    films = load_films(
-        rows, Path(), Preprocessing(resize=40, crop=32), kinds, loader=lambda _: np.zeros((4, 4), np.float32)
-    )
+    blank = Reading(loader=lambda _: np.zeros((4, 4), np.float32))
+    films = load_films(rows, [Path("a"), Path("b")], Preprocessing(resize=40, crop=32), kinds, blank)
     assert auxiliary_width(kinds) == 5
     assert films.auxiliary[0].tolist() == [1, 0, 1, 1, 0]
     assert torch.isnan(films.auxiliary[1]).all()
@@ -63,9 +63,8 @@ def test_auxiliary_targets_are_unknown_where_the_table_is_silent() -> None:
 def test_smaller_copies_are_antialiased() -> None:
     """One-pixel stripes become even grey, not moiré."""
     stripes = (np.indices((80, 80))[1] % 2).astype(np.float32)
-    films = load_films(
-        [Row("a", "1", frozenset())], Path(), Preprocessing(resize=80, crop=64), loader=lambda _: stripes
-    )
+    rows, reading = [Row("a", "1", frozenset())], Reading(loader=lambda _: stripes)
+    films = load_films(rows, [Path("a")], Preprocessing(resize=80, crop=64), reading=reading)
     small = films.of_size(20)[0, 0, 2:-2, 2:-2].float()
     assert small.std() < 3
     assert small.mean() == pytest.approx(127.5, abs=2)
@@ -81,3 +80,27 @@ def test_history_is_a_column_for_each_finding_of_the_other_films() -> None:
     assert {label for label, value in zip(PATHOLOGIES, seen, strict=True) if value} == {"Mass", "Hernia"}
     assert healthy == [0.0] * 14
     assert np.isnan(alone).all()
+
+
+def test_uncertain_labels_are_no_targets() -> None:
+    """NaN where nobody knows, and in No Finding where that hangs on it."""
+    rows = [
+        Row("a", "1", frozenset({"Mass"}), uncertain=frozenset({"Edema"})),
+        Row("b", "1", frozenset(), uncertain=frozenset({"Hernia"})),
+    ]
+    blank = Reading(loader=lambda _: np.zeros((4, 4), np.float32))
+    targets = load_films(rows, [Path("a"), Path("b")], Preprocessing(resize=40, crop=32), reading=blank).targets
+    columns = [LABELS.index(label) for label in ("Mass", "Edema", "Hernia", "No Finding")]
+    expected = torch.tensor([[1, torch.nan, 0, 0], [0, 0, torch.nan, torch.nan]])
+    assert torch.equal(targets[:, columns].nan_to_num(-1), expected.nan_to_num(-1))
+
+
+def test_films_go_where_the_network_is() -> None:
+    """On the CPU they stay as they are; on a GPU, where there is one, they are the same pixels."""
+    pixels = torch.randint(0, 256, (5000, 1, 8, 8), dtype=torch.uint8)
+    films = Films(pixels, torch.zeros(5000, 15), torch.empty(5000, 0), ("x",) * 5000)
+    assert films_on_device(films, torch.device("cpu")) is films
+    if torch.cuda.is_available():
+        moved = films_on_device(films, torch.device("cuda"))
+        assert moved.pixels.is_cuda
+        assert torch.equal(moved.pixels.cpu(), pixels)

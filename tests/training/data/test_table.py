@@ -1,10 +1,13 @@
 """Label tables: what is read, and what is refused."""
 
+import gzip
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
-from agcnn_training.data.table import labelled, read_pretraining_table, read_table
+from agcnn_models.labels import PATHOLOGIES
+from agcnn_training.data.table import Row, labelled, read_pretraining_table, read_table, unknown
 from agcnn_training.errors import TrainingError
 
 
@@ -30,6 +33,63 @@ def test_optional_columns_may_lack(tmp_path: Path) -> None:
     assert labelled(row) == {"No Finding"}
 
 
+def test_parquet_and_packed_csv_say_the_same(tmp_path: Path) -> None:
+    """Numbers with gaps stay whole numbers, and an empty cell is nothing."""
+    frame = pd.DataFrame(
+        {
+            "image": ["a.png", "b.png"],
+            "patient": [7, 8],
+            "finding_labels": ["Mass|Hernia", None],
+            "age": [57.0, None],
+            "uncertain_labels": ["Edema", None],
+        }
+    )
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress((tmp_path / "t.csv").read_bytes()))
+    first = read_table(tmp_path / "t.csv")
+    assert first == read_table(tmp_path / "t.parquet") == read_table(tmp_path / "t.csv.gz")
+    assert [(row.patient, row.age, row.uncertain) for row in first] == [("7", 57, {"Edema"}), ("8", None, set())]
+
+
+def test_a_column_a_label_as_in_chexpert(tmp_path: Path) -> None:
+    """1 present, 0 and nothing absent, -1 uncertain; a finding without a column is uncertain, as nobody looked."""
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "image,patient,No Finding,Cardiomegaly,Edema,Pleural Effusion\n"
+        "a.png,1,,1.0,-1.0,0.0\n"
+        "b.png,2,1.0,,,\n"
+        "c.png,3,,,,\n"
+    )
+    rows = read_table(path)
+    unasked = set(PATHOLOGIES) - {"Cardiomegaly", "Edema", "Effusion"}
+    assert [labelled(row) for row in rows] == [{"Cardiomegaly"}, {"No Finding"}, set()]
+    assert [unknown(row) for row in rows] == [unasked | {"Edema"}, unasked, unasked | {"No Finding"}]
+
+
+def test_all_findings_in_columns_leave_nothing_open(tmp_path: Path) -> None:
+    """With a column for each of the 14 and zeros in all, a film shows No Finding; -1 anywhere makes that uncertain."""
+    path = tmp_path / "t.csv"
+    zeros, doubt = ["0"] * 14, ["0"] * 13 + ["-1"]
+    path.write_text(f"image,patient,{','.join(PATHOLOGIES)}\na.png,1,{','.join(zeros)}\nb.png,1,{','.join(doubt)}\n")
+    sound, doubtful = read_table(path)
+    assert (labelled(sound), unknown(sound)) == ({"No Finding"}, set())
+    assert (labelled(doubtful), unknown(doubtful)) == (set(), {"Hernia", "No Finding"})
+
+
+def test_a_finding_settles_that_there_is_one() -> None:
+    """Beside a certain finding, No Finding is certainly absent, however uncertain another is."""
+    row = Row("a", "1", frozenset({"Mass"}), uncertain=frozenset({"Edema"}))
+    assert (labelled(row), unknown(row)) == ({"Mass"}, {"Edema"})
+
+
+def test_history_is_read(tmp_path: Path) -> None:
+    """Findings, none, and nobody looked are three things."""
+    path = tmp_path / "t.csv"
+    path.write_text("image,patient,finding_labels,history\na,1,,Mass|Edema\nb,1,,No Finding\nc,1,,\n")
+    assert [row.history for row in read_table(path)] == [{"Mass", "Edema"}, set(), None]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -40,6 +100,11 @@ def test_optional_columns_may_lack(tmp_path: Path) -> None:
         ("image,patient,finding_labels\na.png,1,Mass|No Finding\n", "beside a finding"),
         ("image,patient,finding_labels,age\na.png,1,Mass,old\n", "the age 'old'"),
         ("image,patient,finding_labels\n", "no rows"),
+        ("image,patient\na.png,1\n", "has no labels: add a column finding_labels"),
+        ("image,patient,finding_labels,uncertain_labels\na,1,Mass,Mas\n", "Line 2 .*unknown label 'Mas'"),
+        ("image,patient,finding_labels,uncertain_labels\na,1,Mass,Mass\n", "both present and uncertain"),
+        ("image,patient,Mass,Edema\na,1,0,1\n\nb,1,2,0\n", "Line 4 .*'2' under Mass: write 1"),
+        ("image,patient,finding_labels,history\na,1,Mass,Lump\n", "unknown label 'Lump'"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
@@ -54,6 +119,21 @@ def test_a_missing_table_is_one_sentence(tmp_path: Path) -> None:
     """A path that leads nowhere is said to."""
     with pytest.raises(TrainingError, match="give its right path"):
         read_table(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("t.parquet", b"PAR1 and no more", "is not a parquet file"),
+        ("t.csv.gz", b"image,patient", "cannot be unpacked"),
+        ("t.csv", b"image,patient\n\xff\xfe,1", "is not text in UTF-8"),
+    ],
+)
+def test_a_file_of_another_kind_is_one_sentence(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    """A table whose bytes are not what its name says is named, without a traceback."""
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TrainingError, match=said):
+        read_table(tmp_path / name)
 
 
 def test_pretraining_needs_two_classes(tmp_path: Path) -> None:

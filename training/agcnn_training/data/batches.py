@@ -78,7 +78,8 @@ class Batches:
         if self.size < preprocessing.crop:
             side = round(self.size * preprocessing.resize / preprocessing.crop)
         index = torch.from_numpy(chosen)
-        self._pixels = films.of_size(side)[index]
+        # An index, not a copy of what it chooses: all of ChestX-ray14 lies in a memory map or fills a GPU.
+        self._pixels, self._chosen = films.of_size(side), index
         self._targets = films.targets[index]
         self._auxiliary = films.auxiliary[index]
         self._other = joint.films if joint and joint.recipe.pretraining_share else None
@@ -91,7 +92,7 @@ class Batches:
 
     def __len__(self) -> int:
         """Steps in an epoch; a last batch that is not full is left to the next epoch's order."""
-        return len(self._pixels) // self._count
+        return len(self._chosen) // self._count
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Draw the batch of one step."""
@@ -99,7 +100,7 @@ class Batches:
         generator = _generator(*self._seed, epoch, step + 1)
         own = order[step * self._count : (step + 1) * self._count]
         targets = self._own_targets(own)
-        pixels = self._pixels[own]
+        pixels = self._pixels[self._chosen[own]]
         if self._other is not None and self._other_pixels is not None:
             others = other_order[step * self._other_count : (step + 1) * self._other_count]
             unknown = torch.full((len(others), targets.shape[1] - self._other.targets.shape[1]), torch.nan)
@@ -132,7 +133,7 @@ class Batches:
     def _orders(self, epoch: int) -> tuple[Tensor, Tensor]:
         if self._order is None or self._order[0] != epoch:
             generator = _generator(*self._seed, epoch, 0)
-            order = torch.randperm(len(self._pixels), generator=generator)
+            order = torch.randperm(len(self._chosen), generator=generator)
             other = torch.empty(0, dtype=torch.int64)
             needed = len(self) * self._other_count
             while self._other is not None and len(other) < needed:

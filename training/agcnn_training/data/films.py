@@ -1,31 +1,23 @@
-"""Films in memory: read once, squashed to one size, kept as uint8, with what is known of each."""
+"""Films at one size as uint8, in memory or in a memory-mapped cache, with what is known of each."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
-from agcnn_models.preprocessing import centre, resized, standardise
+from agcnn_models.preprocessing import centre, standardise
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.table import PretrainingRow, Row, categories, labelled
-from agcnn_training.errors import TrainingError
+from agcnn_training.data.cache import read_pixels
+from agcnn_training.data.pictures import Reading
+from agcnn_training.data.table import PretrainingRow, Row, categories, labelled, unknown
 from agcnn_training.recipe import Auxiliary
 
-ImageLoader = Callable[[Path], NDArray[np.float32]]
-"""Reads one file as a picture: float32 [H, W] in [0, 1], upright, bright where the body is dense."""
-
-Ticker = Callable[[Iterable[Path]], Iterable[Path]]
-"""Passes paths through while it shows progress."""
-
+_PIECE: Final = 4096
 _AGE_BANDS: Final = (30.0, 45.0, 60.0)
 _WIDTHS: Final = {
     Auxiliary.VIEW: 1,
@@ -40,8 +32,8 @@ class Films:
     """Films and what is known of them.
 
     Attributes:
-        pixels: uint8 [N, 1, R, R], squashed to the recipe's ``resize`` as serving does.
-        targets: float32 [N, C] in {0, 1}; for pretraining films one column a class.
+        pixels: uint8 [N, 1, R, R], squashed to the recipe's ``resize`` as serving does; never to be written to.
+        targets: float32 [N, C] in {0, 1}, NaN where unknown; for pretraining films one column a class.
         auxiliary: float32 [N, A] in {0, 1}, NaN where unknown; A may be 0.
         patients: the patient of each film; empty strings for pretraining films.
     """
@@ -62,69 +54,66 @@ class Films:
         return torch.cat([_shrunk(part, side) for part in torch.split(self.pixels, 256)])
 
 
-def read_picture(path: Path) -> NDArray[np.float32]:
-    """Read a PNG or JPEG as a picture: float32 [H, W] in [0, 1]; 16-bit PNG keeps its depth, colour becomes grey.
-
-    Raises:
-        TrainingError: the file is missing or is no image that Pillow can read.
-    """
-    try:
-        with Image.open(path) as image:
-            deep = image.mode.startswith("I")
-            grey = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
-    except FileNotFoundError as error:
-        raise TrainingError(f"The image {path} is missing: put it there, or take its row out of the table.") from error
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise TrainingError(
-            f"The image {path} cannot be read ({error}): replace it, or take its row out of the table."
-        ) from error
-    return grey / np.float32(65535 if deep else 255)
-
-
 def load_films(
     rows: Sequence[Row],
-    images: Path,
+    paths: Sequence[Path],
     preprocessing: Preprocessing,
     auxiliary: Sequence[Auxiliary] = (),
-    *,
-    loader: ImageLoader = read_picture,
-    workers: int = 0,
-    ticker: Ticker = iter,
+    reading: Reading | None = None,
 ) -> Films:
-    """Read the films of a label table from a folder.
+    """Read the films of a label table.
+
+    Args:
+        rows: what is known of each film.
+        paths: the file of each film.
+        preprocessing: of the network; the films are kept at its ``resize``.
+        auxiliary: what else is to be told from them.
+        reading: how; without a cache when left out.
 
     Raises:
-        TrainingError: an image is missing or cannot be read.
+        TrainingError: images are missing or cannot be read.
     """
     return Films(
-        pixels=_read_pixels([images / row.image for row in rows], preprocessing, loader, workers, ticker),
-        targets=torch.tensor([[float(label in labelled(row)) for label in LABELS] for row in rows]),
+        pixels=read_pixels(paths, preprocessing, reading or Reading()),
+        targets=torch.tensor([_targets(row) for row in rows]),
         auxiliary=torch.tensor([_auxiliary_targets(row, auxiliary) for row in rows]).reshape(len(rows), -1),
         patients=tuple(row.patient for row in rows),
     )
 
 
 def load_pretraining_films(
-    rows: Sequence[PretrainingRow],
-    images: Path,
-    preprocessing: Preprocessing,
-    *,
-    loader: ImageLoader = read_picture,
-    workers: int = 0,
-    ticker: Ticker = iter,
+    rows: Sequence[PretrainingRow], paths: Sequence[Path], preprocessing: Preprocessing, reading: Reading | None = None
 ) -> Films:
-    """Read the films of a pretraining table from a folder; one target a class.
+    """Read the films of a pretraining table; one target a class. Arguments as for ``load_films``.
 
     Raises:
-        TrainingError: an image is missing or cannot be read.
+        TrainingError: images are missing or cannot be read.
     """
     names = categories(rows)
     return Films(
-        pixels=_read_pixels([images / row.image for row in rows], preprocessing, loader, workers, ticker),
+        pixels=read_pixels(paths, preprocessing, reading or Reading()),
         targets=torch.tensor([[float(row.category == name) for name in names] for row in rows]),
         auxiliary=torch.empty(len(rows), 0),
         patients=("",) * len(rows),
     )
+
+
+def films_on_device(films: Films, device: torch.device) -> Films:
+    """Put the pixels into a GPU's memory where they take no more than half of what is free; else leave them.
+
+    All of ChestX-ray14 at 256 pixels takes 7.35 GB. Batches are then cut, augmented and standardised where the network
+    is, and nothing but indices and targets crosses the bus.
+    """
+    if device.type != "cuda" or films.pixels.device == device:
+        return films
+    free, _ = torch.cuda.mem_get_info(device)
+    if films.pixels.nbytes > free / 2:
+        return films
+    # Piece by piece: a memory map has to pass through memory that the driver can lock.
+    there = torch.empty_like(films.pixels, device=device)
+    for target, part in zip(torch.split(there, _PIECE), torch.split(films.pixels, _PIECE), strict=True):
+        target.copy_(part)
+    return replace(films, pixels=there)
 
 
 def auxiliary_width(auxiliary: Sequence[Auxiliary]) -> int:
@@ -156,20 +145,9 @@ def _shrunk(pixels: Tensor, side: int) -> Tensor:
     return small.round().clamp(0, 255).to(torch.uint8)
 
 
-def _read_pixels(
-    paths: Sequence[Path], preprocessing: Preprocessing, loader: ImageLoader, workers: int, ticker: Ticker
-) -> Tensor:
-    side = preprocessing.resize
-    pixels = torch.empty(len(paths), 1, side, side, dtype=torch.uint8)
-
-    def read(path: Path) -> Tensor:
-        return (resized(loader(path), preprocessing) * 255).round().clamp(0, 255).to(torch.uint8)
-
-    # Threads, not processes: decoding and resizing release the interpreter lock.
-    with ThreadPoolExecutor(max(workers, 1)) as pool:
-        for index, (_, picture) in enumerate(zip(ticker(paths), pool.map(read, paths), strict=True)):
-            pixels[index] = picture
-    return pixels
+def _targets(row: Row) -> list[float]:
+    present, uncertain = labelled(row), unknown(row)
+    return [float("nan") if label in uncertain else float(label in present) for label in LABELS]
 
 
 def _auxiliary_targets(row: Row, auxiliary: Sequence[Auxiliary]) -> list[float]:

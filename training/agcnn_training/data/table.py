@@ -1,29 +1,52 @@
 """Label tables: which film shows what, of whom."""
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from agcnn_models.labels import LABELS, NO_FINDING, PATHOLOGIES
+from agcnn_training.data.records import Columns, Record, read_records
 from agcnn_training.errors import TrainingError
 
 # The plain name of a column, then the name it bears in NIH's own Data_Entry_2017.csv.
-_COLUMNS: Final = {
+_COLUMNS: Final[Columns] = {
     "image": ("image", "Image Index"),
     "patient": ("patient", "Patient ID"),
     "finding_labels": ("finding_labels", "Finding Labels"),
+    "uncertain_labels": ("uncertain_labels",),
+    "history": ("history",),
     "age": ("age", "Patient Age"),
     "sex": ("sex", "Patient Sex", "Patient Gender"),
     "view": ("view", "View Position"),
-    "class": ("class",),
 }
+# One column a label, with a blank or NIH's underscore; "Pleural Effusion" is CheXpert's name.
+_LABEL_COLUMNS: Final[Columns] = {label: (label, label.replace("_", " ")) for label in LABELS} | {
+    "Effusion": ("Effusion", "Pleural Effusion")
+}
+_PRETRAINING_COLUMNS: Final[Columns] = {"image": ("image",), "class": ("class",)}
+
+_KNOWN: Final = frozenset(LABELS)
+_PRESENT: Final = frozenset({"1", "1.0", "true"})
+_ABSENT: Final = frozenset({"", "0", "0.0", "false"})
+_UNCERTAIN: Final = frozenset({"-1", "-1.0"})
 
 
 @dataclass(frozen=True)
 class Row:
-    """One film of a label table. Age in years; sex "M" or "F"; view "PA" or "AP"; None where it is unknown."""
+    """One film of a label table.
+
+    Attributes:
+        image: its name, relative to the folder of images.
+        patient: whose it is.
+        findings: the labels that it bears; empty says the same as No Finding alone.
+        age: in years; None where it is unknown, as for the next two.
+        sex: "M" or "F".
+        view: "PA" or "AP".
+        uncertain: labels of which nobody knows whether it bears them.
+        history: what the same patient's films of just before and after show; None where there are none.
+    """
 
     image: str
     patient: str
@@ -31,12 +54,18 @@ class Row:
     age: float | None = None
     sex: str | None = None
     view: str | None = None
+    uncertain: frozenset[str] = frozenset()
     history: frozenset[str] | None = None
 
 
 def labelled(row: Row) -> frozenset[str]:
-    """The labels of a film: its findings, or No Finding when it has none (section III-A)."""
-    return row.findings or frozenset({NO_FINDING})
+    """The labels that a film certainly bears: its findings, or No Finding when it has none (section III-A)."""
+    return row.findings if row.findings or row.uncertain else frozenset({NO_FINDING})
+
+
+def unknown(row: Row) -> frozenset[str]:
+    """The labels of which nobody knows: No Finding too, where nothing is present and anything is uncertain."""
+    return row.uncertain if row.findings or not row.uncertain else row.uncertain | {NO_FINDING}
 
 
 @dataclass(frozen=True)
@@ -48,27 +77,41 @@ class PretrainingRow:
 
 
 def read_table(path: Path) -> tuple[Row, ...]:
-    """Read a CSV with the columns image, patient and finding_labels (or NIH's own names for them).
+    """Read a table of films: CSV (``.csv``, ``.csv.gz``) or parquet, a row a film.
 
-    ``finding_labels`` holds NIH's spelling, separated by ``|``; age, sex and view are optional.
+    Columns, or NIH's own names for them: ``image``, ``patient``, and the labels, which are written in one of two ways:
+
+    - ``finding_labels``: NIH's spelling, separated by ``|``; empty says No Finding. What is not listed is absent,
+      except for what ``uncertain_labels`` lists in the same way.
+    - a column for each label, as in CheXpert: 1 present, 0 absent, -1 uncertain. Empty is absent, which is how
+      CheXpert's own authors read "not mentioned". A finding without a column is uncertain: nobody looked for it.
+
+    Where there is ``finding_labels``, columns of single labels are not read. ``age``, ``sex``, ``view`` are optional;
+    so is ``history``, the findings of the same patient's films of just before and after (``No Finding`` for none, empty
+    for unknown).
 
     Raises:
         TrainingError: the file or a column is missing, a film has no patient or comes twice, or a label is unknown.
     """
-    rows = tuple(
-        _row(record, number, path) for number, record in _records(path, ("image", "patient", "finding_labels"))
-    )
+    records = read_records(path, {**_COLUMNS, **_LABEL_COLUMNS}, ("image", "patient"))
+    if not records[0].cells.keys() & {"finding_labels", *LABELS}:
+        raise TrainingError(
+            f"{path.name} has no labels: add a column finding_labels or Finding Labels, or a column for each label "
+            f"({', '.join(LABELS)})."
+        )
+    rows = tuple(map(_row, records))
     _no_film_twice((row.image for row in rows), path)
     return rows
 
 
 def read_pretraining_table(path: Path) -> tuple[PretrainingRow, ...]:
-    """Read a CSV with the columns image and class.
+    """Read a table with the columns image and class.
 
     Raises:
         TrainingError: the file or a column is missing, a film comes twice, or there are fewer than two classes.
     """
-    rows = tuple(PretrainingRow(record["image"], record["class"]) for _, record in _records(path, ("image", "class")))
+    records = read_records(path, _PRETRAINING_COLUMNS, ("image", "class"))
+    rows = tuple(PretrainingRow(record.cells["image"], record.cells["class"]) for record in records)
     _no_film_twice((row.image for row in rows), path)
     if len(categories(rows)) < 2:
         raise TrainingError(f"{path.name} has one class only: pretraining needs films of two classes or more.")
@@ -80,59 +123,67 @@ def categories(rows: Sequence[PretrainingRow]) -> tuple[str, ...]:
     return tuple(sorted({row.category for row in rows}))
 
 
-def _records(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """The lines of a CSV as dictionaries under our column names, each with its line number."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            header = reader.fieldnames or ()
-            columns = {ours: theirs for ours, names in _COLUMNS.items() for theirs in names[::-1] if theirs in header}
-            missing = [ours for ours in needed if ours not in columns]
-            if missing:
-                raise TrainingError(
-                    f"{path.name} has no column {' or '.join(_COLUMNS[missing[0]])}: add it; its columns are "
-                    f"{', '.join(header) or 'none'}."
-                )
-            records = [
-                (number, {ours: (record[theirs] or "").strip() for ours, theirs in columns.items()})
-                for number, record in enumerate(reader, start=2)
-            ]
-    except OSError as error:
-        raise TrainingError(
-            f"The label table {path} cannot be read ({error.strerror}): give its right path."
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise TrainingError(f"The label table {path} is not a CSV file in UTF-8: {error}.") from error
-    if not records:
-        raise TrainingError(f"{path.name} has no rows: a training run needs films.")
-    return records
-
-
-def _row(record: dict[str, str], number: int, path: Path) -> Row:
-    findings = frozenset(part.strip() for part in record["finding_labels"].split("|") if part.strip())
-    unknown = findings.difference(LABELS)
-    if unknown:
-        raise TrainingError(
-            f"Line {number} of {path.name} has the unknown label {min(unknown)!r}: use {', '.join(LABELS)}."
-        )
+def _row(record: Record) -> Row:
+    where, values = record
+    findings, uncertain = _listed_labels(record) if "finding_labels" in values else _label_columns(record)
     if NO_FINDING in findings and findings.intersection(PATHOLOGIES):
-        raise TrainingError(f"Line {number} of {path.name} says {NO_FINDING!r} beside a finding: keep one of them.")
-    if not record["patient"] or not record["image"]:
+        raise TrainingError(f"{where} says {NO_FINDING!r} beside a finding: keep one of them.")
+    if both := findings & uncertain:
+        raise TrainingError(f"{where} calls {min(both)} both present and uncertain: keep one of them.")
+    if not values["patient"] or not values["image"]:
         raise TrainingError(
-            f"Line {number} of {path.name} names no {'image' if not record['image'] else 'patient'}: fill it in, "
+            f"{where} names no {'image' if not values['image'] else 'patient'}: fill it in, "
             "since films of one patient must stay together."
         )
     return Row(
-        image=record["image"],
-        patient=record["patient"],
+        image=values["image"],
+        patient=values["patient"],
         findings=findings,
-        age=_age(record.get("age", ""), number, path),
-        sex=record.get("sex") or None,
-        view=record.get("view") or None,
+        age=_age(values.get("age", ""), where),
+        sex=values.get("sex") or None,
+        view=values.get("view") or None,
+        uncertain=uncertain,
+        history=_labels(values["history"], where) - {NO_FINDING} if values.get("history") else None,
     )
 
 
-def _age(text: str, number: int, path: Path) -> float | None:
+def _listed_labels(record: Record) -> tuple[frozenset[str], frozenset[str]]:
+    """Present and uncertain labels of a row that lists them."""
+    where, values = record
+    return _labels(values["finding_labels"], where), _labels(values.get("uncertain_labels", ""), where)
+
+
+def _label_columns(record: Record) -> tuple[frozenset[str], frozenset[str]]:
+    """Present and uncertain labels of a row with a column for each."""
+    where, values = record
+    written = {label: values[label].lower() for label in LABELS if label in values}
+    for label, value in written.items():
+        if value not in _PRESENT | _ABSENT | _UNCERTAIN:
+            raise TrainingError(
+                f"{where} has {values[label]!r} under {label}: write 1 (present), 0 (absent) or -1 (uncertain)."
+            )
+    findings = frozenset(label for label, value in written.items() if value in _PRESENT)
+    uncertain = {label for label in PATHOLOGIES if written.get(label, "-1") in _UNCERTAIN}
+    if NO_FINDING in written and not findings:
+        # Something is there, or may be, for which these labels have no name.
+        uncertain.add(NO_FINDING)
+    return findings, frozenset(uncertain)
+
+
+def _labels(text: str, where: str) -> frozenset[str]:
+    labels = _parts(text)
+    if not labels <= _KNOWN:
+        raise TrainingError(f"{where} has the unknown label {min(labels - _KNOWN)!r}: use {', '.join(LABELS)}.")
+    return labels
+
+
+@lru_cache(maxsize=4096)
+def _parts(text: str) -> frozenset[str]:
+    # Large tables repeat a few hundred combinations a hundred thousand times.
+    return frozenset(part.strip() for part in text.split("|") if part.strip())
+
+
+def _age(text: str, where: str) -> float | None:
     # NIH's first release writes 057Y, as DICOM does; the second writes 57.
     digits = text.removesuffix("Y")
     if not digits:
@@ -140,9 +191,7 @@ def _age(text: str, number: int, path: Path) -> float | None:
     try:
         return float(digits)
     except ValueError as error:
-        raise TrainingError(
-            f"Line {number} of {path.name} has the age {text!r}: write years, or leave it empty."
-        ) from error
+        raise TrainingError(f"{where} has the age {text!r}: write years, or leave it empty.") from error
 
 
 def _no_film_twice(images: Iterable[str], path: Path) -> None:

@@ -1,0 +1,104 @@
+"""Tables from disk as plain text: CSV, gzipped or not, and parquet, under our own column names."""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from agcnn_training.errors import TrainingError
+
+Columns = Mapping[str, tuple[str, ...]]
+"""Our name of a column, and the names that it may bear in a file; the first of them that is there counts."""
+
+
+class Record(NamedTuple):
+    """One line of a table: where it stands, for error messages, and its cells as stripped text."""
+
+    where: str
+    cells: dict[str, str]
+
+
+def read_records(path: Path, columns: Columns, needed: Sequence[str]) -> list[Record]:
+    """Read the columns that are wanted, of those that are there.
+
+    Args:
+        path: a table; ``.parquet`` is read as that, anything else as CSV, ``.gz`` unpacked.
+        columns: what may be read.
+        needed: which of our names must be there.
+
+    Raises:
+        TrainingError: the file cannot be read, a needed column is missing, or there are no rows.
+    """
+    lines = _parquet(path) if path.suffix == ".parquet" else _csv(path)
+    header = next(lines).cells
+    theirs = {ours: name for ours, names in columns.items() for name in names[::-1] if name in header}
+    missing = [ours for ours in needed if ours not in theirs]
+    if missing:
+        raise TrainingError(
+            f"{path.name} has no column {' or '.join(columns[missing[0]])}: add it; its columns are "
+            f"{', '.join(header) or 'none'}."
+        )
+    records = [Record(where, {ours: values[name] for ours, name in theirs.items()}) for where, values in lines]
+    if not records:
+        raise TrainingError(f"{path.name} has no rows: a training run needs films.")
+    return records
+
+
+def read_names(path: Path) -> frozenset[str]:
+    """Read a list of films, one a line, ``.gz`` unpacked; what follows a name after a blank is not looked at.
+
+    Raises:
+        TrainingError: the file cannot be read, or is empty.
+    """
+    names = frozenset(line.split()[0] for line in io.StringIO(_text(path)) if line.strip())
+    if not names:
+        raise TrainingError(f"The list {path} is empty: it should name a film a line.")
+    return names
+
+
+def _csv(path: Path) -> Iterator[Record]:
+    """The header as a record whose keys count, then every line that is not blank."""
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
+    try:
+        yield Record("", dict.fromkeys(reader.fieldnames or (), ""))
+        for values in reader:
+            cells = {name: (values[name] or "").strip() for name in reader.fieldnames or ()}
+            yield Record(f"Line {reader.line_num} of {path.name}", cells)
+    except csv.Error as error:
+        raise TrainingError(f"{path} is not a CSV file ({error}): write it as one, or as parquet.") from error
+
+
+def _parquet(path: Path) -> Iterator[Record]:
+    try:
+        # Without conversion a column of whole numbers with a gap would say 7.0 instead of 7.
+        frame = pd.read_parquet(path).convert_dtypes()
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:
+        raise TrainingError(f"{path} is not a parquet file ({error}): write it as one, or as CSV.") from error
+    texts = frame.astype("string").fillna("")
+    names = [str(name) for name in texts.columns]
+    yield Record("", dict.fromkeys(names, ""))
+    for number, values in enumerate(texts.itertuples(index=False, name=None), start=1):
+        cells = {name: str(value).strip() for name, value in zip(names, values, strict=True)}
+        yield Record(f"Row {number} of {path.name}", cells)
+
+
+def _text(path: Path) -> str:
+    try:
+        content = path.read_bytes()
+        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TrainingError(f"{path} is not text in UTF-8 ({error.reason}): write it as that.") from error
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise TrainingError(f"{path} cannot be unpacked ({error}): get it anew.") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> TrainingError:
+    return TrainingError(f"{path} cannot be read ({error.strerror or error}): give its right path.")

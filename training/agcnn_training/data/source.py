@@ -1,0 +1,214 @@
+"""FRONT DOOR of the data: from what a person has on disk to rows, files, a split and boxes."""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import compress
+from pathlib import Path
+
+from agcnn_models.labels import LABELS
+from agcnn_training.data.boxes import LesionBox, read_boxes
+from agcnn_training.data.chestxray14 import SOURCE, ChestXray14
+from agcnn_training.data.records import read_names
+from agcnn_training.data.splits import (
+    Indices,
+    Split,
+    film_key,
+    leaking_share,
+    split_by_image,
+    split_by_lists,
+    split_by_patient,
+    split_officially,
+)
+from agcnn_training.data.table import Row, labelled, read_table
+from agcnn_training.errors import TrainingError
+from agcnn_training.recipe import SplitMethod, SplitRecipe
+
+__all__ = ["Dataset", "LesionBox", "Split", "account", "fingerprint", "open_data"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Films with labels, and what is to be done with each.
+
+    Attributes:
+        name: what the data are called.
+        rows: what is known of each film.
+        paths: the file of each film; ``rows[i]`` lies in ``paths[i]``.
+        split: indices into both.
+        boxes: lesions that were drawn on some of the films.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    paths: tuple[Path, ...]
+    split: Split
+    boxes: tuple[LesionBox, ...] = ()
+
+
+def open_data(
+    data: Path, images: Path | None, split: SplitRecipe, *, boxes: Path | None = None, partial: bool = False
+) -> Dataset:
+    """Open a ChestX-ray14 folder or a label table.
+
+    Args:
+        data: the root of ChestX-ray14, or a CSV or parquet table (see ``read_table``).
+        images: the folder of the images; left out: where they lie in ChestX-ray14, the table's own folder.
+        split: how the films are divided; files of names are relative to the root, or to the table's folder.
+        boxes: a table of lesions (see ``read_boxes``); left out: ChestX-ray14's own, none for a table.
+        partial: whether to go on with the films that are there when others are missing.
+
+    Raises:
+        TrainingError: something is missing or wrong; the sentence says what to do.
+    """
+    if data.is_dir():
+        return _open_chestxray14(ChestXray14(data, images), split, boxes, partial=partial)
+    return _open_table(data, images or data.parent, split, boxes, partial=partial)
+
+
+def account(dataset: Dataset) -> tuple[str, ...]:
+    """What a person should know of the data before training on them: a sentence each."""
+    split = dataset.split
+    patients = [row.patient for row in dataset.rows]
+    counts = f"{len(split.train)} train, {len(split.validation)} validate, {len(split.test)} test"
+    sentences = [f"{len(dataset.rows)} films of {len(set(patients))} patients: {counts} ({split.description})."]
+    shared = {pair: number for pair, number in split.overlap.items() if number}
+    if shared:
+        pairs = "; ".join(f"{one} and {other}: {number}" for (one, other), number in shared.items())
+        sentences.append(f"WARNING: patients have films on two sides ({pairs}), so the metrics flatter the network.")
+        leaking = leaking_share(patients, split)
+        if leaking > 0:
+            sentences.append(f"Of the test films {leaking:.0%} are of a patient who trains.")
+    else:
+        sentences.append("No patient has films on two sides.")
+    if not len(split.test):
+        sentences.append("No film is kept for test: the figures will be those of the validation films.")
+    sentences.extend(
+        f"Without a positive {side} film: {', '.join(empty)}."
+        for side, chosen in (("train", split.train), ("validation", split.validation))
+        if (empty := _without_positives(dataset, chosen))
+    )
+    return tuple(sentences)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """SHA-256 over what a run learns from: every row, its side, and the size of its file.
+
+    Raises:
+        TrainingError: a file is missing.
+    """
+    digest = hashlib.sha256()
+    sides = dataset.split.side_of()
+    for index, (row, path) in enumerate(zip(dataset.rows, dataset.paths, strict=True)):
+        digest.update(json.dumps([asdict(row), sides.get(index), _size(path)], default=sorted).encode())
+    return digest.hexdigest()
+
+
+def _open_chestxray14(dataset: ChestXray14, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
+    if not partial and (missing := dataset.missing()):
+        archives = ", ".join(dataset.archives(missing))
+        raise TrainingError(
+            f"Of the {len(dataset.rows):,} films that {dataset.root} lists {len(missing):,} are missing, {missing[0]} "
+            f"first: get {archives or 'them'} from {SOURCE}, or go on without them with --partial."
+        )
+    there = set(dataset.films)
+    rows = tuple(row for row in dataset.rows if film_key(row.image) in there)
+    if not rows:
+        raise TrainingError(
+            f"None of the films that {dataset.root} lists is there: put them into its folder images, or name their "
+            "folder with --images."
+        )
+    made = _split_chestxray14(dataset, rows, split)
+    return Dataset(
+        name="ChestX-ray14",
+        rows=_without_shared_histories(rows, made),
+        paths=tuple(dataset.films[film_key(row.image)] for row in rows),
+        split=made,
+        boxes=_read_boxes(boxes, rows) if boxes else dataset.boxes(rows),
+    )
+
+
+def _open_table(data: Path, folder: Path, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
+    rows = read_table(data)
+    there = [(folder / row.image).is_file() for row in rows]
+    if partial:
+        rows = tuple(compress(rows, there))
+    elif not all(there):
+        lost = rows[there.index(False)]
+        raise TrainingError(
+            f"The image {folder / lost.image} is missing, one of {there.count(False):,} that {data.name} lists and "
+            "that are not there: put them there, name their folder with --images, or go on without them with --partial."
+        )
+    if not rows:
+        raise TrainingError(f"None of the images of {data.name} is in {folder}: name their folder with --images.")
+    if split.method in (SplitMethod.OFFICIAL, SplitMethod.CHEXNET):
+        raise TrainingError(
+            f"The split {split.method} belongs to ChestX-ray14 and {data.name} is a table: give the root of "
+            "ChestX-ray14 as --data, or choose another split.method (patient, paper, lists)."
+        )
+    made = _split_rows(rows, split, data.parent)
+    return Dataset(
+        name=data.name,
+        rows=_without_shared_histories(rows, made),
+        paths=tuple(folder / row.image for row in rows),
+        split=made,
+        boxes=_read_boxes(boxes, rows) if boxes else (),
+    )
+
+
+def _split_chestxray14(dataset: ChestXray14, rows: Sequence[Row], split: SplitRecipe) -> Split:
+    match split.method:
+        case None | SplitMethod.OFFICIAL:
+            return split_officially(rows, dataset.train_val, dataset.test, split.validation, split.seed)
+        case SplitMethod.CHEXNET:
+            return split_by_lists(rows, dataset.chexnet_lists(), "the lists of the CheXNet ports")
+        case _:
+            return _split_rows(rows, split, dataset.root)
+
+
+def _split_rows(rows: Sequence[Row], split: SplitRecipe, folder: Path) -> Split:
+    patients = [row.patient for row in rows]
+    match split.method:
+        case SplitMethod.PAPER:
+            return split_by_image([row.image for row in rows], patients, split.seed)
+        case SplitMethod.LISTS:
+            given = {"train": split.train_list, "validation": split.validation_list, "test": split.test_list}
+            paths = {side: folder / path for side, path in given.items() if path is not None}
+            names = ", ".join(path.name for path in paths.values())
+            lists = {side: read_names(path) for side, path in paths.items()}
+            return split_by_lists(rows, lists, f"the lists {names or 'of the recipe, which names none'}")
+        case _:
+            return split_by_patient(patients, split.validation, split.seed, test=split.test)
+
+
+def _read_boxes(path: Path, rows: Sequence[Row]) -> tuple[LesionBox, ...]:
+    boxes = read_boxes(path, rows)
+    if not boxes:
+        raise TrainingError(
+            f"None of the boxes of {path.name} is on a film of the data: give the table that fits them."
+        )
+    return boxes
+
+
+def _without_shared_histories(rows: Sequence[Row], split: Split) -> tuple[Row, ...]:
+    """Take the history from patients on two sides: it would tell training what the other side's films show."""
+    if not any(split.overlap.values()):
+        return tuple(rows)
+    sides = defaultdict(set)
+    for index, side in split.side_of().items():
+        sides[rows[index].patient].add(side)
+    return tuple(replace(row, history=None) if len(sides[row.patient]) > 1 else row for row in rows)
+
+
+def _without_positives(dataset: Dataset, chosen: Indices) -> list[str]:
+    present: set[str] = set().union(*(labelled(dataset.rows[index]) for index in chosen))
+    return [label for label in LABELS if label not in present]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError as error:
+        raise TrainingError(f"The image {path} is missing: put it there, or take its row out of the table.") from error
