@@ -1,17 +1,19 @@
 """models: which models there are, what they are, whether they are whole, and which one the clinic reads with."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agcnn_clinic.cli.context import GlobalOptions, clinic_config
-from agcnn_clinic.errors import ConfigError, ModelUnavailableError
+from agcnn_clinic.errors import ConfigError, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
+    from agcnn_models.importing import Provenance
     from agcnn_models.manifest import Manifest
 
-models_app = typer.Typer(no_args_is_help=True, help="The models: list, show, verify, use.")
+models_app = typer.Typer(no_args_is_help=True, help="The models: list, show, verify, use, import.")
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="The name of a bundle that ships, or the folder of one.")]
 
@@ -85,6 +87,81 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     document.setdefault("analysis", tomlkit.table())["model"] = named
     write_atomically(path, tomlkit.dumps(document).encode())
     typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
+
+
+class ImportAs(StrEnum):
+    """What imported weights are for: the values of `agcnn_models.importing.Role`, which a test compares."""
+
+    INIT = "init"
+    GLOBAL = "global"
+
+
+class ImportLayout(StrEnum):
+    """Which program saved them: the values of `agcnn_models.layouts.Layout`, which a test compares."""
+
+    AUTO = "auto"
+    TORCHVISION = "torchvision"
+    TORCHXRAYVISION = "torchxrayvision"
+    CHEXNET = "chexnet"
+
+
+@models_app.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict: .pth, .pt, .pth.tar or .safetensors.")],
+    out: Annotated[Path, typer.Option(metavar="OUT.safetensors", help="The file to write.")],
+    role: Annotated[
+        ImportAs,
+        typer.Option("--as", help="init: where training begins, without a classifier. global: a trained branch."),
+    ] = ImportAs.INIT,
+    layout: Annotated[
+        ImportLayout, typer.Option(help="The program that saved it. auto finds it out.")
+    ] = ImportLayout.AUTO,
+    outputs: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,...", help="What its outputs mean, in order, where the layout does not say so (--as global)."
+        ),
+    ] = "",
+) -> None:
+    """Turn weights of torchvision, torchxrayvision or CheXNet into a file that `train` begins with.
+
+    `train --init OUT` begins both branches with it; one made `--as global` is also a trained global branch, for
+    `train --init-global OUT`. Files that hold more than tensors are refused: reading them could run code.
+    """
+    from agcnn_clinic.storage import write_atomically
+    from agcnn_models.errors import ModelError
+    from agcnn_models.foreign import SAFETENSORS
+    from agcnn_models.importing import Role, import_weights
+    from agcnn_models.layouts import Layout
+
+    if out.suffix != SAFETENSORS:
+        raise UsageError(f"{out} does not end in {SAFETENSORS}: name it so, since its ending tells how it is read.")
+    if out.exists():
+        raise UsageError(f"{out} exists already: name a new file.")
+    known = None if layout is ImportLayout.AUTO else Layout(layout)
+    try:
+        imported = import_weights(file, Role(role), known, [name.strip() for name in outputs.split(",") if outputs])
+    except ModelError as error:
+        advice = " (agcnn-clinic --debug models import ... lists them all)" if hasattr(error, "__notes__") else ""
+        raise ModelUnavailableError(f"{error}{advice}.") from error
+    try:
+        write_atomically(out, imported.content())
+    except OSError as error:
+        raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
+    for line in _told(imported.provenance, out):
+        typer.echo(line)
+
+
+def _told(provenance: "Provenance", out: Path) -> list[str]:
+    """What was imported, what was changed, and what it is good for."""
+    lines = [
+        f"{out}: {provenance.backbone}, {provenance.pooling} pooling, from {provenance.source} ({provenance.layout}).",
+        *provenance.changes,
+    ]
+    if provenance.lacking:
+        lines.append(f"Without an output of its own, so with a constant one: {', '.join(provenance.lacking)}.")
+    lines.append(f"Begin with it: agcnn-clinic train --init{'-global' if provenance.labels else ''} {out} ...")
+    return lines
 
 
 def _current(ctx: typer.Context) -> Path | None:

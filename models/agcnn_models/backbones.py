@@ -1,31 +1,27 @@
 """The global and the local branch: torchvision's networks with a Pool5 of the paper's choice (Fig. 2)."""
 
 import math
-import pickle
-import re
 import urllib.error
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision.models import DenseNet, DenseNet121_Weights, ResNet, ResNet50_Weights, WeightsEnum
 from torchvision.models.resnet import Bottleneck
 
 from agcnn_models.errors import ModelError
+from agcnn_models.foreign import modern_densenet_key, read_tensors, require_fit
 from agcnn_models.labels import LABELS
 from agcnn_models.settings import Backbone, Pooling
 
-__all__ = ["Backbone", "Branch", "Pooling", "build_branch", "load_imagenet", "load_trained"]
+__all__ = ["Backbone", "Branch", "Pooling", "build_branch", "load_imagenet", "load_trained", "without_classifier"]
 
+_BRANCHES = ("global_branch.", "local_branch.")
 LSE_SHARPNESS = 10.0
 """r of log-sum-exp pooling, the value of Wang et al. (2017)."""
-
-_OLD_DENSENET_KEY = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 
 
 class Branch(nn.Module, ABC):
@@ -139,41 +135,37 @@ def build_branch(backbone: Backbone, *, classes: int = len(LABELS), pooling: Poo
 def load_imagenet(branch: Branch, path: Path | None) -> None:
     """Fill everything but the classifier with torchvision's ImageNet weights, in place.
 
-    `path` is torchvision's file (.pth) or the same tensors as .safetensors; None downloads it. Raises
-    ModelError when there is no network, when the file cannot be read, and when its keys or shapes are
-    not the branch's.
+    `path` is torchvision's file (.pth), a file that `agcnn_models.importing` made, or the same tensors as
+    .safetensors; None downloads it. Raises ModelError when there is no network, when the file cannot be read,
+    and when its keys or shapes are not the branch's.
     """
-    weights = _download(branch) if path is None else _read(path)
+    weights = _download(branch) if path is None else read_tensors(path)
     source = "torchvision's ImageNet weights" if path is None else str(path)
-    # The pre-0.4 names of DenseNet's layers ("norm.1"), which torchvision's published file still has.
-    weights = {_OLD_DENSENET_KEY.sub(r"\1", key): value for key, value in weights.items()}
-    classifier = branch.classifier_name + "."
-    weights = {key: value for key, value in weights.items() if not key.startswith(classifier)}
-
-    expected = {key: value for key, value in branch.state_dict().items() if not key.startswith(classifier)}
-    # Files of before PyTorch 0.4.1 do not count batches; that counter changes no output.
-    missing = [key for key in expected.keys() - weights.keys() if not key.endswith("num_batches_tracked")]
-    unknown = weights.keys() - expected.keys()
-    if missing or unknown:
-        difference = f"{_listed('missing', missing)}; {_listed('unknown', unknown)}"
-        raise ModelError(f"{source} does not fit this backbone: {difference}")
-    misshapen = [key for key, value in weights.items() if value.shape != expected[key].shape]
-    if misshapen:
-        raise ModelError(f"{source} does not fit this backbone: {_listed('of another shape', misshapen)}")
+    weights = {modern_densenet_key(key): value for key, value in weights.items()}
+    weights = without_classifier(weights, branch)
+    require_fit(source, weights, without_classifier(branch.state_dict(), branch))
     branch.load_state_dict(weights, strict=False)
 
 
 def load_trained(branch: Branch, path: Path) -> None:
     """Fill a whole branch, classifier included, in place.
 
-    `path` has torchvision's keys and one output for each of LABELS. Raises ModelError when the file cannot be read or
-    when a key or a shape is not the branch's.
+    `path` has torchvision's keys and one output for each of LABELS, as `agcnn_models.importing` writes it with
+    Role.GLOBAL; or it is a stage of a run, in which a branch's keys begin with its name (the global one where there
+    are two). Raises ModelError when the file cannot be read or when a key or a shape is not the branch's.
     """
-    weights = _read(path)
-    try:
-        branch.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ModelError(f"{path} does not fit this branch: {error}") from error
+    weights = read_tensors(path)
+    # What a stage learnt beside the labels ("heads.") was for training only.
+    for name in _BRANCHES:
+        of_branch = {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}
+        weights = of_branch or weights
+    require_fit(str(path), weights, branch.state_dict())
+    branch.load_state_dict(weights, strict=False)
+
+
+def without_classifier(weights: Mapping[str, Tensor], branch: Branch) -> dict[str, Tensor]:
+    """Return the tensors of a branch that do not belong to its classifier."""
+    return {key: value for key, value in weights.items() if not key.startswith(f"{branch.classifier_name}.")}
 
 
 def _download(branch: Branch) -> Mapping[str, Tensor]:
@@ -189,23 +181,3 @@ def _download(branch: Branch) -> Mapping[str, Tensor]:
             f"give --init PATH with the file {weights.url.rsplit('/', 1)[-1]}"
         ) from error
     return state
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """Read a state dict without running code that the file may carry."""
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise ModelError(f"{path} cannot be read as weights: {error}") from error
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ModelError(f"{path} is not a state dict, which maps names to tensors as torchvision's files do")
-    return weights
-
-
-def _listed(what: str, keys: Iterable[str]) -> str:
-    """Count the keys and name the first five, so that the sentence stays one."""
-    names = sorted(keys)
-    shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-    return f"{len(names)} keys {what}" + (f" ({shown})" if shown else "")

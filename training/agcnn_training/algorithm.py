@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agcnn_models.backbones import Branch, load_trained
+from agcnn_models.importing import read_provenance
 from agcnn_models.manifest import BranchName
 from agcnn_training.data.batches import Batches, Joint
 from agcnn_training.data.films import Films, auxiliary_width
@@ -142,6 +143,12 @@ def _take_global(network: Network, path: Path, around: Surroundings) -> None:
     if not isinstance(branch, Branch):
         raise TypeError("the global part is a branch")
     load_trained(branch, path)
+    found = read_provenance(path)
+    if found is not None and found.pooling is not branch.pooling:
+        around.journal.say(
+            f"WARNING: {path.name} was trained with {found.pooling} pooling, the recipe pools by {branch.pooling}: its "
+            "classifier reads other numbers than it learnt from."
+        )
     around.journal.say(f"global: not trained; its weights are those of {path.name}.")
 
 
