@@ -201,6 +201,17 @@ class StudyState(StrEnum):
     """Every image was refused or quarantined: there is nothing to report on."""
 
 
+class Verdict(StrEnum):
+    """What a physician says of one label of one image, having seen what the model found."""
+
+    PRESENT = "present"
+    ABSENT = "absent"
+    UNCERTAIN = "uncertain"
+    """Looked for, and not to be decided from this image."""
+    CLEARED = "cleared"
+    """An earlier verdict is taken back; the label is as if nobody had reviewed it."""
+
+
 @dataclass(frozen=True)
 class StudyDescription:
     """The patient and study level of what was received (PS3.3 C.7.1.1 and C.7.2.1), as text ready to be shown.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import clinic, data, database, demo, doctor, models, report, results, training
+from agcnn_clinic.cli import clinic, data, database, demo, doctor, models, report, results, review, training
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ClinicError, ExitCode
 
@@ -47,6 +47,7 @@ app.command(rich_help_panel=DAILY)(report.report)
 app.command(rich_help_panel=RESULTS)(results.studies)
 app.command(rich_help_panel=RESULTS)(results.findings)
 app.command(rich_help_panel=RESULTS)(results.show)
+app.command(rich_help_panel=RESULTS)(review.review)
 app.add_typer(results.quarantine_app, name="quarantine", rich_help_panel=RESULTS)
 app.add_typer(models.models_app, name="models", rich_help_panel=UPKEEP)
 app.add_typer(database.db_app, name="db", rich_help_panel=UPKEEP)

@@ -1,7 +1,8 @@
 """studies, findings, show and quarantine: what the database knows, printed."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,7 +20,7 @@ from agcnn_clinic.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from sqlalchemy import Table
+    import sqlalchemy
 
     from agcnn_clinic.database.tables import ReceivedFile
 
@@ -81,7 +82,7 @@ def studies(
         rows = views.studies(
             connection, wanted, now=datetime.now(UTC), quiet_seconds=quiet_seconds, limit=rows_to_ask(most)
         )
-        columns = [*_columns(views.study_summary), Column("state")]
+        columns = [*column_kinds(views.study_summary.columns), Column("state")]
         print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
 
 
@@ -103,6 +104,7 @@ def findings(
         str | None, typer.Option(metavar="MODEL", help="A name, name@version, or the beginning of the weights' hash.")
     ] = None,
     study: Annotated[str | None, typer.Option(metavar="STUDY", help="One study, named as for `show`.")] = None,
+    reviewed: Annotated[bool, typer.Option("--reviewed", help="Only what a physician has reviewed, and how.")] = False,
     form: FormatOption = None,
     output: OutputOption = None,
     limit: LimitOption = None,
@@ -130,11 +132,13 @@ def findings(
             accession=accession,
             model=model,
             study=study,
+            reviewed=reviewed,
         )
         with database.connection() as connection:
             rows = views.findings(connection, wanted, limit=rows_to_ask(most))
-            columns = _columns(views.finding_list)
-            print_rows(rows, columns, shown=_FINDINGS_SHOWN, form=form, output=output, limit=most, marked="positive")
+            columns = column_kinds(views.finding_columns(wanted))
+            shown = (*_FINDINGS_SHOWN, *_REVIEW_SHOWN) if reviewed else _FINDINGS_SHOWN
+            print_rows(rows, columns, shown=shown, form=form, output=output, limit=most, marked="positive")
 
 
 def show(
@@ -191,7 +195,7 @@ def show_quarantined(
     print_quarantined(file, clinic_config(ctx).quarantine, form, output)
 
 
-def _columns(view: "Table") -> list[Column]:
+def column_kinds(columns: "Iterable[sqlalchemy.Column[Any]]") -> list[Column]:
     """A view's columns, with what they hold."""
     kinds: dict[type, Kind] = {bool: Kind.FLAG, int: Kind.INTEGER, float: Kind.NUMBER}
     return [
@@ -199,7 +203,7 @@ def _columns(view: "Table") -> list[Column]:
             column.name,
             Kind.MOMENT if column.name.endswith("_at") else kinds.get(column.type.python_type, Kind.TEXT),
         )
-        for column in view.columns
+        for column in columns
     ]
 
 
@@ -218,6 +222,7 @@ _FINDINGS_SHOWN = (
     Shown("probability_fusion", "fusion", rank=8),
     Shown("model_name", "model", rank=11, text=lambda row: f"{row['model_name']} {row['model_version']}", width=24),
 )
+_REVIEW_SHOWN = (Shown("verdict", "review"), Shown("reviewer", "by", rank=3, width=20))
 
 
 def _studies_shown() -> tuple[Shown, ...]:

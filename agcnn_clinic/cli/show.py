@@ -1,6 +1,6 @@
 """All that is known of one study or of one quarantined file, laid out for a person or as JSON."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sqlalchemy import inspect
 from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.cli.output import Format, local_time, print_json, text_console
 from agcnn_clinic.database.queries import StudyDetail
-from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Study
+from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.domain import WARNINGS, Outcome, StudyState, Warn
 from agcnn_clinic.errors import UsageError
 from agcnn_clinic.reporting.content import person_name
@@ -53,8 +53,11 @@ def print_study(detail: StudyDetail, form: Format, output: Path | None) -> None:
         console.print(_facts(_study_facts(study)))
         for instance in detail.instances:
             _print_title(console, f"Image {instance.sop_instance_uid}")
+            reviews = detail.reviews.get(instance.id, {})
             for file in instance.files:
-                _print_file(console, file)
+                _print_file(console, file, reviews)
+            if reviews:
+                console.print(_facts(_review_facts(reviews)))
         _print_title(console, "Reports")
         if not detail.reports:
             console.print(_indented(Text("None yet.", style="dim")))
@@ -100,7 +103,11 @@ def study_as_json(detail: StudyDetail) -> dict[str, Any]:
         **_columns(detail.study),
         "state": detail.state,
         "instances": [
-            {**_columns(instance), "files": [_file_as_json(file) for file in instance.files]}
+            {
+                **_columns(instance),
+                "files": [_file_as_json(file) for file in instance.files],
+                "reviews": {label: _columns(review) for label, review in detail.reviews.get(instance.id, {}).items()},
+            }
             for instance in detail.instances
         ],
         "reports": [_columns(report) for report in detail.reports],
@@ -153,7 +160,7 @@ def _study_facts(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def _print_file(console: Console, file: ReceivedFile) -> None:
+def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Review]) -> None:
     outcome = Outcome(file.outcome)
     line = Text()
     line.append(outcome.upper(), style=_STYLES[outcome])
@@ -169,10 +176,10 @@ def _print_file(console: Console, file: ReceivedFile) -> None:
         facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
     console.print(_facts(facts, 2 * _INDENT))
     for inference in file.inferences:
-        _print_inference(console, inference)
+        _print_inference(console, inference, reviews)
 
 
-def _print_inference(console: Console, inference: Inference) -> None:
+def _print_inference(console: Console, inference: Inference, reviews: Mapping[str, Review]) -> None:
     model = inference.model
     facts = [
         ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {inference.device}"),
@@ -182,15 +189,16 @@ def _print_inference(console: Console, inference: Inference) -> None:
     ]
     console.print(_facts(facts, 2 * _INDENT))
     console.print()
-    console.print(
-        Padding(_findings(inference.findings, branches=console.width >= _WIDE), (0, 0, 0, 2 * _INDENT), expand=False)
-    )
+    table = _findings(inference.findings, reviews, branches=console.width >= _WIDE)
+    console.print(Padding(table, (0, 0, 0, 2 * _INDENT), expand=False))
 
 
-def _findings(findings: Iterable[Finding], *, branches: bool) -> Table:
+def _findings(findings: Iterable[Finding], reviews: Mapping[str, Review], *, branches: bool) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("finding")
     table.add_column("positive")
+    if reviews:
+        table.add_column("review")
     table.add_column("probability", justify="right")
     table.add_column("threshold", justify="right")
     table.add_column("0" + "1".rjust(_BAR - 1), no_wrap=True)
@@ -200,6 +208,7 @@ def _findings(findings: Iterable[Finding], *, branches: bool) -> Table:
         table.add_row(
             printable(finding.label.replace("_", " ")),
             "\u25cf" if finding.positive else "",
+            *([reviews[finding.label].verdict if finding.label in reviews else ""] if reviews else []),
             f"{finding.probability:.3f}",
             "-" if finding.threshold is None else f"{finding.threshold:.3f}",
             bar(finding.probability, finding.threshold),
@@ -207,6 +216,15 @@ def _findings(findings: Iterable[Finding], *, branches: bool) -> Table:
             style="bold" if finding.positive else None,
         )
     return table
+
+
+def _review_facts(reviews: Mapping[str, Review]) -> list[tuple[str, str]]:
+    """Who reviewed the image and when, each once; the verdicts stand in the table of findings."""
+    said = {(review.reviewer, review.reviewed_at, review.note): None for review in reviews.values()}
+    return [
+        ("reviewed", f"{local_time(moment)} by {reviewer}{f': {note}' if note else ''}")
+        for reviewer, moment, note in sorted(said, key=lambda one: one[1])
+    ]
 
 
 def bar(probability: float, threshold: float | None) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.errors import ClinicError, ExitCode, ModelUnavailableError
+from agcnn_clinic.errors import ClinicError, ExitCode, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,8 +25,14 @@ class TrainingInterruptedError(ClinicError):
 
 
 def train(
-    data: Annotated[Path, typer.Option(help="The root of ChestX-ray14, or a label table: CSV or parquet.")],
+    ctx: typer.Context,
     out: Annotated[Path, typer.Option(help="The bundle to write; the run's folder lies beside it.")],
+    data: Annotated[
+        Path | None, typer.Option(help="The root of ChestX-ray14, or a label table: CSV or parquet.")
+    ] = None,
+    from_database: Annotated[
+        bool, typer.Option("--from-database", help="Instead of --data: this clinic's films that were reviewed.")
+    ] = False,
     images: Annotated[
         Path | None, typer.Option(help="The folder of the images (PNG, JPEG, DICOM), where not beside the labels.")
     ] = None,
@@ -52,6 +58,12 @@ def train(
     ] = None,
 ) -> None:
     """Train AG-CNN in its three stages and write it as a bundle."""
+    if from_database:
+        if data is not None or images is not None:
+            raise UsageError("--from-database takes the films of the clinic: leave --data and --images out.")
+        data, images = _films_of_the_clinic(ctx, out, resume=resume)
+    if data is None:
+        raise UsageError("Say what to learn from: --data, or --from-database.")
     from agcnn_models.errors import ModelError
     from agcnn_training.errors import TrainingError, TrainingStopped
     from agcnn_training.train import TrainRequest
@@ -82,6 +94,21 @@ def train(
         raise TrainingFailedError(str(error)) from error
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
+
+
+def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tuple[Path, Path]:
+    """The table of reviewed films and the folder of their images, for a run whose bundle is to be `out`."""
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
+    from agcnn_clinic.cli.reviewed_table import reviewed_table
+
+    if out.exists():
+        raise UsageError(f"{out} exists already: give another --out, or take it away first.")
+    config = clinic_config(ctx)
+    run = out.with_name(f"{out.name}.run")  # where the trainer keeps all else of the run, too
+    if (run / "run.json").exists() and not resume:
+        raise UsageError(f"A run lies in {run}: go on with --resume, or take the folder away to start anew.")
+    with clinic_database(ctx) as database:
+        return reviewed_table(config, database, run, resume=resume), config.archive
 
 
 def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":

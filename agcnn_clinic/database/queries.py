@@ -1,13 +1,14 @@
 """Questions about single studies and files. Lists of many rows come from the views (`views`)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, defer, joinedload, selectinload
 
-from agcnn_clinic.database.tables import Inference, Instance, Model, ReceivedFile, Report, Study
+from agcnn_clinic.database.reviews import standing_reviews
+from agcnn_clinic.database.tables import Inference, Instance, Model, ReceivedFile, Report, Review, Study
 from agcnn_clinic.domain import Outcome, StudyState
 from agcnn_clinic.errors import UsageError
 
@@ -26,12 +27,14 @@ class StudyDetail:
         state: where it stands.
         instances: its images, in the order of arrival, each with its files, their inferences and findings.
         reports: its reports, the oldest first.
+        reviews: of each instance (by its id) and label the review that counts.
     """
 
     study: Study
     state: StudyState
     instances: tuple[Instance, ...]
     reports: tuple[Report, ...]
+    reviews: Mapping[int, Mapping[str, Review]]
 
 
 def find_study(session: Session, text: str) -> Study:
@@ -90,7 +93,7 @@ def study_detail(session: Session, study: Study, *, now: datetime, quiet_seconds
         now=now,
         quiet_seconds=quiet_seconds,
     )
-    return StudyDetail(study, state, tuple(instances), tuple(reports))
+    return StudyDetail(study, state, tuple(instances), tuple(reports), standing_reviews(session, study.id))
 
 
 def study_state(

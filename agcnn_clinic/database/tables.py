@@ -2,7 +2,7 @@
 
     study 1--* instance 1--* received_file 1--* inference 1--* finding
       1                                            *  1--1 attended_region
-      |--* report                                  model
+      |--* report                                  model        finding 1--* review
 
 A `received_file` is one file that entered the inbox, and has exactly one outcome. An `instance` is a SOP Instance,
 of which several files may come (revisions); at most one of them is analysed by a given model.
@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
-from agcnn_clinic.domain import MediaType, Outcome
+from agcnn_clinic.domain import MediaType, Outcome, Verdict
 
 NAMING = {
     "ix": "ix_%(column_0_N_label)s",
@@ -65,7 +65,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy's own shape)
 
 
-def _one_of(column: str, values: type[Outcome | MediaType]) -> CheckConstraint:
+def _one_of(column: str, values: type[Outcome | MediaType | Verdict]) -> CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return CheckConstraint(f"{column} IN ({listed})", name=column)
 
@@ -223,6 +223,26 @@ class Finding(Base):
     """probability >= threshold; None without a threshold."""
 
     inference: Mapped[Inference] = relationship(back_populates="findings")
+
+
+class Review(Base):
+    """What a physician said of one label of one image, looking at one finding. Beside the finding, never over it.
+
+    Rows are added and never changed: the newest of an image and a label counts, the older ones are its history.
+    """
+
+    __tablename__ = "review"
+    __table_args__ = (_one_of("verdict", Verdict),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    finding_id: Mapped[int] = mapped_column(ForeignKey("finding.id"), index=True)
+    """What the physician was looking at: the image, the label, the model and its probability, which never change."""
+    verdict: Mapped[str]
+    reviewer: Mapped[str]
+    note: Mapped[str] = mapped_column(default="")
+    reviewed_at: Mapped[datetime]
+
+    finding: Mapped[Finding] = relationship()
 
 
 class AttendedRegion(Base):

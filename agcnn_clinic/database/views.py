@@ -1,4 +1,4 @@
-"""The two views: the database's interface for people and programs that ask it, documented here and kept stable.
+"""The three views: the database's interface for people and programs that ask it, documented here and kept stable.
 
 alembic/versions/ makes them. Columns may be added at the end in a later revision; none is renamed or removed. They are
 read with SQLAlchemy Core: the object mapper would double the time that `agcnn-clinic findings` takes.
@@ -114,6 +114,36 @@ study_summary = Table(
 )
 """One row a study, a column a label, the newest study first."""
 
+review_list = Table(
+    "review_list",
+    _metadata,
+    Column("review_id", Integer, comment="Number of the review; later reviews have larger ones."),
+    Column("finding_id", Integer, comment="The finding that the physician was looking at."),
+    Column("inference_id", Integer, comment="The reading that the finding belongs to."),
+    Column("study_key", String, comment="The short id that `studies` prints."),
+    Column("study_instance_uid", String, comment="Study Instance UID (0020,000D)."),
+    Column("patient_id", String, comment="Patient ID (0010,0020)."),
+    Column("accession_number", String, comment="Accession Number (0008,0050)."),
+    Column("study_date", String, comment="ISO 8601, or empty."),
+    Column("sop_instance_uid", String, comment="SOP Instance UID (0008,0018): the image."),
+    Column("label", String, comment="One of the 15 labels of ChestX-ray14, in NIH's spelling."),
+    Column("verdict", String, comment="present, absent or uncertain; cleared where an earlier verdict is taken back."),
+    Column("newest", Boolean, comment="Whether no later review speaks of the same image and label: this one counts."),
+    Column("probability", Float, comment="What the model had said: the finding's probability."),
+    Column("threshold", Float, comment="The finding's threshold; null where the model had none."),
+    Column("positive", Boolean, comment="Whether the model had called it positive; null without a threshold."),
+    Column("model_name", String, comment="The model that had read the image."),
+    Column("model_version", String, comment="Its version."),
+    Column("weights_sha256", String, comment="SHA-256 of its weights."),
+    Column("reviewer", String, comment="Who reviewed it."),
+    Column("note", String, comment="What the reviewer added; often empty."),
+    Column("reviewed_at", String, comment="When: ISO 8601, UTC."),
+)
+"""One row a review, the newest first; reviews that a later one supersedes are kept."""
+
+_REVIEWED_COLUMNS = ("verdict", "reviewer", "reviewed_at")
+"""What `findings` shows of the review that counts, beside the columns of finding_list."""
+
 
 @dataclass(frozen=True)
 class FindingFilter:
@@ -135,6 +165,8 @@ class FindingFilter:
     """A model's name, `name@version`, or at least eight characters from the beginning of its weights' SHA-256."""
     study: str | None = None
     """A study's key, whole."""
+    reviewed: bool = False
+    """Only those that a physician has looked at and said something of that still counts; the rows then say what."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +202,23 @@ def findings(connection: Connection, wanted: FindingFilter, *, limit: int | None
     """
     columns = finding_list.c
     query = select(finding_list).where(*_of_finding(wanted))
+    if wanted.reviewed:
+        query = query.join(review_list, review_list.c.finding_id == columns.finding_id)
+        query = query.where(review_list.c.newest, review_list.c.verdict != "cleared")
+        query = query.add_columns(*(review_list.c[name] for name in _REVIEWED_COLUMNS))
     return _rows(connection, query.order_by(columns.inference_id.desc(), columns.finding_id), limit)
+
+
+def finding_columns(wanted: FindingFilter) -> list[Column[Any]]:
+    """The columns of the rows that `findings` gives."""
+    return [*finding_list.columns, *(review_list.c[name] for name in _REVIEWED_COLUMNS if wanted.reviewed)]
+
+
+def reviews(connection: Connection, study_key: str, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of review_list of one study, the newest first."""
+    columns = review_list.c
+    query = select(review_list).where(columns.study_key == study_key).order_by(columns.review_id.desc())
+    return _rows(connection, query, limit)
 
 
 def studies(

@@ -40,7 +40,7 @@ def all_studies(filled):
 def test_the_documented_columns_are_those_of_the_views(filled):
     """Each view has the columns that `views` documents, in that order, each with a sentence."""
     with filled.connection() as connection:
-        for view in (views.finding_list, views.study_summary):
+        for view in (views.finding_list, views.study_summary, views.review_list):
             found = [column["name"] for column in inspect(connection).get_columns(view.name)]
             assert found == [column.name for column in view.columns]
             assert all(column.comment and column.comment.endswith(".") for column in view.columns)
@@ -49,7 +49,7 @@ def test_the_documented_columns_are_those_of_the_views(filled):
 def test_the_manual_lists_every_column():
     """docs/DATABASE.md has a line for each column of each view, in their order, with the same sentence."""
     manual = (Path(__file__).resolve().parents[2] / "docs" / "DATABASE.md").read_text(encoding="utf-8")
-    for view in (views.finding_list, views.study_summary):
+    for view in (views.finding_list, views.study_summary, views.review_list):
         section = manual.split(f"## {view.name}\n")[1].split("\n## ")[0].replace("\\|", "|")
         listed = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
         assert [(name, sentence) for name, _, sentence in listed] == [(c.name, c.comment) for c in view.columns]

@@ -8,7 +8,7 @@ import typer
 
 from agcnn_clinic.cli.main import app
 from agcnn_clinic.config import Config, load_config
-from agcnn_clinic.database.views import finding_list, study_summary
+from agcnn_clinic.database.views import finding_list, review_list, study_summary
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode, Warn
 from agcnn_clinic.domain import WARNINGS as WARNING_SENTENCES
 
@@ -17,7 +17,7 @@ DATABASE = (ROOT / "docs" / "DATABASE.md").read_text(encoding="utf-8")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("view", [finding_list, study_summary], ids=lambda view: view.name)
+@pytest.mark.parametrize("view", [finding_list, study_summary, review_list], ids=lambda view: view.name)
 def test_every_column_of_a_view_is_documented_in_order(view):
     """docs/DATABASE.md lists exactly the columns that there are."""
     section = DATABASE.split(f"## {view.name}\n")[1].split("\n## ")[0]

@@ -1,0 +1,93 @@
+"""The films of this clinic that a physician has reviewed, as a table that `train` reads."""
+
+import csv
+import io
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agcnn_clinic.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    from agcnn_clinic.config import Config
+    from agcnn_clinic.database.reviews import ReviewedFilm, Verdicts
+    from agcnn_clinic.database.session import Database
+
+TABLE = "reviewed.csv"
+"""In the run's folder: the run can be made again from it, whatever is reviewed later."""
+
+_WRITTEN = {"present": "1", "absent": "0", "uncertain": "-1"}
+_UNKNOWN = "-1"
+"""An empty cell would be read as absent, as CheXpert's are; what nobody reviewed is not known."""
+
+
+def reviewed_table(config: "Config", database: "Database", run: Path, *, resume: bool) -> Path:
+    """Write `reviewed.csv` into a run's folder, or find the one with which a run began that is to be resumed.
+
+    A row an image with a verdict that stands: the path of its file in the archive; its patient, under a pseudonym;
+    age at the study in years, sex and view where they are known; and a column a label with 1 (present), 0 (absent) or
+    -1 (uncertain, or not reviewed).
+
+    Raises:
+        UsageError: nothing was reviewed, or films of one patient only.
+        StorageError: the folder cannot be written.
+    """
+    from agcnn_clinic.database.reviews import reviewed_films
+    from agcnn_clinic.storage import write_atomically
+
+    table = run / TABLE
+    if resume and table.exists():
+        return table
+    with database.session() as session:
+        films = reviewed_films(session)
+    if not films:
+        raise UsageError(
+            "No film of this clinic has been reviewed: confirm or correct some with `agcnn-clinic review STUDY`."
+        )
+    if len({film.patient for film in films}) < 2:
+        raise UsageError(
+            "Only one patient's films have been reviewed, and training keeps some patients out: "
+            "review films of others, too, with `agcnn-clinic review STUDY`."
+        )
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_atomically(table, table_content(films, config.archive.absolute()).encode())
+    except OSError as error:
+        raise StorageError(f"{table} cannot be written: {error.strerror}.") from error
+    return table
+
+
+def table_content(films: "Sequence[ReviewedFilm]", archive: Path) -> str:
+    """The table as CSV."""
+    from agcnn_clinic.database.views import LABEL_COLUMNS
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("image", "patient", "age", "sex", "view", *LABEL_COLUMNS))
+    for film in films:
+        writer.writerow(
+            (
+                archive / film.stored_path,
+                film.patient,
+                age_in_years(film.patient_birth_date, film.study_date),
+                film.patient_sex if film.patient_sex in ("F", "M") else "",
+                film.view_position if film.view_position in ("AP", "PA") else "",
+                *(_cell(film.verdicts, label) for label in LABEL_COLUMNS),
+            )
+        )
+    return text.getvalue()
+
+
+def age_in_years(birth_date: str, study_date: str) -> str:
+    """The age in whole years at the study, from two ISO 8601 dates; empty where one is missing or they contradict."""
+    try:
+        born, studied = date.fromisoformat(birth_date), date.fromisoformat(study_date)
+    except ValueError:
+        return ""
+    years = studied.year - born.year - ((studied.month, studied.day) < (born.month, born.day))
+    return str(years) if years >= 0 else ""
+
+
+def _cell(verdicts: "Verdicts", label: str) -> str:
+    return _WRITTEN[verdicts[label]] if label in verdicts else _UNKNOWN

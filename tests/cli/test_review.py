@@ -1,0 +1,164 @@
+"""`review`, `findings --reviewed`, `show` and the table of reviewed films, as people and training see them."""
+
+import csv
+import io
+import json
+import random
+
+import pytest
+
+from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.cli.reviewed_table import age_in_years, reviewed_table
+from agcnn_clinic.config import load_config
+from agcnn_clinic.database.session import open_database
+from agcnn_clinic.errors import UsageError
+from agcnn_models.labels import LABELS
+from agcnn_training.data.table import Row
+
+
+@pytest.fixture
+def clinic(tmp_path, factories):
+    """A clinic with three studies of two patients, each with one image in which the model found a Mass."""
+    folder = tmp_path / "clinic"
+    folder.mkdir()
+    with open_database(make_clinic(folder).database_url) as database, database.write() as session:
+        model = factories.make_model(session)
+        for number, patient in enumerate(("P1", "P1", "P2"), start=1):
+            study = factories.make_study(session, number, patient_id=patient)
+            inference = factories.make_inference(
+                session, factories.make_file(session, study, number), model, random.Random(number)
+            )
+            for finding in inference.findings:
+                finding.positive = finding.label == "Mass"
+    return folder
+
+
+def test_what_is_recorded_is_told_and_listed(clinic, run):
+    """Each image has its line, the report is said to stay, and --show has every row with what the model had said."""
+    done = run(
+        clinic, "review", "A00001", "--set", "pleural thickening=present", "--by", "Dr. X", "--note", "follow up"
+    )
+    assert "image 1.2.826.0.2.1: Pleural_Thickening present, No Finding absent" in done.stdout
+    assert "The report stays as it is" in done.stdout
+    run(clinic, "review", "A00001", "--clear", "Pleural_Thickening")
+    table = run(clinic, "review", "A00001", "--show").stdout
+    assert "Dr. X" in table
+    assert "follow up" in table
+    rows = json.loads(run(clinic, "review", "A00001", "--show", "--format", "json").stdout)
+    assert [(row["label"], row["verdict"], row["newest"]) for row in rows] == [
+        ("No Finding", "cleared", True),
+        ("Pleural_Thickening", "cleared", True),
+        ("No Finding", "absent", False),
+        ("Pleural_Thickening", "present", False),
+    ]
+
+
+def test_show_and_findings_say_what_was_reviewed(clinic, run):
+    """The verdict stands beside the finding it is about; --reviewed leaves out all that nobody looked at."""
+    assert "reviewed" not in run(clinic, "show", "A00001").stdout
+    run(clinic, "review", "A00001", "--set", "Mass=absent", "--by", "Dr. X", "--note", "a nipple")
+    shown = run(clinic, "show", "A00001").stdout
+    (line,) = [line for line in shown.splitlines() if line.split()[:1] == ["Mass"]]
+    assert "absent" in line
+    assert "by Dr. X: a nipple" in shown
+    detail = json.loads(run(clinic, "show", "A00001", "--format", "json").stdout)
+    assert detail["instances"][0]["reviews"]["Mass"]["verdict"] == "absent"
+    rows = list(csv.DictReader(io.StringIO(run(clinic, "findings", "--reviewed", "--format", "csv").stdout)))
+    assert [(row["label"], row["verdict"], row["reviewer"]) for row in rows] == [("Mass", "absent", "Dr. X")]
+    assert "verdict" not in run(clinic, "findings", "--format", "csv").stdout
+    assert "Dr. X" in run(clinic, "findings", "--reviewed").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "Say what to record"),
+        (("--show", "--confirm"), "Say what to record"),
+        (("--set", "Fracture=present"), r"no label 'Fracture'; the labels are atelectasis, .*no_finding"),
+        (("--set", "Mass"), r"'Mass' has no verdict; write Mass=present, absent or uncertain"),
+        (("--set", "Mass=perhaps"), r"'Mass=perhaps' has no verdict"),
+        (("--set", "Mass=present", "--clear", "mass"), "Mass is named twice"),
+        (("--confirm", "--by", " "), "A review needs a name"),
+        (("--confirm", "--instance", "7"), "names no image"),
+    ],
+)
+def test_a_review_that_says_nothing_clear_is_refused(clinic, run, arguments, sentence):
+    """One sentence says what is missing, and nothing is recorded."""
+    with pytest.raises(UsageError, match=sentence):
+        run(clinic, "review", "A00001", *arguments)
+    assert json.loads(run(clinic, "review", "A00001", "--show", "--format", "json").stdout) == []
+
+
+def test_the_reviewed_films_become_a_table(clinic, run, tmp_path):
+    """Absolute paths, a pseudonym a patient, -1 for what is not known; a resumed run keeps the table it began with."""
+    run(clinic, "review", "A00001", "--confirm")
+    run(clinic, "review", "A00002", "--set", "Mass=absent", "--set", "Nodule=uncertain")
+    config = load_config(clinic / "config.toml")
+    with open_database(config.database_url) as database:
+        with pytest.raises(UsageError, match="Only one patient's films"):
+            reviewed_table(config, database, tmp_path / "model.run", resume=False)
+        run(clinic, "review", "A00003", "--set", "no_finding=present")
+        table = reviewed_table(config, database, tmp_path / "model.run", resume=False)
+        before = table.read_text()
+        run(clinic, "review", "A00003", "--set", "Hernia=present")
+        assert reviewed_table(config, database, tmp_path / "model.run", resume=True).read_text() == before
+    rows = list(csv.DictReader(before.splitlines()))
+    assert [row["image"].startswith(f"{config.archive.absolute()}/") for row in rows] == [True] * 3
+    assert rows[0]["patient"] == rows[1]["patient"] != rows[2]["patient"]
+    assert "P1" not in before
+    assert [[int(row[label]) for label in LABELS] for row in rows] == [
+        [int(label == "Mass") for label in LABELS],
+        [0 if label == "Mass" else -1 for label in LABELS],
+        [int(label == "No Finding") for label in LABELS],
+    ]
+    assert (rows[0]["age"], rows[0]["sex"], rows[0]["view"]) == ("64", "M", "PA")
+    assert (rows[1]["sex"], rows[2]["sex"]) == ("", "F")
+    assert set(rows[0]) <= {*Row.__dataclass_fields__, *LABELS}
+
+
+@pytest.mark.parametrize(
+    ("born", "studied", "age"),
+    [
+        ("1961-04-12", "2026-04-11", "64"),
+        ("1961-04-12", "2026-04-12", "65"),
+        ("2024-02-29", "2025-02-28", "0"),
+        ("2026-01-01", "2025-01-01", ""),
+        ("", "2025-01-01", ""),
+        ("1961-04-12", "", ""),
+    ],
+)
+def test_ages_worked_by_hand(born, studied, age):
+    """Whole years at the study; what cannot be known is empty."""
+    assert age_in_years(born, studied) == age
+
+
+def test_nothing_reviewed_is_a_sentence(clinic, run, tmp_path):
+    """Training from a database without reviews says how to make some, and leaves no folder behind."""
+    with pytest.raises(UsageError, match="No film of this clinic has been reviewed"):
+        run(clinic, "train", "--from-database", "--out", tmp_path / "model")
+    assert not (tmp_path / "model.run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("--from-database", "--data", "labels.csv"), "leave --data and --images out"),
+        ((), "Say what to learn from"),
+    ],
+)
+def test_training_has_one_source(clinic, run, tmp_path, arguments, sentence):
+    """The films come from a table or from the database, not from both or from nowhere."""
+    with pytest.raises(UsageError, match=sentence):
+        run(clinic, "train", "--out", tmp_path / "model", *arguments)
+
+
+def test_a_run_or_bundle_that_is_there_is_not_touched(clinic, run, tmp_path):
+    """Neither a bundle nor a run that was not to be resumed gets another table."""
+    (tmp_path / "model").mkdir()
+    with pytest.raises(UsageError, match="exists already"):
+        run(clinic, "train", "--from-database", "--out", tmp_path / "model")
+    (tmp_path / "other.run").mkdir()
+    (tmp_path / "other.run" / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match="go on with --resume"):
+        run(clinic, "train", "--from-database", "--out", tmp_path / "other")
+    assert [path.name for path in (tmp_path / "other.run").iterdir()] == ["run.json"]

@@ -1,0 +1,63 @@
+"""The circle: films are read, a physician corrects what was found, and a model learns from that."""
+
+import csv
+
+from agcnn_clinic.demo.phantom import draw
+from agcnn_models.bundle import open_bundle
+
+RECIPE = """
+name = "tiny"
+description = "For tests."
+[network]
+backbone = "densenet121"
+initial_weights = "random"
+[images]
+resize = 72
+crop = 64
+[split]
+method = "patient"
+validation = 0.34
+[phase]
+epochs = 1
+batch_size = 4
+[[stages]]
+trains = ["global"]
+start = { global = "backbone" }
+[[stages]]
+trains = ["local"]
+start = { local = "global" }
+[[stages]]
+trains = ["fusion"]
+start = { fusion = "branches" }
+"""
+
+
+def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, write_film, tmp_path):
+    """Seven films are read, six of three patients are reviewed, and those six make a bundle; no name leaves."""
+    for number in range(7):
+        film = clinic.config.inbox / f"film{number}.dcm"
+        patient = {"patient_id": f"SECRET{number // 2}", "patient_name": "Secret^Name", "patient_sex": "F"}
+        write_film(film, draw(number, (320, 320)).pixels, accession_number=f"A{number}", **patient)
+    clinic.run("process")
+    for number in range(5):
+        # Every patient has a film with a mass and one without: whoever validates, there is something to select by.
+        verdict = "Mass=present" if number % 2 else "Mass=absent"
+        clinic.run("review", f"A{number}", "--confirm", "--set", verdict, "--by", "Dr. X")
+    clinic.run("review", "A5", "--set", "Mass=present", "--set", "Nodule=uncertain", "--by", "Dr. X")
+    (tmp_path / "tiny.toml").write_text(RECIPE)
+    out = tmp_path / "model"
+    options = ("--out", out, "--recipe", tmp_path / "tiny.toml", "--device", "cpu")
+    trained = clinic.run("train", "--from-database", *options, check=False)
+    assert trained.returncode == 0, trained.stderr
+
+    training = open_bundle(out).manifest.training
+    assert training.films_train + training.films_validation == 6
+    run = tmp_path / "model.run"
+    with (run / "reviewed.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len({row["patient"] for row in rows}) == 3
+    assert [row["Mass"] for row in rows] == ["0", "1", "0", "1", "0", "1"]
+    assert {row["Nodule"] for row in rows[:5]} <= {"0", "1"}
+    assert (rows[5]["Nodule"], rows[5]["Effusion"], rows[5]["No Finding"]) == ("-1", "-1", "0")
+    for path in (*run.iterdir(), *out.iterdir()):
+        assert b"SECRET" not in path.read_bytes().upper(), path
