@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import clinic, data, database, demo, doctor, models, report, results, review, training
+from agcnn_clinic.cli import (
+    clinic,
+    data,
+    database,
+    demo,
+    doctor,
+    evaluate,
+    models,
+    report,
+    results,
+    review,
+    training,
+)
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ClinicError, ExitCode
 
@@ -55,6 +67,7 @@ app.command(rich_help_panel=UPKEEP)(doctor.doctor)
 app.command(rich_help_panel=UPKEEP)(demo.demo)
 app.command(rich_help_panel=PAPER)(training.train)
 app.command(rich_help_panel=PAPER)(data.data)
+app.command(rich_help_panel=PAPER)(evaluate.evaluate)
 results.quarantine_app.command("requeue")(report.requeue)
 
 

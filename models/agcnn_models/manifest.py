@@ -142,13 +142,20 @@ class Training(_Part):
 class BranchMetrics(_Part):
     """One branch's AUC: the mean over the 14 pathologies with its 95% interval, and each label's own.
 
-    A label without both outcomes among the films has no AUC and is left out.
+    A label without both outcomes among the films has no AUC and is left out; so is the interval of one that
+    too few patients have. Average precision is of every label that occurs.
     """
 
     mean_auc: _Fraction
     ci_low: _Fraction
     ci_high: _Fraction
     auc: Annotated[Mapping[str, _Fraction], AfterValidator(_of_known_labels)]
+    auc_ci: Annotated[Mapping[str, tuple[_Fraction, _Fraction]], AfterValidator(_of_known_labels)] = Field(
+        default_factory=dict
+    )
+    average_precision: Annotated[Mapping[str, _Fraction], AfterValidator(_of_known_labels)] = Field(
+        default_factory=dict
+    )
 
 
 class Metrics(_Part):
@@ -172,7 +179,8 @@ class Software(_Part):
 class Draft(_Part):
     """A manifest as its author writes it, before the weights are stored and have a hash.
 
-    `name` and `version` may be part of a file's name. `metrics` are None for weights not yet measured.
+    `name` and `version` may be part of a file's name. `thresholds` are the ones in use; `further_thresholds`
+    are sets chosen for other aims. `metrics` are None for weights not yet measured.
     """
 
     name: _Slug
@@ -184,6 +192,7 @@ class Draft(_Part):
     preprocessing: Preprocessing = Preprocessing()
     labels: tuple[str, ...] = LABELS
     thresholds: ThresholdSet
+    further_thresholds: tuple[ThresholdSet, ...] = ()
     calibration: CalibrationSet = CalibrationSet()
     training: Training
     metrics: Metrics | None = None
@@ -202,6 +211,7 @@ class Manifest(Draft):
     format_version: Literal[1]
     weights: Weights
     thresholds: Thresholds
+    further_thresholds: tuple[Thresholds, ...] = ()
     calibration: Calibration
 
 
@@ -209,8 +219,8 @@ def bind(draft: Draft, weights: Weights) -> Manifest:
     """Return the manifest of weights that are now stored; thresholds and calibration become theirs."""
     content = draft.model_dump()
     content |= {"format_version": FORMAT_VERSION, "weights": weights.model_dump()}
-    for part in ("thresholds", "calibration"):
-        content[part]["weights_sha256"] = weights.sha256
+    for part in (content["thresholds"], *content["further_thresholds"], content["calibration"]):
+        part["weights_sha256"] = weights.sha256
     return Manifest.model_validate(content)
 
 
@@ -222,7 +232,7 @@ def require_consistent(manifest: Manifest) -> None:
         raise ModelError(f"{manifest.name}: the labels differ: number {position + 1} is {found}, expected {expected}")
     expected = manifest.weights.sha256
     for part, found in (
-        ("thresholds", manifest.thresholds.weights_sha256),
+        *(("thresholds", one.weights_sha256) for one in (manifest.thresholds, *manifest.further_thresholds)),
         ("calibration", manifest.calibration.weights_sha256),
     ):
         if found != expected:

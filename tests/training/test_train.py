@@ -28,6 +28,7 @@ from agcnn_training.data.pictures import read_picture
 from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.metrics import score_branch
+from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.train import TrainRequest, train
 
 Maker = Callable[[str], TrainRequest]
@@ -69,6 +70,9 @@ def test_three_stages_end_in_a_bundle_that_reads(request_for: Maker, quiet: Cons
     assert "24 films of 12 patients" in card
     assert f"{recorded.mean_auc:.3f}" in card
     assert "Hernia" in card
+    results = json.loads((run / "results.json").read_text())["sets"]["validation"]
+    assert results["branches"]["fusion"]["mean_auc"] == recorded.mean_auc
+    assert results["films"] == len(Predictions.load(run / "predictions-validation.npz")) == 10
     phases = [json.loads(line)["phase"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert phases == ["global-1", "global-1", "global-2", "local-1", "fusion-1"]
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
-from agcnn_models.manifest import BranchName
-from agcnn_training.evaluation.readings import BranchResult
+from agcnn_training.card_measured import calibration_part, measured_part, subgroup_part
+from agcnn_training.evaluation.results import TRAIN, Measured
 from agcnn_training.recipe import Recipe
 
 INTENDED_USE: Final = (
@@ -26,41 +26,48 @@ class Provenance:
 
     Attributes:
         data: a sentence on the films.
+        split: how the films were divided, in words.
         pretraining: a sentence on the pretraining films, or "none".
-        films_train, films_validation, patients_train, patients_validation: counts.
-        overlap: patients on both sides.
-        positives: how many training films and validation films bear each label.
+        films_train, films_validation, films_test: counts; without a test side 0.
+        patients_train, patients_validation, patients_test: counts.
+        overlap: patients with films both in training and in validation.
+        overlap_test: patients with films both in the test side and in one of the others.
+        positives: for each label, how many films of each side bear it.
         initial_weights: where the branches began.
     """
 
     data: str
+    split: str
     pretraining: str
     films_train: int
     films_validation: int
+    films_test: int
     patients_train: int
     patients_validation: int
+    patients_test: int
     overlap: int
-    positives: Mapping[str, tuple[int, int]]
+    overlap_test: int
+    positives: Mapping[str, Mapping[str, int]]
     initial_weights: str
 
 
-def model_card(
-    recipe: Recipe, provenance: Provenance, results: Mapping[BranchName, BranchResult], skipped: Sequence[str]
-) -> str:
+def model_card(recipe: Recipe, provenance: Provenance, measured: Measured) -> str:
     """Write the card.
 
     Args:
         recipe: of the run.
         provenance: what it learnt from.
-        results: of each branch on the validation films.
-        skipped: pathologies without both outcomes among them.
+        measured: the weights as stored, measured.
     """
+    result = measured.sets[measured.reported]
     parts = (
         f"# {recipe.name} {recipe.version}",
         f"**{INTENDED_USE}**",
         _what_it_is(recipe),
         _learnt_from(provenance, recipe),
-        _measured(provenance, results, skipped),
+        measured_part(measured),
+        calibration_part(measured),
+        subgroup_part(result),
         _bullets("Known limits", (*recipe.card.limits, *_limits(provenance))),
         _bullets("Sources", (_PAPER, *recipe.card.sources)),
     )
@@ -82,38 +89,26 @@ def _what_it_is(recipe: Recipe) -> str:
 def _learnt_from(provenance: Provenance, recipe: Recipe) -> str:
     together = provenance.films_train + provenance.films_validation
     patients = provenance.patients_train + provenance.patients_validation - provenance.overlap
+    tested = ""
+    if provenance.films_test:
+        tested = (
+            f" {provenance.films_test} test films of {provenance.patients_test} patients chose nothing; "
+            f"{provenance.overlap_test} of those patients have films among the others."
+        )
+    sides = list(next(iter(provenance.positives.values())))
     rows = "\n".join(
-        f"| {display_name(label)} | {provenance.positives[label][0]} | {provenance.positives[label][1]} |"
+        f"| {display_name(label)} | {' | '.join(str(provenance.positives[label][side]) for side in sides)} |"
         for label in LABELS
     )
     return (
         "## What it learnt from\n\n"
         f"{provenance.data} {together} films of {patients} patients: {provenance.films_train} films of "
         f"{provenance.patients_train} patients trained the weights, {provenance.films_validation} films of "
-        f"{provenance.patients_validation} other patients chose epochs, thresholds and calibration. Patients on both "
-        f"sides: {provenance.overlap}. Pretraining: {provenance.pretraining}. "
+        f"{provenance.patients_validation} {'other ' if not provenance.overlap else ''}patients chose epochs, "
+        f"thresholds and calibration (split {provenance.split}). Patients on both sides: {provenance.overlap}.{tested} "
+        f"Pretraining: {provenance.pretraining}. "
         f"Initial weights: {provenance.initial_weights}. Every setting is in the recipe {recipe.name}.\n\n"
-        f"| label | films, training | films, validation |\n|---|---:|---:|\n{rows}"
-    )
-
-
-def _measured(provenance: Provenance, results: Mapping[BranchName, BranchResult], skipped: Sequence[str]) -> str:
-    means = "\n".join(
-        f"| {name} | {result.score.mean:.3f} | {result.interval.low:.3f} to {result.interval.high:.3f} |"
-        for name, result in results.items()
-    )
-    labels = "\n".join(
-        f"| {display_name(label)} | " + " | ".join(_area(result, label) for result in results.values()) + " |"
-        for label in PATHOLOGIES
-    )
-    left_out = f" Without both outcomes, so left out: {', '.join(skipped)}." if skipped else ""
-    return (
-        "## What was measured\n\n"
-        f"Area under the ROC curve, mean over the {len(PATHOLOGIES) - len(skipped)} pathologies, on the "
-        f"{provenance.films_validation} validation films, read with the weights as stored.{left_out} The intervals are "
-        "95 % by bootstrap over patients. These films also chose the epochs, so expect a little less on new ones.\n\n"
-        f"| branch | mean AUC | 95 % interval |\n|---|---:|---|\n{means}\n\n"
-        f"| finding | {' | '.join(results)} |\n|---|{'---:|' * len(results)}\n{labels}"
+        f"| label | {' | '.join(f'films, {side}' for side in sides)} |\n|---|{'---:|' * len(sides)}\n{rows}"
     )
 
 
@@ -138,10 +133,6 @@ def _bullets(title: str, items: Sequence[str]) -> str:
 
 
 def _rarest(provenance: Provenance) -> str:
-    rare = sorted(PATHOLOGIES, key=lambda label: provenance.positives[label][0])[:3]
-    return ", ".join(f"{display_name(label)}: {provenance.positives[label][0]}" for label in rare)
-
-
-def _area(result: BranchResult, label: str) -> str:
-    area = result.score.per_label.get(label)
-    return "-" if area is None else f"{area:.3f}"
+    learnt = {label: provenance.positives[label][TRAIN] for label in PATHOLOGIES}
+    rare = sorted(learnt, key=lambda label: learnt[label])[:3]
+    return ", ".join(f"{display_name(label)}: {learnt[label]}" for label in rare)

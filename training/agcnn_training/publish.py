@@ -6,38 +6,50 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import (
     BranchMetrics,
-    BranchName,
     CalibrationMethod,
     CalibrationSet,
     Draft,
     Metrics,
     Platt,
     Software,
-    ThresholdSet,
     Training,
 )
 from agcnn_training.card import INTENDED_USE, Provenance
 from agcnn_training.data.films import Films
-from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row, labelled
-from agcnn_training.evaluation.calibration import PlattScale, fit_calibration, youden_thresholds
-from agcnn_training.evaluation.readings import BranchResult
+from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, Measured
 from agcnn_training.recipe import Recipe
 
 
 def describe(
-    recipe: Recipe, rows: Sequence[Row], split: Split, pretraining: Films | None, initial_weights: str
+    recipe: Recipe,
+    rows: Sequence[Row],
+    sides: Mapping[str, NDArray[np.int64]],
+    pretraining: Films | None,
+    *,
+    split: str,
+    initial_weights: str,
 ) -> Provenance:
-    """Count what a run learnt from."""
-    patients_train = {rows[index].patient for index in split.train}
-    patients_validation = {rows[index].patient for index in split.validation}
+    """Count what a run learnt from.
+
+    Args:
+        recipe: of the run.
+        rows: what is known of all films.
+        sides: the indices of the films of "train", "validation" and, if there are any, "test".
+        pretraining: further films.
+        split: how the films were divided, in words.
+        initial_weights: where the branches began, in words.
+    """
+    sides = {name: chosen for name, chosen in sides.items() if len(chosen)}
+    patients = {name: {rows[index].patient for index in chosen} for name, chosen in sides.items()}
+    learnt = patients[TRAIN] | patients[VALIDATION]
     return Provenance(
         data=recipe.card.data,
+        split=split,
         initial_weights=initial_weights,
         pretraining=(
             f"{len(pretraining)} further films in {pretraining.targets.shape[1]} classes, learnt beside the labels "
@@ -45,39 +57,30 @@ def describe(
             if pretraining
             else "none"
         ),
-        films_train=len(split.train),
-        films_validation=len(split.validation),
-        patients_train=len(patients_train),
-        patients_validation=len(patients_validation),
-        overlap=split.overlap["train", "validation"],
+        films_train=len(sides[TRAIN]),
+        films_validation=len(sides[VALIDATION]),
+        films_test=len(sides.get(TEST, ())),
+        patients_train=len(patients[TRAIN]),
+        patients_validation=len(patients[VALIDATION]),
+        patients_test=len(patients.get(TEST, ())),
+        overlap=len(patients[TRAIN] & patients[VALIDATION]),
+        overlap_test=len(learnt & patients.get(TEST, set())),
         positives={
-            label: (
-                sum(label in labelled(rows[index]) for index in split.train),
-                sum(label in labelled(rows[index]) for index in split.validation),
-            )
+            label: {name: sum(label in labelled(rows[index]) for index in chosen) for name, chosen in sides.items()}
             for label in LABELS
         },
     )
 
 
-def draft_manifest(
-    recipe: Recipe,
-    provenance: Provenance,
-    results: Mapping[BranchName, BranchResult],
-    truth: NDArray[np.bool_],
-    fusion_logits: NDArray[np.float32],
-) -> Draft:
-    """Fit calibration and thresholds on the validation films, and say all that a manifest says.
+def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -> Draft:
+    """Say all that a manifest says.
 
     Args:
         recipe: of the run.
         provenance: what it learnt from.
-        results: of each branch on the validation films.
-        truth: [N, 15] of those films.
-        fusion_logits: [N, 15], of the weights as stored.
+        measured: the weights as stored, measured; its decision becomes the bundle's calibration and thresholds.
     """
-    scales = fit_calibration(truth, fusion_logits)
-    thresholds = youden_thresholds(truth, calibrated(fusion_logits, scales))
+    first, *further = measured.decision.threshold_sets
     return Draft(
         name=recipe.name,
         version=recipe.version,
@@ -86,19 +89,16 @@ def draft_manifest(
         pooling=recipe.network.pooling,
         attention=recipe.network.attention,
         preprocessing=recipe.preprocessing(),
-        thresholds=ThresholdSet(
-            set_id=f"{recipe.name}-{recipe.version}-youden",
-            method="Youden's index on the validation films, over calibrated fusion probabilities",
-            values=thresholds,
-        ),
+        thresholds=first,
+        further_thresholds=tuple(further),
         calibration=CalibrationSet(
             method=CalibrationMethod.PLATT,
-            coefficients={label: Platt(a=scale.a, b=scale.b) for label, scale in scales.items()},
+            coefficients={label: Platt(a=scale.a, b=scale.b) for label, scale in measured.decision.scales.items()},
         ),
         training=Training(
             data=provenance.data,
             recipe=recipe.name,
-            split=f"by patient, {recipe.split.validation:g} of them for validation, seed {recipe.split.seed}",
+            split=provenance.split,
             seed=recipe.seed,
             films_train=provenance.films_train,
             films_validation=provenance.films_validation,
@@ -107,20 +107,7 @@ def draft_manifest(
             epochs={stage.name: sum(phase.epochs for phase in stage.phases) for stage in recipe.stages},
             pretraining=provenance.pretraining,
         ),
-        metrics=Metrics(
-            evaluated_on="the validation films, which also chose epochs, thresholds and calibration",
-            films=provenance.films_validation,
-            patients=provenance.patients_validation,
-            branches={
-                name: BranchMetrics(
-                    mean_auc=result.score.mean,
-                    ci_low=result.interval.low,
-                    ci_high=result.interval.high,
-                    auc=result.score.per_label,
-                )
-                for name, result in results.items()
-            },
-        ),
+        metrics=_metrics(measured),
         software=Software(
             agcnn=_version("agcnn-clinic"),
             torch=_version("torch"),
@@ -130,11 +117,29 @@ def draft_manifest(
     )
 
 
-def calibrated(logits: NDArray[np.floating], scales: Mapping[str, PlattScale]) -> NDArray[np.float64]:
-    """Calibrated probabilities of logits [N, 15]."""
-    slopes = np.array([scales[label].a for label in LABELS])
-    offsets = np.array([scales[label].b for label in LABELS])
-    return np.asarray(expit(logits.astype(np.float64) * slopes + offsets))
+def _metrics(measured: Measured) -> Metrics:
+    """The numbers of the set that speaks for the network."""
+    result = measured.sets[measured.reported]
+    return Metrics(
+        evaluated_on=(
+            "the test films, which chose nothing and were looked at once"
+            if measured.reported == TEST
+            else "the validation films, which also chose epochs, thresholds and calibration"
+        ),
+        films=result.films,
+        patients=result.patients,
+        branches={
+            name: BranchMetrics(
+                mean_auc=branch.score.mean,
+                ci_low=branch.interval.low,
+                ci_high=branch.interval.high,
+                auc=branch.score.per_label,
+                auc_ci={label: (one.low, one.high) for label, one in branch.label_intervals.items()},
+                average_precision=branch.average_precision,
+            )
+            for name, branch in result.branches.items()
+        },
+    )
 
 
 def _version(package: str) -> str:

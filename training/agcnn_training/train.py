@@ -9,7 +9,7 @@ from rich.console import Console
 
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import stored_weights, write_bundle
-from agcnn_models.manifest import BranchName, WeightsDtype
+from agcnn_models.manifest import WeightsDtype
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
 from agcnn_training.data.cache import fits_in_memory
@@ -20,7 +20,9 @@ from agcnn_training.data.source import Dataset, account, fingerprint, open_data
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row, read_pretraining_table
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.readings import Evaluator, judge_branches
+from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
+from agcnn_training.evaluation.writing import split_counts, write_results
 from agcnn_training.loop import Surroundings
 from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
 from agcnn_training.progress import Journal, StopRequest
@@ -191,28 +193,26 @@ def _publish(
     request: TrainRequest, network: Network, material: _Material, evaluator: Evaluator, around: Surroundings
 ) -> Path:
     """Measure the network as it will be served, and write the bundle."""
-    journal = around.journal
     if isinstance(network, AGCNN):
         # Rounding to float16 moves the logits a little: thresholds and metrics must be those of the stored weights.
         network.load_state_dict(stored_weights(network, WeightsDtype.FLOAT16))
-    logits = evaluator.branch_logits(network)
-    results = judge_branches(evaluator.truth, logits, evaluator.patients, material.recipe.seed)
-    for name, result in results.items():
-        low, high = result.interval.low, result.interval.high
-        journal.say(f"{name}: mean AUC {result.score.mean:.4f} ({low:.4f} to {high:.4f})")
-    skipped = results[max(results, key=list(BranchName).index)].score.skipped
-    if skipped:
-        journal.say(f"Without both outcomes among the validation films, so without an AUC: {', '.join(skipped)}.")
+    recipe, split, journal = material.recipe, material.split, around.journal
+    sides = {TRAIN: split.train, VALIDATION: split.validation, TEST: split.test}
+    measured = measure(network, evaluator, material.rows, sides, recipe, material.dataset.boxes)
+    journal.say(summary(measured.sets, measured.unjudged))
+    write_results(around.folder.path, measured, recipe, split_counts(material.rows, sides))
     if not isinstance(network, AGCNN):
-        journal.say(f"No bundle is written: a bundle is an AG-CNN, and {material.recipe.name} trains one branch alone.")
+        journal.say(f"No bundle is written: a bundle is an AG-CNN, and {recipe.name} trains one branch alone.")
         return around.folder.path
     provenance = describe(
-        material.recipe, material.rows, material.split, material.pretraining, _initial_weights(request, material.recipe)
-    )
-    draft = draft_manifest(material.recipe, provenance, results, evaluator.truth, logits[BranchName.FUSION])
-    card = model_card(material.recipe, provenance, results, skipped)
+        recipe, material.rows, sides, material.pretraining,
+        split=split.description,
+        initial_weights=_initial_weights(request, recipe),
+    )  # fmt: skip
+    draft = draft_manifest(recipe, provenance, measured)
+    card = model_card(recipe, provenance, measured)
     bundle = write_bundle(request.out, network, draft, card, dtype=WeightsDtype.FLOAT16)
-    journal.say(f"The bundle is in {bundle.folder}.")
+    around.journal.say(f"The bundle is in {bundle.folder}.")
     return bundle.folder
 
 

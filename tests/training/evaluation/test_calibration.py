@@ -1,12 +1,23 @@
-"""Platt's scaling and Youden's thresholds."""
+"""Platt's scaling, and how far off a probability is."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
+from sklearn.calibration import calibration_curve
+from sklearn.metrics import brier_score_loss
 
-from agcnn_training.evaluation.calibration import fit_platt, youden_threshold
+from agcnn_models.labels import LABELS
+from agcnn_training.evaluation.calibration import (
+    Binning,
+    calibrated,
+    fit_calibration,
+    fit_platt,
+    judge_calibration,
+    reliability,
+)
+from agcnn_training.evaluation.metrics import brier_score
 
 
 def test_platt_finds_the_scale_that_made_the_labels() -> None:
@@ -28,19 +39,63 @@ def test_platt_never_reorders_films(pairs: list[tuple[bool, float]]) -> None:
     assert np.isfinite([scale.a, scale.b]).all()
 
 
-@settings(deadline=None, max_examples=30)  # a busy machine is no failure
-@given(st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=40))
-def test_youden_is_the_best_of_all_thresholds(pairs: list[tuple[bool, int]]) -> None:
-    """No other cut has a larger sensitivity + specificity."""
-    truth = np.array([p[0] for p in pairs])
-    probability = np.array([p[1] for p in pairs]) / 20
-    cut = youden_threshold(truth, probability)
-    assert 0 <= cut <= 1
-    if truth.all() or not truth.any():
-        assert cut == 0.5
-        return
+@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=80))
+def test_brier_and_equal_width_bins_are_scikit_learns(pairs: list[tuple[bool, float]]) -> None:
+    """The Brier score is scikit-learn's, and each bin holds the films that scikit-learn puts together."""
+    truth, probability = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs])
+    assert brier_score(truth, probability) == pytest.approx(
+        brier_score_loss(truth, probability, labels=[False, True]), abs=1e-12
+    )
+    found = reliability(truth, probability, Binning.EQUAL_WIDTH, bins=8)
+    if len(np.unique(truth)) == 2 and not np.isin(probability * 8, np.arange(9)).any():  # edges are shared otherwise
+        true, said = calibration_curve(truth, probability, n_bins=8)
+        np.testing.assert_allclose(found.true, true)
+        np.testing.assert_allclose(found.said, said)
 
-    def youden(at: float) -> float:
-        return float(np.mean(probability[truth] >= at) + np.mean(probability[~truth] < at))
 
-    assert youden(cut) >= max(youden(at) for at in np.unique(probability)) - 1e-12
+@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=1, max_size=80), st.integers(1, 20))
+def test_adaptive_bins_hold_all_films_and_part_no_equals(pairs: list[tuple[bool, int]], bins: int) -> None:
+    """Films of one probability stay together, bins are in order, and no film is lost."""
+    truth, probability = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs]) / 12
+    found = reliability(truth, probability, bins=bins)
+    assert found.films.sum() == len(pairs)
+    assert len(found.films) <= min(bins, len(np.unique(probability)))
+    assert (np.diff(found.said) > 0).all()
+    assert np.sum(found.films * found.true) == pytest.approx(truth.sum())
+    assert 0 <= found.error <= 1
+
+
+def test_adaptive_bins_are_equally_full() -> None:
+    """Without ties every bin holds the same number of films, where equal widths leave most in the first."""
+    random = np.random.default_rng(0)
+    probability = random.beta(1, 20, 1500)
+    adaptive = reliability(random.random(1500) < probability, probability)
+    assert (adaptive.films == 100).all()
+    assert reliability(probability > 2, probability, Binning.EQUAL_WIDTH).films[0] > 700
+
+
+def test_platt_mends_a_biased_probability() -> None:
+    """After scaling the expected calibration error falls to what so few films leave by chance."""
+    random = np.random.default_rng(5)
+    logits = random.normal(0, 1.5, (4000, len(LABELS)))
+    truth = random.random(logits.shape) < expit(0.5 * logits - 2)
+    before = judge_calibration(truth, expit(logits))
+    after = judge_calibration(truth, calibrated(logits, fit_calibration(truth, logits)))
+    for label in LABELS:
+        assert before[label].ece > 0.3
+        assert after[label].ece < 0.03
+        assert after[label].ece_equal_width < 0.03
+        assert after[label].brier < before[label].brier
+
+
+def test_unknown_labels_are_left_out() -> None:
+    """A label that is known of no film is not judged, and NaN moves nothing."""
+    truth = np.zeros((6, len(LABELS)))
+    truth[:, 0], truth[0, 1] = np.nan, np.nan
+    truth[3:, 1] = 1
+    found = judge_calibration(truth, np.full(truth.shape, 0.5))
+    assert LABELS[0] not in found
+    assert found[LABELS[1]].ece == pytest.approx(0.1)
+    assert fit_platt(truth[:, 1], np.arange(6.0)) == fit_platt(truth[1:, 1], np.arange(1.0, 6.0))

@@ -1,14 +1,24 @@
 """Areas under the curve and their intervals."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.metrics import area_under_curve, patient_bootstrap, score_branch
+from agcnn_training.evaluation.metrics import (
+    area_under_curve,
+    average_precision,
+    brier_score,
+    patient_bootstrap,
+    prevalence,
+    score_branch,
+)
 
 
 @settings(deadline=None)  # a busy machine is no failure
@@ -22,6 +32,44 @@ def test_area_equals_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
         assert np.isnan(area)
     else:
         assert area == pytest.approx(roc_auc_score(truth, score), abs=1e-12)
+
+
+@settings(deadline=None)  # a busy machine is no failure
+@given(st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=1, max_size=60))
+def test_average_precision_equals_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
+    """With ties and all, average precision is scikit-learn's; without a positive there is none."""
+    truth = np.array([label for label, _ in pairs])
+    score = np.array([value for _, value in pairs], dtype=np.float64)
+    precision = average_precision(truth, score)
+    if not truth.any():
+        assert np.isnan(precision)
+    else:
+        assert precision == pytest.approx(average_precision_score(truth, score), abs=1e-12)
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 1.0, np.nan]), st.integers(-5, 5)), min_size=1, max_size=40))
+def test_unknown_labels_do_not_count(pairs: list[tuple[float, int]]) -> None:
+    """Every metric of films of which some are unknown is that of the known ones alone."""
+    truth, score = np.array([p[0] for p in pairs]), np.array([p[1] for p in pairs], dtype=np.float64)
+    known = ~np.isnan(truth)
+    for metric in (area_under_curve, average_precision, brier_score):
+        np.testing.assert_equal(metric(truth, score), metric(truth[known], score[known]))
+    np.testing.assert_equal(prevalence(truth), prevalence(truth[known]))
+
+
+def test_the_published_areas_come_out(shared_data: Path) -> None:
+    """22,433 real predictions have the areas that were published with them, and their mean over 14."""
+    folder = shared_data / "jrzech-predictions"
+    said = pd.read_csv(folder / "preds.csv.gz", index_col="Image Index")
+    entries = pd.read_csv(shared_data / "chestxray14-labels" / "Data_Entry_2017_v2020.csv.gz", index_col="Image Index")
+    findings = entries.loc[said.index, "Finding Labels"].str.split("|")
+    truth = np.array([[label in found for label in LABELS] for found in findings])
+    score = score_branch(truth, said[[f"prob_{label}" for label in PATHOLOGIES]].to_numpy())
+    published = pd.read_csv(folder / "aucs.csv", index_col="label")["auc"]
+    assert score.mean == pytest.approx(0.83827, abs=5e-6)
+    assert set(score.per_label) == set(published.index)
+    for label, area in score.per_label.items():
+        assert area == pytest.approx(published[label], abs=1e-6)
 
 
 def random_films(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
-"""How good a reading is: areas under the ROC curve, and how sure they are."""
+"""How good a reading is: areas under its curves, label by label; a label that is NaN is unknown and left out."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,33 @@ from scipy.stats import rankdata
 
 from agcnn_models.labels import PATHOLOGIES
 from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.bootstrap import (
+    LEVEL,
+    SAMPLES,
+    Interval,
+    PatientDraws,
+    area_draws,
+    draw_patients,
+    mean_over_known,
+    percentile_interval,
+)
+
+__all__ = [
+    "Interval",
+    "Score",
+    "Truth",
+    "area_under_curve",
+    "average_precision",
+    "brier_score",
+    "label_draws",
+    "labelled_films",
+    "patient_bootstrap",
+    "prevalence",
+    "score_branch",
+]
+
+Truth: TypeAlias = NDArray[np.bool_] | NDArray[np.floating]
+"""Whether films bear labels: booleans, or numbers in {0, 1} that are NaN where it is unknown."""
 
 
 @dataclass(frozen=True)
@@ -27,53 +54,83 @@ class Score:
     skipped: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A bootstrap percentile interval of a mean area."""
-
-    low: float
-    high: float
-    level: float
+def labelled_films(truth: Truth) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which films [N] have a known label, and of those [M] which bear it."""
+    values = np.asarray(truth, dtype=np.float64)
+    known = ~np.isnan(values)
+    return known, values[known] > 0.5
 
 
-def area_under_curve(truth: NDArray[np.bool_], score: NDArray[np.float64]) -> float:
+def area_under_curve(truth: Truth, score: NDArray[np.floating]) -> float:
     """The probability that a film with the finding scores above one without it; ties count half.
 
     Mann-Whitney's U from mid-ranks, so equal to the trapezoid area of the ROC curve.
 
     Args:
-        truth: [N], whether the film shows the finding.
+        truth: [N], whether the film shows the finding; NaN where that is unknown.
         score: [N], any monotone score.
 
     Returns:
         The area, or NaN when one outcome is absent.
     """
-    positives = int(truth.sum())
-    negatives = len(truth) - positives
+    known, bears = labelled_films(truth)
+    positives = int(bears.sum())
+    negatives = len(bears) - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    ranks = rankdata(score)
-    return float((ranks[truth].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    ranks = rankdata(score[known])
+    return float((ranks[bears].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def score_branch(truth: NDArray[np.bool_], logits: NDArray[np.floating]) -> Score:
+def average_precision(truth: Truth, score: NDArray[np.floating]) -> float:
+    """The mean over positives of the precision at their score: the step-wise area under precision and recall.
+
+    Unlike the area under the ROC curve it falls with the prevalence, which is what a random score would get.
+
+    Args:
+        truth: [N], as for ``area_under_curve``.
+        score: [N], any monotone score.
+
+    Returns:
+        The average precision, or NaN when no film bears the label.
+    """
+    known, bears = labelled_films(truth)
+    if not bears.any():
+        return float("nan")
+    # The films that score at least as high as each one: mid-ranks would not do, since ties are cut together.
+    at_least = rankdata(-score[known], method="max")
+    positives_at_least = rankdata(-score[known][bears], method="max")
+    return float(np.mean(positives_at_least / at_least[bears]))
+
+
+def brier_score(truth: Truth, probability: NDArray[np.floating]) -> float:
+    """The mean squared distance of a probability [N] from what is true [N]; NaN when nothing is known."""
+    known, bears = labelled_films(truth)
+    return float(np.mean((probability[known] - bears) ** 2)) if known.any() else float("nan")
+
+
+def prevalence(truth: Truth) -> float:
+    """The share of the films with a known label that bear it; NaN when nothing is known."""
+    _, bears = labelled_films(truth)
+    return float(bears.mean()) if len(bears) else float("nan")
+
+
+def score_branch(truth: Truth, logits: NDArray[np.floating]) -> Score:
     """Score one branch over the 14 pathologies.
 
     Args:
-        truth: [N, 15] or [N, 14], in the order of ``LABELS``.
+        truth: [N, 15] or [N, 14], in the order of ``LABELS``; NaN where unknown.
         logits: the same shape.
 
     Raises:
         TrainingError: no pathology has both outcomes.
     """
-    areas = {
-        label: area_under_curve(truth[:, column], logits[:, column].astype(np.float64))
-        for column, label in enumerate(PATHOLOGIES)
-    }
+    areas = {label: area_under_curve(truth[:, column], logits[:, column]) for column, label in enumerate(PATHOLOGIES)}
     known = {label: area for label, area in areas.items() if not np.isnan(area)}
     if not known:
         raise TrainingError(
-            "No pathology is both present and absent among the validation films: add films, or keep out a larger share."
+            "No pathology is both present and absent among the films to measure on: add films, or keep out a larger "
+            "share of the patients."
         )
     return Score(
         mean=float(np.mean(list(known.values()))),
@@ -82,41 +139,42 @@ def score_branch(truth: NDArray[np.bool_], logits: NDArray[np.floating]) -> Scor
     )
 
 
+def label_draws(truth: Truth, logits: NDArray[np.floating], draws: PatientDraws) -> NDArray[np.float64]:
+    """The area of each label in each draw: truth and logits [N, L] -> [D, L], NaN where a draw has none."""
+    columns = []
+    for column in range(truth.shape[1]):
+        known, bears = labelled_films(truth[:, column])
+        columns.append(area_draws(bears, logits[known, column], draws.of(known)))
+    return np.stack(columns, axis=1)
+
+
 def patient_bootstrap(
-    truth: NDArray[np.bool_],
+    truth: Truth,
     logits: NDArray[np.floating],
     patients: Sequence[str],
     *,
     seed: int,
-    samples: int = 1000,
-    level: float = 0.95,
+    samples: int = SAMPLES,
+    level: float = LEVEL,
 ) -> Interval:
-    """The interval of the mean area when patients, not films, are drawn again with replacement.
+    """The interval of the mean area over the 14 pathologies when patients are drawn again with replacement.
 
-    Films of one patient resemble each other, so drawing films would make the interval too narrow.
+    A draw's mean is over the pathologies that have both outcomes in it.
 
     Args:
         truth: [N, 15], as for ``score_branch``.
         logits: [N, 15].
         patients: the patient of each film.
         seed: of the draws.
-        samples: how many draws; those without any usable label are drawn again.
+        samples: how many draws.
         level: the coverage, in (0, 1).
 
     Raises:
         TrainingError: no pathology has both outcomes.
     """
-    members: dict[str, list[int]] = {}
-    for index, patient in enumerate(patients):
-        members.setdefault(patient, []).append(index)
-    groups = [np.array(films) for films in members.values()]
     score_branch(truth, logits)  # raises where no draw can have an area either
-    random = np.random.default_rng(seed)
-    means: list[float] = []
-    while len(means) < samples:
-        drawn = np.concatenate([groups[choice] for choice in random.integers(len(groups), size=len(groups))])
-        with contextlib.suppress(TrainingError):
-            means.append(score_branch(truth[drawn], logits[drawn]).mean)
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(means, [tail, 100 - tail])
-    return Interval(float(low), float(high), level)
+    pathologies = slice(len(PATHOLOGIES))
+    draws = draw_patients(patients, seed=seed, samples=samples)
+    return percentile_interval(
+        mean_over_known(label_draws(truth[:, pathologies], logits[:, pathologies], draws)), level
+    )

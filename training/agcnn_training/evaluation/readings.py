@@ -1,6 +1,6 @@
-"""What a network says of films, and how good that is."""
+"""What a network says of films: its logits, where it looked, and how good one branch is while it trains."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,12 +8,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agcnn_models.agcnn import AGCNN
+from agcnn_models.agcnn import AGCNN, Reading
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.films import Films, evaluation_images
-from agcnn_training.evaluation.metrics import Interval, Score, patient_bootstrap, score_branch
+from agcnn_training.evaluation.metrics import Score, score_branch
+from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.loop import autocast
 from agcnn_training.recipe import Precision
 from agcnn_training.stages import Read
@@ -21,11 +22,11 @@ from agcnn_training.stages import Read
 
 @dataclass(frozen=True)
 class Evaluator:
-    """Judges on the validation films.
+    """Judges on some of the films.
 
     Attributes:
         films: all films.
-        chosen: indices of the validation films.
+        chosen: indices of those that are judged on.
         preprocessing: the network's.
         batch: films read at once.
         device: where the network is.
@@ -38,13 +39,13 @@ class Evaluator:
     device: torch.device
 
     @property
-    def truth(self) -> NDArray[np.bool_]:
-        """Which labels the validation films bear: [N, 15]."""
-        return np.asarray(self.films.targets[torch.from_numpy(self.chosen)].numpy() > 0.5)
+    def truth(self) -> NDArray[np.float32]:
+        """Which labels the chosen films bear: [N, 15] in {0, 1}, NaN where that is unknown."""
+        return np.asarray(self.films.targets[torch.from_numpy(self.chosen)].numpy(), dtype=np.float32)
 
     @property
     def patients(self) -> tuple[str, ...]:
-        """The patient of each validation film."""
+        """The patient of each chosen film."""
         return tuple(self.films.patients[index] for index in self.chosen)
 
     def score(self, read: Read, trainee: nn.Module, size: int, precision: Precision) -> Score:
@@ -54,18 +55,39 @@ class Evaluator:
             logits = [read(trainee, images)[:, : len(LABELS)] for images in self._images(size)]
         return score_branch(self.truth, torch.cat(logits).float().cpu().numpy())
 
-    @torch.no_grad()
-    def branch_logits(self, network: nn.Module) -> dict[BranchName, NDArray[np.float32]]:
-        """What each branch of a network says, exactly as it would be served: [N, 15] each."""
+    def predict(
+        self,
+        network: nn.Module,
+        images: Sequence[str],
+        *,
+        precision: Precision = Precision.FLOAT32,
+        flip: bool = False,
+    ) -> Predictions:
+        """Read the chosen films exactly as they would be served.
+
+        Args:
+            network: an ``AGCNN``, or any module that gives logits [B, 15] of images [B, 3, S, S].
+            images: the names of all films, in the order of ``films``.
+            precision: of the forward pass.
+            flip: whether each film is read once more, mirrored, and the logits of both are averaged. The attended
+                region and the heat map stay those of the film as it is.
+        """
         network.eval()
-        readings = [network(images) for images in self._images(self.preprocessing.crop)]
-        if not isinstance(network, AGCNN):
-            return {BranchName.GLOBAL: _joined(readings)}
-        return {
-            BranchName.GLOBAL: _joined([reading.global_logits for reading in readings]),
-            BranchName.LOCAL: _joined([reading.local_logits for reading in readings]),
-            BranchName.FUSION: _joined([reading.fusion_logits for reading in readings]),
-        }
+        with torch.no_grad(), autocast(self.device, precision):
+            parts = [_read(network, batch, flip=flip) for batch in self._images(self.preprocessing.crop)]
+        names = (BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION)[: len(parts[0].logits)]
+        logits = {name: torch.cat([part.logits[row] for part in parts]) for row, name in enumerate(names)}
+        boxes = [part.boxes for part in parts if part.boxes is not None]
+        heat = [part.heat for part in parts if part.heat is not None]
+        return Predictions(
+            images=tuple(images[index] for index in self.chosen),
+            patients=self.patients,
+            truth=self.truth,
+            logits={name: np.asarray(values.cpu().numpy(), dtype=np.float32) for name, values in logits.items()},
+            boxes=np.asarray(torch.cat(boxes).cpu().numpy(), dtype=np.int64) if boxes else None,
+            heat_maps=np.asarray(torch.cat(heat).cpu().numpy(), dtype=np.float16) if heat else None,
+            size=self.preprocessing.crop,
+        )
 
     def _images(self, size: int) -> Iterator[Tensor]:
         for part in torch.split(torch.from_numpy(self.chosen), self.batch):
@@ -73,25 +95,26 @@ class Evaluator:
 
 
 @dataclass(frozen=True)
-class BranchResult:
-    """One branch's areas and the interval of their mean."""
+class _Batch:
+    """One batch, read: logits [B, 15] of each branch, boxes int64 [B, 4] and heat [B, h, w] of an AG-CNN."""
 
-    score: Score
-    interval: Interval
-
-
-def judge_branches(
-    truth: NDArray[np.bool_],
-    logits: Mapping[BranchName, NDArray[np.float32]],
-    patients: Sequence[str],
-    seed: int,
-) -> dict[BranchName, BranchResult]:
-    """Score each branch, with a patient-wise bootstrap interval of its mean area."""
-    return {
-        name: BranchResult(score_branch(truth, values), patient_bootstrap(truth, values, patients, seed=seed))
-        for name, values in logits.items()
-    }
+    logits: tuple[Tensor, ...]
+    boxes: Tensor | None
+    heat: Tensor | None
 
 
-def _joined(parts: Sequence[Tensor]) -> NDArray[np.float32]:
-    return torch.cat(list(parts)).float().cpu().numpy()
+def _read(network: nn.Module, images: Tensor, *, flip: bool) -> _Batch:
+    reading = network(images)
+    logits = _logits(reading)
+    if flip:
+        mirrored = _logits(network(images.flip(-1)))
+        logits = tuple((one + other) / 2 for one, other in zip(logits, mirrored, strict=True))
+    if not isinstance(network, AGCNN):
+        return _Batch(logits, None, None)
+    return _Batch(logits, reading.boxes, reading.heat_map.half())
+
+
+def _logits(reading: Reading | Tensor) -> tuple[Tensor, ...]:
+    if isinstance(reading, Tensor):
+        return (reading.float(),)
+    return (reading.global_logits.float(), reading.local_logits.float(), reading.fusion_logits.float())

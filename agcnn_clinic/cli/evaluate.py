@@ -1,0 +1,77 @@
+"""evaluate: how good a model is on films with labels, and how sure that is."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from agcnn_clinic.cli.training import TrainingFailedError, read_as_the_clinic_does
+from agcnn_clinic.errors import ModelUnavailableError, UsageError
+
+Choice = TypeVar("Choice", bound=StrEnum)
+
+
+def evaluate(
+    bundle: Annotated[str, typer.Argument(help="The name of a bundle that ships, or the folder of one.")],
+    data: Annotated[Path, typer.Option(help="ChestX-ray14's folder, or a label table.")],
+    images: Annotated[
+        Path | None, typer.Option(help="The folder of the images. Default: where they lie beside the labels.")
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Which films: test, validation or all. Default: the test films where there are any."),
+    ] = None,
+    boxes: Annotated[Path | None, typer.Option(help="A table of lesions, such as BBox_List_2017.csv.")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Go on with the films that are there when others are missing.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option(help="The folder to write into. Default: evaluation-<name>.")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Read each film mirrored as well, and average.")] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: the GPU when there is one.")] = None,
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many images are read side by side. Default: one a core.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws of patients.")] = 0,
+) -> None:
+    """Measure a model on films with labels: AUC, calibration, decisions, groups, localisation; one page and tables."""
+    from agcnn_clinic.bundles import bundle_folder
+    from agcnn_models.errors import ModelError
+    from agcnn_training.data.parallel import cores
+    from agcnn_training.errors import TrainingError
+    from agcnn_training.evaluation.evaluate import EvaluateRequest
+    from agcnn_training.evaluation.evaluate import evaluate as run
+    from agcnn_training.evaluation.opening import Side
+    from agcnn_training.recipe import Precision
+
+    folder = bundle_folder(bundle, Path.cwd())
+    request = EvaluateRequest(
+        bundle=folder,
+        data=data,
+        images=images,
+        out=out or Path(f"evaluation-{folder.name}"),
+        side=None if split is None else _one_of(Side, split, "--split"),
+        boxes=boxes,
+        partial=partial,
+        flip=flip,
+        precision=_one_of(Precision, precision, "--precision"),
+        device=device,
+        workers=workers or cores(),
+        seed=seed,
+        image_loader=read_as_the_clinic_does,
+    )
+    try:
+        typer.echo(run(request))
+    except TrainingError as error:
+        raise TrainingFailedError(str(error)) from error
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+
+
+def _one_of(choices: type[Choice], value: str, option: str) -> Choice:
+    # Not an enum in the signature: that would import the trainer, and torch with it, for `--help`.
+    try:
+        return choices(value)
+    except ValueError as error:
+        raise UsageError(f"{option} is one of {', '.join(choices)}, not {value!r}.") from error

@@ -1,0 +1,90 @@
+"""What a bundle says of a measured network: its manifest and its card."""
+
+import pytest
+
+from agcnn_models.labels import LABELS, PATHOLOGIES
+from agcnn_models.manifest import BranchName, Weights, WeightsDtype, bind, require_consistent, to_toml
+from agcnn_models.settings import Preprocessing
+from agcnn_training.card import Provenance, model_card
+from agcnn_training.evaluation.decision import fit_decision
+from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, judge
+from agcnn_training.publish import describe, draft_manifest
+
+PREPROCESSING = Preprocessing(resize=72, crop=64)
+
+
+@pytest.fixture(scope="module")
+def measured(make_predictions, make_rows) -> Measured:
+    """A network measured on validation and test films."""
+    predictions = {VALIDATION: make_predictions(40, seed=1), TEST: make_predictions(60, seed=2)}
+    decision = fit_decision(predictions[VALIDATION], "tiny-1.0.0")
+    sets = {
+        name: judge(found, make_rows(len(found)), decision, PREPROCESSING, seed=0)
+        for name, found in predictions.items()
+    }
+    return Measured(predictions, decision, sets)
+
+
+@pytest.fixture
+def provenance(tiny, make_rows) -> Provenance:
+    """160 films, of which the first of the test side is of a patient who trained."""
+    rows = make_rows(160)
+    sides = {"train": range(61), VALIDATION: range(62, 100), TEST: range(61, 62)}
+    return describe(tiny, rows, sides, None, split="by hand", initial_weights="random")
+
+
+def test_the_manifest_speaks_of_the_test_films(tiny, measured: Measured, provenance: Provenance) -> None:
+    """Where there are test films the metrics are theirs; calibration and both threshold sets are the weights' own."""
+    draft = draft_manifest(tiny, provenance, measured)
+    manifest = bind(draft, Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
+    require_consistent(manifest)
+    assert manifest.metrics.films == 60
+    assert "chose nothing" in manifest.metrics.evaluated_on
+    fusion, found = manifest.metrics.branches[BranchName.FUSION], measured.sets[TEST].branches[BranchName.FUSION]
+    assert fusion.mean_auc == found.score.mean
+    assert fusion.auc_ci.keys() == set(PATHOLOGIES)
+    assert fusion.average_precision.keys() == set(LABELS)
+    assert [one.set_id for one in (manifest.thresholds, *manifest.further_thresholds)] == [
+        "tiny-1.0.0-youden", "tiny-1.0.0-sensitivity-90",
+    ]  # fmt: skip
+    assert "[[further_thresholds]]" in to_toml(manifest)
+
+
+def test_thresholds_of_other_weights_are_refused(tiny, measured: Measured, provenance: Provenance) -> None:
+    """Further threshold sets are checked as the one in use is."""
+    from agcnn_models.errors import ModelError
+
+    manifest = bind(draft_manifest(tiny, provenance, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
+    foreign = manifest.further_thresholds[0].model_copy(update={"weights_sha256": "b" * 64})
+    with pytest.raises(ModelError, match="thresholds belong to other weights"):
+        require_consistent(manifest.model_copy(update={"further_thresholds": (foreign,)}))
+
+
+def test_the_card_says_how_sure_it_is(tiny, measured: Measured, provenance: Provenance) -> None:
+    """Areas of both sets with intervals, the gain of the fusion, calibration, thresholds and groups are there."""
+    card = model_card(tiny, provenance, measured)
+    for name in (TEST, VALIDATION):
+        fusion = measured.sets[name].branches[BranchName.FUSION]
+        assert f"| fusion | {fusion.score.mean:.3f} | {fusion.interval.low:.3f} to {fusion.interval.high:.3f} |" in card
+    gain = measured.sets[TEST].comparisons[1]
+    assert (gain.first, gain.second) == (BranchName.GLOBAL, BranchName.FUSION)
+    assert (
+        f"Fusion minus global: {gain.difference:+.4f} ({gain.interval.low:+.4f} to {gain.interval.high:+.4f})" in card
+    )
+    assert "chose nothing" in card
+    assert "1 of those patients have films among the others" in card
+    assert "`tiny-1.0.0-sensitivity-90` on the test films" in card
+    assert "Expected calibration error of the fusion branch" in card
+    assert "| sex F (small) | 30 | 30 |" in card
+    assert "split by hand" in card
+    assert "nan" not in card
+
+
+def test_a_card_without_test_films_warns(tiny, measured: Measured, provenance: Provenance) -> None:
+    """Numbers of the films that chose epochs and thresholds are called flattering."""
+    validation = Measured(
+        {VALIDATION: measured.predictions[VALIDATION]}, measured.decision, {VALIDATION: measured.sets[VALIDATION]}
+    )
+    card = model_card(tiny, provenance, validation)
+    assert "These films also chose the epochs" in card
+    assert "all of this flatters them" in card

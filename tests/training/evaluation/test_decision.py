@@ -1,0 +1,139 @@
+"""Thresholds from validation films, and what they do on others."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from agcnn_models.bundle import open_bundle
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import BranchName
+from agcnn_training.evaluation.calibration import calibrated
+from agcnn_training.evaluation.decision import (
+    decision_of,
+    fit_decision,
+    operating_points,
+    patient_proportion,
+    sensitivity_threshold,
+    wilson_interval,
+    youden_threshold,
+)
+from agcnn_training.evaluation.predictions import Predictions
+
+FILMS = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=40)
+
+
+def arrays(films: list[tuple[bool, int]]) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and probabilities."""
+    return np.array([film[0] for film in films]), np.array([film[1] for film in films]) / 20
+
+
+def some_predictions(count: int = 60, seed: int = 0) -> Predictions:
+    """Readings of films whose labels and logits agree somewhat, two films a patient."""
+    random = np.random.default_rng(seed)
+    truth = (random.random((count, len(LABELS))) < 0.4).astype(np.float32)
+    return Predictions(
+        images=tuple(f"{index}.png" for index in range(count)),
+        patients=tuple(str(index // 2) for index in range(count)),
+        truth=truth,
+        logits={BranchName.GLOBAL: (truth + random.normal(0, 1, truth.shape)).astype(np.float32)},
+        boxes=None,
+        heat_maps=None,
+        size=64,
+    )
+
+
+@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@given(FILMS)
+def test_youden_is_the_best_of_all_thresholds(films: list[tuple[bool, int]]) -> None:
+    """No other cut has a larger sensitivity + specificity."""
+    truth, probability = arrays(films)
+    cut = youden_threshold(truth, probability)
+    assert 0 <= cut <= 1
+    if truth.all() or not truth.any():
+        assert cut == 0.5
+        return
+
+    def youden(at: float) -> float:
+        return float(np.mean(probability[truth] >= at) + np.mean(probability[~truth] < at))
+
+    assert youden(cut) >= max(youden(at) for at in np.unique(probability)) - 1e-12
+
+
+@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@given(FILMS, st.sampled_from([0.5, 0.8, 0.9, 1.0]))
+def test_the_wanted_sensitivity_is_reached_and_no_cut_above_reaches_it(
+    films: list[tuple[bool, int]], wanted: float
+) -> None:
+    """The threshold finds enough films, and the next higher score would not."""
+    truth, probability = arrays(films)
+    cut = sensitivity_threshold(truth, probability, wanted)
+    if truth.all() or not truth.any():
+        assert cut == 0.5
+        return
+    assert np.mean(probability[truth] >= cut) >= wanted - 1e-9
+    higher = probability[probability > cut]
+    if len(higher):
+        stricter = np.nextafter(higher.min(), 2)  # only scores above the next one count
+        assert np.mean(probability[truth] >= stricter) < wanted or not (probability >= stricter).any()
+
+
+def test_unknown_labels_choose_nothing() -> None:
+    """A film whose label nobody knows moves no threshold."""
+    truth, probability = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.3, 0.6, 0.8])
+    more = np.append(truth, [np.nan, np.nan]), np.append(probability, [0.05, 0.99])
+    assert youden_threshold(*more) == youden_threshold(truth, probability)
+    assert sensitivity_threshold(*more) == sensitivity_threshold(truth, probability)
+
+
+@given(st.integers(0, 30), st.integers(1, 30))
+def test_wilson_is_scipys(hits: int, more: int) -> None:
+    """For independent films the interval is the textbook's."""
+    films = hits + more
+    expected = binomtest(hits, films).proportion_ci(method="wilson")
+    found = wilson_interval(hits / films, films)
+    assert (found.low, found.high) == (pytest.approx(expected.low, abs=1e-9), pytest.approx(expected.high, abs=1e-9))
+
+
+def test_copies_of_a_film_add_no_certainty() -> None:
+    """Three equal films a patient have the interval of one, and never a narrower one than independent films."""
+    hits = np.random.default_rng(4).random(50) < 0.7
+    once = patient_proportion(hits, [str(index) for index in range(50)])
+    thrice = patient_proportion(np.repeat(hits, 3), [str(index) for index in range(50) for _ in range(3)])
+    assert thrice.value == once.value
+    assert thrice.interval.high - thrice.interval.low == pytest.approx(once.interval.high - once.interval.low, rel=0.03)
+
+
+def test_all_hits_still_have_an_interval() -> None:
+    """Ten of ten is not certainty; no films at all are no share."""
+    found = patient_proportion(np.ones(10, bool), [str(index) for index in range(10)])
+    assert found.value == 1.0
+    assert found.interval.low == pytest.approx(binomtest(10, 10).proportion_ci(method="wilson").low)
+    assert np.isnan(patient_proportion(np.ones(0, bool), []).value)
+
+
+def test_operating_points_count_films() -> None:
+    """Sensitivity, specificity and predictive values are those of the four-field table."""
+    found = some_predictions()
+    decision = fit_decision(found, "model-1.0.0")
+    assert [one.set_id for one in decision.threshold_sets] == ["model-1.0.0-youden", "model-1.0.0-sensitivity-90"]
+    probabilities = calibrated(found.logits[BranchName.GLOBAL], decision.scales)
+    sensitive = decision.threshold_sets[1].values
+    for label, point in operating_points(found, probabilities, sensitive).items():
+        column = LABELS.index(label)
+        bears, called = found.truth[:, column] > 0.5, probabilities[:, column] >= sensitive[label]
+        assert point.sensitivity.value == np.sum(bears & called) / bears.sum() >= 0.9
+        assert point.specificity.value == np.sum(~bears & ~called) / (~bears).sum()
+        assert point.ppv.value == np.sum(bears & called) / called.sum()
+        if not called.all():
+            assert point.npv.value == np.sum(~bears & ~called) / (~called).sum()
+
+
+def test_a_bundles_decision_is_the_one_it_serves_with(small_bundle) -> None:
+    """The calibrated probabilities are those of the bundle itself, and its thresholds come along."""
+    bundle = open_bundle(small_bundle)
+    decision = decision_of(bundle)
+    logits = np.random.default_rng(0).normal(size=(5, len(LABELS))).astype(np.float32)
+    np.testing.assert_allclose(calibrated(logits, decision.scales), bundle.calibrate(logits))
+    assert decision.threshold_sets[0].values == bundle.thresholds

@@ -1,0 +1,144 @@
+"""The parts of a model card that say what was measured, each with how sure it is."""
+
+import numpy as np
+
+from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
+from agcnn_models.manifest import BranchName
+from agcnn_training.evaluation.bootstrap import Interval
+from agcnn_training.evaluation.branches import BranchResult
+from agcnn_training.evaluation.decision import OperatingPoint, Proportion
+from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, SetResult
+
+
+def measured_part(measured: Measured) -> str:
+    """How good each branch is: on the test films where there are any, and on the validation films."""
+    result = measured.sets[measured.reported]
+    whole = len(PATHOLOGIES) - len(result.skipped)
+    left_out = f" Without both outcomes, so left out: {', '.join(result.skipped)}." if result.skipped else ""
+    caution = (
+        "These films chose nothing: neither epochs, nor thresholds, nor calibration."
+        if measured.reported == TEST
+        else "These films also chose the epochs, so expect a little less on new ones."
+    )
+    introduction = (
+        f"Area under the ROC curve, mean over the {whole} pathologies, on the {result.films} {measured.reported} films "
+        f"of {result.patients} patients, read with the weights as stored.{left_out} The intervals are 95 % by "
+        f"bootstrap over patients. {caution}"
+    )
+    paragraphs = ["## What was measured", introduction, _means(result)]
+    if measured.reported == TEST:
+        validation = measured.sets[VALIDATION]
+        paragraphs += [f"On the {validation.films} validation films, which chose them:", _means(validation)]
+    paragraphs += [*_differences(result), _labels(result)]
+    return "\n\n".join(paragraphs)
+
+
+def calibration_part(measured: Measured) -> str:
+    """How far its probabilities and thresholds can be trusted."""
+    result = measured.sets[measured.reported]
+    before, after = (float(np.mean([one.ece for one in state.values()])) for state in (result.before, result.after))
+    names = [chosen.set_id for chosen in measured.decision.threshold_sets]
+    tables = [
+        f"Threshold set `{name}` on the {measured.reported} films:\n\n"
+        "| label | threshold | sensitivity | specificity | PPV | NPV |\n|---|---:|---|---|---|---|\n"
+        + "\n".join(_point(label, result.operating[name][label]) for label in LABELS if label in result.operating[name])
+        for name in names
+    ]
+    fitted = (
+        " Calibration and thresholds were fitted to these very films, so all of this flatters them."
+        if measured.reported == VALIDATION
+        else " Calibration and thresholds were fitted on the validation films."
+    )
+    introduction = (
+        f"Expected calibration error of the {result.headline} branch, mean over the labels: {before:.3f} as it is, "
+        f"{after:.3f} after Platt's scaling (bins of equally many films).{fitted} The intervals are Wilson's at "
+        "the effective number of films, since films of one patient resemble each other; PPV and NPV hold where "
+        "findings are as frequent as here."
+    )
+    return "\n\n".join(("## Probabilities and thresholds", introduction, *tables))
+
+
+def subgroup_part(result: SetResult) -> str:
+    """Whether it reads all kinds of films alike."""
+    if not result.subgroups:
+        return "## Groups\n\nSex, age and view of these films are unknown, so nothing can be said of groups."
+    rows = "\n".join(
+        f"| {one.attribute} {one.group}{' (small)' if one.small else ''} | {one.films} | {one.patients} | {one.labels} "
+        f"| {_number(one.mean)} | {_range(one.interval)} |"
+        for one in result.subgroups
+    )
+    return (
+        "## Groups\n\n"
+        f"Mean AUC of the {result.headline} branch within each group, over the pathologies that the group can be "
+        "judged on; groups of fewer than 100 patients are marked small, and say little. Groups differ in how ill "
+        "their patients are, so a difference is a reason to look, not yet unfairness.\n\n"
+        "| group | films | patients | findings | mean AUC | 95 % interval |\n|---|---:|---:|---:|---:|---|\n"
+        f"{rows}"
+    )
+
+
+def _means(result: SetResult) -> str:
+    rows = "\n".join(
+        f"| {name} | {branch.score.mean:.3f} | {_range(branch.interval)} |" for name, branch in result.branches.items()
+    )
+    return f"| branch | mean AUC | 95 % interval |\n|---|---:|---|\n{rows}"
+
+
+def _differences(result: SetResult) -> list[str]:
+    """What the fusion adds to the global branch, where there is one."""
+    return [
+        f"Fusion minus global: {one.difference:+.4f} ({one.interval.low:+.4f} to {one.interval.high:+.4f}), from the "
+        "same draws of patients for both."
+        + (" The interval includes zero." if one.interval.low <= 0 <= one.interval.high else "")
+        for one in result.comparisons
+        if (one.first, one.second) == (BranchName.GLOBAL, BranchName.FUSION)
+    ]
+
+
+def _labels(result: SetResult) -> str:
+    head = " | ".join(result.branches)
+    best = result.branches[result.headline]
+    rows = "\n".join(
+        f"| {display_name(label)} | "
+        + " | ".join(_area(branch, label) for branch in result.branches.values())
+        + f" | {_label_range(best, label)} | {_number(best.average_precision.get(label))} "
+        f"| {_share(result, label)} |"
+        for label in PATHOLOGIES
+    )
+    return (
+        f"| finding | {head} | 95 % interval ({result.headline}) | average precision | prevalence |\n"
+        f"|---|{'---:|' * len(result.branches)}---|---:|---:|\n{rows}\n\n"
+        f"Average precision is the {result.headline} branch's; a random score gets the prevalence."
+    )
+
+
+def _share(result: SetResult, label: str) -> str:
+    return f"{result.positives[label] / result.known[label]:.3f}" if label in result.known else "-"
+
+
+def _point(label: str, point: OperatingPoint) -> str:
+    shares = (point.sensitivity, point.specificity, point.ppv, point.npv)
+    return f"| {display_name(label)} | {point.threshold:.3f} | {' | '.join(_proportion(share) for share in shares)} |"
+
+
+def _proportion(share: Proportion) -> str:
+    return (
+        "-" if np.isnan(share.value) else f"{share.value:.2f} ({share.interval.low:.2f} to {share.interval.high:.2f})"
+    )
+
+
+def _area(branch: BranchResult, label: str) -> str:
+    return _number(branch.score.per_label.get(label))
+
+
+def _label_range(branch: BranchResult, label: str) -> str:
+    interval = branch.label_intervals.get(label)
+    return "-" if interval is None else _range(interval)
+
+
+def _range(interval: Interval) -> str:
+    return "-" if np.isnan(interval.low) else f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None or np.isnan(value) else f"{value:.3f}"

@@ -1,0 +1,203 @@
+"""From a probability to a yes or no: thresholds chosen on validation films, and what they do on others."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from agcnn_models.bundle import Bundle
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import CalibrationMethod, ThresholdSet
+from agcnn_training.evaluation.bootstrap import LEVEL, Interval
+from agcnn_training.evaluation.calibration import PlattScale, calibrated, fit_calibration
+from agcnn_training.evaluation.metrics import Truth, labelled_films
+from agcnn_training.evaluation.predictions import Predictions
+
+SENSITIVITY: Final = 0.9
+
+
+@dataclass(frozen=True)
+class Decision:
+    """How logits become probabilities and decisions, settled before the films to judge on are looked at.
+
+    Attributes:
+        scales: Platt's scaling of each label.
+        threshold_sets: from which calibrated probability on a label is positive; the first set is the one in use.
+    """
+
+    scales: Mapping[str, PlattScale]
+    threshold_sets: tuple[ThresholdSet, ...]
+
+
+@dataclass(frozen=True)
+class Proportion:
+    """A share of films and its interval; NaN throughout when there are no films to have a share of."""
+
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """What one threshold does on a set of films.
+
+    Attributes:
+        threshold: the calibrated probability.
+        sensitivity: of the films with the finding, the share called positive.
+        specificity: of the films without it, the share called negative.
+        ppv, npv: of the films called positive (negative), the share that is; both hold at this set's prevalence only.
+    """
+
+    threshold: float
+    sensitivity: Proportion
+    specificity: Proportion
+    ppv: Proportion
+    npv: Proportion
+
+
+def fit_decision(validation: Predictions, model: str) -> Decision:
+    """Fit calibration and choose two threshold sets on the validation films, for the branch whose word counts.
+
+    Args:
+        validation: predictions of those films; test films must never come in here.
+        model: its name and version, which begin the sets' names.
+    """
+    truth, branch = validation.truth, validation.headline
+    scales = fit_calibration(truth, validation.logits[branch])
+    probabilities = calibrated(validation.logits[branch], scales)
+    where = f"on the validation films, over calibrated {branch} probabilities"
+
+    def chosen(aim: str, method: str, choose: Callable[[Truth, NDArray[np.float64]], float]) -> ThresholdSet:
+        values = {label: choose(truth[:, column], probabilities[:, column]) for column, label in enumerate(LABELS)}
+        return ThresholdSet(set_id=f"{model}-{aim}", method=f"{method} {where}", values=values)
+
+    return Decision(
+        scales,
+        (
+            chosen("youden", "Youden's index", youden_threshold),
+            chosen("sensitivity-90", f"A sensitivity of {SENSITIVITY:g}", sensitivity_threshold),
+        ),
+    )
+
+
+def decision_of(bundle: Bundle) -> Decision:
+    """The calibration and the thresholds that a bundle carries."""
+    manifest = bundle.manifest
+    if manifest.calibration.method is CalibrationMethod.PLATT:
+        scales = {label: PlattScale(one.a, one.b) for label, one in manifest.calibration.coefficients.items()}
+    else:
+        scales = dict.fromkeys(LABELS, PlattScale(1.0, 0.0))
+    return Decision(scales, (manifest.thresholds, *manifest.further_thresholds))
+
+
+def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float:
+    """The probability at or above which sensitivity + specificity is largest (Youden 1950).
+
+    It lies halfway between two scores that occur, so that rounding does not move a film over it; where no cut beats
+    chance it lies above all scores. Without both outcomes there is nothing to choose by, and it is 0.5.
+
+    Args:
+        truth: [N], NaN where unknown.
+        probability: [N] in [0, 1].
+    """
+    known, bears = labelled_films(truth)
+    if bears.all() or not bears.any():
+        return 0.5
+    cuts, sensitivity, specificity = _cuts(bears, probability[known])
+    return float(cuts[int(np.argmax(sensitivity + specificity))])
+
+
+def sensitivity_threshold(truth: Truth, probability: NDArray[np.float64], wanted: float = SENSITIVITY) -> float:
+    """The highest threshold, halfway between two scores, that still finds this share of the films with the finding.
+
+    Without both outcomes there is nothing to choose by, and it is 0.5.
+
+    Args:
+        truth: [N], NaN where unknown.
+        probability: [N] in [0, 1].
+        wanted: the sensitivity, in (0, 1].
+    """
+    known, bears = labelled_films(truth)
+    if bears.all() or not bears.any():
+        return 0.5
+    cuts, sensitivity, _ = _cuts(bears, probability[known])
+    # The lowest cut finds all, so there is one; 1e-9 since 9 of 10 is not quite 0.9.
+    return float(cuts[sensitivity >= wanted - 1e-9].max())
+
+
+def operating_points(
+    predictions: Predictions, probabilities: NDArray[np.float64], thresholds: Mapping[str, float]
+) -> dict[str, OperatingPoint]:
+    """What a threshold set does on a set of films, for each label that has both outcomes there.
+
+    Args:
+        predictions: of the set.
+        probabilities: [N, 15], calibrated.
+        thresholds: of each label, chosen on other films.
+    """
+    patients = np.asarray(predictions.patients, dtype=np.str_)
+    points = {}
+    for column, label in enumerate(LABELS):
+        known, bears = labelled_films(predictions.truth[:, column])
+        if bears.all() or not bears.any():
+            continue
+        called, whose = probabilities[known, column] >= thresholds[label], patients[known]
+        points[label] = OperatingPoint(
+            threshold=thresholds[label],
+            sensitivity=patient_proportion(called[bears], whose[bears]),
+            specificity=patient_proportion(~called[~bears], whose[~bears]),
+            ppv=patient_proportion(bears[called], whose[called]),
+            npv=patient_proportion(~bears[~called], whose[~called]),
+        )
+    return points
+
+
+def patient_proportion(
+    hits: NDArray[np.bool_], patients: Sequence[str] | NDArray[np.str_], level: float = LEVEL
+) -> Proportion:
+    """A share of films and Wilson's interval at the effective number of films (Korn and Graubard 1998).
+
+    Films of one patient resemble each other, so N films are worth fewer independent ones: as many as give the variance
+    of the share between patients. Unlike a bootstrap it has a width when all films, or none, are hits; then each
+    patient counts as one film.
+
+    Args:
+        hits: [N].
+        patients: [N].
+        level: the coverage, in (0, 1).
+    """
+    films = len(hits)
+    if not films:
+        return Proportion(float("nan"), Interval(float("nan"), float("nan"), level))
+    share = float(hits.mean())
+    _, members = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
+    clusters = int(members.max()) + 1
+    spread = np.bincount(members, weights=hits - share)  # each patient's sum of residuals
+    variance = float(np.sum(spread**2)) * clusters / max(clusters - 1, 1) / films**2
+    effective = min(share * (1 - share) / variance, films) if variance > 0 else clusters
+    return Proportion(share, wilson_interval(share, effective, level))
+
+
+def wilson_interval(share: float, number: float, level: float = LEVEL) -> Interval:
+    """Wilson's score interval of a share of so many independent films."""
+    z = float(norm.ppf(0.5 + level / 2))
+    middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
+    reach = z / (1 + z**2 / number) * float(np.sqrt(share * (1 - share) / number + z**2 / (4 * number**2)))
+    return Interval(max(middle - reach, 0.0), min(middle + reach, 1.0), level)
+
+
+def _cuts(
+    bears: NDArray[np.bool_], probability: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Every cut that matters, in order of preference among equals, with its sensitivity and specificity."""
+    values = np.unique(probability)
+    # Between two scores first, then above all of them, then at the lowest.
+    above = [(values[-1] + 1) / 2] if values[-1] < 1 else []
+    cuts = np.array([*(values[1:] + values[:-1]) / 2, *above, values[0]])
+    positives, negatives = np.sort(probability[bears]), np.sort(probability[~bears])
+    sensitivity = 1 - np.searchsorted(positives, cuts) / len(positives)
+    specificity = np.searchsorted(negatives, cuts) / len(negatives)
+    return cuts, sensitivity, specificity

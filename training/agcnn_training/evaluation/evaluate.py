@@ -1,0 +1,173 @@
+"""FRONT DOOR of evaluation: from a bundle and films with labels to numbers, files and a page."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from agcnn_models.bundle import Bundle, open_bundle
+from agcnn_training.data.films import load_films
+from agcnn_training.data.parallel import cores
+from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
+from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.decision import decision_of
+from agcnn_training.evaluation.opening import FilmSet, Side, open_films, read_met, warnings
+from agcnn_training.evaluation.page import Report, write_page
+from agcnn_training.evaluation.predictions import Predictions
+from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.results import judge, summary
+from agcnn_training.evaluation.tables import write_localisation, write_metrics
+from agcnn_training.evaluation.writing import RESULTS_FILE, Json, as_json, write_json
+from agcnn_training.progress import Journal
+from agcnn_training.recipe import Precision
+
+PAGE_FILE: Final = "report.html"
+PREDICTIONS_FILE: Final = "predictions.npz"
+METRICS_FILE: Final = "metrics.csv"
+LOCALISATION_FILE: Final = "localisation.csv"
+
+_FILMS_AT_ONCE: Final = 512
+"""Read and put before the network together, so that memory does not grow with the number of films."""
+_BATCH: Final = 32
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What a person asks of an evaluation.
+
+    Attributes:
+        bundle: the model's folder.
+        data: the root of ChestX-ray14, or a label table.
+        images: the folder of the images; None where they lie beside the labels.
+        out: the folder to write into; results that lie there are replaced.
+        side: which films; None takes the test films where there are any, else all.
+        boxes: a table of lesions; ChestX-ray14's own when left out.
+        partial: whether to go on with the films that are there when others of ChestX-ray14 are missing.
+        flip: whether each film is read mirrored as well, and the logits averaged.
+        precision: of the forward pass.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+        workers: threads that read images.
+        seed: of the draws of patients.
+        image_loader: reads one image file.
+    """
+
+    bundle: Path
+    data: Path
+    images: Path | None
+    out: Path
+    side: Side | None = None
+    boxes: Path | None = None
+    partial: bool = False
+    flip: bool = False
+    precision: Precision = Precision.FLOAT32
+    device: str | None = None
+    workers: int = field(default_factory=cores)
+    seed: int = 0
+    image_loader: ImageLoader = field(default=read_picture)
+
+
+def evaluate(request: EvaluateRequest, console: Console | None = None) -> Path:
+    """Measure a model on films with labels, and write what was found.
+
+    Calibration and thresholds are the bundle's own: nothing is fitted to the films that are evaluated on.
+
+    Args:
+        request: which model, on what.
+        console: where progress is shown; standard error when left out.
+
+    Returns:
+        The page that shows the results; results.json, metrics.csv, localisation.csv and predictions.npz lie beside it.
+
+    Raises:
+        TrainingError: what was asked cannot be done; the sentence says why.
+        agcnn_models.errors.ModelError: the bundle cannot be used.
+    """
+    journal = Journal(console or Console(stderr=True))
+    bundle = open_bundle(request.bundle)
+    met = read_met(request.bundle)
+    films = open_films(request.data, request.images, request.side, met, request.boxes, partial=request.partial)
+    cautions = (*warnings(films, met, bundle.manifest), *_cautions(request))
+    for sentence in cautions:
+        journal.say(f"WARNING: {sentence}")
+    predictions = _read(bundle, films, request, journal)
+    result = judge(
+        predictions,
+        films.rows,
+        decision_of(bundle),
+        bundle.manifest.preprocessing,
+        seed=request.seed,
+        boxes=films.boxes,
+    )
+    journal.say(summary({films.name: result}))
+    return _write(request, Report(bundle.manifest, films.name, cautions, predictions, result))
+
+
+def _read(bundle: Bundle, films: FilmSet, request: EvaluateRequest, journal: Journal) -> Predictions:
+    """Put all films before the network, some hundred at a time."""
+    device, preprocessing = _device(request.device), bundle.manifest.preprocessing
+    network = bundle.load_model(device)
+    reading = Reading(request.image_loader, request.workers, journal=journal)
+    parts = []
+    for first in range(0, len(films.rows), _FILMS_AT_ONCE):
+        some = slice(first, first + _FILMS_AT_ONCE)
+        rows = films.rows[some]
+        journal.say(f"Films {first + 1} to {first + len(rows)} of {len(films.rows)}.")
+        loaded = load_films(rows, films.paths[some], preprocessing, reading=reading)
+        evaluator = Evaluator(loaded, np.arange(len(rows)), preprocessing, _BATCH, device)
+        images = [row.image for row in rows]
+        parts.append(evaluator.predict(network, images, precision=request.precision, flip=request.flip))
+    return Predictions.joined(parts)
+
+
+def _write(request: EvaluateRequest, report: Report) -> Path:
+    """Write all files into the folder that was asked for."""
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{request.out} cannot be made ({error.strerror}): give another --out.") from error
+    sets = {report.set_name: report.result}
+    report.predictions.save(request.out / PREDICTIONS_FILE)
+    write_json(request.out / RESULTS_FILE, {**_head(request, report), "sets": as_json(sets)})
+    write_metrics(request.out / METRICS_FILE, sets)
+    write_localisation(request.out / LOCALISATION_FILE, sets)
+    return write_page(request.out / PAGE_FILE, report)
+
+
+def _head(request: EvaluateRequest, report: Report) -> dict[str, Json]:
+    manifest = report.manifest
+    return {
+        "model": manifest.name,
+        "version": manifest.version,
+        "weights_sha256": manifest.weights.sha256,
+        "recipe": manifest.training.recipe,
+        "seed": request.seed,
+        "flip": request.flip,
+        "precision": request.precision,
+        "warnings": list(report.cautions),
+    }
+
+
+def _cautions(request: EvaluateRequest) -> tuple[str, ...]:
+    if not request.flip:
+        return ()
+    return (
+        (
+            "Each film was read mirrored as well, and the logits were averaged: calibration and thresholds were chosen "
+            "without that, and the clinic reads without it."
+        ),
+    )
+
+
+def _device(name: str | None) -> torch.device:
+    """The device that was asked for; else a GPU when there is one."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TrainingError(f"There is no device {name!r} here: give cpu, cuda, or leave --device out.") from error
+    return device

@@ -1,0 +1,171 @@
+"""The films to evaluate on, and whether the model has met them before."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from agcnn_models.manifest import Manifest
+from agcnn_training.data.boxes import LesionBox, read_boxes
+from agcnn_training.data.source import open_data
+from agcnn_training.data.splits import film_key
+from agcnn_training.data.table import Row, read_table
+from agcnn_training.errors import TrainingError
+from agcnn_training.recipe import SplitRecipe
+
+
+class Side(StrEnum):
+    """Which films of the data are evaluated on."""
+
+    TEST = "test"
+    VALIDATION = "validation"
+    ALL = "all"
+
+
+@dataclass(frozen=True)
+class FilmSet:
+    """Films to evaluate on.
+
+    Attributes:
+        name: of the set: test, validation or all.
+        rows: what is known of each film.
+        paths: the file of each.
+        boxes: lesions that were drawn on some of them.
+    """
+
+    name: str
+    rows: tuple[Row, ...]
+    paths: tuple[Path, ...]
+    boxes: tuple[LesionBox, ...] = ()
+
+
+@dataclass(frozen=True)
+class Met:
+    """The films of a training run, as its split.csv has them: image (without its ending) and patient by side."""
+
+    images: Mapping[str, str]
+    patients: Mapping[str, frozenset[str]]
+
+
+def open_films(
+    data: Path,
+    images: Path | None,
+    side: Side | None,
+    met: Met | None,
+    boxes: Path | None = None,
+    *,
+    partial: bool = False,
+) -> FilmSet:
+    """Find the films of one side.
+
+    Args:
+        data: the root of ChestX-ray14, whose test list says which films test, or a label table.
+        images: the folder of the images; where they lie beside the labels when left out.
+        side: which films; left out, the test films where there are any, else all.
+        met: the split of the run that made the model, which goes before any other.
+        boxes: a table of lesions; ChestX-ray14's own when left out.
+        partial: whether to go on with the films that are there when others of ChestX-ray14 are missing.
+
+    Raises:
+        TrainingError: there are no such films.
+    """
+    dataset = _opened(data, images, boxes, partial=partial)
+    sides = [met.images.get(film_key(row.image)) if met else None for row in dataset.rows]
+    if not any(sides):  # no run to ask, or it learnt from other data
+        sides = [dataset.sides.get(index) for index in range(len(dataset.rows))]
+    wanted = side or (Side.TEST if Side.TEST in sides else Side.ALL)
+    chosen = [index for index, where in enumerate(sides) if wanted in (Side.ALL, where)]
+    if not chosen:
+        raise TrainingError(
+            f"{data.name} has no {wanted} films: give data that have some, or --split all to measure on every film."
+        )
+    return FilmSet(
+        wanted,
+        tuple(dataset.rows[index] for index in chosen),
+        tuple(dataset.paths[index] for index in chosen),
+        dataset.boxes,
+    )
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """All films of the data; a table of its own accord puts none on any side."""
+
+    rows: tuple[Row, ...]
+    paths: tuple[Path, ...]
+    sides: Mapping[int, str]
+    boxes: tuple[LesionBox, ...]
+
+
+def _opened(data: Path, images: Path | None, boxes: Path | None, *, partial: bool) -> _Opened:
+    if data.is_dir():
+        dataset = open_data(data, images, SplitRecipe(), boxes=boxes, partial=partial)
+        return _Opened(dataset.rows, dataset.paths, dataset.split.side_of(), dataset.boxes)
+    rows, folder = read_table(data), images or data.parent
+    drawn = read_boxes(boxes, rows) if boxes else ()
+    return _Opened(rows, tuple(folder / row.image for row in rows), {}, drawn)
+
+
+def read_met(bundle: Path) -> Met | None:
+    """The split of the run that made a bundle, or None where its folder is not beside the bundle.
+
+    Raises:
+        TrainingError: the file is there and cannot be read.
+    """
+    path = bundle.with_name(bundle.name + ".run") / "split.csv"
+    if not path.is_file():
+        return None
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            records = [(row["image"], row["patient"], row["side"]) for row in csv.DictReader(file)]
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise TrainingError(f"{path} is not a run's split ({error}): repair it, or take it away.") from error
+    return Met(
+        images={film_key(image): side for image, _, side in records},
+        patients={
+            wanted: frozenset(patient for _, patient, side in records if side == wanted)
+            for wanted in {side for _, _, side in records}
+        },
+    )
+
+
+def warnings(films: FilmSet, met: Met | None, manifest: Manifest) -> tuple[str, ...]:
+    """What a reader of the results must know: films and patients that the model has met before.
+
+    Args:
+        films: to evaluate on.
+        met: the run's own split, where it is known.
+        manifest: of the model.
+    """
+    if met is None:
+        training = manifest.training
+        unknown = (
+            "Whether the model has met these films cannot be told, since its run's split.csv does not lie beside it. "
+            f"It learnt from {training.films_train} films of {training.patients_train} patients, and "
+            f"{training.films_validation} films of {training.patients_validation} patients chose its epochs and "
+            f"thresholds. {training.data}"
+        )
+        return (unknown,)
+    where = [met.images.get(film_key(row.image)) for row in films.rows]
+    trained, validated = where.count("train"), where.count("validation")
+    patients = {row.patient for row in films.rows}
+    # A patient whose own films are known to be on another side is met through films that are not here.
+    known = len(patients & met.patients.get("train", frozenset()))
+    sentences = []
+    if trained:
+        sentences.append(
+            f"The model was trained on {trained} of these {len(where)} films: these results say how well it remembers, "
+            "not how well it reads."
+        )
+    if validated:
+        sentences.append(
+            f"{validated} of these {len(where)} films chose its epochs, thresholds and calibration, so these results "
+            "flatter it a little."
+        )
+    if known and not trained:
+        sentences.append(
+            f"The model was trained on other films of {known} of these {len(patients)} patients, so these results "
+            "flatter it."
+        )
+    return tuple(sentences)

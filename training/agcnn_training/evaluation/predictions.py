@@ -1,0 +1,112 @@
+"""What a network said of a set of films, film by film, and the file that keeps it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agcnn_models.manifest import BranchName
+from agcnn_training.errors import TrainingError
+
+_LOGITS: Final = "logits_"
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Readings of N films, in one order throughout.
+
+    Attributes:
+        images: the name of each film.
+        patients: the patient of each film.
+        truth: float32 [N, 15] in {0, 1}, NaN where a label is unknown.
+        logits: float32 [N, 15] of each branch; a network without a local branch has only the global one.
+        boxes: int64 [N, 4], the attended regions in pixels of the network's input, ends inclusive; None where
+            nothing attends.
+        heat_maps: float16 [N, h, w] in [0, 1]; None where nothing attends.
+        size: the side of the network's input, in pixels.
+    """
+
+    images: tuple[str, ...]
+    patients: tuple[str, ...]
+    truth: NDArray[np.float32]
+    logits: Mapping[BranchName, NDArray[np.float32]]
+    boxes: NDArray[np.int64] | None
+    heat_maps: NDArray[np.float16] | None
+    size: int
+
+    def __len__(self) -> int:
+        """How many films."""
+        return len(self.images)
+
+    @property
+    def headline(self) -> BranchName:
+        """The branch whose word counts: the fusion where there is one."""
+        return BranchName.FUSION if BranchName.FUSION in self.logits else BranchName.GLOBAL
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """Readings of one network put behind one another; one part or more."""
+        boxes = [part.boxes for part in parts if part.boxes is not None]
+        heat_maps = [part.heat_maps for part in parts if part.heat_maps is not None]
+        return cls(
+            images=tuple(image for part in parts for image in part.images),
+            patients=tuple(patient for part in parts for patient in part.patients),
+            truth=np.concatenate([part.truth for part in parts]),
+            logits={name: np.concatenate([part.logits[name] for part in parts]) for name in parts[0].logits},
+            boxes=np.concatenate(boxes) if boxes else None,
+            heat_maps=np.concatenate(heat_maps) if heat_maps else None,
+            size=parts[0].size,
+        )
+
+    def save(self, path: Path) -> None:
+        """Write an .npz; what the network has none of is left out of it.
+
+        Raises:
+            TrainingError: the disk is full or cannot be written.
+        """
+        arrays: dict[str, NDArray[np.generic]] = {
+            "images": np.array(self.images, dtype=np.str_),
+            "patients": np.array(self.patients, dtype=np.str_),
+            "truth": self.truth,
+            "size": np.array(self.size, dtype=np.int64),
+        }
+        arrays |= {_LOGITS + name: values for name, values in self.logits.items()}
+        arrays |= {
+            name: values
+            for name, values in (("boxes", self.boxes), ("heat_maps", self.heat_maps))
+            if values is not None
+        }
+        partial = path.with_name(path.name + ".partial")
+        try:
+            with partial.open("wb") as file:
+                np.savez_compressed(file, allow_pickle=False, **arrays)
+            partial.replace(path)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space and repeat.") from error
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote.
+
+        Raises:
+            TrainingError: the file is missing or is not such a file.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = dict(stored)
+            return cls(
+                images=tuple(arrays["images"].tolist()),
+                patients=tuple(arrays["patients"].tolist()),
+                truth=arrays["truth"],
+                logits={name: arrays[_LOGITS + name] for name in BranchName if _LOGITS + name in arrays},
+                boxes=arrays.get("boxes"),
+                heat_maps=arrays.get("heat_maps"),
+                size=int(arrays["size"]),
+            )
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+            raise TrainingError(f"{path} holds no predictions ({error}): measure the model again.") from error

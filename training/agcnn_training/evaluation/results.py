@@ -1,0 +1,201 @@
+"""Measuring a finished network: each set of films read once, judged, and written down.
+
+Calibration and thresholds come from the validation films, so the test films are looked at once and choose nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import nn
+
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import BranchName
+from agcnn_models.settings import Preprocessing
+from agcnn_training.data.boxes import LesionBox
+from agcnn_training.data.table import Row
+from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.bootstrap import draw_patients
+from agcnn_training.evaluation.branches import BranchResult, Comparison, judge_branches
+from agcnn_training.evaluation.calibration import Calibration, calibrated, judge_calibration
+from agcnn_training.evaluation.decision import Decision, OperatingPoint, fit_decision, operating_points
+from agcnn_training.evaluation.lesions import lesions_on
+from agcnn_training.evaluation.localisation import Localisation, judge_localisation
+from agcnn_training.evaluation.metrics import labelled_films
+from agcnn_training.evaluation.predictions import Predictions
+from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.subgroups import Subgroup, judge_subgroups
+from agcnn_training.recipe import Recipe
+
+TRAIN: Final = "train"
+VALIDATION: Final = "validation"
+TEST: Final = "test"
+
+
+@dataclass(frozen=True)
+class SetResult:
+    """All that is measured on one set of films.
+
+    Attributes:
+        films: how many.
+        patients: how many have them.
+        positives: for each label that is known of some film, how many films bear it.
+        known: of how many films each label is known.
+        branches: each branch by itself.
+        comparisons: each later branch against each earlier one.
+        before, after: calibration of each label with and without Platt's scaling, of the branch whose word counts.
+        operating: by threshold set, what its threshold does for each label.
+        subgroups: by sex, age band and view.
+        localisation: on the lesions that were drawn on these films; None where there are none, or nothing attends.
+    """
+
+    films: int
+    patients: int
+    positives: Mapping[str, int]
+    known: Mapping[str, int]
+    branches: Mapping[BranchName, BranchResult]
+    comparisons: tuple[Comparison, ...]
+    before: Mapping[str, Calibration]
+    after: Mapping[str, Calibration]
+    operating: Mapping[str, Mapping[str, OperatingPoint]]
+    subgroups: tuple[Subgroup, ...]
+    localisation: Localisation | None
+
+    @property
+    def headline(self) -> BranchName:
+        """The branch whose word counts: the fusion where there is one."""
+        return BranchName.FUSION if BranchName.FUSION in self.branches else BranchName.GLOBAL
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """The pathologies that lack one outcome in this set, so have no area."""
+        return self.branches[self.headline].score.skipped
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A network measured on its validation films, and on test films where the split has them.
+
+    Attributes:
+        predictions: of each set, by its name.
+        decision: calibration and thresholds, from the validation films.
+        sets: the results, by the same names.
+    """
+
+    predictions: Mapping[str, Predictions]
+    decision: Decision
+    sets: Mapping[str, SetResult]
+
+    @property
+    def unjudged(self) -> tuple[str, ...]:
+        """The sets that were read and have no pathology with both outcomes."""
+        return tuple(name for name in self.predictions if name not in self.sets)
+
+    @property
+    def reported(self) -> str:
+        """The set whose numbers speak for the network: the test films, which chose nothing, where there are any."""
+        return TEST if TEST in self.sets else VALIDATION
+
+
+def measure(
+    network: nn.Module,
+    evaluator: Evaluator,
+    rows: Sequence[Row],
+    sides: Mapping[str, NDArray[np.int64]],
+    recipe: Recipe,
+    boxes: Sequence[LesionBox] = (),
+) -> Measured:
+    """Read the validation films, and the test films where there are any, once, and judge them.
+
+    Args:
+        network: as it will be served: an ``AGCNN``, or a module that gives logits [B, 15].
+        evaluator: of the run's films; which of them it has chosen does not matter.
+        rows: what is known of all films, in their order.
+        sides: of the split, by name; of "validation" and "test" the films are read.
+        recipe: of the run.
+        boxes: lesions that were drawn on some of the films.
+
+    Raises:
+        TrainingError: among the validation films no pathology has both outcomes. Test films of which that is true are
+            read and not judged.
+    """
+    images = [row.image for row in rows]
+    predictions = {
+        name: replace(evaluator, chosen=chosen).predict(network, images)
+        for name, chosen in sides.items()
+        if name in (VALIDATION, TEST) and len(chosen)
+    }
+    decision = fit_decision(predictions[VALIDATION], f"{recipe.name}-{recipe.version}")
+    results = {}
+    for name, found in predictions.items():
+        whose = [rows[index] for index in sides[name]]
+        try:
+            results[name] = judge(found, whose, decision, evaluator.preprocessing, seed=recipe.seed, boxes=boxes)
+        except TrainingError:
+            # Validation films without any finding stop a run in its first epoch; at its end nothing may be lost.
+            if name == VALIDATION:
+                raise
+    return Measured(predictions, decision, results)
+
+
+def judge(
+    predictions: Predictions,
+    rows: Sequence[Row],
+    decision: Decision,
+    preprocessing: Preprocessing,
+    *,
+    seed: int,
+    boxes: Sequence[LesionBox] = (),
+) -> SetResult:
+    """Judge one set of films.
+
+    Args:
+        predictions: of the set.
+        rows: what is known of its films, in the same order.
+        decision: calibration and thresholds, from other films than a test set's.
+        preprocessing: of the network.
+        seed: of the draws of patients.
+        boxes: lesions that were drawn on some of the films.
+
+    Raises:
+        TrainingError: no pathology has both outcomes.
+    """
+    truth, logits = predictions.truth, predictions.logits[predictions.headline]
+    branches, comparisons = judge_branches(predictions, draw_patients(predictions.patients, seed=seed))
+    probabilities = calibrated(logits, decision.scales)
+    lesions = lesions_on(predictions.images, boxes)
+    localised = len(lesions.film) > 0 and predictions.boxes is not None
+    known = {label: labelled_films(truth[:, column]) for column, label in enumerate(LABELS)}
+    return SetResult(
+        films=len(predictions),
+        patients=len(set(predictions.patients)),
+        positives={label: int(bears.sum()) for label, (films, bears) in known.items() if films.any()},
+        known={label: int(films.sum()) for label, (films, _) in known.items() if films.any()},
+        branches=branches,
+        comparisons=comparisons,
+        before=judge_calibration(truth, expit(logits.astype(np.float64))),
+        after=judge_calibration(truth, probabilities),
+        operating={
+            chosen.set_id: operating_points(predictions, probabilities, chosen.values)
+            for chosen in decision.threshold_sets
+        },
+        subgroups=judge_subgroups(predictions, rows, seed),
+        localisation=judge_localisation(predictions, lesions, preprocessing, seed) if localised else None,
+    )
+
+
+def summary(sets: Mapping[str, SetResult], unjudged: Sequence[str] = ()) -> str:
+    """A line for each set and branch, for the person who waits."""
+    lines = []
+    for name, result in sets.items():
+        lines.append(f"{name}: {result.films} films of {result.patients} patients")
+        for branch, found in result.branches.items():
+            low, high = found.interval.low, found.interval.high
+            lines.append(f"  {branch}: mean AUC {found.score.mean:.4f} ({low:.4f} to {high:.4f})")
+        if skipped := result.skipped:
+            lines.append(f"  Without both outcomes there, so without an AUC: {', '.join(skipped)}.")
+    lines += [f"{name}: no pathology is both present and absent there, so nothing can be judged." for name in unjudged]
+    return "\n".join(lines)
