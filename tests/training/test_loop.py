@@ -1,8 +1,10 @@
 """The loop keeps the best epoch, and stops with a sentence."""
 
 import io
-import resource
+import time
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +20,8 @@ from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.evaluation.metrics import Score
 from agcnn_training.loop import Surroundings, Task, run_phase
 from agcnn_training.progress import Journal, StopRequest
-from agcnn_training.recipe import PhaseRecipe, Precision
-from agcnn_training.run_folder import Checkpoint, RunFolder
+from agcnn_training.recipe import ComputeRecipe, PhaseRecipe
+from agcnn_training.run_folder import RunFolder
 
 
 class Reader(nn.Module):
@@ -46,13 +48,11 @@ class Judge:
         return Score(self.areas[len(self.seen) - 1], {}, ())
 
 
-def surroundings(folder: Path) -> Surroundings:
+def surroundings(folder: Path, clock: Callable[[], float] = time.monotonic, **compute: object) -> Surroundings:
     """A quiet run in a folder."""
     folder.mkdir(exist_ok=True)
     journal = Journal(Console(file=io.StringIO()))
-    return Surroundings(
-        RunFolder(folder), journal, StopRequest(), torch.device("cpu"), Precision.FLOAT32, channels_last=True, shards=1
-    )
+    return Surroundings(RunFolder(folder), journal, StopRequest(), ComputeRecipe(**compute), seed=0, clock=clock)
 
 
 def a_task(phase: PhaseRecipe, judge: Judge) -> Task:
@@ -74,7 +74,7 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, average: float) -> 
     assert torch.equal(task.trainee.linear.weight, judge.seen[1])
     kept = around.folder.finished("global-1")
     assert kept is not None
-    assert torch.equal(kept["linear.weight"], judge.seen[1])
+    assert torch.equal(kept.weights["linear.weight"], judge.seen[1])
     assert not torch.equal(judge.seen[1], judge.seen[3])
 
 
@@ -108,20 +108,116 @@ def test_a_stopped_phase_goes_on_as_if_it_had_not_been(tmp_path: Path) -> None:
     assert not (tmp_path / "stopped" / "checkpoint.pt").exists()
 
 
-def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
-    """Where the disk takes no more the run is told so in a sentence, and the last whole checkpoint stays."""
-    folder = RunFolder(tmp_path)
-    weights = {"weight": torch.zeros(100_000)}
-    small = Checkpoint("global-1", 1, 0, {}, {}, {}, {}, 0.5, 1)
-    folder.save(small)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))  # the kernel refuses what goes beyond
-    try:
-        with pytest.raises(TrainingError, match="free disk space"):
-            folder.save(replace(small, epoch=2, trainee=weights))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    kept = folder.load("global-1")
+def test_a_stage_keeps_its_best_over_all_phases(tmp_path: Path) -> None:
+    """A second phase begins from the first one's best epoch, and keeps that when it finds nothing better."""
+    phase, around = PhaseRecipe(epochs=2, batch_size=8), surroundings(tmp_path)
+    first = Judge([0.6, 0.8])
+    task = a_task(phase, first)
+    best = run_phase(task, phase, around)
+    assert (best.area, best.phase, best.epoch) == (0.8, "global-1", 2)
+
+    second = replace(task, name="global-2", score=Judge([0.7, 0.75]))
+    best = run_phase(second, phase, around, best)
+    assert (best.area, best.phase, best.epoch) == (0.8, "global-1", 2)
+    assert torch.equal(task.trainee.linear.weight, first.seen[1])
+    kept = around.folder.finished("global-2")
     assert kept is not None
-    assert kept.epoch == 1
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert (kept.area, kept.phase) == (0.8, "global-1")
+
+    third = replace(task, name="global-3", score=Judge([0.9, 0.85]))
+    best = run_phase(third, phase, around, kept)
+    assert (best.area, best.phase, best.epoch) == (0.9, "global-3", 1)
+
+
+def test_phases_are_compared_at_one_size(tmp_path: Path) -> None:
+    """What was best on smaller images is judged once more before a phase on larger ones looks for better."""
+    small, large = (PhaseRecipe(epochs=1, batch_size=8, size=size) for size in (32, 36))
+    around, judge = surroundings(tmp_path), Judge([0.9, 0.5, 0.6])
+    task = a_task(small, judge)
+    best = run_phase(task, small, around)
+    second = replace(a_task(large, judge), name="global-2", trainee=task.trainee)
+    assert run_phase(second, large, around, best).phase == "global-2"
+    assert torch.equal(judge.seen[1], judge.seen[0])
+
+
+class Killed(BaseException):
+    """What no handler catches, as SIGKILL."""
+
+
+def test_a_killed_run_loses_ten_minutes_at_most(tmp_path: Path) -> None:
+    """With four minutes a step every third is followed by a checkpoint: killed in the eighth, a run goes on there."""
+    phase = PhaseRecipe(epochs=1, batch_size=2, average=0.5)
+    whole = a_task(phase, Judge([0.6]))
+    run_phase(whole, phase, surroundings(tmp_path / "whole"))
+
+    around = surroundings(tmp_path / "killed", clock=count(0.0, 240.0).__next__)
+    task, reads = a_task(phase, Judge([])), []
+
+    def read(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        reads.append(1)
+        if len(reads) > 7:
+            raise Killed
+        return module(images)
+
+    with pytest.raises(Killed):
+        run_phase(replace(task, read=read), phase, around)
+    kept = around.folder.load("global-1")
+    assert kept is not None
+    assert kept.step == 6
+    resumed = a_task(phase, Judge([0.6]))
+    run_phase(resumed, phase, surroundings(tmp_path / "killed"))
+    assert torch.equal(resumed.trainee.linear.weight, whole.trainee.linear.weight)
+
+
+def test_memory_that_is_too_small_is_one_sentence(tmp_path: Path) -> None:
+    """A batch that does not fit ends with the two settings that make it smaller."""
+    phase = PhaseRecipe(epochs=1, batch_size=8, accumulate=2)
+    task = replace(a_task(phase, Judge([])), read=lambda module, images: module(images.new_empty(2**55)))
+    with pytest.raises(TrainingError, match=r"too small for 8 films in 2 part\(s\): raise accumulate or lower batch"):
+        run_phase(task, phase, surroundings(tmp_path))
+
+
+def test_a_batch_cannot_be_cut_finer_than_films(tmp_path: Path) -> None:
+    """More parts than films is refused before anything is trained."""
+    phase = PhaseRecipe(epochs=1, batch_size=8, accumulate=4)
+    with pytest.raises(TrainingError, match="a batch of 8 films cannot be cut into 16 parts"):
+        run_phase(a_task(phase, Judge([])), phase, surroundings(tmp_path, shards=4))
+
+
+def test_compilation_that_fails_is_said_and_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a C++ compiler torch.compile does not work: the run says so once, and trains as it would without."""
+    phase = PhaseRecipe(epochs=2, batch_size=8)
+    plain = a_task(phase, Judge([0.6, 0.7]))
+    run_phase(plain, phase, surroundings(tmp_path / "plain"))
+
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("/nonexistent/compiler",))
+    monkeypatch.setattr(config, "force_disable_caches", True)
+    around = surroundings(tmp_path / "compiled", compile=True)
+    around.journal.keep(tmp_path / "log.txt")
+    task = a_task(phase, Judge([0.6, 0.7]))
+    run_phase(task, phase, around)
+    assert (tmp_path / "log.txt").read_text().count("going on without it") == 1
+    assert torch.equal(task.trainee.linear.weight, plain.trainee.linear.weight)
+
+
+class Dropping(Reader):
+    """A reader that draws at random itself."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits [B, 15] of half of what it sees."""
+        return self.linear(nn.functional.dropout(images.mean(dim=(2, 3)), 0.5, self.training))
+
+
+def test_what_a_network_draws_does_not_depend_on_the_past(tmp_path: Path) -> None:
+    """Dropout takes the same units away whatever was drawn from torch's generator before."""
+    phase, weights = PhaseRecipe(epochs=1, batch_size=8), []
+    for drawn_before in (1, 2):
+        task = replace(a_task(phase, Judge([0.6])), trainee=Dropping())
+        for parameter in task.trainee.parameters():
+            nn.init.ones_(parameter)
+        torch.rand(drawn_before)
+        run_phase(task, phase, surroundings(tmp_path / str(drawn_before)))
+        weights.append(task.trainee.linear.weight)
+    assert torch.equal(*weights)

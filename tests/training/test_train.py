@@ -180,10 +180,12 @@ def test_the_data_are_accounted_for_before_they_are_read(
     for row in rows[1:]:
         (root / "images" / row["image"]).symlink_to(films / "images" / row["image"])
     output = io.StringIO()
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
     request = replace(
-        request_for("model"), data=root, images=None, partial=True, cache=tmp_path / "cache", device="none such"
-    )
-    with pytest.raises(TrainingError, match="no device"):  # the first thing that is looked at after the data
+        request_for("model"), data=root, images=None, partial=True, cache=tmp_path / "cache",
+        init=tmp_path / "broken.pth",
+    )  # fmt: skip
+    with pytest.raises(ModelError, match=r"broken\.pth"):  # the first thing that is looked at after the data
         train(request, Console(file=output, width=400))
     said = output.getvalue()
     assert "23 films of 12 patients: " in said

@@ -7,7 +7,8 @@ import typer
 from rich.console import Console
 
 from agcnn_models.errors import ModelError
-from agcnn_training.errors import TrainingError
+from agcnn_training.distributed import rank
+from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.train import TrainRequest, train
 
 
@@ -48,9 +49,15 @@ def main(
         device=device,
     )
     try:
-        typer.echo(train(request, console))
+        bundle = train(request, console)
+        if rank() == 0:
+            typer.echo(bundle)
     except (TrainingError, ModelError) as error:
-        console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        # Of several processes each says what went wrong with it; all of them stop when asked, so one says that.
+        if rank() == 0:
+            console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+        elif not isinstance(error, TrainingStopped):
+            console.print(f"Process {rank()}: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(3 if isinstance(error, ModelError) else 1) from error
 
 

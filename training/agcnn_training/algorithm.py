@@ -16,6 +16,7 @@ from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.loop import Surroundings, Task, run_phase
 from agcnn_training.networks import Beginnings, Network, parts_of
 from agcnn_training.recipe import PhaseRecipe, Recipe, stage_key
+from agcnn_training.run_folder import NOTHING_YET
 from agcnn_training.stage_store import StageStore
 from agcnn_training.stages import Stage, freeze, prepare_stage
 
@@ -71,7 +72,8 @@ def train_stages(network: Network, course: Course, around: Surroundings) -> None
         stage.trainee.to(around.device)
         if not _take_from_store(stage, index + 1, course, around):
             _train_stage(stage, index + 1, course, around)
-            _give_to_store(stage, index + 1, course)
+            if around.ranks.leads:
+                _give_to_store(stage, index + 1, course)
     freeze(network)
 
 
@@ -87,12 +89,11 @@ def require_replaceable(recipe: Recipe, global_weights: Path | None) -> None:
 
 def _train_stage(stage: Stage, number: int, course: Course, around: Surroundings) -> None:
     """One stage, phase after phase; what a stopped run had finished is taken as it is."""
-    recipe, names = course.recipe, []
+    recipe, best = course.recipe, NOTHING_YET
     for index, phase in enumerate(stage.recipe.phases, start=1):
         name = f"{stage.name}-{index}"
-        names.append(name)
-        if (weights := around.folder.finished(name)) is not None:
-            stage.trainee.load_state_dict(weights)
+        if (kept := around.folder.finished(name)) is not None:
+            best = kept
             around.journal.say(f"{name}: finished earlier.")
             continue
         task = Task(
@@ -102,25 +103,8 @@ def _train_stage(stage: Stage, number: int, course: Course, around: Surroundings
             score=lambda trainee, size: course.evaluator.score(stage.read_judged, trainee, size, around.precision),
             batches=_batches(stage, phase, (recipe.seed, number, index), course),
         )
-        run_phase(task, phase, around)
-    if len(names) > 1:
-        _keep_best_phase(stage, names, course, around)
-
-
-def _keep_best_phase(stage: Stage, names: list[str], course: Course, around: Surroundings) -> None:
-    """Leave the trainee with the best weights of all its phases.
-
-    Phases may train on images of different sizes, at which areas do not compare: all are judged at the served size.
-    """
-    size = course.evaluator.preprocessing.crop
-    areas = {}
-    for name in names:
-        stage.trainee.load_state_dict(around.folder.finished(name) or {})
-        areas[name] = course.evaluator.score(stage.read_judged, stage.trainee, size, around.precision).mean
-    best = max(areas, key=lambda name: areas[name])
-    stage.trainee.load_state_dict(around.folder.finished(best) or {})
-    said = ", ".join(f"{name} {area:.4f}" for name, area in areas.items())
-    around.journal.say(f"{stage.name}: {best} is kept; validation mean AUC at {size} pixels: {said}.")
+        best = run_phase(task, phase, around, best)
+    stage.trainee.load_state_dict(best.weights)
 
 
 def _batches(stage: Stage, phase: PhaseRecipe, seed: tuple[int, ...], course: Course) -> Batches:

@@ -1,23 +1,27 @@
-"""The training loop: one phase of one stage, from wherever it was left to its best epoch."""
+"""The training loop: one phase of one stage, from wherever it was left to the best epoch of its stage."""
 
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agcnn_training.data.batches import Batches
+from agcnn_training.ahead import drawn_ahead
+from agcnn_training.data.batches import Batch, Batches
+from agcnn_training.distributed import ALONE, Ranks
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.evaluation.metrics import Score
 from agcnn_training.optimise import learning_rate, make_optimiser, update_average
 from agcnn_training.progress import Journal, StopRequest
-from agcnn_training.recipe import PhaseRecipe, Precision
-from agcnn_training.run_folder import Checkpoint, RunFolder
+from agcnn_training.recipe import ComputeRecipe, PhaseRecipe, Precision
+from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
 from agcnn_training.shards import Shards
+from agcnn_training.step import Stepper
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class Task:
         trainee: the one module that moves.
         read: gives a trainee's logits [B, W] of images [B, 3, S, S].
         score: judges a trainee on the validation films at a size.
-        batches: the training batches.
+        batches: the training batches; their loss is a sum over films, as ``shards.Criterion`` wants it.
     """
 
     name: str
@@ -41,144 +45,215 @@ class Task:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What every phase of a run shares."""
+    """What every phase of a run shares.
+
+    Attributes:
+        folder: where checkpoints and metrics go.
+        journal: where it is said how the run goes.
+        stop: whether someone wants it to stop.
+        compute: how the arithmetic is done, and how often a checkpoint is due.
+        seed: of the run.
+        ranks: its processes, and the device of this one.
+        clock: seconds of a clock that only goes forward.
+    """
 
     folder: RunFolder
     journal: Journal
     stop: StopRequest
-    device: torch.device
-    precision: Precision
-    channels_last: bool
-    shards: int
+    compute: ComputeRecipe
+    seed: int
+    ranks: Ranks = ALONE
+    clock: Callable[[], float] = time.monotonic
+
+    @property
+    def device(self) -> torch.device:
+        """Where this process computes."""
+        return self.ranks.device
+
+    @property
+    def precision(self) -> Precision:
+        """The number format of the forward pass."""
+        return self.compute.precision
 
 
 @dataclass
 class _State:
-    """Where a phase stands: between two steps, and with the best epoch so far."""
+    """Where a phase stands: between two steps, and with the best epoch of its stage so far."""
 
     task: Task
     average: nn.Module
     optimiser: torch.optim.Optimizer
+    best: Best
     epoch: int = 0
     step: int = 0
-    best: Mapping[str, Tensor] = field(default_factory=dict)
-    best_area: float = -1.0
-    best_epoch: int = 0
+    loss: float = 0.0  # summed over the epoch's steps
+    seconds: float = 0.0  # that the epoch has taken
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
             phase=self.task.name,
             epoch=self.epoch,
             step=self.step,
+            loss=self.loss,
+            seconds=self.seconds,
             trainee=self.task.trainee.state_dict(),
             average=self.average.state_dict(),
             optimiser=self.optimiser.state_dict(),
             best=self.best,
-            best_area=self.best_area,
-            best_epoch=self.best_epoch,
         )
 
     def restore(self, saved: Checkpoint) -> None:
         self.task.trainee.load_state_dict(saved.trainee)
         self.average.load_state_dict(saved.average)
         self.optimiser.load_state_dict(dict(saved.optimiser))
-        self.epoch, self.step = saved.epoch, saved.step
-        self.best, self.best_area, self.best_epoch = saved.best, saved.best_area, saved.best_epoch
+        self.epoch, self.step, self.loss, self.seconds = saved.epoch, saved.step, saved.loss, saved.seconds
+        self.best = saved.best
 
     def end_epoch(self, area: float) -> None:
-        self.epoch, self.step = self.epoch + 1, 0
-        if area > self.best_area:
-            self.best_area, self.best_epoch = area, self.epoch
-            self.best = {name: value.detach().cpu().clone() for name, value in self.average.state_dict().items()}
+        self.epoch, self.step, self.loss, self.seconds = self.epoch + 1, 0, 0.0, 0.0
+        if area > self.best.area:
+            weights = {name: value.detach().cpu().clone() for name, value in self.average.state_dict().items()}
+            self.best = Best(weights, area, self.task.name, self.epoch, self.task.batches.size)
 
 
-def run_phase(task: Task, phase: PhaseRecipe, around: Surroundings) -> None:
-    """Train, and leave the trainee with the weights of its best epoch by validation mean AUC.
+def run_phase(task: Task, phase: PhaseRecipe, around: Surroundings, best: Best = NOTHING_YET) -> Best:
+    """Train one phase of a stage, and leave the trainee with the stage's best weights so far.
+
+    Args:
+        task: what to train.
+        phase: how.
+        around: what the phases of a run share.
+        best: what the stage's earlier phases kept, by validation mean AUC; this phase begins from it.
+
+    Returns:
+        The same, or an epoch of this phase when one is better.
 
     Raises:
         TrainingStopped: a stop was requested; a checkpoint is kept.
-        TrainingError: the loss is no longer a number, or a checkpoint cannot be written.
+        TrainingError: the loss is no longer a number, memory is too small, or a checkpoint cannot be written.
     """
+    state = _begin(task, phase, around, best)
+    if around.ranks.leads:
+        around.folder.metrics.rewind(task.name, state.epoch)
+    # Several processes take a core or a GPU each.
+    threads = around.compute.shards if around.ranks.count == 1 else 1
+    with Shards(task.trainee, threads, around.ranks) as shards:
+        _check_pieces(task, phase, shards)
+        stepper = Stepper(
+            task.trainee, task.read, task.batches.loss, phase,
+            around.compute, around.ranks, shards, state.optimiser, around.journal,
+        )  # fmt: skip
+        while state.epoch < phase.epochs:
+            _epoch(state, phase, around, stepper)
+            _judge(state, phase, around)
+    task.trainee.load_state_dict(state.best.weights)
+    if around.ranks.leads:
+        around.folder.finish(task.name, state.best)
+    around.ranks.wait()
+    return state.best
+
+
+def _begin(task: Task, phase: PhaseRecipe, around: Surroundings, best: Best) -> _State:
+    """A phase at its beginning, or where its checkpoint left it."""
+    if best.weights:
+        task.trainee.load_state_dict(best.weights)
+    around.ranks.synchronised(task.trainee)
     average = copy.deepcopy(task.trainee) if phase.average else task.trainee
-    state = _State(task, average, make_optimiser(task.trainee, phase))
+    state = _State(task, average, make_optimiser(task.trainee, phase), best)
     if saved := around.folder.load(task.name):
         state.restore(saved)
         around.journal.say(f"{task.name}: going on at epoch {state.epoch + 1}, step {state.step + 1}.")
-    with Shards(task.trainee, around.shards) as shards:
-        while state.epoch < phase.epochs:
-            began = time.monotonic()
-            loss = _epoch(state, phase, around, shards)
-            score = task.score(state.average, task.batches.size)
-            state.end_epoch(score.mean)
-            _report(state, phase, around, loss, score, time.monotonic() - began)
-            around.folder.save(state.checkpoint())
-    task.trainee.load_state_dict(state.best)
-    around.folder.finish(task.name, state.best)
+    elif best.weights and best.size != task.batches.size:
+        # What an earlier phase reached on smaller images is no measure of what this one does.
+        area = around.ranks.told(task.score(task.trainee, task.batches.size).mean if around.ranks.leads else 0.0)
+        state.best = replace(best, area=area, size=task.batches.size)
+    return state
 
 
-def _epoch(state: _State, phase: PhaseRecipe, around: Surroundings, shards: Shards) -> float:
-    """What is left of one epoch; returns its mean loss."""
-    task, total, first = state.task, len(state.task.batches), state.step
+def _epoch(state: _State, phase: PhaseRecipe, around: Surroundings, stepper: Stepper) -> None:
+    """What is left of one epoch; a checkpoint is written when one is due."""
+    task, total = state.task, len(state.task.batches)
     title = f"{task.name} epoch {state.epoch + 1}/{phase.epochs}"
-    losses = []
-    for step in around.journal.steps(range(first, total), total - first, title):
-        state.step = step
-        if around.stop.made:
-            around.folder.save(state.checkpoint())
-            raise TrainingStopped(f"Stopped in {title}: the same command with --resume goes on from there.")
+    left = range(state.step, total)
+    resumed_at, saved_at = around.clock() - state.seconds, around.clock()
+
+    def draw(step: int) -> Batch:
+        return task.batches.batch(state.epoch, step, around.device)
+
+    for step, batch in around.journal.steps(drawn_ahead(left, draw), len(left), title):
+        _stop_if_asked(state, around, title)
         done = state.epoch * total + step
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(phase, done, total)
-        losses.append(_step(state, phase, around, shards))
-        if not math.isfinite(losses[-1]):
+        torch.manual_seed(_step_seed(around, task.name, state.epoch, step))
+        loss = stepper(batch)
+        if not math.isfinite(loss):
             raise TrainingError(
                 f"The loss is not a number in {title}, step {step + 1}: lower learning_rate, set clip_norm, or use "
                 "precision float32."
             )
         if state.average is not task.trainee:
             update_average(state.average, task.trainee, phase.average, done)
-    return sum(losses) / max(len(losses), 1)
+        now = around.clock()
+        state.step, state.loss, state.seconds = step + 1, state.loss + loss, now - resumed_at
+        if now - saved_at >= 60 * around.compute.checkpoint_minutes:
+            _save(state, around)
+            saved_at = now
+    _stop_if_asked(state, around, title)
 
 
-def _step(state: _State, phase: PhaseRecipe, around: Surroundings, shards: Shards) -> float:
-    """One batch forward, back, and the weights moved; returns the loss."""
-    task = state.task
-
-    def loss(trainee: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
-        if around.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last)
-        with autocast(around.device, around.precision):
-            logits = task.read(trainee, images)
-        return task.batches.loss(logits, targets)
-
-    batch = task.batches.batch(state.epoch, state.step)
-    value = shards.backward(loss, batch.images.to(around.device), batch.targets.to(around.device))
-    if phase.clip_norm:
-        nn.utils.clip_grad_norm_(task.trainee.parameters(), phase.clip_norm)
-    state.optimiser.step()
-    return value
-
-
-def _report(state: _State, phase: PhaseRecipe, around: Surroundings, loss: float, score: Score, seconds: float) -> None:
-    """Say how an epoch went, and record it."""
-    around.folder.append_metrics(
+def _judge(state: _State, phase: PhaseRecipe, around: Surroundings) -> None:
+    """End an epoch: judge its weights, record how it went, and keep a checkpoint."""
+    task, ranks, steps = state.task, around.ranks, max(len(state.task.batches), 1)
+    began = around.clock()
+    score = task.score(state.average, task.batches.size) if ranks.leads else None
+    area = ranks.told(score.mean if score else 0.0)
+    loss, seconds = state.loss / steps, state.seconds + around.clock() - began
+    state.end_epoch(area)
+    if score is None:
+        return
+    around.folder.metrics.append(
         {
-            "phase": state.task.name,
+            "phase": task.name,
             "epoch": state.epoch,
             "loss": loss,
             "mean_auc": score.mean,
             "auc": score.per_label,
+            "learning_rate": state.optimiser.param_groups[0]["lr"],
             "seconds": round(seconds, 1),
         }
     )
     around.journal.say(
-        f"{state.task.name} epoch {state.epoch}/{phase.epochs}: loss {loss:.4f}, validation mean AUC {score.mean:.4f} "
-        f"(best {state.best_area:.4f}, epoch {state.best_epoch}), {seconds:.0f} s"
+        f"{task.name} epoch {state.epoch}/{phase.epochs}: loss {loss:.4f}, validation mean AUC {score.mean:.4f} "
+        f"(best {state.best.area:.4f}, {state.best.phase} epoch {state.best.epoch}), {seconds:.0f} s"
     )
+    _save(state, around)
 
 
-def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:
-    """The context in which forward passes run."""
-    if precision is Precision.BFLOAT16:
-        return torch.autocast(device.type, torch.bfloat16)
-    return nullcontext()
+def _stop_if_asked(state: _State, around: Surroundings, title: str) -> None:
+    """Keep a checkpoint and leave, all processes together, when one of them was asked to."""
+    if not around.ranks.any(around.stop.made):
+        return
+    _save(state, around)
+    around.ranks.wait()  # the first process to end takes the others with it: not before the checkpoint is whole
+    raise TrainingStopped(f"Stopped in {title}: the same command with --resume goes on from there.")
+
+
+def _save(state: _State, around: Surroundings) -> None:
+    if around.ranks.leads:
+        around.folder.save(state.checkpoint())
+
+
+def _check_pieces(task: Task, phase: PhaseRecipe, shards: Shards) -> None:
+    films, pieces = task.batches.films_per_batch, shards.pieces(phase.accumulate)
+    if pieces > films:
+        raise TrainingError(
+            f"In {task.name} a batch of {films} films cannot be cut into {pieces} parts (processes x accumulate x "
+            "shards): lower those, or raise batch_size."
+        )
+
+
+def _step_seed(around: Surroundings, phase: str, epoch: int, step: int) -> int:
+    """The seed of what a network draws itself, as dropout does: the step's own, so that a resumed run repeats it."""
+    key = (around.seed, zlib.crc32(phase.encode()), epoch, step, around.ranks.rank)
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])

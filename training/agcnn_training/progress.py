@@ -4,6 +4,8 @@ import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import TypeVar
 
@@ -14,13 +16,21 @@ Item = TypeVar("Item")
 
 
 class Journal:
-    """Says on a console how a run goes."""
+    """Says on a console, and in a file, how a run goes."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._file: Path | None = None
+
+    def keep(self, file: Path) -> None:
+        """From here on add each line to a file too, with the time (UTC)."""
+        self._file = file
 
     def say(self, line: str) -> None:
         """Print one line."""
+        if self._file:
+            with self._file.open("a", encoding="utf-8") as log:
+                log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def steps(self, items: Iterable[Item], total: int, title: str) -> Iterator[Item]:

@@ -2,21 +2,45 @@
 
 import csv
 import json
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
+from agcnn_training.files import replace_file
+from agcnn_training.identity import first_difference, identify
+from agcnn_training.metrics_log import MetricsLog
 from agcnn_training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Best:
+    """The weights that a stage has kept so far.
+
+    Attributes:
+        weights: of the trainee; empty before the first epoch has ended.
+        area: their validation mean AUC; -1 before that.
+        phase: the phase that they come from.
+        epoch: the epoch of that phase after which they were kept, counted from 1; 0 before that.
+        size: of the images that they were judged on, in pixels: areas compare at one size only.
+    """
+
+    weights: Mapping[str, Tensor]
+    area: float
+    phase: str
+    epoch: int
+    size: int
+
+
+NOTHING_YET: Final = Best({}, -1.0, "", 0, 0)
 
 
 @dataclass(frozen=True)
@@ -25,32 +49,38 @@ class Checkpoint:
 
     Attributes:
         phase: which one, as "global-1".
-        epoch: of the next step.
-        step: the next step within the epoch.
+        epoch: of the next step, from 0.
+        step: the next step within the epoch; the number of steps when only the judging is left.
+        loss: summed over the steps of this epoch.
+        seconds: that they took.
         trainee: the weights that move.
         average: their moving average; equal to trainee when the phase keeps none.
         optimiser: its state.
-        best: the weights kept so far; empty before the first epoch has ended.
-        best_area: their validation mean AUC; -1 before that.
-        best_epoch: the epoch after which they were kept, counted from 1; 0 before that.
+        best: what the stage has kept so far.
     """
 
     phase: str
     epoch: int
     step: int
+    loss: float
+    seconds: float
     trainee: Mapping[str, Tensor]
     average: Mapping[str, Tensor]
     optimiser: Mapping[str, Any]
-    best: Mapping[str, Tensor]
-    best_area: float
-    best_epoch: int
+    best: Best
 
 
 class RunFolder:
-    """``<out>.run``: run.json, split.csv, metrics.jsonl, checkpoint.pt and the weights of each finished phase."""
+    """``<out>.run``, one folder a run.
+
+    run.json says what was asked (see ``identify``), log.txt what the run said, split.csv who lies on which side,
+    metrics.jsonl, metrics.csv and tensorboard/ how each epoch went. checkpoint.pt is where it can go on, and each
+    finished phase leaves ``<phase>.safetensors``: the best weights of its stage so far.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.metrics = MetricsLog(path)
 
     @classmethod
     def prepare(cls, path: Path, recipe: Recipe, data_sha256: str, *, resume: bool) -> Self:
@@ -59,17 +89,16 @@ class RunFolder:
         Raises:
             TrainingError: a run lies there and is not to be resumed, or it was asked something else.
         """
-        identity = {"recipe": recipe.resolved(), "data_sha256": data_sha256}
+        identity = identify(recipe, data_sha256)
         file = path / "run.json"
         if not file.exists():
             path.mkdir(parents=True, exist_ok=True)
-            _write(file, json.dumps(identity, indent=2).encode())
+            content = json.dumps(identity, indent=2) + "\n"
+            replace_file(file, lambda partial: partial.write_text(content, encoding="utf-8"))
         elif not resume:
             raise TrainingError(f"A run lies in {path}: go on with --resume, or take the folder away to start anew.")
-        elif json.loads(file.read_text(encoding="utf-8")) != identity:
-            raise TrainingError(
-                f"The run in {path} had another recipe or label table: resume it with those, or take the folder away."
-            )
+        else:
+            _refuse_another(path, json.loads(file.read_text(encoding="utf-8")), identity)
         return cls(path)
 
     def write_split(self, rows: Sequence[Row], split: Split) -> None:
@@ -80,24 +109,26 @@ class RunFolder:
             writer.writerow(("image", "patient", "side"))
             writer.writerows((row.image, row.patient, sides.get(index, "")) for index, row in enumerate(rows))
 
-    def append_metrics(self, record: Mapping[str, object]) -> None:
-        """Add one line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-
-    def finished(self, phase: str) -> dict[str, Tensor] | None:
-        """The weights that a finished phase kept, or None when it has not finished."""
+    def finished(self, phase: str) -> Best | None:
+        """What a finished phase kept, or None when it has not finished."""
         file = self.path / f"{phase}.safetensors"
-        return load_file(file) if file.exists() else None
+        if not file.exists():
+            return None
+        with safe_open(file, framework="pt") as content:
+            about = json.loads(content.metadata()["best"])
+            weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping: a file
+        return Best(weights, **about)
 
-    def finish(self, phase: str, weights: Mapping[str, Tensor]) -> None:
-        """Keep a phase's weights; its checkpoint is no longer needed.
+    def finish(self, phase: str, best: Best) -> None:
+        """Keep what a phase leaves; its checkpoint is no longer needed.
 
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-        self._replace(f"{phase}.safetensors", lambda partial: save_file(content, partial))
+        content = {name: value.detach().cpu().contiguous() for name, value in best.weights.items()}
+        # One entry: safetensors writes several in no order, and a run that is repeated writes the same bytes.
+        about = {"best": json.dumps({name: value for name, value in _as_dict(best).items() if name != "weights"})}
+        replace_file(self.path / f"{phase}.safetensors", lambda partial: save_file(content, partial, about))
         (self.path / "checkpoint.pt").unlink(missing_ok=True)
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -106,34 +137,33 @@ class RunFolder:
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        content = {field.name: getattr(checkpoint, field.name) for field in fields(checkpoint)}
-        self._replace("checkpoint.pt", lambda partial: torch.save(content, partial))
-
-    def _replace(self, name: str, write: Callable[[Path], None]) -> None:
-        """Write a file beside its name and move it there once it is whole."""
-        partial = self.path / f"{name}.partial"
-        try:
-            write(partial)
-            partial.replace(self.path / name)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
-            raise TrainingError(
-                f"{name} cannot be written in {self.path} ({error}): free disk space, then use --resume."
-            ) from error
+        content = _as_dict(checkpoint) | {"best": _as_dict(checkpoint.best)}
+        replace_file(self.path / "checkpoint.pt", lambda partial: torch.save(content, partial))
 
     def load(self, phase: str) -> Checkpoint | None:
         """The checkpoint of a phase, or None when there is none."""
         file = self.path / "checkpoint.pt"
         if not file.exists():
             return None
-        checkpoint = Checkpoint(**torch.load(file, map_location="cpu", weights_only=True))
-        return checkpoint if checkpoint.phase == phase else None
+        content = torch.load(file, map_location="cpu", weights_only=True)
+        if content["phase"] != phase:
+            return None
+        return Checkpoint(**content | {"best": Best(**content["best"])})
 
 
-def _write(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+def _refuse_another(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Let a run go on only as what it began as; another version of the software may take it over."""
+    if changed := first_difference(before.get("recipe"), now["recipe"], "recipe"):
+        raise TrainingError(
+            f"The run in {path} had another recipe ({changed}): resume it with that, or take the folder away."
+        )
+    if before.get("data_sha256") != now["data_sha256"]:
+        raise TrainingError(
+            f"The run in {path} had another label table or other initial weights: resume it with those, or take the "
+            "folder away."
+        )
+
+
+def _as_dict(record: Checkpoint | Best) -> dict[str, Any]:
+    """The fields of a record, uncopied: ``dataclasses.asdict`` would copy every tensor."""
+    return {field.name: getattr(record, field.name) for field in fields(record)}

@@ -1,7 +1,7 @@
 """FRONT DOOR of training: from a label table, a folder of films and a recipe to a measured network and its bundle."""
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -12,18 +12,17 @@ from agcnn_models.bundle import stored_weights, write_bundle
 from agcnn_models.manifest import WeightsDtype
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
-from agcnn_training.data.cache import fits_in_memory
-from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
-from agcnn_training.data.parallel import cores
-from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
-from agcnn_training.data.source import Dataset, account, fingerprint, open_data
-from agcnn_training.data.splits import Split
-from agcnn_training.data.table import Row, read_pretraining_table
+from agcnn_training.compute import choose_device
+from agcnn_training.data.pictures import ImageLoader, read_picture
+from agcnn_training.data.source import Dataset, fingerprint, open_data
+from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
 from agcnn_training.evaluation.writing import split_counts, write_results
+from agcnn_training.heap import keep_freed_memory
 from agcnn_training.loop import Surroundings
+from agcnn_training.material import Material, Sources, nearer, read_material
 from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.publish import describe, draft_manifest
@@ -73,26 +72,6 @@ class TrainRequest:
     image_loader: ImageLoader = field(default=read_picture)
 
 
-@dataclass(frozen=True)
-class _Material:
-    """Everything that is read before training begins."""
-
-    recipe: Recipe
-    dataset: Dataset
-    films: Films
-    pretraining: Films | None
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """What is known of each film."""
-        return self.dataset.rows
-
-    @property
-    def split(self) -> Split:
-        """Which film lies on which side."""
-        return self.dataset.split
-
-
 def train(request: TrainRequest, console: Console | None = None) -> Path:
     """Train a network by its recipe's stages, measure it, and write it as a bundle.
 
@@ -107,66 +86,55 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         TrainingError: what was asked cannot be done, or the run was stopped (``TrainingStopped``).
         agcnn_models.errors.ModelError: initial weights do not fit, or the bundle cannot be written.
     """
-    journal, stop = Journal(console or Console(stderr=True)), StopRequest()
+    stop = StopRequest()
     recipe = request.recipe if isinstance(request.recipe, Recipe) else load_recipe(request.recipe)
     require_start_file(recipe, request.init)
     require_replaceable(recipe, request.global_weights)
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
     data_sha256 = _fingerprint(request, dataset)
-    folder = RunFolder.prepare(_run_path(request.out), recipe, data_sha256, resume=request.resume)
-    with stop.listening():
-        material = _read_material(request, recipe, dataset, journal, stop)
-        folder.write_split(material.rows, material.split)
-        device = _device(request.device)
-        material = _nearer(material, device)
-        compute = recipe.compute
-        around = Surroundings(folder, journal, stop, device, compute.precision, compute.channels_last, compute.shards)
+    device = choose_device(request.device)
+    if device.type == "cpu":
+        keep_freed_memory()
+    with stop.listening(), joined(device) as ranks:
+        journal = Journal((console or Console(stderr=True)) if ranks.leads else Console(quiet=True))
+        folder = _run_folder(request, recipe, data_sha256, ranks)
+        if ranks.leads:
+            journal.keep(folder.path / "log.txt")
+        with ranks.leader_first():
+            material = nearer(read_material(_sources(request), recipe, dataset, journal, stop), device)
+        if ranks.leads:
+            folder.write_split(material.rows, material.split)
+        around = Surroundings(folder, journal, stop, recipe.compute, recipe.seed, ranks)
         evaluator = Evaluator(
-            material.films,
-            material.split.validation,
-            recipe.preprocessing(),
-            compute.evaluation_batch,
-            device,
+            material.films, material.split.validation, recipe.preprocessing(), recipe.compute.evaluation_batch, device
         )
         network = _on_device(build_network(recipe), device, recipe)
         train_stages(network, _course(request, material, evaluator, data_sha256), around)
-        return _publish(request, network, material, evaluator, around)
+        return _publish(request, network, material, evaluator, around) if ranks.leads else request.out
 
 
-def _read_material(
-    request: TrainRequest, recipe: Recipe, dataset: Dataset, journal: Journal, stop: StopRequest
-) -> _Material:
-    """Say what the data are, and read the films."""
-    preprocessing = recipe.preprocessing()
-    for sentence in account(dataset):
-        journal.say(sentence)
-    cache = request.cache
-    if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
-        cache = request.out.absolute().parent / "film-cache"
-    reading = Reading(request.image_loader, request.workers or cores(), cache, journal, stop)
-    films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, reading)
-    pretraining = None
-    if recipe.joint.pretraining_share:
-        if request.pretrain_data is None or request.pretrain_images is None:
-            raise TrainingError(
-                f"The recipe {recipe.name} learns from pretraining films too: give their table and folder "
-                "(--pretrain-data, --pretrain-images), or set joint.pretraining_share to 0."
-            )
-        others = read_pretraining_table(request.pretrain_data)
-        paths = [request.pretrain_images / row.image for row in others]
-        pretraining = load_pretraining_films(others, paths, preprocessing, reading)
-    return _Material(recipe, dataset, films, pretraining)
+def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> RunFolder:
+    """The folder of the run, made by the leading process and shared by all."""
+    path = _run_path(request.out)
+    if ranks.leads:
+        RunFolder.prepare(path, recipe, data_sha256, resume=request.resume)
+    ranks.wait()
+    return RunFolder(path)
 
 
-def _nearer(material: _Material, device: torch.device) -> _Material:
-    """Put the films where the network is, if they fit; films of two sources share batches, so they stay together."""
-    if material.pretraining is not None:
-        return material
-    return replace(material, films=films_on_device(material.films, device))
+def _sources(request: TrainRequest) -> Sources:
+    return Sources(
+        out=request.out,
+        pretrain_data=request.pretrain_data,
+        pretrain_images=request.pretrain_images,
+        cache=request.cache,
+        workers=request.workers,
+        image_loader=request.image_loader,
+    )
 
 
-def _course(request: TrainRequest, material: _Material, evaluator: Evaluator, data_sha256: str) -> Course:
+def _course(request: TrainRequest, material: Material, evaluator: Evaluator, data_sha256: str) -> Course:
     """All that the stages learn from and begin with."""
     train = torch.from_numpy(material.split.train)
     prevalence = material.films.targets[train].nanmean(dim=0).nan_to_num()
@@ -190,7 +158,7 @@ def _on_device(network: Network, device: torch.device, recipe: Recipe) -> Networ
 
 
 def _publish(
-    request: TrainRequest, network: Network, material: _Material, evaluator: Evaluator, around: Surroundings
+    request: TrainRequest, network: Network, material: Material, evaluator: Evaluator, around: Surroundings
 ) -> Path:
     """Measure the network as it will be served, and write the bundle."""
     if isinstance(network, AGCNN):
@@ -214,18 +182,6 @@ def _publish(
     bundle = write_bundle(request.out, network, draft, card, dtype=WeightsDtype.FLOAT16)
     around.journal.say(f"The bundle is in {bundle.folder}.")
     return bundle.folder
-
-
-def _device(name: str | None) -> torch.device:
-    """The device that was asked for; else a GPU when there is one."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"There is no device {name!r} here: give cpu, cuda, or leave --device out.") from error
-    return device
 
 
 def _initial_weights(request: TrainRequest, recipe: Recipe) -> str:

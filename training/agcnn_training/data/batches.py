@@ -94,8 +94,20 @@ class Batches:
         """Steps in an epoch; a last batch that is not full is left to the next epoch's order."""
         return len(self._chosen) // self._count
 
-    def batch(self, epoch: int, step: int) -> Batch:
-        """Draw the batch of one step."""
+    @property
+    def films_per_batch(self) -> int:
+        """Films in a batch, those of the pretraining table included."""
+        return self._count + self._other_count
+
+    def batch(self, epoch: int, step: int, device: torch.device | None = None) -> Batch:
+        """Draw the batch of one step.
+
+        Args:
+            epoch: from 0.
+            step: within the epoch, from 0.
+            device: where its films are changed and where it lies; the CPU when left out. What is changed how is
+                drawn on the CPU, so that it is the same on every device.
+        """
         order, other_order = self._orders(epoch)
         generator = _generator(*self._seed, epoch, step + 1)
         own = order[step * self._count : (step + 1) * self._count]
@@ -106,6 +118,8 @@ class Batches:
             unknown = torch.full((len(others), targets.shape[1] - self._other.targets.shape[1]), torch.nan)
             targets = torch.cat((targets, torch.cat((unknown, self._other.targets[others]), dim=1)))
             pixels = torch.cat((pixels, self._other_pixels[others]))
+        if device is not None and device.type != "cpu":
+            pixels, targets = _sent(pixels, device), _sent(targets, device)
         images = augment(pixels, self.size, self._phase.augmentation, generator)
         if self._phase.mixup:
             images, targets = self._mixed(images, targets, len(own), generator)
@@ -146,3 +160,8 @@ def _generator(*key: int) -> Generator:
     """A generator of its own for each key; SeedSequence keeps neighbouring keys unrelated."""
     seed = int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
     return torch.Generator().manual_seed(seed)
+
+
+def _sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the GPU: from pinned memory, it goes over while the GPU is still at work on the batch before."""
+    return tensor if tensor.is_cuda else tensor.pin_memory().to(device, non_blocking=True)

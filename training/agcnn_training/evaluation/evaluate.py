@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from agcnn_models.bundle import Bundle, open_bundle
+from agcnn_training.compute import choose_device
 from agcnn_training.data.films import load_films
 from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
@@ -107,7 +107,7 @@ def evaluate(request: EvaluateRequest, console: Console | None = None) -> Path:
 
 def _read(bundle: Bundle, films: FilmSet, request: EvaluateRequest, journal: Journal) -> Predictions:
     """Put all films before the network, some hundred at a time."""
-    device, preprocessing = _device(request.device), bundle.manifest.preprocessing
+    device, preprocessing = choose_device(request.device), bundle.manifest.preprocessing
     network = bundle.load_model(device)
     reading = Reading(request.image_loader, request.workers, journal=journal)
     parts = []
@@ -159,15 +159,3 @@ def _cautions(request: EvaluateRequest) -> tuple[str, ...]:
             "without that, and the clinic reads without it."
         ),
     )
-
-
-def _device(name: str | None) -> torch.device:
-    """The device that was asked for; else a GPU when there is one."""
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise TrainingError(f"There is no device {name!r} here: give cpu, cuda, or leave --device out.") from error
-    return device

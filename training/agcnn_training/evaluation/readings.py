@@ -12,10 +12,10 @@ from agcnn_models.agcnn import AGCNN, Reading
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
+from agcnn_training.compute import autocast
 from agcnn_training.data.films import Films, evaluation_images
 from agcnn_training.evaluation.metrics import Score, score_branch
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.loop import autocast
 from agcnn_training.recipe import Precision
 from agcnn_training.stages import Read
 

@@ -1,0 +1,159 @@
+"""The run folder: what was asked, how it goes, where it goes on."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agcnn_training.errors import TrainingError
+from agcnn_training.identity import first_difference, git_revision
+from agcnn_training.metrics_log import MetricsLog
+from agcnn_training.recipe import Recipe
+from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
+
+
+def record(phase: str, epoch: int) -> dict[str, object]:
+    """An epoch's record."""
+    return {"phase": phase, "epoch": epoch, "loss": 0.5, "mean_auc": 0.75, "auc": {"Mass": 0.7, "Hernia": 0.8}}
+
+
+def test_run_json_says_what_the_run_is(tmp_path: Path, tiny: Recipe) -> None:
+    """Every setting of the recipe, defaults too, the data and the software; nothing of the machine."""
+    RunFolder.prepare(tmp_path / "run", tiny, "abc", resume=False)
+    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert Recipe.model_validate(content["recipe"]) == tiny
+    assert content["recipe"]["compute"]["checkpoint_minutes"] == 10
+    assert content["data_sha256"] == "abc"
+    assert content["software"]["torch"] == torch.__version__.partition("+")[0]
+    assert str(tmp_path) not in json.dumps(content)
+
+
+def test_a_work_tree_is_named_by_its_commit(tmp_path: Path) -> None:
+    """From a git work tree run.json has its revision; from a copy outside of one it has none."""
+    here = Path(__file__).parent
+    if subprocess.run(["git", "-C", here, "rev-parse"], check=False, capture_output=True).returncode:
+        assert git_revision() is None
+        return
+    head = subprocess.check_output(["git", "-C", here, "rev-parse", "HEAD"], text=True).strip()
+    found = git_revision()
+    assert found is not None
+    assert found["revision"] == head
+
+
+def test_another_recipe_is_refused_by_its_first_key(tmp_path: Path, tiny: Recipe) -> None:
+    """The refusal to resume names what differs: the key, what it was, what it is."""
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    other = tiny.model_copy(update={"seed": 4})
+    with pytest.raises(TrainingError, match=r"recipe\.seed was 3 and is 4 now"):
+        RunFolder.prepare(tmp_path, other, "abc", resume=True)
+    with pytest.raises(TrainingError, match="another label table or other initial weights"):
+        RunFolder.prepare(tmp_path, tiny, "xyz", resume=True)
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+
+
+def test_newer_software_may_go_on_with_a_run(tmp_path: Path, tiny: Recipe) -> None:
+    """A run that began with another version of torch is no other run."""
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    file = tmp_path / "run.json"
+    content = json.loads(file.read_text())
+    content["software"]["torch"] = "2.8.0"
+    file.write_text(json.dumps(content))
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+
+
+JSON = st.recursive(
+    st.integers() | st.text(max_size=3),  # a setting that is null is as good as none
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON, JSON)
+def test_a_difference_is_found_where_there_is_one(one: object, other: object) -> None:
+    """Nothing differs from itself, and two documents differ exactly where JSON says so."""
+    assert first_difference(one, one) is None
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (first_difference({"a": one}, {"a": other}) is None) == same
+
+
+def test_a_difference_is_named_by_its_path() -> None:
+    """Through tables and arrays, to the value; a table that is new or shorter is not printed."""
+    before = {"stages": [{"name": "global", "phases": [{"epochs": 50}]}]}
+    now = {"stages": [{"name": "global", "phases": [{"epochs": 2}]}]}
+    assert first_difference(before, now) == "stages[0].phases[0].epochs was 50 and is 2 now"
+    assert first_difference(before, {"stages": []}) == "stages was 1 entries and is 0 entries now"
+    assert first_difference({}, {"seed": 1}) == "seed was null and is 1 now"
+
+
+def test_csv_and_lines_say_the_same(tmp_path: Path) -> None:
+    """metrics.csv has a row an epoch and a column a label; metrics.jsonl has the same numbers."""
+    log = MetricsLog(tmp_path)
+    log.append(record("global-1", 1))
+    log.append(record("global-1", 2) | {"auc": {"Mass": 0.9}})
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    with (tmp_path / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [line["auc"]["Mass"] for line in lines] == [float(row["auc_Mass"]) for row in rows] == [0.7, 0.9]
+    assert [row["auc_Hernia"] for row in rows] == ["0.8", ""]
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+
+
+def test_epochs_that_are_trained_again_are_recorded_once(tmp_path: Path) -> None:
+    """A run killed after it recorded an epoch and before it kept it takes that line back."""
+    log = MetricsLog(tmp_path)
+    for phase, epoch in (("global-1", 1), ("global-2", 1), ("global-2", 2)):
+        log.append(record(phase, epoch))
+    log.rewind("global-2", 1)
+    log.append(record("global-2", 2))
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["phase"], line["epoch"]) for line in lines] == [("global-1", 1), ("global-2", 1), ("global-2", 2)]
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 4
+
+
+def test_tensorboard_reads_what_was_recorded(tmp_path: Path) -> None:
+    """Where TensorBoard is installed each phase is a run with the loss and every label's area."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    log = MetricsLog(tmp_path)
+    for epoch in (1, 2):
+        log.append(record("global-1", epoch))
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "global-1"))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(1, 0.5), (2, 0.5)]
+    assert [round(event.value, 3) for event in events.Scalars("auc/Hernia")] == [0.8, 0.8]
+
+
+def test_without_tensorboard_there_are_no_event_files(tmp_path: Path) -> None:
+    """It is optional: where it cannot be imported the other files are written all the same."""
+    program = (
+        "import sys; sys.modules['tensorboard'] = None\n"
+        "from pathlib import Path\n"
+        "from agcnn_training.metrics_log import MetricsLog\n"
+        "MetricsLog(Path(sys.argv[1])).append({'phase': 'global-1', 'epoch': 1, 'loss': 1.0, 'auc': {}})\n"
+    )
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "metrics.jsonl"]
+
+
+def test_a_phase_remembers_where_its_weights_come_from(tmp_path: Path) -> None:
+    """A finished phase keeps the best of its stage, to the last bit of its area, and needs no checkpoint."""
+    folder = RunFolder(tmp_path)
+    best = Best({"weight": torch.randn(3), "count": torch.tensor(5)}, 1 / 3, "global-1", 7, 32)
+    folder.save(Checkpoint("global-2", 0, 3, 1.5, 2.5, {}, {}, {"state": {}}, best))
+    kept = folder.load("global-2")
+    assert kept is not None
+    assert (kept.loss, kept.seconds, kept.best.area) == (1.5, 2.5, 1 / 3)
+    assert folder.load("local-1") is None
+    folder.finish("global-2", best)
+    found = folder.finished("global-2")
+    assert found is not None
+    assert (found.area, found.phase, found.epoch, found.size) == (1 / 3, "global-1", 7, 32)
+    assert torch.equal(found.weights["weight"], best.weights["weight"])
+    assert folder.load("global-2") is None
+    assert folder.finished("global-1") is None
+    assert NOTHING_YET.area < 0

@@ -1,0 +1,42 @@
+"""Files that are either whole or not there."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from safetensors import SafetensorError
+
+from agcnn_training.errors import TrainingError
+
+
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its name and move it there once it is whole and on the disk; the old one stays till then.
+
+    Args:
+        path: the file.
+        write: writes its content to the path it is given.
+
+    Raises:
+        TrainingError: the disk is full or cannot be written.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        write(partial)
+        _flush(partial)
+        partial.replace(path)
+        _flush(path.parent)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(
+            f"{path.name} cannot be written in {path.parent} ({error}): free disk space, then use --resume."
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,77 @@
+"""What a run is: its settings, its data, and the software that it began with."""
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from agcnn_training.recipe import Recipe
+
+_PACKAGES: Final = ("agcnn-clinic", "torch", "torchvision", "numpy", "pillow")
+
+
+def identify(recipe: Recipe, data_sha256: str) -> dict[str, Any]:
+    """The content of run.json; nothing in it depends on the machine or the day.
+
+    Args:
+        recipe: with every setting, those that its file left out too.
+        data_sha256: of the label tables and the initial weights.
+    """
+    return {
+        "recipe": recipe.resolved(),
+        "data_sha256": data_sha256,
+        "software": software(),
+        "git": git_revision(),
+    }
+
+
+def software() -> dict[str, str]:
+    """The versions that can change a result."""
+    return {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES}
+
+
+def git_revision() -> dict[str, str | bool] | None:
+    """The commit that this code was checked out from, and whether it was changed since; None when it was installed."""
+    file, git = Path(__file__).resolve(), shutil.which("git")
+    if git is None:
+        return None
+
+    def answer(*arguments: str) -> str:
+        command = [git, "-C", str(file.parent), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()  # noqa: S603 - git, with no argument from outside
+
+    try:
+        answer("ls-files", "--error-unmatch", file.name)  # another project's work tree may lie around an installation
+        changed = answer("status", "--porcelain", "--untracked-files=no", "--", ":/")
+        return {"revision": answer("rev-parse", "HEAD"), "changed": bool(changed)}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def first_difference(before: object, now: object, key: str = "") -> str | None:
+    """The first setting that is not what it was, as "recipe.seed was 1 and is 2 now"; None when all are."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        pairs = [(f"{key}.{name}" if key else name, before.get(name), now.get(name)) for name in [*before, *now]]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(f"{key}[{index}]", *pair) for index, pair in enumerate(zip(before, now, strict=True))]
+    elif before == now:
+        return None
+    else:
+        return f"{key} was {_brief(before)} and is {_brief(now)} now"
+    return next((found for name, one, other in pairs if (found := first_difference(one, other, name))), None)
+
+
+def _brief(value: object) -> str:
+    """A value as JSON, unless it is a whole table."""
+    return f"{len(value)} entries" if isinstance(value, Mapping | list) else json.dumps(value)
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"

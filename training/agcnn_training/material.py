@@ -1,0 +1,99 @@
+"""Everything that is read before training begins."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from agcnn_training.data.cache import fits_in_memory
+from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
+from agcnn_training.data.parallel import cores
+from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
+from agcnn_training.data.source import Dataset, account
+from agcnn_training.data.splits import Split
+from agcnn_training.data.table import Row, read_pretraining_table
+from agcnn_training.errors import TrainingError
+from agcnn_training.progress import Journal, StopRequest
+from agcnn_training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where films come from, and how they are read.
+
+    Attributes:
+        out: the bundle to write; film caches lie beside it unless ``cache`` says otherwise.
+        pretrain_data: the label table of further films (see ``read_pretraining_table``).
+        pretrain_images: the folder of their images.
+        cache: the folder of film caches; None makes one where the films are too many for memory.
+        workers: threads or processes that read images; None for one a core.
+        image_loader: reads one image file.
+    """
+
+    out: Path
+    pretrain_data: Path | None = None
+    pretrain_images: Path | None = None
+    cache: Path | None = None
+    workers: int | None = None
+    image_loader: ImageLoader = field(default=read_picture)
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a run learns from.
+
+    Attributes:
+        recipe: of the run.
+        dataset: rows, files, split and boxes.
+        films: the dataset's films.
+        pretraining: further films, when the recipe wants them.
+    """
+
+    recipe: Recipe
+    dataset: Dataset
+    films: Films
+    pretraining: Films | None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """What is known of each film."""
+        return self.dataset.rows
+
+    @property
+    def split(self) -> Split:
+        """Which film lies on which side."""
+        return self.dataset.split
+
+
+def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: Journal, stop: StopRequest) -> Material:
+    """Say what the data are, and read the films.
+
+    Raises:
+        TrainingError: films are missing or cannot be read, or the recipe needs further films and none are given.
+    """
+    preprocessing = recipe.preprocessing()
+    for sentence in account(dataset):
+        journal.say(sentence)
+    cache = sources.cache
+    if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
+        cache = sources.out.absolute().parent / "film-cache"
+    reading = Reading(sources.image_loader, sources.workers or cores(), cache, journal, stop)
+    films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, reading)
+    pretraining = None
+    if recipe.joint.pretraining_share:
+        if sources.pretrain_data is None or sources.pretrain_images is None:
+            raise TrainingError(
+                f"The recipe {recipe.name} learns from pretraining films too: give their table and folder "
+                "(--pretrain-data, --pretrain-images), or set joint.pretraining_share to 0."
+            )
+        others = read_pretraining_table(sources.pretrain_data)
+        paths = [sources.pretrain_images / row.image for row in others]
+        pretraining = load_pretraining_films(others, paths, preprocessing, reading)
+    return Material(recipe, dataset, films, pretraining)
+
+
+def nearer(material: Material, device: torch.device) -> Material:
+    """Put the films where the network is, if they fit; films of two sources share batches, so they stay together."""
+    if material.pretraining is not None:
+        return material
+    return replace(material, films=films_on_device(material.films, device))
