@@ -1,4 +1,4 @@
-"""Times the commands and the main job, prints a table, and writes bench/results/<time>.json.
+"""Times the commands, the main job and training, prints tables, and writes bench/results/<time>.json.
 
 The wall time of a command is the best of several runs: what the program needs, without what else the machine did.
 """
@@ -58,9 +58,14 @@ def main() -> None:
         results["report_seconds"] = round(best([*clinic, "report", study["study_key"]]), 3)
     finally:
         shutil.rmtree(scratch)
+    # In a process of its own, so that torch's memory counts for nothing above; its last line is JSON.
+    timed = subprocess.check_output([sys.executable, str(Path(__file__).with_name("training.py"))], text=True)  # noqa: S603
+    table, _, numbers = timed.rstrip().rpartition("\n")
+    print(table)  # noqa: T201
+    results |= json.loads(numbers)
     machine = {"machine": platform.platform(), "python": platform.python_version(), "cores": os.cpu_count()}
     for name, value in results.items():
-        print(f"{name:24} {value}")  # noqa: T201
+        print(f"{name:44} {value}")  # noqa: T201
     folder = ROOT / "bench" / "results"
     folder.mkdir(parents=True, exist_ok=True)
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

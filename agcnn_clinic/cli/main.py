@@ -14,6 +14,7 @@ from agcnn_clinic.cli import (
     demo,
     doctor,
     evaluate,
+    experiment,
     models,
     report,
     results,
@@ -66,6 +67,7 @@ app.add_typer(database.db_app, name="db", rich_help_panel=UPKEEP)
 app.command(rich_help_panel=UPKEEP)(doctor.doctor)
 app.command(rich_help_panel=UPKEEP)(demo.demo)
 app.command(rich_help_panel=PAPER)(training.train)
+app.command(rich_help_panel=PAPER)(experiment.experiment)
 app.command(rich_help_panel=PAPER)(data.data)
 app.command(rich_help_panel=PAPER)(evaluate.evaluate)
 results.quarantine_app.command("requeue")(report.requeue)

@@ -36,7 +36,7 @@ def train(
     images: Annotated[
         Path | None, typer.Option(help="The folder of the images (PNG, JPEG, DICOM), where not beside the labels.")
     ] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe's name or the path of one.")] = "paper-densenet121",
+    recipe: Annotated[str, typer.Option(help="A recipe's name or the path of one.")] = "table1-densenet121",
     init: Annotated[
         Path | None, typer.Option(help="Initial weights of the backbones, torchvision's ImageNet file for one.")
     ] = None,

@@ -32,13 +32,13 @@ def write(path: Path, text: str) -> str:
 def test_every_shipped_recipe_loads() -> None:
     """Each recipe of training/recipes is valid and bears its file's name."""
     names = recipe_names()
-    assert {"paper-resnet50", "paper-densenet121", "starter"} <= set(names)
+    assert {"table1-resnet50", "table1-densenet121", "starter"} <= set(names)
     assert [load_recipe(name).name for name in names] == list(names)
 
 
 @pytest.mark.parametrize(
     ("name", "backbone", "batches"),
-    [("paper-resnet50", Backbone.RESNET50, [128, 64, 64]), ("paper-densenet121", Backbone.DENSENET121, [64, 32, 32])],
+    [("table1-resnet50", Backbone.RESNET50, [128, 64, 64]), ("table1-densenet121", Backbone.DENSENET121, [64, 32, 32])],
 )
 def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, batches: list[int]) -> None:
     """SGD 0.01, momentum 0.9, decay 1e-4, 50 epochs, a tenth every 20, Eq. 2, and the batch sizes of Table II."""
@@ -96,7 +96,7 @@ def test_a_wrong_recipe_is_one_sentence(recipe_file: Path, old: str, new: str, s
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:
     """Whoever mistypes a recipe's name is told which there are."""
-    with pytest.raises(TrainingError, match="paper-densenet121"):
+    with pytest.raises(TrainingError, match="table1-densenet121"):
         load_recipe("paper-densenet")
 
 

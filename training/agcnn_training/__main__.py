@@ -16,7 +16,7 @@ def main(
     data: Annotated[Path, typer.Option(help="The root of ChestX-ray14, or a label table (CSV, parquet).")],
     out: Annotated[Path, typer.Option(help="The bundle to write.")],
     images: Annotated[Path | None, typer.Option(help="Folder of the images, where not beside the labels.")] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe's name or the path of a TOML file.")] = "paper-densenet121",
+    recipe: Annotated[str, typer.Option(help="A recipe's name or the path of a TOML file.")] = "table1-densenet121",
     init: Annotated[Path | None, typer.Option(help="Initial backbone weights (.pth or .safetensors).")] = None,
     init_global: Annotated[
         Path | None, typer.Option(help="A trained global branch, which replaces the first stage.")

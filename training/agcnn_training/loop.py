@@ -180,7 +180,9 @@ def _epoch(state: _State, phase: PhaseRecipe, around: Surroundings, stepper: Ste
     def draw(step: int) -> Batch:
         return task.batches.batch(state.epoch, step, around.device)
 
-    for step, batch in around.journal.steps(drawn_ahead(left, draw), len(left), title):
+    # On the CPU the next batch would take its time from the network's own cores.
+    batches = drawn_ahead(left, draw) if around.device.type == "cuda" else ((step, draw(step)) for step in left)
+    for step, batch in around.journal.steps(batches, len(left), title):
         _stop_if_asked(state, around, title)
         done = state.epoch * total + step
         for group in state.optimiser.param_groups:

@@ -116,7 +116,7 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
 
 def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> RunFolder:
     """The folder of the run, made by the leading process and shared by all."""
-    path = _run_path(request.out)
+    path = run_path(request.out)
     if ranks.leads:
         RunFolder.prepare(path, recipe, data_sha256, resume=request.resume)
     ranks.wait()
@@ -192,7 +192,8 @@ def _initial_weights(request: TrainRequest, recipe: Recipe) -> str:
     return "ImageNet, from torchvision" if recipe.network.initial_weights is InitialWeights.IMAGENET else "random"
 
 
-def _run_path(out: Path) -> Path:
+def run_path(out: Path) -> Path:
+    """The run's folder, which lies beside its bundle."""
     return out.with_name(out.name + ".run")
 
 

@@ -1,0 +1,107 @@
+"""experiment: a table or a figure of the paper, from its recipes to the page."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from agcnn_clinic.cli.training import TrainingFailedError, TrainingInterruptedError, read_as_the_clinic_does
+from agcnn_clinic.errors import ClinicError, ExitCode, ModelUnavailableError, UsageError
+
+if TYPE_CHECKING:
+    from agcnn_models.settings import Backbone
+
+
+class ExperimentIncompleteError(ClinicError):
+    """Some runs of an experiment failed; all others are trained and written."""
+
+    exit_code = ExitCode.NOT_ALL
+
+
+def experiment(
+    name: Annotated[str | None, typer.Argument(help="A table or a figure, or a recipe; --list names them.")] = None,
+    data: Annotated[Path | None, typer.Option(help="The folder of ChestX-ray14, or a label table.")] = None,
+    images: Annotated[Path | None, typer.Option(help="The folder of the images, where it is another.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder of tables, figures and runs.")] = Path("experiments"),
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe; all are reported.")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of every phase, for small runs.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="key=value over every recipe, as phase.batch_size=16.")
+    ] = None,
+    init: Annotated[
+        list[str] | None, typer.Option(help="backbone=FILE: initial weights, as resnet50=resnet50.pth.")
+    ] = None,
+    film: Annotated[list[str] | None, typer.Option(help="A film to show in fig7 and fig8. Default: drawn.")] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Go on with the films that are there when others are missing.")
+    ] = False,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: the GPU when there is one.")] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that read images.")] = 2,
+    list_: Annotated[bool, typer.Option("--list", help="Say which experiments there are, and end.")] = False,
+) -> None:
+    """Train what a table or figure of the paper needs, and write it beside the paper's own numbers."""
+    if list_:
+        _print_experiments()
+        return
+    if name is None or data is None:
+        raise UsageError("Say which experiment (NAME; --list names them) and on what data (--data).")
+    from agcnn_models.errors import ModelError
+    from agcnn_training.errors import TrainingError, TrainingStopped
+    from agcnn_training.experiments.overrides import parse_settings
+    from agcnn_training.experiments.runner import ExperimentRequest, RunsFailedError, run_experiment
+
+    try:
+        changes = parse_settings(settings or [])
+        if epochs is not None:
+            changes["phase.epochs"] = epochs
+        request = ExperimentRequest(
+            name=name,
+            data=data,
+            images=images,
+            out=out,
+            seeds=seeds,
+            settings=changes,
+            init=_initial_weights(init or []),
+            films=tuple(film or ()),
+            partial=partial,
+            device=device,
+            workers=workers,
+            image_loader=read_as_the_clinic_does,
+        )
+        for path in run_experiment(request):
+            typer.echo(path)
+    except TrainingStopped as error:
+        raise TrainingInterruptedError(str(error)) from error
+    except RunsFailedError as error:
+        raise ExperimentIncompleteError(str(error)) from error
+    except TrainingError as error:
+        raise TrainingFailedError(str(error)) from error
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
+
+
+def _initial_weights(texts: list[str]) -> dict["Backbone", Path]:
+    """Read backbone=FILE."""
+    from agcnn_models.settings import Backbone
+
+    found: dict[Backbone, Path] = {}
+    for text in texts:
+        backbone, _, path = text.partition("=")
+        if backbone not in list(Backbone) or not path:
+            raise UsageError(f"--init {text}: write backbone=FILE, with one of {', '.join(Backbone)}.")
+        found[Backbone(backbone)] = Path(path)
+    return found
+
+
+def _print_experiments() -> None:
+    from agcnn_training.experiments.registry import EXPERIMENTS
+    from agcnn_training.recipe import recipe_names
+
+    table = Table("experiment", "what it is", "recipes")
+    for known in EXPERIMENTS.values():
+        table.add_row(known.name, known.title, " ".join(known.recipes))
+    console = Console()
+    console.print(table)
+    console.print(f"Each recipe is an experiment too: {', '.join(recipe_names())}.", highlight=False)

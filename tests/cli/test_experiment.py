@@ -1,0 +1,53 @@
+"""The command `experiment`: what it lists, and how it says what is wrong."""
+
+import pytest
+from typer.testing import CliRunner
+
+from agcnn_clinic.cli.experiment import ExperimentIncompleteError
+from agcnn_clinic.cli.main import app
+from agcnn_clinic.cli.training import TrainingFailedError
+from agcnn_clinic.errors import ExitCode, UsageError
+
+
+def test_the_list_names_every_experiment_and_recipe():
+    """A person sees what can be asked for without reading the documents."""
+    from agcnn_training.experiments.registry import EXPERIMENTS
+    from agcnn_training.recipe import recipe_names
+
+    result = CliRunner().invoke(app, ["experiment", "--list"], env={"COLUMNS": "200"})
+    assert result.exit_code == ExitCode.DONE
+    for name in (*EXPERIMENTS, *recipe_names()):
+        assert name in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "sentence"),
+    [
+        (["table2"], UsageError, "on what data"),
+        (["--data", "films"], UsageError, "--list names them"),
+        (["table9", "--data", "films"], TrainingFailedError, "no experiment 'table9'"),
+        (["table2", "--data", "films", "--set", "epochs"], TrainingFailedError, "write key=value"),
+        (["table2", "--data", "films", "--set", "phase.epoch=2"], TrainingFailedError, "epoch"),
+        (["table2", "--data", "films", "--init", "resnet18=file"], UsageError, "one of resnet50, densenet121"),
+    ],
+)
+def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(tmp_path, arguments, error, sentence):
+    """Names, settings and weights are checked before anything is made."""
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["experiment", *arguments, "--out", str(out)])
+    assert isinstance(result.exception, error)
+    assert sentence in str(result.exception)
+    assert not out.exists()
+
+
+def test_data_that_are_not_there_fail_every_run_and_end_with_code_1(tmp_path):
+    """Each run says why it failed; the table is written with dashes."""
+    out = tmp_path / "out"
+    arguments = ["experiment", "table3", "--data", str(tmp_path / "gone.csv"), "--out", str(out), "--epochs", "1"]
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, ExperimentIncompleteError)
+    assert result.exception.exit_code == ExitCode.NOT_ALL
+    assert "3 of 3 runs failed" in str(result.exception)
+    text = (out / "table3.md").read_text(encoding="utf-8")
+    assert "| table3-l1 | here | - | - | - |" in text
+    assert "phase.epochs 1 instead of 50" in text

@@ -1,0 +1,197 @@
+"""Every experiment, end to end: from a folder of drawn films to its table; and runs that fail or are stopped."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from agcnn_training.errors import TrainingError
+from agcnn_training.experiments.registry import EXPERIMENTS
+from agcnn_training.experiments.runner import ExperimentRequest, RunsFailedError, run_experiment
+
+SETTINGS = {
+    "phase.epochs": 2,
+    "phase.batch_size": 4,
+    "images.resize": 72,
+    "images.crop": 64,
+    "network.initial_weights": "random",
+    "split.validation": 0.667,
+}
+"""What makes an experiment small; the rest stays the paper's."""
+
+ONE_BACKBONE = {**SETTINGS, "network.backbone": "densenet121"}
+"""And smaller: ResNet-50 has three times the weights. Fig. 6 below trains both."""
+
+Ask = Callable[[str], ExperimentRequest]
+
+
+@pytest.fixture(scope="session")
+def ask(small_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Ask:
+    """Asks for an experiment in a folder that all of this module share, so that stages are trained once."""
+    out = tmp_path_factory.mktemp("experiments")
+    return lambda name: ExperimentRequest(name, small_root, out, settings=ONE_BACKBONE, device="cpu", workers=1)
+
+
+def quiet() -> Console:
+    """A console whose text can be read afterwards."""
+    return Console(file=io.StringIO())
+
+
+def said(console: Console) -> str:
+    """What was printed on it."""
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The lines of a CSV that hold what was measured here."""
+    with path.open(encoding="utf-8") as file:
+        return [row for row in csv.DictReader(file) if row["source"] == "here"]
+
+
+@pytest.mark.parametrize(
+    ("name", "rows", "column"),
+    [
+        ("table1", 10, "Mean"),
+        ("table2", 5, "Fusion"),
+        ("table3", 3, "Fusion"),
+        ("controls", 6, "Fusion"),
+        ("fig5", 3, "Mean"),
+        ("fig8", 9, "Fusion"),
+        ("fig9", 9, "Fusion"),
+    ],
+)
+def test_an_experiment_comes_out_in_the_papers_shape(name: str, rows: int, column: str, ask: Ask) -> None:
+    """Two epochs on four films: a figure in every cell, the paper's beside it, and what was set otherwise said."""
+    request = ask(name)
+    paths = run_experiment(request, quiet())
+    assert {path.name for path in paths} >= {f"{name}{suffix}" for suffix in (".md", ".csv", ".png", ".pdf")}
+    measured = rows_of(request.out / f"{name}.csv")
+    assert len(measured) == rows
+    assert all(0 <= float(row[column]) <= 1 for row in measured)
+    assert list(dict.fromkeys(row["recipe"] for row in measured)) == list(EXPERIMENTS[name].recipes)
+    text = (request.out / f"{name}.md").read_text(encoding="utf-8")
+    assert "phase.epochs 2 instead of 50" in text
+    assert f"measured on the {'validation' if name == 'fig8' else 'test'} films" in text
+    with Image.open(request.out / f"{name}.png") as picture:
+        assert min(picture.size) > 300
+    assert (request.out / "fig8-regions.png").is_file() or name != "fig8"
+
+
+def test_stages_that_recipes_share_are_trained_once(ask: Ask) -> None:
+    """The other statistics of Table III begin with the stage I of the first."""
+    request = ask("table3")
+    run_experiment(request, quiet())
+    trained = [
+        {json.loads(line)["phase"] for line in (request.out / "runs" / name / "seed-0.run/metrics.jsonl").open()}
+        for name in ("table3-l1", "table3-l2")
+    ]
+    assert trained == [{"local-1", "fusion-1"}] * 2
+
+
+def test_fig_7_shows_the_films_that_are_named(ask: Ask) -> None:
+    """A test film can be chosen; one that was not measured is a sentence."""
+    request = ask("fig7")
+    names = [row["image"] for row in csv.DictReader((request.data / "test_list.txt").open(), fieldnames=["image"])]
+    paths = run_experiment(replace(request, films=tuple(names[:2])), quiet())
+    assert [path.name for path in paths] == ["fig7.png", "fig7.pdf"]
+    with pytest.raises(TrainingError, match=r"00000001_000\.png is not among the films that were measured"):
+        run_experiment(replace(request, films=("00000001_000.png",)), quiet())
+
+
+def test_fig_6_trains_both_backbones(small_root: Path, tmp_path: Path) -> None:
+    """ResNet-50 and DenseNet-121, a panel each, from recipes that differ in nothing else but the batch."""
+    request = ExperimentRequest("fig6", small_root, tmp_path, settings=SETTINGS, device="cpu", workers=1)
+    assert {path.name for path in run_experiment(request, quiet())} >= {"fig6.png", "fig6.md"}
+    manifests = [
+        (tmp_path / "runs" / name / "seed-0" / "manifest.toml").read_text()
+        for name in ("table1-resnet50", "table1-densenet121")
+    ]
+    assert 'backbone = "resnet50"' in manifests[0]
+    assert 'backbone = "densenet121"' in manifests[1]
+
+
+def test_what_has_finished_is_not_trained_again(ask: Ask) -> None:
+    """The second time nothing is trained and the same table is written; a further seed is added to it."""
+    request = ask("table3-max")
+    run_experiment(request, quiet())
+    before = (request.out / "table3-max.csv").read_bytes()
+    console = quiet()
+    run_experiment(request, console)
+    assert "finished earlier" in said(console)
+    assert "epoch" not in said(console)
+    assert (request.out / "table3-max.csv").read_bytes() == before
+    run_experiment(replace(request, seeds=2), quiet())
+    with (request.out / "table3-max.csv").open() as file:
+        sources = [row["source"] for row in csv.DictReader(file)]
+    assert sources == ["paper", "here", "seed 0", "seed 1"] * 3
+
+
+def test_settings_and_data_do_not_mix_in_one_folder(ask: Ask, tmp_path: Path) -> None:
+    """A table never compares two epochs with fifty."""
+    request = ask("table3-max")
+    run_experiment(request, quiet())
+    with pytest.raises(TrainingError, match="were made with other settings: give another --out"):
+        run_experiment(replace(request, settings={**ONE_BACKBONE, "phase.epochs": 3}), quiet())
+    with pytest.raises(TrainingError, match="were made with other data"):
+        run_experiment(replace(request, data=tmp_path), quiet())
+
+
+def test_a_recipe_that_fails_does_not_keep_the_others(ask: Ask, tmp_path: Path) -> None:
+    """Something lies where its bundle should: a sentence, the other is written, and it can be repeated."""
+    run_experiment(ask("fig6"), quiet())
+    request = replace(ask("fig6"), out=tmp_path)
+    (tmp_path / "stages").symlink_to(ask("fig6").out / "stages")
+    (tmp_path / "runs" / "table1-resnet50" / "seed-0").mkdir(parents=True)
+    console = quiet()
+    with pytest.raises(RunsFailedError, match=r"1 of 2 runs failed \(table1-resnet50, seed 0\)"):
+        run_experiment(request, console)
+    assert "table1-resnet50, seed 0 failed: " in said(console)
+    ours = {row["recipe"]: row["Mean"] for row in rows_of(tmp_path / "fig6.csv")}
+    assert ours["table1-resnet50"] == ""
+    assert float(ours["table1-densenet121"]) >= 0
+    (tmp_path / "runs" / "table1-resnet50" / "seed-0").rmdir()
+    run_experiment(request, quiet())
+    assert all(row["Mean"] for row in rows_of(tmp_path / "fig6.csv"))
+
+
+def test_an_interrupted_experiment_goes_on(small_root: Path, tmp_path: Path) -> None:
+    """Ctrl-C in a real process leaves a checkpoint and a sentence; the same call goes on and writes the table."""
+    settings = {**ONE_BACKBONE, "phase.epochs": 3}
+    program = (
+        "import sys, torch; from pathlib import Path\n"
+        "from agcnn_training.errors import TrainingStopped\n"
+        "from agcnn_training.experiments.runner import ExperimentRequest, run_experiment\n"
+        "torch.set_num_threads(1)\n"
+        f"request = ExperimentRequest('chexnet', Path({str(small_root)!r}), Path({str(tmp_path)!r}), "
+        f"settings={settings!r}, device='cpu', workers=1)\n"
+        "try:\n    run_experiment(request)\n"
+        "except TrainingStopped as stopped:\n    sys.exit(str(stopped))\n"
+    )
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-c", program]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("global-1 epoch 1/3"):
+                process.send_signal(signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 1
+    assert "Stopped in run 1 of 1, chexnet, seed 0: the same command goes on from there." in rest
+    console = quiet()
+    request = ExperimentRequest("chexnet", small_root, tmp_path, settings=settings, device="cpu", workers=1)
+    run_experiment(request, console)
+    assert "going on at epoch" in said(console)
+    assert json.loads((tmp_path / "runs/chexnet/seed-0.run/results.json").read_text())["recipe"] == "chexnet"
+    assert len(rows_of(tmp_path / "chexnet.csv")) == 1

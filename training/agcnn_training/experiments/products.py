@@ -1,0 +1,176 @@
+"""What is written of an experiment once its recipes are trained: tables and figures, named after the experiment."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from matplotlib.figure import Figure
+
+from agcnn_models.settings import Backbone
+from agcnn_training.errors import TrainingError
+from agcnn_training.experiments.charts import branch_curves, dot_chart, network_curves, tau_chart
+from agcnn_training.experiments.films import ShownFilm, choose_films, regions, top_ten
+from agcnn_training.experiments.outcomes import TEST, VALIDATION, Outcome, common_set
+from agcnn_training.experiments.style import save, styled
+from agcnn_training.experiments.tables import (
+    Table,
+    gain_note,
+    label_table,
+    order_table,
+    region_table,
+    statistic_table,
+    tau_table,
+    to_csv,
+    to_markdown,
+)
+from agcnn_training.recipe import Recipe
+
+SHOWN_FILMS: Final = 7
+"""As many as the paper's Fig. 7 has."""
+
+_SWEPT_FILMS: Final = 3
+
+_NAMES: Final = {Backbone.RESNET50: "ResNet-50", Backbone.DENSENET121: "DenseNet-121"}
+
+
+@dataclass(frozen=True)
+class Material:
+    """What products are made from.
+
+    Attributes:
+        name: of the experiment, and of its files.
+        title: of its table or figure.
+        outcomes: one a recipe, in the experiment's order.
+        notes: sentences that belong under every table.
+        out: the folder to write into.
+        films: names of the films to show; drawn among the measured ones when empty.
+        show: reads films as a recipe's network sees them.
+    """
+
+    name: str
+    title: str
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+    out: Path
+    films: tuple[str, ...]
+    show: Callable[[Sequence[str], Recipe], tuple[ShownFilm, ...]]
+
+
+Product = Callable[[Material], tuple[Path, ...]]
+"""Writes some files, and says which; none where the runs that it needs have failed."""
+
+
+def labels_product(material: Material) -> tuple[Path, ...]:
+    """A table in Table I's shape."""
+    return _write(material, label_table(material.title, material.outcomes))
+
+
+def orders_product(material: Material) -> tuple[Path, ...]:
+    """A table in Table II's shape."""
+    return _write(material, order_table(material.title, material.outcomes), _gain(material))
+
+
+def statistics_product(material: Material) -> tuple[Path, ...]:
+    """A table in Table III's shape."""
+    return _write(material, statistic_table(material.title, material.outcomes), _gain(material))
+
+
+def regions_product(material: Material) -> tuple[Path, ...]:
+    """A table of what the local branch is shown."""
+    return _write(material, region_table(material.title, material.outcomes), _gain(material))
+
+
+def branch_curves_product(material: Material) -> tuple[Path, ...]:
+    """Fig. 5, and its areas as a table."""
+    paths = labels_product(material)
+    for outcome in _finished(material):
+        films = common_set([outcome])
+        title = f"{material.title} ({_network(outcome)}, {films} films)"
+        paths += _draw(material, partial(branch_curves, title, outcome.predictions(films)))
+    return paths
+
+
+def network_curves_product(material: Material) -> tuple[Path, ...]:
+    """Fig. 6, and its areas as a table."""
+    paths, outcomes = labels_product(material), _finished(material)
+    if outcomes:
+        films = common_set(outcomes)
+        networks = {_network(outcome): outcome.predictions(films) for outcome in outcomes}
+        paths += _draw(material, partial(network_curves, f"{material.title} ({films} films)", networks))
+    return paths
+
+
+def top_ten_product(material: Material) -> tuple[Path, ...]:
+    """Fig. 7."""
+    paths: tuple[Path, ...] = ()
+    for outcome in _finished(material):
+        predictions = outcome.predictions(common_set([outcome]))
+        names = material.films or choose_films(predictions, SHOWN_FILMS)
+        _require_measured(names, predictions.images)
+        paths += _draw(material, partial(top_ten, material.title, material.show(names, outcome.as_run), predictions))
+    return paths
+
+
+def tau_curve_product(material: Material) -> tuple[Path, ...]:
+    """Fig. 8: areas against tau on the validation films; and the regions and crops of a few films."""
+    table = tau_table(material.title, material.outcomes, VALIDATION)
+    paths = _write(material, table, chart=partial(tau_chart, material.title, [table]))
+    sweep = _finished(material)
+    if not sweep:
+        return paths
+    films = common_set(sweep)
+    predictions = {outcome.recipe.network.attention.tau: outcome.predictions(films) for outcome in sweep}
+    first = next(iter(predictions.values()))
+    names = material.films or choose_films(first, _SWEPT_FILMS)
+    _require_measured(names, first.images)
+    title = "Attended region and crop for different tau"
+    shown = material.show(names, sweep[0].as_run)
+    return paths + _draw(material, partial(regions, title, shown, predictions), suffix="-regions")
+
+
+def tau_sets_product(material: Material) -> tuple[Path, ...]:
+    """Fig. 9: areas against tau on the test films, beside those on the validation films."""
+    sets = [VALIDATION, TEST] if common_set(material.outcomes) == TEST else [VALIDATION]
+    tables = [tau_table(material.title, material.outcomes, films) for films in sets]
+    return _write(material, tables[-1], chart=partial(tau_chart, material.title, tables))
+
+
+def _write(
+    material: Material, table: Table, *notes: str, chart: Callable[[], Figure] | None = None
+) -> tuple[Path, ...]:
+    """Write a table as Markdown, CSV and figure."""
+    texts = {".md": to_markdown(table, (*notes, *material.notes)), ".csv": to_csv(table)}
+    paths = tuple(material.out / f"{material.name}{suffix}" for suffix in texts)
+    try:
+        for path, text in zip(paths, texts.values(), strict=True):
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space there.") from error
+    return paths + _draw(material, chart or partial(dot_chart, table))
+
+
+def _draw(material: Material, make: Callable[[], Figure], *, suffix: str = "") -> tuple[Path, ...]:
+    with styled():
+        return save(make(), material.out, material.name + suffix)
+
+
+def _finished(material: Material) -> tuple[Outcome, ...]:
+    return tuple(outcome for outcome in material.outcomes if outcome.runs)
+
+
+def _gain(material: Material) -> str:
+    return gain_note(material.outcomes)
+
+
+def _network(outcome: Outcome) -> str:
+    return _NAMES[outcome.recipe.network.backbone]
+
+
+def _require_measured(names: Sequence[str], measured: Sequence[str]) -> None:
+    if unknown := [name for name in names if name not in measured]:
+        raise TrainingError(
+            f"{unknown[0]} is not among the films that were measured: name test films (validation films where none "
+            "test), or leave --film out."
+        )

@@ -1,0 +1,217 @@
+"""FRONT DOOR of the experiments: train what is missing, then write the table or the figure."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from agcnn_models.errors import ModelError
+from agcnn_models.settings import Backbone
+from agcnn_training.data.pictures import ImageLoader, read_picture
+from agcnn_training.data.source import open_data
+from agcnn_training.errors import TrainingError, TrainingStopped
+from agcnn_training.experiments.films import ShownFilm, show_films
+from agcnn_training.experiments.outcomes import RESULTS_FILE, Outcome, read_run
+from agcnn_training.experiments.overrides import notes_on
+from agcnn_training.experiments.products import Material
+from agcnn_training.experiments.registry import find_experiment
+from agcnn_training.progress import Journal
+from agcnn_training.recipe import InitialWeights, Recipe, changed, load_recipe
+from agcnn_training.train import TrainRequest, run_path, train
+
+
+class RunsFailedError(TrainingError):
+    """Some runs of an experiment failed; all others are trained and written."""
+
+
+@dataclass(frozen=True)
+class ExperimentRequest:
+    """What a person asks of an experiment.
+
+    Attributes:
+        name: of an experiment or of a recipe.
+        data: the root of ChestX-ray14, or a label table.
+        images: the folder of the images, where they do not lie in ``data``.
+        out: the folder of tables and figures; the runs lie in ``runs/`` inside it, the stages that they share in
+            ``stages/``.
+        seeds: how many runs of each recipe, from its own seed on.
+        settings: laid over every recipe, by dotted key (see ``changed``).
+        init: initial weights for each backbone; those left out are torchvision's, downloaded.
+        films: names of films for figures that show films; drawn when empty.
+        device: "cpu" or "cuda"; None takes the GPU when there is one.
+        workers: threads that read images.
+        partial: whether to go on with the films that are there when others are missing.
+        image_loader: reads one image file.
+    """
+
+    name: str
+    data: Path
+    out: Path
+    images: Path | None = None
+    seeds: int = 1
+    settings: Mapping[str, object] = field(default_factory=dict)
+    init: Mapping[Backbone, Path] = field(default_factory=dict)
+    films: tuple[str, ...] = ()
+    device: str | None = None
+    workers: int = 2
+    partial: bool = False
+    image_loader: ImageLoader = field(default=read_picture)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One recipe with one seed, and the bundle beside which its run folder lies."""
+
+    shipped: Recipe
+    recipe: Recipe
+    out: Path
+
+    @property
+    def folder(self) -> Path:
+        return run_path(self.out)
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / RESULTS_FILE).is_file()
+
+
+def run_experiment(request: ExperimentRequest, console: Console | None = None) -> tuple[Path, ...]:
+    """Train each recipe of an experiment with each seed, unless that was done before, and write what is made of it.
+
+    Seeds are the outer loop, so that every recipe has a figure before any has two. A run that fails does not keep the
+    others from being trained and written.
+
+    Args:
+        request: what to run, on what.
+        console: where progress is shown; standard error when left out.
+
+    Returns:
+        The tables and figures.
+
+    Raises:
+        TrainingStopped: it was asked to stop; the same command goes on from there.
+        RunsFailedError: some runs failed; everything else is done and written.
+        TrainingError: what was asked cannot be done.
+    """
+    console = console or Console(stderr=True)
+    journal = Journal(console)
+    experiment = find_experiment(request.name)
+    recipes = [load_recipe(name) for name in experiment.recipes]
+    runs = [_planned(request, recipe, seed) for seed in range(request.seeds) for recipe in recipes]
+    _claim(request)
+    failures = _train_missing(runs, request, journal, console)
+    material = Material(
+        name=experiment.name,
+        title=experiment.title,
+        outcomes=tuple(_outcome(name, runs) for name in experiment.recipes),
+        notes=notes_on(request.settings, recipes),
+        out=request.out,
+        films=request.films,
+        show=lambda names, recipe: _show(request, recipe, names),
+    )
+    paths = experiment.product(material)
+    for path in paths:
+        journal.say(f"Written: {path}")
+    if failures:
+        raise RunsFailedError(
+            f"{len(failures)} of {len(runs)} runs failed ({', '.join(failures)}), and the table lacks them: see above "
+            "why, then repeat the command; what has finished is not trained again."
+        )
+    return paths
+
+
+def _planned(request: ExperimentRequest, shipped: Recipe, number: int) -> _Run:
+    """The run of a recipe with the seed that comes ``number`` after its own.
+
+    Raises:
+        TrainingError: a setting does not fit the recipe.
+    """
+    recipe = changed(shipped, {**request.settings, "seed": shipped.seed + number})
+    return _Run(shipped, recipe, request.out / "runs" / recipe.name / f"seed-{recipe.seed}")
+
+
+def _claim(request: ExperimentRequest) -> None:
+    """Note on what data and with what settings a folder's runs are made; nothing else may be mixed into its tables.
+
+    Raises:
+        TrainingError: the folder holds runs on other data or with other settings, or cannot be written.
+    """
+    wanted = {
+        "data": str(request.data.resolve()),
+        "images": str(request.images.resolve()) if request.images else None,
+        "partial": request.partial,
+        "settings": dict(request.settings),
+    }
+    path = request.out / "experiment.json"
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{path} cannot be used ({error}): give another --out.") from error
+    differing = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+    if differing:
+        raise TrainingError(
+            f"The runs in {request.out} were made with other {' and '.join(differing)}: give another --out, so that "
+            "no table mixes them."
+        )
+
+
+def _train_missing(runs: Sequence[_Run], request: ExperimentRequest, journal: Journal, console: Console) -> list[str]:
+    """Train every run that has not finished; returns the names of those that failed.
+
+    Raises:
+        TrainingStopped: a stop was requested.
+    """
+    failures: list[str] = []
+    for number, run in enumerate(runs, start=1):
+        name = f"{run.recipe.name}, seed {run.recipe.seed}"
+        if run.finished:
+            journal.say(f"{name} ({number} of {len(runs)}): finished earlier.")
+            continue
+        journal.say(f"{name} ({number} of {len(runs)}):")
+        try:
+            run.out.parent.mkdir(parents=True, exist_ok=True)
+            train(_train_request(run, request), console)
+        except TrainingStopped as error:
+            raise TrainingStopped(
+                f"Stopped in run {number} of {len(runs)}, {name}: the same command goes on from there."
+            ) from error
+        except (TrainingError, ModelError) as error:
+            failures.append(name)
+            journal.say(f"{name} failed: {error}")
+    return failures
+
+
+def _train_request(run: _Run, request: ExperimentRequest) -> TrainRequest:
+    network = run.recipe.network
+    from_scratch = network.initial_weights is InitialWeights.RANDOM
+    return TrainRequest(
+        data=request.data,
+        images=request.images,
+        recipe=run.recipe,
+        out=run.out,
+        init=None if from_scratch else request.init.get(network.backbone),
+        store=request.out / "stages",
+        resume=True,
+        cache=request.out / "film-cache",
+        workers=request.workers,
+        device=request.device,
+        partial=request.partial,
+        image_loader=request.image_loader,
+    )
+
+
+def _outcome(name: str, runs: Sequence[_Run]) -> Outcome:
+    own = [run for run in runs if run.recipe.name == name]
+    folders = tuple(run.folder for run in own if run.finished)
+    return Outcome(own[0].shipped, own[0].recipe, tuple(read_run(folder) for folder in folders), folders)
+
+
+def _show(request: ExperimentRequest, recipe: Recipe, names: Sequence[str]) -> tuple[ShownFilm, ...]:
+    """Read films for a figure."""
+    dataset = open_data(request.data, request.images, recipe.split, partial=request.partial)
+    return show_films(dataset, names, request.image_loader, recipe.preprocessing())

@@ -1,0 +1,83 @@
+"""How every figure looks: in colours that colour-blind readers tell apart; and how it is written, without a display."""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Final
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType, RcKeyType
+
+from agcnn_models.manifest import BranchName
+from agcnn_training.errors import TrainingError
+
+# Okabe and Ito (2008).
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
+)  # fmt: skip
+GREY: Final = "#6E6E6E"
+PALE: Final = "#DDDDDD"
+
+PALETTE: Final = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
+
+BRANCH_COLOURS: Final[Mapping[BranchName, str]] = {
+    BranchName.GLOBAL: BLUE,
+    BranchName.LOCAL: ORANGE,
+    BranchName.FUSION: GREEN,
+}
+BRANCH_MARKERS: Final[Mapping[BranchName, str]] = {
+    BranchName.GLOBAL: "o",
+    BranchName.LOCAL: "s",
+    BranchName.FUSION: "^",
+}
+BRANCH_DASHES: Final[Mapping[BranchName, LineStyleType]] = {
+    BranchName.GLOBAL: "--",
+    BranchName.LOCAL: ":",
+    BranchName.FUSION: "-",
+}
+
+_RESOLUTION: Final = 150
+_STYLE: Final[dict[RcKeyType, Any]] = {  # Any, since each key has a type of its own
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "legend.fontsize": 8.5,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,  # text stays text
+}
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, whose parts find their own places."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def plain(axes: Axes) -> None:
+    """Leave of the frame only what carries a scale, and lay a pale grid behind."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=PALE, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def save(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
+    """Write a figure as PNG and PDF; the same figure gives the same bytes.
+
+    Raises:
+        TrainingError: the folder cannot be written.
+    """
+    paths = folder / f"{name}.png", folder / f"{name}.pdf"
+    try:
+        with rc_context(_STYLE):
+            for path in paths:
+                undated = {"CreationDate": None} if path.suffix == ".pdf" else {}
+                figure.savefig(path, dpi=_RESOLUTION, metadata=undated)
+    except OSError as error:
+        raise TrainingError(f"{name} cannot be drawn in {folder} ({error.strerror}): free disk space there.") from error
+    return paths
+
+
+def styled() -> AbstractContextManager[None]:
+    """The context in which figures are made."""
+    return rc_context(_STYLE)

@@ -1,0 +1,281 @@
+"""A table in the paper's shape: its rows and columns, and under each row of the paper's ours."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from agcnn_models.labels import PATHOLOGIES
+from agcnn_models.manifest import BranchName
+from agcnn_models.settings import Architecture, Backbone
+from agcnn_training.experiments.outcomes import TEST, Measured, Outcome, common_set
+
+SHORT_NAMES: Final[Mapping[str, str]] = dict(
+    zip(
+        PATHOLOGIES,
+        ("Atel", "Card", "Effu", "Infi", "Mass", "Nodu", "Pne1", "Pne2", "Cons", "Edem", "Emph", "Fibr", "PT", "Hern"),
+        strict=True,
+    )
+)
+"""Table I's own headings: Pne1 is Pneumonia, Pne2 Pneumothorax, PT Pleural_Thickening."""
+
+BRANCH_TITLES: Final = {
+    BranchName.GLOBAL: "Global branch (baseline)",
+    BranchName.LOCAL: "Local branch",
+    BranchName.FUSION: "AG-CNN",
+}
+
+_BACKBONES: Final = {Backbone.RESNET50: "R-50", Backbone.DENSENET121: "D-121"}
+
+_REFERENCES: Final = {
+    "wang-2017": ("Wang et al.", "R-50"),
+    "yao-2017": ("Yao et al.", "D-/"),
+    "chexnet": ("Rajpurkar et al.*", "D-121"),
+    "kumar-2017": ("Kumar et al.*", "D-161"),
+}
+"""Table I's own words; the star is the paper's, for a split of 80 % and 20 %."""
+
+_STRATEGIES: Final = {
+    "table2-GL_F": "GL_F",
+    "table2-GLF": "GLF",
+    "table2-G_LF": "G_LF",
+    "table2-G_L_F_star": "G_L_F*",
+    "table2-G_L_F": "G_L_F",
+}
+
+_PAPER, _HERE = "paper", "here"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure: the paper's and ours, either of which may be missing."""
+
+    published: float | None
+    measured: Measured | None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """One row.
+
+    Attributes:
+        heads: what it is about, in the paper's words.
+        ours: the same for the line of ours, of which the first is the recipe.
+        cells: a figure a column.
+    """
+
+    heads: tuple[str, ...]
+    ours: tuple[str, ...]
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of areas under the ROC curve.
+
+    Attributes:
+        title: one line.
+        films: the set of films that ours are measured on.
+        heads: headings of what rows are about.
+        columns: headings of the figures.
+        rows: in the paper's order.
+        branches: what the columns are, where they are branches; empty where they are labels and their mean.
+        digits: decimals, as the paper prints them.
+    """
+
+    title: str
+    films: str
+    heads: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    branches: tuple[BranchName, ...] = ()
+    digits: int = 3
+
+
+def label_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    """Table I's shape: a row for each branch of each recipe, a column for each pathology and their mean."""
+    films = common_set(outcomes)
+    columns: tuple[str | None, ...] = (*PATHOLOGIES, None)
+    rows = tuple(
+        TableRow(
+            heads=_method(outcome, branch),
+            ours=(outcome.recipe.name, _BACKBONES[outcome.recipe.network.backbone]),
+            cells=tuple(
+                Cell(outcome.published(branch, label), outcome.measured(films, branch, label)) for label in columns
+            ),
+        )
+        for outcome in outcomes
+        for branch in outcome.recipe.parts
+    )
+    return Table(title, films, ("Method", "CNN"), (*SHORT_NAMES.values(), "Mean"), rows)
+
+
+def order_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    """Table II's shape: a row for each order of training, with its batch sizes."""
+    heads = [(_STRATEGIES[outcome.recipe.name], _batches(outcome)) for outcome in outcomes]
+    return _branch_table(title, outcomes, ("Strategy", "Batchsize"), heads)
+
+
+def statistic_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    """Table III's shape: a row for each statistic of the heat map."""
+    heads = [(outcome.recipe.network.attention.statistic.value.capitalize(),) for outcome in outcomes]
+    return _branch_table(title, outcomes, ("Statistic",), heads, digits=4)
+
+
+def region_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    """The controls: a row for what the local branch is shown, and in how many stages it is trained."""
+    heads = [(outcome.recipe.network.attention.region.value, _order(outcome)) for outcome in outcomes]
+    return _branch_table(title, outcomes, ("Local branch sees", "Training"), heads)
+
+
+def tau_table(title: str, outcomes: Sequence[Outcome], films: str) -> Table:
+    """Fig. 8 and 9 in numbers: a row for each tau. The paper prints none of the validation films."""
+    heads = [(f"{outcome.recipe.network.attention.tau:g}",) for outcome in outcomes]
+    return _branch_table(title, outcomes, ("tau",), heads, films=films, printed=films == TEST)
+
+
+def _branch_table(
+    title: str,
+    outcomes: Sequence[Outcome],
+    heads: tuple[str, ...],
+    named: Sequence[tuple[str, ...]],
+    *,
+    digits: int = 3,
+    films: str | None = None,
+    printed: bool = True,
+) -> Table:
+    """A row a recipe, a column a branch; ``printed`` says whether the paper's figures are about such films."""
+    films = films or common_set(outcomes)
+    rows = tuple(
+        TableRow(
+            heads=names,
+            ours=(outcome.recipe.name, *("" for _ in names[1:])),
+            cells=tuple(
+                Cell(outcome.published(branch) if printed else None, outcome.measured(films, branch))
+                for branch in BranchName
+            ),
+        )
+        for outcome, names in zip(outcomes, named, strict=True)
+    )
+    branches = tuple(BranchName)
+    return Table(title, films, heads, tuple(branch.value.capitalize() for branch in branches), rows, branches, digits)
+
+
+def gain_note(outcomes: Sequence[Outcome]) -> str:
+    """What fusion adds to the global branch, which is the paper's claim, in a sentence."""
+    films = common_set(outcomes)
+    gains = [
+        f"{outcome.recipe.name} {gain.value:+.3f} {_bounds(gain, '+.3f')}".rstrip()
+        for outcome in outcomes
+        if (gain := outcome.difference(films, BranchName.GLOBAL, BranchName.FUSION)) is not None
+    ]
+    return f"Fusion minus global branch, by paired draws of patients: {'; '.join(gains) or 'not measured'}."
+
+
+def to_markdown(table: Table, notes: Sequence[str] = ()) -> str:
+    """The table with its notes; ours stand under the paper's, bold."""
+    heads = (*table.heads, "", *table.columns)
+    ruler = [":--"] * (len(table.heads) + 1) + ["--:"] * len(table.columns)
+    lines = [f"# {table.title}", "", _line(heads), _line(ruler)]
+    for row in table.rows:
+        paper = (_plain(cell.published, table.digits) for cell in row.cells)
+        # Fourteen intervals in one line are no table; they are in the CSV.
+        bounded = [bool(table.branches) or column == len(table.columns) - 1 for column in range(len(table.columns))]
+        here = (
+            _ours(cell.measured, table.digits, interval=interval)
+            for cell, interval in zip(row.cells, bounded, strict=True)
+        )
+        lines += [_line((*row.heads, _PAPER, *paper)), _line((*row.ours, _HERE, *here))]
+    return "\n".join([*lines, "", *(f"- {note}" for note in (*_legend(table), *notes))]) + "\n"
+
+
+def to_csv(table: Table) -> str:
+    """The same figures for programs: a line for the paper, for the mean over seeds, and for each seed."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    ends = [f"{column} {end}" for column in table.columns for end in ("low", "high", "spread")]
+    writer.writerow((*table.heads, "recipe", "films", "source", *table.columns, *ends))
+    for row in table.rows:
+        for source, films, values in _sources(table, row):
+            extra: list[float | None] = [None] * len(ends)
+            if source == _HERE:
+                extra = [end for cell in row.cells for end in _ends(cell.measured)]
+            writer.writerow((*row.heads, row.ours[0], films, source, *map(_number, (*values, *extra))))
+    return text.getvalue()
+
+
+def _sources(table: Table, row: TableRow) -> Iterator[tuple[str, str, list[float | None]]]:
+    yield _PAPER, "", [cell.published for cell in row.cells]
+    yield _HERE, table.films, [cell.measured.value if cell.measured else None for cell in row.cells]
+    seeds = sorted({seed for cell in row.cells if cell.measured for seed in cell.measured.seeds})
+    for seed in seeds:
+        values = [cell.measured.seeds.get(seed) if cell.measured else None for cell in row.cells]
+        yield f"seed {seed}", table.films, values
+
+
+def _method(outcome: Outcome, branch: BranchName) -> tuple[str, str]:
+    recipe = outcome.recipe
+    if recipe.name in _REFERENCES:
+        return _REFERENCES[recipe.name]
+    if recipe.network.architecture is not Architecture.AGCNN:
+        return recipe.name, _BACKBONES[recipe.network.backbone]
+    return BRANCH_TITLES[branch], _BACKBONES[recipe.network.backbone]
+
+
+def _batches(outcome: Outcome) -> str:
+    """Batch sizes in the order global, local, fusion, as Table II prints them: of the stage that first trains each."""
+    sizes: dict[BranchName, int] = {}
+    for stage in outcome.recipe.stages:
+        for part in stage.trains:
+            sizes.setdefault(part, stage.phases[0].batch_size)
+    return "/".join(str(sizes[part]) for part in outcome.recipe.parts)
+
+
+def _order(outcome: Outcome) -> str:
+    return ", then ".join(stage.name for stage in outcome.recipe.stages)
+
+
+def _legend(table: Table) -> Iterator[str]:
+    cells = [cell for row in table.rows for cell in row.cells]
+    yield f"Areas under the ROC curve; ours ({_HERE}) are measured on the {table.films} films."
+    if any(cell.measured and cell.measured.low is not None for cell in cells):
+        yield "In brackets: the 95 % interval of the mean, by bootstrap over patients."
+    if any(cell.measured and cell.measured.spread is not None for cell in cells):
+        seeds = max(len(cell.measured.seeds) for cell in cells if cell.measured)
+        yield (
+            f"Behind ±: the standard deviation over {seeds} seeds; the figure and the ends of the interval are the "
+            "seeds' means."
+        )
+    if any(cell.published is None for cell in cells):
+        yield "A dash: the paper has no such figure, or no run of ours has it."
+
+
+def _ours(measured: Measured | None, digits: int, *, interval: bool) -> str:
+    if measured is None:
+        return "-"
+    spread = "" if measured.spread is None else f" ± {measured.spread:.{digits}f}"
+    bounds = f" {bounds}" if interval and (bounds := _bounds(measured, f".{digits}f")) else ""
+    return f"**{measured.value:.{digits}f}**{spread}{bounds}"
+
+
+def _bounds(measured: Measured, style: str) -> str:
+    """The interval in brackets; nothing where there is none."""
+    low, high = measured.low, measured.high
+    return "" if low is None or high is None else f"({low:{style}} to {high:{style}})"
+
+
+def _ends(measured: Measured | None) -> tuple[float | None, float | None, float | None]:
+    return (measured.low, measured.high, measured.spread) if measured else (None, None, None)
+
+
+def _plain(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
