@@ -26,7 +26,6 @@ class TrainingInterruptedError(ClinicError):
 
 def train(
     ctx: typer.Context,
-    out: Annotated[Path, typer.Option(help="The bundle to write; the run's folder lies beside it.")],
     data: Annotated[
         Path | None, typer.Option(help="The root of ChestX-ray14, or a label table: CSV or parquet.")
     ] = None,
@@ -37,6 +36,10 @@ def train(
         Path | None, typer.Option(help="The folder of the images (PNG, JPEG, DICOM), where not beside the labels.")
     ] = None,
     recipe: Annotated[str, typer.Option(help="A recipe's name or the path of one.")] = "table1-densenet121",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="The bundle to write; the run's folder lies beside it. Default: the recipe's name, here."),
+    ] = None,
     init: Annotated[
         Path | None, typer.Option(help="Initial weights of the backbones, torchvision's ImageNet file for one.")
     ] = None,
@@ -58,6 +61,7 @@ def train(
     ] = None,
 ) -> None:
     """Train AG-CNN in its three stages and write it as a bundle."""
+    out = out or Path(Path(recipe).stem)
     if from_database:
         if data is not None or images is not None:
             raise UsageError("--from-database takes the films of the clinic: leave --data and --images out.")
