@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -135,6 +136,18 @@ def test_what_has_finished_is_not_trained_again(ask: Ask) -> None:
     with (request.out / "table3-max.csv").open() as file:
         sources = [row["source"] for row in csv.DictReader(file)]
     assert sources == ["paper", "here", "seed 0", "seed 1"] * 3
+
+
+def test_a_run_that_was_killed_before_its_bundle_writes_it(ask: Ask) -> None:
+    """Results without a bundle are of a run that did not end: nothing is trained again, and the bundle is written."""
+    request = ask("table3-max")
+    run_experiment(request, quiet())
+    bundle = request.out / "runs" / "table3-max" / "seed-0"
+    shutil.rmtree(bundle)
+    console = quiet()
+    run_experiment(request, console)
+    assert "epoch" not in said(console)
+    assert (bundle / "manifest.toml").is_file()
 
 
 def test_settings_and_data_do_not_mix_in_one_folder(ask: Ask, tmp_path: Path) -> None:

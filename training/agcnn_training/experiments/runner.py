@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agcnn_models.errors import ModelError
+from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Backbone
 from agcnn_training.data.pictures import ImageLoader, read_picture
 from agcnn_training.data.source import open_data
@@ -74,7 +75,9 @@ class _Run:
 
     @property
     def finished(self) -> bool:
-        return (self.folder / RESULTS_FILE).is_file()
+        # The bundle is written last; a network of one branch has none.
+        measured = (self.folder / RESULTS_FILE).is_file()
+        return measured and (self.out.is_dir() or self.recipe.parts == (BranchName.GLOBAL,))
 
 
 def run_experiment(request: ExperimentRequest, console: Console | None = None) -> tuple[Path, ...]:
