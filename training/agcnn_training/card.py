@@ -105,8 +105,8 @@ def _learnt_from(provenance: Provenance, recipe: Recipe) -> str:
         f"{provenance.data} {together} films of {patients} patients: {provenance.films_train} films of "
         f"{provenance.patients_train} patients trained the weights, {provenance.films_validation} films of "
         f"{provenance.patients_validation} {'other ' if not provenance.overlap else ''}patients chose epochs, "
-        f"thresholds and calibration (split {provenance.split}). Patients on both sides: {provenance.overlap}.{tested} "
-        f"Pretraining: {provenance.pretraining}. "
+        f"thresholds and calibration (split: {provenance.split}). Patients on both sides: {provenance.overlap}."
+        f"{tested} Pretraining: {provenance.pretraining}. "
         f"Initial weights: {provenance.initial_weights}. Every setting is in the recipe {recipe.name}.\n\n"
         f"| label | {' | '.join(f'films, {side}' for side in sides)} |\n|---|{'---:|' * len(sides)}\n{rows}"
     )

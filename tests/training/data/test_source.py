@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agcnn_training.data.source import account, fingerprint, open_data
+from agcnn_training.data.source import account, fingerprint, open_collection, open_data
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import SplitMethod, SplitRecipe
 
@@ -112,3 +112,19 @@ def test_the_fingerprint_is_of_what_is_learnt(table: Path) -> None:
     resplit = open_data(table, table.parent / "images", SplitRecipe(validation=0.25, seed=1))
     exchanged = replace(data, paths=(table, *data.paths[1:]))
     assert len({first, *map(fingerprint, (relabelled, resplit, exchanged))}) == 4
+
+
+def test_films_can_be_opened_that_nobody_learns_from(root: Path) -> None:
+    """With the films of the test list alone there is nothing to train on, and everything to evaluate."""
+    listed = set((root / "test_list.txt").read_text().split())
+    for film in root.rglob("*.png"):
+        if film.name not in listed:
+            film.unlink()
+    with pytest.raises(TrainingError, match="train_val list"):
+        open_data(root, None, SplitRecipe(), partial=True)
+    films = open_collection(root, None, partial=True)
+    assert {row.image for row in films.rows} == listed
+    assert films.test == frozenset(range(len(listed)))
+    assert [path.name for path in films.paths] == [row.image for row in films.rows]
+    with pytest.raises(TrainingError, match="--partial"):
+        open_collection(root, None)

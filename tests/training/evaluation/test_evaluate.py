@@ -174,11 +174,11 @@ def test_no_positives_are_one_sentence(asked: EvaluateRequest, said: Console, tm
         evaluate(replace(asked, data=table), said)
 
 
-def test_boxes_of_other_films_measure_nothing(asked: EvaluateRequest, said: Console, tmp_path: Path) -> None:
-    """Where none of the boxes lies on these films, the results say that nothing was localised."""
+def test_boxes_of_other_films_are_refused(asked: EvaluateRequest, said: Console, tmp_path: Path) -> None:
+    """Where none of the boxes lies on these films, somebody has named the wrong table."""
     (tmp_path / "boxes.csv").write_text(NIH_BOXES.replace("0.png", "x.png").replace("1.png", "y.png"))
-    evaluate(asked, said)
-    assert json.loads((asked.out / RESULTS_FILE).read_text())["sets"]["all"]["localisation"] is None
+    with pytest.raises(TrainingError, match=r"None of the boxes of boxes\.csv"):
+        evaluate(asked, said)
 
 
 @pytest.fixture

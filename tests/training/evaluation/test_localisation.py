@@ -1,14 +1,16 @@
 """Where a network looked, against where the lesions are."""
 
+import tomllib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agcnn_models.bundle import open_bundle
+from agcnn_models.manifest import BranchName, read_manifest
 from agcnn_models.preprocessing import box_to_source
 from agcnn_models.settings import Preprocessing
 from agcnn_training.errors import TrainingError
@@ -170,7 +172,14 @@ def test_nihs_boxes_lie_on_the_films(shared_data: Path, make_predictions) -> Non
     assert (found.lesions, found.films, found.lost) == (221, 200, 0)
 
 
-def test_the_shipped_bundle_still_opens() -> None:
-    """Its manifest was written before bundles had further thresholds and intervals of each label."""
-    manifest = open_bundle(Path(__file__).resolve().parents[3] / "models" / "bundles" / "starter").manifest
+def test_a_bundle_of_before_further_thresholds_still_opens(tmp_path: Path) -> None:
+    """Version 1.0.0 of the starter was written before manifests had them, and intervals of each label."""
+    shipped = Path(__file__).resolve().parents[3] / "models" / "bundles" / "starter" / "manifest.toml"
+    content = tomllib.loads(shipped.read_text(encoding="utf-8"))
+    assert [chosen["set_id"] for chosen in content.pop("further_thresholds")] == ["starter-2.0.0-sensitivity-90"]
+    for branch in content["metrics"]["branches"].values():
+        del branch["auc_ci"], branch["average_precision"]
+    (tmp_path / "manifest.toml").write_bytes(tomli_w.dumps(content).encode())
+    manifest = read_manifest(tmp_path)
     assert manifest.further_thresholds == ()
+    assert manifest.metrics.branches[BranchName.FUSION].average_precision == {}

@@ -28,10 +28,10 @@ crop = 192
 [split]
 validation = 0.2
 [phase]
-epochs = 1
+epochs = 4
 batch_size = 8
 optimiser = "adamw"
-learning_rate = 1e-3
+learning_rate = 5e-4
 schedule = "cosine"
 [phase.augmentation]
 scale = [0.8, 1.0]
@@ -41,11 +41,11 @@ start = { global = "backbone" }
 [[stages]]
 trains = ["local"]
 start = { local = "global" }
-phases = [{ size = 32, batch_size = 64 }]
+phases = [{ epochs = 1, size = 32, batch_size = 64 }]
 [[stages]]
 trains = ["fusion"]
 start = { fusion = "random" }
-phases = [{ size = 32, batch_size = 64 }]
+phases = [{ epochs = 1, size = 32, batch_size = 64 }]
 """
 
 

@@ -60,7 +60,7 @@ class ChestXray14:
         Raises:
             TrainingError: the table is missing or wrong.
         """
-        return with_histories(self._table, self.train_val if self._has_lists else frozenset())
+        return with_histories(self._table, self.train_val if self.has_lists else frozenset())
 
     @cached_property
     def train_val(self) -> frozenset[str]:
@@ -149,7 +149,8 @@ class ChestXray14:
         return read_table(path)
 
     @property
-    def _has_lists(self) -> bool:
+    def has_lists(self) -> bool:
+        """Whether either of NIH's two lists is there."""
         return any(_labels_file(self.root, name) for name in (TRAIN_VAL, TEST))
 
     def _official(self, name: str, other: str) -> frozenset[str]:

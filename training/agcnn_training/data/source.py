@@ -68,6 +68,45 @@ def open_data(
     return _open_table(data, images or data.parent, split, boxes, partial=partial)
 
 
+@dataclass(frozen=True)
+class Collection:
+    """Films that are to be read, not learnt from: nothing divides them but NIH's own list of test films.
+
+    Attributes:
+        rows: the films.
+        paths: the file of each.
+        test: indices of those on the official test list; empty for a table.
+        boxes: lesions drawn on them.
+    """
+
+    rows: tuple[Row, ...]
+    paths: tuple[Path, ...]
+    test: frozenset[int]
+    boxes: tuple[LesionBox, ...]
+
+
+def open_collection(data: Path, images: Path | None, *, boxes: Path | None = None, partial: bool = False) -> Collection:
+    """Open a ChestX-ray14 folder or a label table without splitting it; arguments as for ``open_data``.
+
+    Raises:
+        TrainingError: something is missing or wrong; the sentence says what to do.
+    """
+    if not data.is_dir():
+        folder = images or data.parent
+        rows = _present_in_table(data, folder, partial=partial)
+        drawn = _read_boxes(boxes, rows) if boxes else ()
+        return Collection(rows, tuple(folder / row.image for row in rows), frozenset(), drawn)
+    dataset = ChestXray14(data, images)
+    rows = _present(dataset, partial=partial)
+    listed = dataset.test if dataset.has_lists else frozenset()
+    return Collection(
+        rows=rows,
+        paths=tuple(dataset.films[film_key(row.image)] for row in rows),
+        test=frozenset(index for index, row in enumerate(rows) if row.image in listed),
+        boxes=_read_boxes(boxes, rows) if boxes else dataset.boxes(rows),
+    )
+
+
 def account(dataset: Dataset) -> tuple[str, ...]:
     """What a person should know of the data before training on them: a sentence each."""
     split = dataset.split
@@ -106,7 +145,8 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _open_chestxray14(dataset: ChestXray14, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
+def _present(dataset: ChestXray14, *, partial: bool) -> tuple[Row, ...]:
+    """The rows whose films are there; without ``partial`` that has to be all."""
     if not partial and (missing := dataset.missing()):
         archives = ", ".join(dataset.archives(missing))
         raise TrainingError(
@@ -120,17 +160,11 @@ def _open_chestxray14(dataset: ChestXray14, split: SplitRecipe, boxes: Path | No
             f"None of the films that {dataset.root} lists is there: put them into its folder images, or name their "
             "folder with --images."
         )
-    made = _split_chestxray14(dataset, rows, split)
-    return Dataset(
-        name="ChestX-ray14",
-        rows=_without_shared_histories(rows, made),
-        paths=tuple(dataset.films[film_key(row.image)] for row in rows),
-        split=made,
-        boxes=_read_boxes(boxes, rows) if boxes else dataset.boxes(rows),
-    )
+    return rows
 
 
-def _open_table(data: Path, folder: Path, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
+def _present_in_table(data: Path, folder: Path, *, partial: bool) -> tuple[Row, ...]:
+    """The same of a table."""
     rows = read_table(data)
     there = [(folder / row.image).is_file() for row in rows]
     if partial:
@@ -143,6 +177,23 @@ def _open_table(data: Path, folder: Path, split: SplitRecipe, boxes: Path | None
         )
     if not rows:
         raise TrainingError(f"None of the images of {data.name} is in {folder}: name their folder with --images.")
+    return rows
+
+
+def _open_chestxray14(dataset: ChestXray14, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
+    rows = _present(dataset, partial=partial)
+    made = _split_chestxray14(dataset, rows, split)
+    return Dataset(
+        name="ChestX-ray14",
+        rows=_without_shared_histories(rows, made),
+        paths=tuple(dataset.films[film_key(row.image)] for row in rows),
+        split=made,
+        boxes=_read_boxes(boxes, rows) if boxes else dataset.boxes(rows),
+    )
+
+
+def _open_table(data: Path, folder: Path, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
+    rows = _present_in_table(data, folder, partial=partial)
     if split.method in (SplitMethod.OFFICIAL, SplitMethod.CHEXNET):
         raise TrainingError(
             f"The split {split.method} belongs to ChestX-ray14 and {data.name} is a table: give the root of "

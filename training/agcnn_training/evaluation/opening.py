@@ -7,12 +7,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from agcnn_models.manifest import Manifest
-from agcnn_training.data.boxes import LesionBox, read_boxes
-from agcnn_training.data.source import open_data
+from agcnn_training.data.boxes import LesionBox
+from agcnn_training.data.source import open_collection
 from agcnn_training.data.splits import film_key
-from agcnn_training.data.table import Row, read_table
+from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
-from agcnn_training.recipe import SplitRecipe
 
 
 class Side(StrEnum):
@@ -70,10 +69,10 @@ def open_films(
     Raises:
         TrainingError: there are no such films.
     """
-    dataset = _opened(data, images, boxes, partial=partial)
+    dataset = open_collection(data, images, boxes=boxes, partial=partial)
     sides = [met.images.get(film_key(row.image)) if met else None for row in dataset.rows]
     if not any(sides):  # no run to ask, or it learnt from other data
-        sides = [dataset.sides.get(index) for index in range(len(dataset.rows))]
+        sides = [Side.TEST if index in dataset.test else None for index in range(len(dataset.rows))]
     wanted = side or (Side.TEST if Side.TEST in sides else Side.ALL)
     chosen = [index for index, where in enumerate(sides) if wanted in (Side.ALL, where)]
     if not chosen:
@@ -86,25 +85,6 @@ def open_films(
         tuple(dataset.paths[index] for index in chosen),
         dataset.boxes,
     )
-
-
-@dataclass(frozen=True)
-class _Opened:
-    """All films of the data; a table of its own accord puts none on any side."""
-
-    rows: tuple[Row, ...]
-    paths: tuple[Path, ...]
-    sides: Mapping[int, str]
-    boxes: tuple[LesionBox, ...]
-
-
-def _opened(data: Path, images: Path | None, boxes: Path | None, *, partial: bool) -> _Opened:
-    if data.is_dir():
-        dataset = open_data(data, images, SplitRecipe(), boxes=boxes, partial=partial)
-        return _Opened(dataset.rows, dataset.paths, dataset.split.side_of(), dataset.boxes)
-    rows, folder = read_table(data), images or data.parent
-    drawn = read_boxes(boxes, rows) if boxes else ()
-    return _Opened(rows, tuple(folder / row.image for row in rows), {}, drawn)
 
 
 def read_met(bundle: Path) -> Met | None:
