@@ -12,7 +12,7 @@ from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.backbones import Branch, build_branch, load_imagenet
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
-from agcnn_models.references import REFERENCES, ReferenceNetwork
+from agcnn_models.references import ReferenceNetwork, build_reference
 from agcnn_models.settings import Architecture
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import InitialWeights, Recipe, Start
@@ -32,7 +32,7 @@ def build_network(recipe: Recipe) -> Network:
     """Make a recipe's network with random weights; a recipe that trains the global branch alone has no other."""
     network = recipe.network
     if network.architecture is not Architecture.AGCNN:
-        return REFERENCES[network.architecture](network.backbone, network.pooling)
+        return build_reference(network.architecture, network.backbone, network.pooling)
     if recipe.parts == (BranchName.GLOBAL,):
         return build_branch(network.backbone, pooling=network.pooling)
     return build_agcnn(network.backbone, network.pooling, network.attention)
