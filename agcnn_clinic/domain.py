@@ -25,6 +25,8 @@ class Outcome(StrEnum):
     """Broken or hostile; kept in quarantine/ with its reason."""
     DUPLICATE = "duplicate"
     """Its picture had been read before."""
+    UNPACKED = "unpacked"
+    """An archive of files; each of them has a row and an outcome of its own."""
 
 
 class MediaType(StrEnum):
@@ -34,6 +36,7 @@ class MediaType(StrEnum):
     PNG = "png"
     STUDY_TOML = "study.toml"
     UNKNOWN = "unknown"
+    ZIP = "zip"
 
 
 class ReasonCode(StrEnum):

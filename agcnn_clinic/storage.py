@@ -23,7 +23,13 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import StorageError
 
-SUFFIXES = {MediaType.DICOM: ".dcm", MediaType.PNG: ".png", MediaType.STUDY_TOML: ".toml", MediaType.UNKNOWN: ".bin"}
+SUFFIXES = {
+    MediaType.DICOM: ".dcm",
+    MediaType.PNG: ".png",
+    MediaType.STUDY_TOML: ".toml",
+    MediaType.ZIP: ".zip",
+    MediaType.UNKNOWN: ".bin",
+}
 HEAD_BYTES = 4096
 """How much of a file's beginning is handed on, to tell by content what it is."""
 

@@ -22,6 +22,7 @@ from sqlalchemy import (
     MetaData,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -151,6 +152,10 @@ class ReceivedFile(Base):
     """Of the normalised picture: the same picture under another header has the same one."""
     attempts: Mapped[int] = mapped_column(default=0)
     """How often analysis began on it: a file that keeps killing the process is not tried for ever."""
+    container_id: Mapped[int | None] = mapped_column(ForeignKey("received_file.id"), index=True)
+    """The row of the archive (.zip) that it came in; None for a file that came by itself."""
+    removed_at: Mapped[datetime | None]
+    """When retention let go of its bytes; None while the archive keeps them."""
 
     instance: Mapped[Instance | None] = relationship(back_populates="files")
     inferences: Mapped[list["Inference"]] = relationship(back_populates="file", order_by="Inference.id")
@@ -193,6 +198,8 @@ class Inference(Base):
     """float16, row-major, in [0, 1], `heat_map_rows` x `heat_map_columns`: Eq. 3 on its native grid, rescaled."""
     heat_map_rows: Mapped[int]
     heat_map_columns: Mapped[int]
+    beside: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Made by another model than the clinic's own, for comparison: it counts neither in reports nor in summaries."""
 
     file: Mapped[ReceivedFile] = relationship(back_populates="inferences")
     model: Mapped[Model] = relationship()
@@ -279,5 +286,9 @@ class Report(Base):
     path: Mapped[str]
     """Relative to the clinic's root."""
     sha256: Mapped[str]
+    model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"))
+    """The model that was asked for by name; None where each image's own newest reading is printed."""
+    removed_at: Mapped[datetime | None]
+    """When retention let go of the PDF; None while it is kept."""
 
     study: Mapped[Study] = relationship(back_populates="reports")

@@ -201,8 +201,13 @@ def downgrade() -> None:
         op.drop_table(table)
 
 
-def finding_list(dialect: str) -> str:
-    """The view with a row a finding. `agcnn_clinic.database.views` says what its columns mean."""
+def finding_list(dialect: str, more: str = "") -> str:
+    """The view with a row a finding. `agcnn_clinic.database.views` says what its columns mean.
+
+    Args:
+        dialect: the database's.
+        more: further columns, as a later revision adds them.
+    """
     return f"""
         CREATE VIEW finding_list AS
         SELECT
@@ -232,7 +237,7 @@ def finding_list(dialect: str) -> str:
             model.weights_sha256 AS weights_sha256,
             inference.thresholds_id AS thresholds_id,
             inference.software_version AS software_version,
-            {_iso_time(dialect, "inference.created_at")} AS created_at
+            {_iso_time(dialect, "inference.created_at")} AS created_at{more}
         FROM finding
         JOIN inference ON inference.id = finding.inference_id
         JOIN model ON model.id = inference.model_id
@@ -243,23 +248,28 @@ def finding_list(dialect: str) -> str:
     """  # noqa: S608 (constants of this file)
 
 
-def study_summary(dialect: str) -> str:
-    """The view with a row a study, a column a label."""
+def study_summary(dialect: str, which: str = "") -> str:
+    """The view with a row a study, a column a label.
+
+    Args:
+        dialect: the database's.
+        which: a further condition on the readings that count, as a later revision sets it; `{reading}` is their table.
+    """
     # CROSS JOIN keeps SQLite to this order, from the study outwards, and CASE keeps it from the index of outcomes.
     # Left to choose, it reads every file of an outcome, and every finding of a label, for each study.
     files = """
         FROM instance CROSS JOIN received_file
         WHERE instance.study_id = study.id AND received_file.instance_id = instance.id"""
-    newest = """
+    newest = f"""
         FROM instance CROSS JOIN received_file CROSS JOIN inference CROSS JOIN finding
         WHERE instance.study_id = study.id
           AND received_file.instance_id = instance.id
           AND inference.file_id = received_file.id
-          AND finding.inference_id = inference.id
+          AND finding.inference_id = inference.id{which.format(reading="inference")}
           AND NOT EXISTS (
               SELECT 1 FROM inference AS later
-              WHERE later.file_id = inference.file_id AND later.id > inference.id
-          )"""
+              WHERE later.file_id = inference.file_id AND later.id > inference.id{which.format(reading="later")}
+          )"""  # noqa: S608 (constants of the migrations)
     newest_report = "FROM report WHERE report.study_id = study.id ORDER BY report.version DESC LIMIT 1"
     counts = ",".join(
         f"(SELECT count(CASE WHEN received_file.outcome = '{outcome}' THEN 1 END) {files}) AS files_{outcome}"

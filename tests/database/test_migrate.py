@@ -21,11 +21,18 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def schema(file):
-    """Every object of a database with its definition, white space aside, without Alembic's own table."""
+    """Every object of a database with the lines of its definition, without Alembic's own table.
+
+    Sorted: a table that a migration makes anew lists its constraints in any order.
+    """
     connection = sqlite3.connect(file)
     rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
     connection.close()
-    return {row[:2]: " ".join((row[3] or "").split()) for row in rows if row[2] != "alembic_version"}
+    return {
+        row[:2]: sorted(" ".join(line.rstrip(", ").split()) for line in (row[3] or "").splitlines())
+        for row in rows
+        if row[2] != "alembic_version"
+    }
 
 
 def test_the_known_revisions_are_those_of_the_scripts():
