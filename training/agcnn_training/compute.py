@@ -6,7 +6,13 @@ import torch
 
 from agcnn_training.distributed import local_rank
 from agcnn_training.errors import TrainingError
-from agcnn_training.recipe import Precision
+from agcnn_training.recipe import Precision, Recipe
+
+EMULATED = (
+    "This processor has no instructions for bfloat16 and emulates it, which can take thirty times as long: "
+    'set compute.precision to "auto" or "float32" in the recipe.'
+)
+"""What a person is told whose recipe insists on bfloat16 here."""
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -33,3 +39,19 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision is Precision.BFLOAT16:
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; where it has none it emulates them, far slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    abilities = torch.cpu.get_capabilities()
+    return any(bool(abilities.get(name)) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def settle_precision(recipe: Recipe, device: torch.device) -> Recipe:
+    """The recipe with the number format that "auto" stands for on this device: from here on it is one of the two."""
+    if recipe.compute.precision is not Precision.AUTO:
+        return recipe
+    precision = Precision.BFLOAT16 if computes_bfloat16(device) else Precision.FLOAT32
+    return recipe.model_copy(update={"compute": recipe.compute.model_copy(update={"precision": precision})})

@@ -12,7 +12,7 @@ from agcnn_models.bundle import stored_weights, write_bundle
 from agcnn_models.manifest import WeightsDtype
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
-from agcnn_training.compute import choose_device
+from agcnn_training.compute import EMULATED, choose_device, computes_bfloat16, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
 from agcnn_training.data.source import Dataset, fingerprint, open_data
 from agcnn_training.distributed import Ranks, joined
@@ -26,7 +26,7 @@ from agcnn_training.material import Material, Sources, nearer, read_material
 from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.publish import describe, draft_manifest
-from agcnn_training.recipe import InitialWeights, Recipe, load_recipe
+from agcnn_training.recipe import InitialWeights, Precision, Recipe, load_recipe
 from agcnn_training.run_folder import RunFolder
 from agcnn_training.stage_store import StageStore
 
@@ -94,6 +94,7 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
     data_sha256 = _fingerprint(request, dataset)
     device = choose_device(request.device)
+    recipe = settle_precision(recipe, device)
     if device.type == "cpu":
         keep_freed_memory()
     with stop.listening(), joined(device) as ranks:
@@ -101,6 +102,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         folder = _run_folder(request, recipe, data_sha256, ranks)
         if ranks.leads:
             journal.keep(folder.path / "log.txt")
+        if recipe.compute.precision is Precision.BFLOAT16 and not computes_bfloat16(device):
+            journal.say(EMULATED)
         with ranks.leader_first():
             material = nearer(read_material(_sources(request), recipe, dataset, journal, stop), device)
         if ranks.leads:

@@ -6,6 +6,8 @@ from enum import StrEnum
 class Precision(StrEnum):
     """The number format of the forward pass; weights and optimiser stay float32."""
 
+    AUTO = "auto"
+    """bfloat16 where the device has instructions for it, else float32; settled before the run begins."""
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
 
