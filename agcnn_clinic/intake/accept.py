@@ -7,7 +7,7 @@ row knows the arrival it was made from.
 import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,13 +21,14 @@ from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import Header, MediaType, ReasonCode, StudyDescription
 from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.register import Registration, register
 from agcnn_clinic.intake.study_toml import StudyToml, read_study_toml
 from agcnn_clinic.png import read_png_header
 from agcnn_clinic.sandbox import Sandbox
-from agcnn_clinic.storage import Staged, Storage
+from agcnn_clinic.storage import Staged, Storage, identity_of
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class Group:
     """Whether the sources leave their place once they are safe: true in the inbox, false for `process PATH`."""
 
 
-@dataclass
+@dataclass(eq=False)
 class _Item:
     """One file on its way through `accept`."""
 
@@ -52,6 +53,13 @@ class _Item:
     header: Header | None = None
     error: ImageError | None = None
     registration: dict[str, Any] = field(default_factory=dict)
+
+
+class _Kept(NamedTuple):
+    """A group whose bytes are safe, and what is to be registered of it: one goes with the other, or neither does."""
+
+    items: list[_Item]
+    registrations: list[Registration]
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,7 @@ class Taken(NamedTuple):
     files: int
     """Files that have a row now."""
     left: int
-    """Files that could not be copied and stay where they are."""
+    """Files that could not be taken and stay where they are."""
 
 
 def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
@@ -79,28 +87,66 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
 
     Args:
         intake: the clinic's storage, database and child processes.
-        groups: settled files. A file that cannot be copied now stays where it is and is found again.
+        groups: settled files. A group that cannot be taken whole stays where it is and is found again: the images of
+            one folder must not become two studies.
         now: the time of arrival.
+
+    Raises:
+        DatabaseError: the database cannot be used; nothing was taken.
     """
-    items = [item for group in groups for item in _staged_group(intake, group)]
-    new = _without_known_arrivals(intake.database, items)
-    _read_headers(intake, new)
-    registrations = [_kept(intake.storage, item) for item in new if item.media_type is not MediaType.STUDY_TOML]
-    with intake.database.write() as session:
-        for registration in registrations:
-            register(session, registration, now)
-    for item in items:
-        item.staged.path.unlink(missing_ok=True)
-        if item.remove:
-            _let_go(item.found, intake.inbox)
-    return Taken(len(registrations), sum(len(group.files) for group in groups) - len(items))
+    batch: list[list[_Item]] = []
+    try:
+        batch.extend(_staged_group(intake, group) for group in groups)
+        new = _without_known_arrivals(intake.database, [item for items in batch for item in items])
+        _read_headers(intake, new)
+        kept = _kept_groups(intake.storage, batch, set(new))
+        registered = _registered(intake.database, kept, now)
+    finally:
+        for item in (item for items in batch for item in items):
+            with contextlib.suppress(OSError):
+                item.staged.path.unlink(missing_ok=True)
+    reached(FaultPoint.ARRIVALS_COMMITTED)
+    _let_go([item for group in registered for item in group.items if item.remove], intake.inbox)
+    settled = sum(len(group.items) for group in registered)
+    return Taken(
+        sum(len(group.registrations) for group in registered), sum(len(group.files) for group in groups) - settled
+    )
+
+
+def _kept_groups(storage: Storage, batch: Sequence[list[_Item]], new: Collection[_Item]) -> list[_Kept]:
+    """Give the new items of each group their place in the archive; without a group that cannot be kept whole."""
+    kept = []
+    for items in batch:
+        to_do = [item for item in items if item in new and item.media_type is not MediaType.STUDY_TOML]
+        try:
+            kept.append(_Kept(items, [_kept(storage, item) for item in to_do]))
+        except StorageError as error:
+            log.warning("left in the inbox for now: %s", error)
+    return kept
+
+
+def _registered(database: Database, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
+    """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
+    registered = []
+    with database.write() as session:
+        for group in kept:
+            try:
+                with session.begin_nested():
+                    for registration in group.registrations:
+                        register(session, registration, now)
+            except StorageError as error:
+                log.warning("left in the inbox for now: %s", error)
+            else:
+                registered.append(group)
+        reached(FaultPoint.ARRIVALS_WRITTEN)
+    return registered
 
 
 def _staged_group(intake: Intake, group: Group) -> list[_Item]:
     items: list[_Item] = []
     try:
         for found in group.files:
-            staged = intake.storage.stage(found.path, found.name)
+            staged = intake.storage.stage(found.path, found.name, seen=(found.size, found.mtime_ns))
             items.append(_Item(found, staged, media_type(staged.head, found.name), group.remove))
     except StorageError as error:
         log.warning("left in the inbox for now: %s", error)
@@ -143,10 +189,14 @@ def _describe_pngs(items: list[_Item]) -> None:
 
 def _without_known_arrivals(database: Database, items: Sequence[_Item]) -> list[_Item]:
     """Drop what a run before a crash had already made rows of: only its removal from the inbox is left to do."""
-    arrivals = [item.staged.arrival for item in items if item.remove]
+    arrivals = [arrival for item in items if item.remove for arrival in _arrivals(item)]
     with database.session() as session:
         known = set(session.scalars(select(ReceivedFile.arrival).where(ReceivedFile.arrival.in_(arrivals))))
-    return [item for item in items if not (item.remove and item.staged.arrival in known)]
+    return [item for item in items if not (item.remove and known.intersection(_arrivals(item)))]
+
+
+def _arrivals(item: _Item) -> tuple[str, str]:
+    return item.staged.arrival, item.staged.arrival_as_link
 
 
 def _read_headers(intake: Intake, items: Sequence[_Item]) -> None:
@@ -201,14 +251,33 @@ def _kept(storage: Storage, item: _Item) -> Registration:
     )
 
 
-def _let_go(found: Found, inbox: Path) -> None:
-    """Remove a file that is safe in the archive, and the folders that this leaves empty."""
-    with contextlib.suppress(OSError):
-        found.path.unlink()
-    for folder in found.path.parents:
+def _let_go(items: Sequence[_Item], inbox: Path) -> None:
+    """Remove files that are safe in the archive from the inbox, and the folders that this leaves empty."""
+    failed: list[str] = []
+    # A study.toml goes first: found again without its PNGs it would be taken for one that describes nothing.
+    for item in sorted(items, key=lambda item: item.media_type is not MediaType.STUDY_TOML):
+        try:
+            # A sender may have put another file under the name since: that one is taken the next time.
+            if identity_of(item.found.path.lstat()) != item.staged.identity:
+                continue
+            item.found.path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            failed.append(error.strerror or str(error))
+            continue
+        reached(FaultPoint.INBOX_FILE_REMOVED)
+        _remove_empty_folders(item.found.path, inbox)
+    if failed:
+        log.warning("%d files are safe in the archive and cannot be removed from the inbox: %s", len(failed), failed[0])
+
+
+def _remove_empty_folders(path: Path, inbox: Path) -> None:
+    for folder in path.parents:
         if folder == inbox or inbox not in folder.parents:
             return
         try:
             folder.rmdir()
         except OSError:
             return
+        reached(FaultPoint.INBOX_FOLDER_REMOVED)

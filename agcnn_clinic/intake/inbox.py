@@ -2,9 +2,8 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 from agcnn_clinic.config import Config
@@ -15,7 +14,13 @@ from agcnn_clinic.intake.settle import StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
 
 BATCH = 32
-"""Groups that share one transaction."""
+"""Groups that share one transaction, at most."""
+BATCH_BYTES = 256_000_000
+"""A batch that has reached this size is taken as it is: copying it must not take long."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Inbox:
@@ -29,15 +34,18 @@ class Inbox:
         self.left_behind = 0
         """How many files the last look through the inbox, or through what a person named, could not copy."""
 
-    def sweep(self) -> tuple[int, float | None]:
+    def sweep(self, stopped: Callable[[], bool] = _never) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
+
+        Args:
+            stopped: asked between batches; once it is true, what is not taken yet stays where it is.
 
         Returns:
             How many files were taken, and the seconds until an unfinished one may be finished (None: none waits).
         """
         files = list(discover(self._root, self._ignore))
         settled, wait = self._tracker.observe(files, time.monotonic())
-        return self._accept(grouped(files, settled, remove=True)), wait
+        return self._accept(grouped(files, settled, remove=True), stopped), wait
 
     def take(self, sources: Iterable[Path]) -> int:
         """Take files and folders that a person names, at once; they stay where they are.
@@ -54,13 +62,29 @@ class Inbox:
         single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
         yield from grouped(files, files, remove=False, top_is_a_study=single)
 
-    def _accept(self, groups: Iterable[Group]) -> int:
-        waiting, taken, self.left_behind = iter(groups), 0, 0
-        while batch := list(islice(waiting, BATCH)):
+    def _accept(self, groups: Iterable[Group], stopped: Callable[[], bool] = _never) -> int:
+        taken, self.left_behind = 0, 0
+        for batch in _batches(groups):
             done = accept(self._intake, batch, datetime.now(UTC))
             taken += done.files
             self.left_behind += done.left
+            if stopped():
+                break
         return taken
+
+
+def _batches(groups: Iterable[Group]) -> Iterator[list[Group]]:
+    """The groups in order, as many at a time as `BATCH` and `BATCH_BYTES` allow."""
+    batch: list[Group] = []
+    size = 0
+    for group in groups:
+        batch.append(group)
+        size += sum(file.size for file in group.files)
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def grouped(
@@ -78,10 +102,11 @@ def grouped(
         top_is_a_study: whether the top folder itself is such a folder.
     """
     finished = set(settled)
-    together: defaultdict[str, list[Found]] = defaultdict(list)
+    # By the folder itself: two names that are not UTF-8 may look the same when they are shown.
+    together: defaultdict[Path, list[Found]] = defaultdict(list)
     for file in files:
         if (file.folder or top_is_a_study) and _belongs_to_png_study(file):
-            together[file.folder].append(file)
+            together[file.path.parent].append(file)
         elif file in finished:
             yield Group((file,), remove=remove)
     for members in together.values():

@@ -36,6 +36,9 @@ def register(session: Session, registration: Registration, now: datetime) -> Rec
     """Add a file's row, and its study and instance where they are new, in the caller's transaction.
 
     The first header of a study or instance is the one that is kept: a later file never overwrites patient data.
+
+    Raises:
+        StorageError: the file belongs in quarantine, and that cannot be written.
     """
     earlier = _earlier_with_the_same_bytes(session, registration.sha256)
     header = registration.header
