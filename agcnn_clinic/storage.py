@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
@@ -81,6 +81,13 @@ class Staged:
     of the inode, which moves when the other name is removed."""
 
 
+class Reader(Protocol):
+    """What bytes are read from, piece by piece; an empty piece is the end."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Return at most `size` bytes."""
+
+
 class Storage:
     """The archive and the quarantine of one clinic."""
 
@@ -135,7 +142,21 @@ class Storage:
         alone = _arrival(name, before.st_dev, before.st_ino, before.st_mtime_ns, before.st_ctime_ns, digest)
         return Staged(target, digest, size, head, identity, as_link if before.st_nlink > 1 else alone, as_link)
 
-    def _copied(self, reader: BinaryIO) -> tuple[Path, str, int, bytes]:
+    def stage_content(self, reader: Reader, arrival: str) -> Staged:
+        """Write what a reader gives to the archive's disk, hashing it on the way.
+
+        Args:
+            reader: gives the content of a file that is not a file of the disk.
+            arrival: which file it is; the same one must have the same.
+
+        Raises:
+            StorageError: the disk is full.
+        """
+        with _explained("A file cannot be unpacked into the archive"):
+            target, digest, size, head = self._copied(reader)
+        return Staged(target, digest, size, head, Identity(0, 0, size, 0), arrival, arrival)
+
+    def _copied(self, reader: Reader) -> tuple[Path, str, int, bytes]:
         """Copy an open file to a temporary one and sync it: its path, SHA-256, size and first bytes."""
         descriptor, name = tempfile.mkstemp(suffix=".part", dir=self._incoming)
         digest, size, head = hashlib.sha256(), 0, b""

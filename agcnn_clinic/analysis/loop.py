@@ -235,6 +235,8 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     statement = (
         select(ReceivedFile, previous_path)
         .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(resting))
+        # A zip is intake's to decide.
+        .where(ReceivedFile.media_type != MediaType.ZIP)
         .where(
             ~exists().where(
                 earlier.instance_id == ReceivedFile.instance_id,

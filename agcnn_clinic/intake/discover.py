@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -19,6 +19,16 @@ class Found:
     """The folder below the inbox that it lies in; empty at the top."""
     size: int
     mtime_ns: int
+
+    @property
+    def base(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def within(self) -> Hashable:
+        """The folder itself: two names that are not UTF-8 may look the same when they are shown."""
+        return self.path.parent
 
 
 def discover(root: Path, ignore: Iterable[str]) -> Iterator[Found]:
