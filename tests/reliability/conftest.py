@@ -102,7 +102,8 @@ class Trial:
         self._log_begin = 0
         self.expected: dict[str, tuple[str, str]] = {}
         """Outcome and reason code of each file by the name under which it was dropped."""
-        self.digests: set[str] = set()
+        self.digest_of: dict[str, str] = {}
+        """SHA-256 of each of them."""
         self._opened: set[str] = set()
 
     def start(self) -> None:
@@ -201,7 +202,7 @@ class Trial:
         assert self.files_of_the_inbox() == []
         assert [path for path in self.config.root.rglob("*") if path.suffix in (".part", ".tmp")] == []
         archived = {path: path.stem for path in self.config.archive.rglob("*") if path.is_file()}
-        assert set(archived.values()) == self.digests
+        assert set(archived.values()) == set(self.digest_of.values())
         for path, digest in archived.items():
             assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
         shown = {path.name for path in self.config.quarantine.iterdir()}
@@ -292,7 +293,7 @@ class Mail:
     @staticmethod
     def _expect(trial: Trial, name: str, content: bytes, end: tuple[str, str]) -> None:
         trial.expected[name] = end
-        trial.digests.add(hashlib.sha256(content).hexdigest())
+        trial.digest_of[name] = hashlib.sha256(content).hexdigest()
 
     def _put(self, trial: Trial, name: str, content: bytes, also: str = "") -> None:
         path = self._outside / name
