@@ -1,5 +1,6 @@
 """The intake loop's step: look through the inbox, take what is finished."""
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -118,7 +119,9 @@ def _belongs_to_png_study(file: Found) -> bool:
     if file.path.name == STUDY_TOML:
         return True
     try:
-        with file.path.open("rb") as reader:
+        # What was a file a moment ago may be a pipe by now, which would keep its reader waiting for ever.
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as reader:
             return reader.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
     except OSError:
         return False
