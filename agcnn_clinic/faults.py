@@ -13,7 +13,7 @@ class FaultPoint(StrEnum):
 
     # Intake
     COPY_WRITTEN = "copy_written"
-    """The bytes are in archive/.incoming under a temporary name, perhaps not on the disk; the source is in the inbox."""
+    """The bytes are in archive/.incoming under a temporary name, perhaps not on the disk yet; the source is there."""
     COPY_SYNCED = "copy_synced"
     """The temporary copy is on the disk; nothing else knows of it."""
     FOLDER_MADE = "folder_made"

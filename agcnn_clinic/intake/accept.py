@@ -248,11 +248,12 @@ def _let_go(items: Sequence[Item], inbox: Path) -> None:
 
 
 def _remove_empty_folders(path: Path, inbox: Path) -> None:
-    for folder in path.parents:
-        if folder == inbox or inbox not in folder.parents:
-            return
+    """Remove the folders that a file's removal has left empty, up to the inbox itself, from the innermost."""
+    folder = path.parent
+    while folder != inbox and folder.is_relative_to(inbox):
         try:
             folder.rmdir()
         except OSError:
             return
         reached(FaultPoint.INBOX_FOLDER_REMOVED)
+        folder = folder.parent

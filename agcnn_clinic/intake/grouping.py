@@ -1,5 +1,6 @@
 """What is taken together: single files, the PNGs of a folder with their study.toml, and exchange media."""
 
+import os
 from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import NamedTuple
@@ -31,7 +32,9 @@ class Ways(NamedTuple):
 def look(file: Found) -> Looked:
     """Look at the first bytes of a file on the disk; one that cannot be opened is of unknown type."""
     try:
-        with file.path.open("rb") as reader:
+        # What was a file a moment ago may be a pipe by now, which would keep its reader waiting for ever.
+        descriptor = os.open(file.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as reader:
             head = reader.read(HEAD_BYTES)
     except OSError:
         head = b""
