@@ -25,7 +25,7 @@ from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.errors import ClinicError, OnError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.intake.watch import watching
+from agcnn_clinic.intake.watch import Hints
 from agcnn_clinic.lock import only_process
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.sandbox import Sandbox
@@ -76,13 +76,10 @@ def at_work(config: Config) -> Iterator[Clinic]:
         storage.prepare()
         reader = load_reader(configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads)
         intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
-        yield Clinic(
-            config,
-            database,
-            Inbox(config, intake),
-            Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size),
-            reporting(config, database, sandbox),
-        )
+        with contextlib.closing(
+            Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
+        ) as analysis:
+            yield Clinic(config, database, Inbox(config, intake), analysis, reporting(config, database, sandbox))
 
 
 def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:
@@ -134,8 +131,9 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
     arrived = threading.Event()
 
     def take() -> float:
+        hints.renew()
         arrived.clear()
-        taken, wait = clinic.inbox.sweep()
+        taken, wait = clinic.inbox.sweep(stop.is_set)
         return 0 if taken else min(intake.rescan_seconds, wait or intake.rescan_seconds)
 
     def analyse() -> float:
@@ -145,7 +143,7 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
         return 0 if clinic.reporting.step(quiet_seconds=intake.study_quiet_seconds) else 0.2
 
     failures: list[BaseException] = []
-    with watching(clinic.config.inbox, intake.mode, arrived):
+    with Hints(clinic.config.inbox, intake.mode, arrived) as hints:
         loops = [
             threading.Thread(target=_repeat, name=name, args=(step, wake, stop, failures))
             for name, step, wake in (

@@ -31,6 +31,8 @@ FILM_QUANTILES = (0.0, 0.16, 0.38, 0.45, 0.51, 0.56, 0.6, 0.64, 0.67, 0.71, 0.74
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
+    parser.addoption("--rounds", type=int, default=20, help="how often tests/reliability kills a daemon at random")
+    parser.addoption("--seed", type=int, default=1, help="of those rounds")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

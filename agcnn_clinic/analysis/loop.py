@@ -1,5 +1,6 @@
 """The analysis loop's step: take what is pending, normalise it in child processes, read it as a batch, record it."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Sequence
@@ -18,7 +19,8 @@ from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
-from agcnn_clinic.errors import ImageError, ReadersUnavailableError, StorageError
+from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
+from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -68,6 +70,8 @@ class Analysis:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
         self._ahead: dict[int, tuple[_Job, Future[Normalised]]] = {}
         """Decoding already under way for the next batch, by file id."""
+        self._counted: set[int] = set()
+        """Undecided files on which this process has begun, and on which it has counted an attempt."""
         self._resting: dict[int, float] = {}
         """Files to leave alone, and until when on the monotonic clock."""
 
@@ -76,7 +80,6 @@ class Analysis:
 
         Raises:
             ReadersUnavailableError: no child process can be started; the files stay pending.
-            StorageError: the quarantine cannot be written; the files stay pending.
             DatabaseError: the database cannot be used.
         """
         now = time.monotonic()
@@ -90,32 +93,43 @@ class Analysis:
         except ReadersUnavailableError:
             self._uncount([job.file_id for job in jobs])
             raise
-        failed = [result.job.file_id for result in results if isinstance(result.error, StorageError)]
-        decided = [result for result in results if not isinstance(result.error, StorageError)]
-        seconds = self._read([result for result in decided if _to_be_read(result)])
-        self._record(decided, seconds)
+        seconds = self._read([result for result in results if _to_be_read(result)])
+        reached(FaultPoint.BATCH_READ)
+        failed = self._record([result for result in results if not isinstance(result.error, StorageError)], seconds)
+        failed += [result.job.file_id for result in results if isinstance(result.error, StorageError)]
         if failed:
             self._let_rest(failed, now)
         return len(results)
 
+    def close(self) -> None:
+        """Take back the attempts on what was begun and not decided: the process ends as it was told to."""
+        with contextlib.suppress(DatabaseError):
+            self._uncount(list(self._counted))
+
     def _begin(self, jobs: Sequence[_Job]) -> None:
-        """Start decoding this batch and the next: children decode while the network reads."""
+        """Start decoding this batch and the next: children decode while the network reads.
+
+        A process counts one attempt on a file, however often it must begin anew because a disk or the database fails
+        it: many attempts on a file mean many processes that did not survive it.
+        """
         new = [job for job in jobs if job.file_id not in self._ahead]
+        first = [job.file_id for job in new if job.file_id not in self._counted]
         with self._database.write() as session:
             session.execute(
-                update(ReceivedFile)
-                .where(ReceivedFile.id.in_([job.file_id for job in new]))
-                .values(attempts=ReceivedFile.attempts + 1)
+                update(ReceivedFile).where(ReceivedFile.id.in_(first)).values(attempts=ReceivedFile.attempts + 1)
             )
+        reached(FaultPoint.ATTEMPTS_COUNTED)
         for job in new:
-            if job.attempts >= MAX_ATTEMPTS:
+            attempts = job.attempts - (job.file_id in self._counted)
+            if attempts >= MAX_ATTEMPTS:
                 future: Future[Normalised] = Future()
-                future.set_exception(ImageError(ReasonCode.CRASHED, f"{job.attempts} attempts did not end"))
+                future.set_exception(ImageError(ReasonCode.CRASHED, f"{attempts} attempts did not end"))
             else:
                 previous = None if job.previous_path is None else self._storage.archived(job.previous_path)
                 path = self._storage.archived(job.stored_path)
                 future = self._sandbox.submit(normalise, path, job.media_type, self._gate, previous, job.stated_view)
             self._ahead[job.file_id] = job, future
+        self._counted.update(first)
 
     def _finish(self, wanted: _Job) -> _Result:
         job, future = self._ahead.pop(wanted.file_id)
@@ -125,17 +139,24 @@ class Analysis:
             return _Result(job, error=error)
 
     def _let_rest(self, file_ids: Sequence[int], now: float) -> None:
-        """Leave files alone whose archived bytes cannot be read: that is not their doing, and no attempt on them."""
+        """Leave files alone that archive or quarantine fail: that is not their doing, and no attempt on them."""
         self._resting |= dict.fromkeys(file_ids, now + REST_SECONDS)
         self._uncount(file_ids)
-        log.warning("%d files cannot be read from the archive; they stay pending: %s", len(file_ids), list(file_ids))
+        log.warning(
+            "%d files cannot be read from the archive or laid out in the quarantine; they stay pending: %s",
+            len(file_ids),
+            list(file_ids),
+        )
 
     def _uncount(self, file_ids: Sequence[int]) -> None:
         """Take back the attempts that `_begin` counted."""
         with self._database.write() as session:
             session.execute(
-                update(ReceivedFile).where(ReceivedFile.id.in_(file_ids)).values(attempts=ReceivedFile.attempts - 1)
+                update(ReceivedFile)
+                .where(ReceivedFile.id.in_(self._counted.intersection(file_ids)))
+                .values(attempts=ReceivedFile.attempts - 1)
             )
+        self._counted.difference_update(file_ids)
 
     def _read(self, results: Sequence[_Result]) -> float:
         """Give each result its reading; returns the seconds of network time per picture."""
@@ -147,19 +168,31 @@ class Analysis:
             result.reading = reading
         return (time.perf_counter() - began) / len(results)
 
-    def _record(self, results: Sequence[_Result], network_seconds: float) -> None:
-        """Lay out what is quarantined, then write all outcomes in one short transaction."""
+    def _record(self, results: Sequence[_Result], network_seconds: float) -> list[int]:
+        """Lay out what is quarantined, then write all outcomes in one short transaction.
+
+        Returns:
+            The ids of the files that the quarantine does not take; they are left as they are.
+        """
         now = datetime.now(UTC)
-        verdicts = [_verdict(result) for result in results]
-        quarantined = {
-            result.job.file_id: self._storage.quarantine(
-                result.job.stored_path, reason_file(code, detail, result.job.original_name, now)
-            )
-            for result, (code, detail, _) in zip(results, verdicts, strict=True)
-            if REASONS[code].outcome is Outcome.QUARANTINED
-        }
+        verdicts = {result.job.file_id: _verdict(result) for result in results}
+        quarantined: dict[int, str] = {}
+        failed: list[int] = []
+        for result in results:
+            code, detail, _ = verdicts[result.job.file_id]
+            if REASONS[code].outcome is Outcome.QUARANTINED:
+                try:
+                    quarantined[result.job.file_id] = self._storage.quarantine(
+                        result.job.stored_path, reason_file(code, detail, result.job.original_name, now)
+                    )
+                except StorageError as error:
+                    log.warning("%s", error)
+                    failed.append(result.job.file_id)
+        reached(FaultPoint.OUTCOMES_LAID_OUT)
+        decided = [result for result in results if result.job.file_id not in failed]
         with self._database.write() as session:
-            for result, (code, detail, details) in zip(results, verdicts, strict=True):
+            for result in decided:
+                code, detail, details = verdicts[result.job.file_id]
                 file = session.get_one(ReceivedFile, result.job.file_id)
                 file.quarantine_path = quarantined.get(file.id, "")
                 normalised = result.normalised
@@ -179,6 +212,11 @@ class Analysis:
                             now=now,
                         )
                 decide(file, code, now=now, detail=detail, details=details)
+            session.flush()
+            reached(FaultPoint.OUTCOMES_WRITTEN)
+        reached(FaultPoint.OUTCOMES_COMMITTED)
+        self._counted.difference_update(result.job.file_id for result in decided)
+        return failed
 
 
 def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_Job]:
@@ -197,6 +235,8 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     statement = (
         select(ReceivedFile, previous_path)
         .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(resting))
+        # A zip is intake's to decide.
+        .where(ReceivedFile.media_type != MediaType.ZIP)
         .where(
             ~exists().where(
                 earlier.instance_id == ReceivedFile.instance_id,

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec
 
@@ -160,7 +161,8 @@ def _disks(config: Config) -> Iterator[Result]:
             )
 
 
-def _database(config: Config) -> Iterator[Result]:
+def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
+    """Schema, file and journal; `thorough` compares each index with its table and follows each reference, too."""
     from sqlalchemy import text
 
     from agcnn_clinic.database.revision import HEAD, Standing, standing
@@ -189,8 +191,12 @@ def _database(config: Config) -> Iterator[Result]:
         if database.file is None:
             return
         with database.connection() as connection:
-            problems = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(3)"))]
+            check = "integrity_check" if thorough else "quick_check"
+            problems = [str(row[0]) for row in connection.execute(text(f"PRAGMA {check}(3)"))]
+            broken = connection.execute(text("PRAGMA foreign_key_check")).first() if thorough else None
             mode = str(connection.execute(text("PRAGMA journal_mode")).scalar())
+        if problems == ["ok"] and broken is not None:
+            problems = [f"a row of the table {broken[0]} points to a row of {broken[2]} that does not exist"]
         if problems == ["ok"]:
             yield Result("database file", State.OK, str(database.file))
         else:
@@ -198,7 +204,7 @@ def _database(config: Config) -> Iterator[Result]:
                 "database file",
                 State.PROBLEM,
                 f"damaged: {problems[0]}",
-                "Stop the daemon, keep a copy of the file, and go back to the newest backup.",
+                "Stop the daemon and run `agcnn-clinic db restore FILE` with the newest backup; this file is kept.",
             )
         kind = file_system_of(database.file.resolve(), mounts()) or "unknown file system"
         if mode == "wal":
@@ -210,6 +216,34 @@ def _database(config: Config) -> Iterator[Result]:
                 f"{mode} on {kind}",
                 "Readers and the daemon would wait for each other; put the database on a local disk.",
             )
+
+
+def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
+    """Hold archive and reports against the rows; `thorough` reads every byte of them."""
+    from agcnn_clinic.database.session import open_database
+    from agcnn_clinic.holdings import compare
+
+    with open_database(config.database_url, busy_timeout_seconds=5) as database:
+        found = compare(database, config, thorough=thorough)
+    how = "there, their bytes as they came" if thorough else "there"
+    for what, count, missing, altered in (
+        ("archived files", found.files, found.missing, found.altered),
+        ("reports", found.reports, found.missing_reports, found.altered_reports),
+    ):
+        advice = "Put them back from a backup." if what != "reports" else "`agcnn-clinic report STUDY` makes one again."
+        if missing or altered:
+            said = f"{len(missing)} of {count} missing, {len(altered)} altered; the first: {(missing + altered)[0]}"
+            yield Result(what, State.PROBLEM, said, advice)
+        else:
+            yield Result(what, State.OK, f"all {count} {how}")
+    if found.unlisted:
+        yield Result(
+            "archive",
+            State.REMARK,
+            f"{len(found.unlisted)} files that no row names",
+            "Usual while a daemon works and after it was killed: their sources are in the inbox. "
+            "After a restore: agcnn-clinic db unlisted | xargs -d '\\n' agcnn-clinic process",
+        )
 
 
 def _model(config: Config) -> Iterator[Result]:
@@ -292,7 +326,16 @@ CLINIC: tuple[Callable[[Config], list[Result]], ...] = (
     _told("folders", _folders),
     _told("disk", _disks),
     _told("database", _database),
+    _told("archived files", _holdings),
     _told("model", _model),
     _told("daemon", _daemon),
 )
 """What is checked of a clinic."""
+
+THOROUGH: tuple[Callable[[Config], list[Result]], ...] = (
+    *CLINIC[:2],
+    _told("database", partial(_database, thorough=True)),
+    _told("archived files", partial(_holdings, thorough=True)),
+    *CLINIC[4:],
+)
+"""The same, where time does not matter: every row and every byte is read."""

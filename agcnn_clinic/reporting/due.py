@@ -19,6 +19,7 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
 from agcnn_clinic.domain import MediaType, Outcome, Picture
 from agcnn_clinic.errors import UsageError
+from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReadImage, ReportContent
 from agcnn_clinic.reporting.deliver import deliver, report_name
@@ -75,6 +76,7 @@ def make_report(
     with database.session() as session:
         content = _next(session, session.get_one(Study, study_id), clock, config)
     data = _rendered(content, config, read_picture)
+    reached(FaultPoint.REPORT_RENDERED)
     edition = content.edition
     path = config.reports / report_name(content.study_key, edition.version)
     deliver(data, path)
@@ -90,6 +92,9 @@ def make_report(
                 sha256=hashlib.sha256(data).hexdigest(),
             )
         )
+        session.flush()
+        reached(FaultPoint.REPORT_ROW_WRITTEN)
+    reached(FaultPoint.REPORT_COMMITTED)
     return path
 
 
