@@ -88,12 +88,11 @@ class Reanalysis:
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
 
-    def run(self, scope: Scope, limit: int | None = None, progress: Callable[[int], None] = lambda _: None) -> Tally:
+    def run(self, scope: Scope, progress: Callable[[int], None] = lambda _: None) -> Tally:
         """Read every image of these studies that was read before, but not by this model.
 
         Args:
             scope: which studies.
-            limit: the most studies; None for all.
             progress: told the number of images tried so far.
 
         Raises:
@@ -102,7 +101,7 @@ class Reanalysis:
         """
         tally = Tally()
         with self._database.session() as session:
-            studies = studies_to_read(session, self._manifest_sha256, scope, counts=self._counts, limit=limit)
+            studies = studies_to_read(session, self._manifest_sha256, scope, counts=self._counts)
         open_studies = deque(studies)
         decoding: deque[tuple[int, Film, Future[Normalised]]] = deque()
         for study_id, film in self._to_read(studies):

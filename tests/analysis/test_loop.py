@@ -160,7 +160,7 @@ def test_of_two_files_of_one_instance_only_the_first_is_due(room, write_film):
     assert [job.original_name for job in due(room.database, 10)] == ["1.dcm"]
     room.analysis.step()
     (job,) = due(room.database, 10)
-    assert (job.original_name, job.previous_path) == ("again.dcm", room.files()["1.dcm"].stored_path)
+    assert (job.original_name, job.film.previous_path) == ("again.dcm", room.files()["1.dcm"].stored_path)
 
 
 def test_a_device_that_is_not_there_is_a_sentence(small_bundle):
