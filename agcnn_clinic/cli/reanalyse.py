@@ -41,9 +41,7 @@ def reanalyse(
             formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Studies for which something came on this day or later."
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="The most studies; others are left for later.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=10_000, help="The most studies at this time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to do.")] = False,
 ) -> None:
     """Read images again that were read before, by another model or by the one that the clinic uses now.

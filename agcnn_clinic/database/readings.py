@@ -135,7 +135,8 @@ def read_by_models(session: Session) -> list[ReadBy]:
     images = func.count(Inference.id)
     counting = func.count(case((not_(Inference.beside), 1)))
     statement = select(Model, images, counting).outerjoin(Inference, Inference.model_id == Model.id).group_by(Model.id)
-    return [ReadBy(*row) for row in session.execute(statement.order_by(Model.id)).tuples() if row[1]]
+    rows = session.execute(statement.order_by(Model.id))
+    return [ReadBy(model, read, counted) for model, read, counted in rows if read]
 
 
 def _read_before(scope: Scope) -> list[ColumnElement[bool]]:

@@ -30,7 +30,7 @@ from agcnn_clinic.reporting.content import (
 from agcnn_clinic.reporting.readings import Readings
 
 _BRANCHES = ("global", "local", "fusion")
-_NOT_BY_THIS_MODEL = "The model that was asked for has not read it; `agcnn-clinic reanalyse` lets it."
+_NOT_BY_THIS_MODEL = "The clinic's own report prints what another model says of it."
 
 
 def compose(

@@ -116,12 +116,14 @@ def make_on_request(
     Then that one is made again. So is the clinic's own newest report where it prints just these readings.
 
     Raises:
-        UsageError: the model has read no image of the study.
+        UsageError: the model has read no image of the study, or an image of it is still to be decided.
         StorageError: the archive cannot be read or the reports folder cannot be written.
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
         study = session.get_one(Study, study_id)
+        if any(file.outcome == Outcome.PENDING for instance in study.instances for file in instance.files):
+            raise UsageError(f"Study {study.key} has images that are not decided yet; ask again once they are.")
         content = _next(session, study, clock, config, model_id)
         if not content.images:
             raise UsageError(
