@@ -64,13 +64,12 @@ def at_work(config: Config) -> Iterator[Clinic]:
     from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
     from agcnn_clinic.analysis.loop import Analysis  # noqa: PLC0415
 
-    workers = config.analysis.decode_workers or min(usable_cores(), 4)
     with (
         only_process(config.lock_file),
         contextlib.closing(
             open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
         ) as database,
-        Sandbox(workers, config.analysis.decode_seconds, config.analysis.decode_memory_mb, preload=PRELOAD) as sandbox,
+        decoders(config) as sandbox,
     ):
         storage = Storage(config)
         storage.prepare()
@@ -80,6 +79,13 @@ def at_work(config: Config) -> Iterator[Clinic]:
             Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
         ) as analysis:
             yield Clinic(config, database, Inbox(config, intake), analysis, reporting(config, database, sandbox))
+
+
+def decoders(config: Config) -> Sandbox:
+    """The child processes that decode what the model reads."""
+    analysis = config.analysis
+    workers = analysis.decode_workers or min(usable_cores(), 4)
+    return Sandbox(workers, analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD)
 
 
 def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:

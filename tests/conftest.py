@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,19 @@ def small_bundle(tmp_path_factory):
     )
     folder = tmp_path_factory.mktemp("models") / "untrained"
     return write_bundle(folder, build_agcnn(Backbone.DENSENET121).eval(), draft, "# Untrained\n").folder
+
+
+@pytest.fixture(scope="session")
+def other_bundle(small_bundle, tmp_path_factory):
+    """Another model: the small one with its attention drawn tighter, under a name of its own."""
+    folder = tmp_path_factory.mktemp("models") / "tighter"
+    shutil.copytree(small_bundle, folder)
+    manifest = (folder / "manifest.toml").read_text()
+    for old, new in (('name = "untrained"', 'name = "tighter"'), ("tau = 0.7", "tau = 0.95")):
+        assert manifest.count(old) == 1
+        manifest = manifest.replace(old, new)
+    (folder / "manifest.toml").write_text(manifest)
+    return folder
 
 
 @pytest.fixture(scope="session")

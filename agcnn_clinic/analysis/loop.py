@@ -11,14 +11,15 @@ from datetime import UTC, datetime
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import aliased
 
-from agcnn_clinic.analysis.infer import Reader, Reading
-from agcnn_clinic.analysis.normalise import Normalised, normalise
+from agcnn_clinic.analysis.films import Film, FilmReader, Result, film_of, finished
+from agcnn_clinic.analysis.infer import Reader
+from agcnn_clinic.analysis.normalise import Normalised
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.sandbox import Sandbox
@@ -34,24 +35,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """A pending file, and the analysed one of the same SOP Instance UID where there is one."""
+    """A pending file."""
 
-    file_id: int
+    film: Film
     original_name: str
-    stored_path: str
-    media_type: MediaType
     attempts: int
-    previous_path: str | None
-    stated_view: str
-    """The view of a PNG by its study.toml; a DICOM file says its own."""
 
-
-@dataclass
-class _Result:
-    job: _Job
-    normalised: Normalised | None = None
-    error: ImageError | StorageError | None = None
-    reading: Reading | None = None
+    @property
+    def file_id(self) -> int:
+        return self.film.file_id
 
 
 class Analysis:
@@ -62,9 +54,7 @@ class Analysis:
     ) -> None:
         self._database = database
         self._storage = storage
-        self._sandbox = sandbox
-        self._reader = reader
-        self._gate = gate
+        self._films = FilmReader(storage, sandbox, reader, gate)
         self._batch_size = batch_size
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
@@ -93,10 +83,10 @@ class Analysis:
         except ReadersUnavailableError:
             self._uncount([job.file_id for job in jobs])
             raise
-        seconds = self._read([result for result in results if _to_be_read(result)])
+        self._films.read([result for _, result in results if _to_be_read(result)])
         reached(FaultPoint.BATCH_READ)
-        failed = self._record([result for result in results if not isinstance(result.error, StorageError)], seconds)
-        failed += [result.job.file_id for result in results if isinstance(result.error, StorageError)]
+        failed = self._record([(job, result) for job, result in results if not isinstance(result.error, StorageError)])
+        failed += [job.file_id for job, result in results if isinstance(result.error, StorageError)]
         if failed:
             self._let_rest(failed, now)
         return len(results)
@@ -125,18 +115,13 @@ class Analysis:
                 future: Future[Normalised] = Future()
                 future.set_exception(ImageError(ReasonCode.CRASHED, f"{attempts} attempts did not end"))
             else:
-                previous = None if job.previous_path is None else self._storage.archived(job.previous_path)
-                path = self._storage.archived(job.stored_path)
-                future = self._sandbox.submit(normalise, path, job.media_type, self._gate, previous, job.stated_view)
+                future = self._films.decode(job.film)
             self._ahead[job.file_id] = job, future
         self._counted.update(first)
 
-    def _finish(self, wanted: _Job) -> _Result:
+    def _finish(self, wanted: _Job) -> tuple[_Job, Result]:
         job, future = self._ahead.pop(wanted.file_id)
-        try:
-            return _Result(job, normalised=future.result())
-        except (ImageError, StorageError) as error:
-            return _Result(job, error=error)
+        return job, finished(job.film, future)
 
     def _let_rest(self, file_ids: Sequence[int], now: float) -> None:
         """Leave files alone that archive or quarantine fail: that is not their doing, and no attempt on them."""
@@ -158,64 +143,41 @@ class Analysis:
             )
         self._counted.difference_update(file_ids)
 
-    def _read(self, results: Sequence[_Result]) -> float:
-        """Give each result its reading; returns the seconds of network time per picture."""
-        if not results:
-            return 0.0
-        began = time.perf_counter()
-        pictures = [result.normalised.picture for result in results if result.normalised is not None]
-        for result, reading in zip(results, self._reader.read(pictures), strict=True):
-            result.reading = reading
-        return (time.perf_counter() - began) / len(results)
-
-    def _record(self, results: Sequence[_Result], network_seconds: float) -> list[int]:
+    def _record(self, results: Sequence[tuple[_Job, Result]]) -> list[int]:
         """Lay out what is quarantined, then write all outcomes in one short transaction.
 
         Returns:
             The ids of the files that the quarantine does not take; they are left as they are.
         """
         now = datetime.now(UTC)
-        verdicts = {result.job.file_id: _verdict(result) for result in results}
+        verdicts = {job.file_id: _verdict(result) for job, result in results}
         quarantined: dict[int, str] = {}
         failed: list[int] = []
-        for result in results:
-            code, detail, _ = verdicts[result.job.file_id]
+        for job, _ in results:
+            code, detail, _ = verdicts[job.file_id]
             if REASONS[code].outcome is Outcome.QUARANTINED:
                 try:
-                    quarantined[result.job.file_id] = self._storage.quarantine(
-                        result.job.stored_path, reason_file(code, detail, result.job.original_name, now)
+                    quarantined[job.file_id] = self._storage.quarantine(
+                        job.film.stored_path, reason_file(code, detail, job.original_name, now)
                     )
                 except StorageError as error:
                     log.warning("%s", error)
-                    failed.append(result.job.file_id)
+                    failed.append(job.file_id)
         reached(FaultPoint.OUTCOMES_LAID_OUT)
-        decided = [result for result in results if result.job.file_id not in failed]
+        decided = [(job, result) for job, result in results if job.file_id not in failed]
         with self._database.write() as session:
-            for result in decided:
-                code, detail, details = verdicts[result.job.file_id]
-                file = session.get_one(ReceivedFile, result.job.file_id)
+            for job, result in decided:
+                code, detail, details = verdicts[job.file_id]
+                file = session.get_one(ReceivedFile, job.file_id)
                 file.quarantine_path = quarantined.get(file.id, "")
-                normalised = result.normalised
-                if normalised is not None:
-                    file.picture_sha256 = normalised.picture.sha256
-                    if result.reading is not None:
-                        timings = {"decode": round(normalised.seconds, 4), "network": round(network_seconds, 4)}
-                        record(
-                            session,
-                            file,
-                            normalised,
-                            result.reading,
-                            model_id=self._model_id,
-                            thresholds_id=self._reader.manifest.thresholds.set_id,
-                            device=str(self._reader.device),
-                            timings=timings,
-                            now=now,
-                        )
+                if result.normalised is not None:
+                    file.picture_sha256 = result.normalised.picture.sha256
+                record(session, file, result, self._films.reader, model_id=self._model_id, now=now)
                 decide(file, code, now=now, detail=detail, details=details)
             session.flush()
             reached(FaultPoint.OUTCOMES_WRITTEN)
         reached(FaultPoint.OUTCOMES_COMMITTED)
-        self._counted.difference_update(result.job.file_id for result in decided)
+        self._counted.difference_update(job.file_id for job, _ in decided)
         return failed
 
 
@@ -249,24 +211,16 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     )
     with database.session() as session:
         return [
-            _Job(
-                file.id,
-                file.original_name,
-                file.stored_path,
-                MediaType(file.media_type),
-                file.attempts,
-                previous,
-                file.header.get("view_position", ""),
-            )
+            _Job(film_of(file, previous), file.original_name, file.attempts)
             for file, previous in session.execute(statement)
         ]
 
 
-def _to_be_read(result: _Result) -> bool:
+def _to_be_read(result: Result) -> bool:
     return result.normalised is not None and result.normalised.same_as_previous is None
 
 
-def _verdict(result: _Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
+def _verdict(result: Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
     """What becomes of a file: its code, what was found, and the machine-readable details."""
     if isinstance(result.error, ImageError):
         return ReasonCode(result.error.code), result.error.detail, {}

@@ -1,19 +1,17 @@
 """init, watch and process: the daily work."""
 
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agcnn_clinic.cli.context import clinic_config
 from agcnn_clinic.cli.logs import start_logging
+from agcnn_clinic.cli.progress import progress_bar
 from agcnn_clinic.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -104,24 +102,9 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
 
     began = datetime.now(UTC)
     with at_work(config) as clinic:
-        with _progress() as progress:
+        with progress_bar("reading") as progress:
             left_behind = until_idle(clinic, sources, progress)
         with clinic.database.session() as session:
             summary = summary_since(session, began)
     print_summary(summary, config)
     return not (summary.count(Outcome.QUARANTINED) or summary.pending or left_behind)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, nothing elsewhere: the summary says it all."""
-    if not sys.stderr.isatty():
-        yield lambda _taken, _decided: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns: list[Any] = [TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda taken, decided: bar.update(task, total=taken or None, completed=decided)

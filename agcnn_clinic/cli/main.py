@@ -16,6 +16,7 @@ from agcnn_clinic.cli import (
     evaluate,
     experiment,
     models,
+    reanalyse,
     report,
     results,
     review,
@@ -57,6 +58,7 @@ app.command(rich_help_panel=DAILY)(clinic.init)
 app.command(rich_help_panel=DAILY)(clinic.watch)
 app.command(rich_help_panel=DAILY)(clinic.process)
 app.command(rich_help_panel=DAILY)(report.report)
+app.command(rich_help_panel=DAILY)(reanalyse.reanalyse)
 app.command(rich_help_panel=RESULTS)(results.studies)
 app.command(rich_help_panel=RESULTS)(results.findings)
 app.command(rich_help_panel=RESULTS)(results.show)

@@ -221,6 +221,7 @@ _FINDINGS_SHOWN = (
     Shown("probability_local", "local", rank=10),
     Shown("probability_fusion", "fusion", rank=8),
     Shown("model_name", "model", rank=11, text=lambda row: f"{row['model_name']} {row['model_version']}", width=24),
+    Shown("beside", "beside", rank=3),
 )
 _REVIEW_SHOWN = (Shown("verdict", "review"), Shown("reviewer", "by", rank=3, width=20))
 

@@ -58,6 +58,9 @@ def print_study(detail: StudyDetail, form: Format, output: Path | None) -> None:
                 _print_file(console, file, reviews)
             if reviews:
                 console.print(_facts(_review_facts(reviews)))
+        if readers := _read_by(detail):
+            _print_title(console, "Read by")
+            console.print(_facts(readers))
         _print_title(console, "Reports")
         if not detail.reports:
             console.print(_indented(Text("None yet.", style="dim")))
@@ -184,6 +187,7 @@ def _print_inference(console: Console, inference: Inference, reviews: Mapping[st
     facts = [
         ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {inference.device}"),
         ("weights", model.weights_sha256),
+        ("counts", "no: it stands beside the reading that does" if inference.beside else ""),
         ("attended region", _region(inference.attended_region)),
         *(("remark", _sentence(warning)) for warning in inference.warnings),
     ]
@@ -218,6 +222,19 @@ def _findings(findings: Iterable[Finding], reviews: Mapping[str, Review], *, bra
     return table
 
 
+def _read_by(detail: StudyDetail) -> list[tuple[str, str]]:
+    """Each model that read an image of the study: how many, and whether its readings count."""
+    readings = [reading for one in detail.instances for file in one.files for reading in file.inferences]
+    facts = []
+    for model in {reading.model_id: reading.model for reading in readings}.values():
+        standing = [reading.beside for reading in readings if reading.model_id == model.id]
+        counting, beside = standing.count(False), standing.count(True)
+        parts = [f"{count} {text}" for count, text in ((counting, "counting"), (beside, "beside")) if count]
+        images = f"{len(standing)} image{'' if len(standing) == 1 else 's'}: {', '.join(parts)}"
+        facts.append((f"{model.name} {model.version}", f"{images}; manifest {model.manifest_sha256[:12]}"))
+    return facts
+
+
 def _review_facts(reviews: Mapping[str, Review]) -> list[tuple[str, str]]:
     """Who reviewed the image and when, each once; the verdicts stand in the table of findings."""
     said = {(review.reviewer, review.reviewed_at, review.note): None for review in reviews.values()}
@@ -247,7 +264,9 @@ def _region(region: AttendedRegion) -> str:
 
 def _report_line(report: Report, study: Study) -> Text:
     line = Text(f"version {report.version}  {local_time(report.created_at)}  {printable(report.path)}")
-    if report.study_revision < study.revision:
+    if report.model is not None:
+        line.append(f"  (by request, with {printable(report.model.name)} {printable(report.model.version)})")
+    elif report.study_revision < study.revision:
         line.append("  (does not cover what came later)", style="dim")
     return line
 

@@ -40,7 +40,7 @@ LABEL_COLUMNS: dict[str, str] = {
 """Each label, in NIH's spelling, and its column in study_summary. A test compares it with `agcnn_models.labels`."""
 
 _ROWS_AT_ONCE = 1000
-_HASH_BEGINNING = 8
+HASH_BEGINNING = 8
 """So many characters of a hash are taken for a hash and not for a name."""
 
 _T = TypeVar("_T")
@@ -288,7 +288,7 @@ def _is_model(text: str) -> ColumnElement[bool]:
     ways = [columns.model_name == text]
     if name and version:
         ways.append(and_(columns.model_name == name, columns.model_version == version))
-    if len(text) >= _HASH_BEGINNING:
+    if len(text) >= HASH_BEGINNING:
         ways.append(columns.weights_sha256.startswith(text.lower(), autoescape=True))
     return or_(*ways)
 
