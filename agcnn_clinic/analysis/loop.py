@@ -19,7 +19,7 @@ from agcnn_clinic.config import Gate
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
+from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.sandbox import Sandbox
