@@ -175,7 +175,7 @@ class Trial:
 
     def files_of_the_inbox(self) -> list[Path]:
         """What is still to be taken. A folder that a killed daemon had just emptied may stay: a sender may fill it."""
-        return [path for path in self.config.inbox.rglob("*") if not path.is_dir()]
+        return [Path(folder, name) for folder, _, names in os.walk(self.config.inbox) for name in names]
 
     def wait_until_idle(self) -> None:
         """Wait until nothing is left to do."""
