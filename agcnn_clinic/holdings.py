@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
+from sqlalchemy import select
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database
@@ -44,8 +43,11 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
-        digests = _pairs(session, select(ReceivedFile.stored_path, ReceivedFile.sha256))
-        reports = _pairs(session, select(Report.path, Report.sha256))
+        digests = {
+            row.stored_path: row.sha256
+            for row in session.execute(select(ReceivedFile.stored_path, ReceivedFile.sha256))
+        }
+        reports = {row.path: row.sha256 for row in session.execute(select(Report.path, Report.sha256))}
     there = set(_archived(config.archive))
     here = [path for path in reports if (config.root / path).is_file()]
     return Holdings(
@@ -57,10 +59,6 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
         missing_reports=tuple(sorted(reports.keys() - set(here))),
         altered_reports=tuple(_altered(config.root, reports, here)) if thorough else (),
     )
-
-
-def _pairs(session: Session, statement: Select[tuple[str, str]]) -> dict[str, str]:
-    return {path: digest for path, digest in session.execute(statement)}  # noqa: C416 (rows are no plain pairs)
 
 
 def _archived(archive: Path) -> Iterator[str]:

@@ -2,7 +2,6 @@
 
 import ctypes
 import os
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,9 +20,7 @@ from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.accept import Group, accept
 from agcnn_clinic.intake.discover import discover, found
 from agcnn_clinic.intake.inbox import BATCH
-from agcnn_clinic.intake.watch import Hints
 
-TIMEOUT = 30.0
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _CAPABILITY_VERSION = 0x20080522
 _MAY_READ_EVERYTHING = 0b110
@@ -322,33 +319,3 @@ def test_a_database_that_another_program_keeps_locked_costs_no_file(desk):
     assert len(desk.rows()) == 1
     impatient.close()
     other.dispose()
-
-
-@pytest.mark.parametrize("mode", ["events", "auto"])
-def test_an_inbox_made_again_is_watched_again(tmp_path, mode, caplog):
-    """Events of a new folder under the old name arrive; while there is none, that is said once."""
-    inbox, arrived = tmp_path / "inbox", threading.Event()
-    inbox.mkdir()
-    with Hints(inbox, mode, arrived) as hints:
-        arrived.clear()
-        text(inbox / "a", 1)
-        assert arrived.wait(TIMEOUT)
-        shutil.rmtree(inbox)
-        for _ in range(2):
-            hints.renew()
-        assert caplog.text.count("cannot be looked through") == 1
-        inbox.mkdir()
-        hints.renew()
-        assert arrived.is_set()  # what came before the watching began is looked for
-        arrived.clear()
-        text(inbox / "b", 1)
-        assert arrived.wait(TIMEOUT)
-
-
-def test_polling_never_wakes_anyone(tmp_path):
-    """Nothing is watched, so that nothing can be missed: the rescan is all."""
-    arrived = threading.Event()
-    with Hints(tmp_path, "polling", arrived) as hints:
-        hints.renew()
-        assert hints._observer is None
-    assert not arrived.is_set()
