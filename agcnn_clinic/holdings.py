@@ -43,8 +43,11 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
-        digests = dict(session.execute(select(ReceivedFile.stored_path, ReceivedFile.sha256)).tuples())
-        reports = dict(session.execute(select(Report.path, Report.sha256)).tuples())
+        digests = {
+            row.stored_path: row.sha256
+            for row in session.execute(select(ReceivedFile.stored_path, ReceivedFile.sha256))
+        }
+        reports = {row.path: row.sha256 for row in session.execute(select(Report.path, Report.sha256))}
     there = set(_archived(config.archive))
     here = [path for path in reports if (config.root / path).is_file()]
     return Holdings(
