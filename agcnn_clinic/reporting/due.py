@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import Exists, case, exists, func, select
 from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
@@ -45,7 +45,6 @@ def studies_due(session: Session, now: datetime, quiet_seconds: float, *, limit:
     was read: where nothing was read there is nothing to report on. A report by request covers nothing: the clinic's
     own stays due.
     """
-    of_study = select(ReceivedFile.id).join(ReceivedFile.instance).where(Instance.study_id == Study.id)
     covered = exists().where(
         Report.study_id == Study.id, Report.study_revision >= Study.revision, Report.model_id.is_(None)
     )
@@ -54,13 +53,20 @@ def studies_due(session: Session, now: datetime, quiet_seconds: float, *, limit:
         .where(
             Study.last_received_at <= now - timedelta(seconds=quiet_seconds),
             ~covered,
-            ~of_study.where(ReceivedFile.outcome == Outcome.PENDING).exists(),
-            of_study.where(ReceivedFile.outcome == Outcome.ANALYSED).exists(),
+            ~_has_file(Outcome.PENDING),
+            _has_file(Outcome.ANALYSED),
         )
         .order_by(Study.last_received_at, Study.id)
         .limit(limit)
     )
     return list(session.scalars(statement))
+
+
+def _has_file(outcome: Outcome) -> Exists:
+    """Whether the study has a file of this outcome."""
+    # CASE keeps SQLite from the index of outcomes: it would read every file of an outcome for each study.
+    ended_so = case((ReceivedFile.outcome == outcome, 1), else_=0) == 1
+    return exists().where(Instance.study_id == Study.id, ReceivedFile.instance_id == Instance.id, ended_so)
 
 
 def make_report(
