@@ -149,7 +149,7 @@ def test_a_full_disk_leaves_the_file_in_the_inbox(desk, monkeypatch):
     """What cannot be copied now stays, without a row, and is taken when there is room."""
     png(desk.config.inbox / "a.png")
 
-    def full(self, source, name):
+    def full(self, source, name, seen):
         raise StorageError("No space left on device.")
 
     with monkeypatch.context() as patch:
