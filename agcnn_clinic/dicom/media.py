@@ -1,6 +1,7 @@
 """The DICOMDIR of an exchange medium: what a CD, a DVD or a USB stick says that it holds (PS3.3 F, PS3.10 8)."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
 from agcnn_clinic.dicom.attributes import PREAMBLE_LENGTH, quiet, read_dataset
-from agcnn_clinic.dicom.text import text, values
+from agcnn_clinic.dicom.text import number, text, values
 from agcnn_clinic.dicom.uid import is_valid_uid
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
@@ -20,7 +21,8 @@ HEAD_BYTES = 512
 MAX_LISTED = 10_000
 """So many files of a directory are looked at: a DVD of radiographs holds hundreds, one of slices some thousands."""
 
-_VERSION = re.compile(r";\d+$")
+_ENDING = re.compile(r"(?<=[^.])\.?(;\d+)?$")
+"""What a CD writes after a name without an extension, and its version."""
 _LONGEST_NAME = 200
 """A File ID has eight components of eight characters (PS3.10 8.2); discs that break the rule have longer ones."""
 
@@ -54,7 +56,7 @@ def is_media_directory(head: bytes) -> bool:
 def on_medium(name: str) -> str:
     """A path on a medium in the form in which two can be compared: ISO 9660 adds versions, systems change the case."""
     parts = re.split(r"[/\\]", name)
-    return "/".join(_VERSION.sub("", part).rstrip(".").casefold() for part in parts)
+    return "/".join(_ENDING.sub("", part).casefold() for part in parts)
 
 
 def read_media_directory(path: Path) -> MediaDirectory:
@@ -69,14 +71,27 @@ def read_media_directory(path: Path) -> MediaDirectory:
         if "DirectoryRecordSequence" not in dataset:
             raise ImageError(ReasonCode.MISSING_ATTRIBUTE, "DirectoryRecordSequence is missing")
         try:
-            listed = [_listed(record) for record in dataset.DirectoryRecordSequence]
+            records = list(dataset.DirectoryRecordSequence)
+            cut_off = _are_cut_off(records, path.stat().st_size)
+            listed = [_listed(record) for record in records]
         except MemoryError:
             raise
         except Exception as error:  # a hostile record makes pydicom raise almost anything
             raise ImageError(
                 ReasonCode.UNREADABLE_HEADER, f"its records stopped the parser with {type(error).__name__}"
             ) from error
+    if cut_off:
+        # The parser takes the records before the cut for all of them.
+        raise ImageError(ReasonCode.UNREADABLE_HEADER, "it is cut off")
     return MediaDirectory(tuple(file for file in listed if file is not None)[:MAX_LISTED])
+
+
+def _are_cut_off(records: Sequence[Dataset], size: int) -> bool:
+    """Whether a record is unfinished, or points beyond the file's `size` in bytes (PS3.3 F.3.2.2)."""
+    if not all(text(record, "DirectoryRecordType") for record in records):
+        return True
+    keywords = ("OffsetOfTheNextDirectoryRecord", "OffsetOfReferencedLowerLevelDirectoryEntity")
+    return any(number(record, keyword) >= size for record in records for keyword in keywords)
 
 
 def _listed(record: Dataset) -> ListedFile | None:

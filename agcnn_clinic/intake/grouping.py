@@ -53,10 +53,9 @@ def grouped(
 ) -> Iterator[Group]:
     """Divide the finished files into what is taken together.
 
-    The PNGs of a folder are one study, with its study.toml: they are taken once every PNG and study.toml of that
-    folder is finished. A medium is taken once all of it is finished, its DICOMDIR last. A file in a folder that is
-    neither DICOM nor PNG waits for all that is below its topmost folder: it may belong to a medium that is still being
-    copied. Everything else, and each PNG at the top, is taken alone.
+    A medium is taken once all of it is finished, its DICOMDIR last. The PNGs of a folder are one study, with its
+    study.toml. Everything else is taken alone, each PNG at the top, too. What lies in a folder and is no DICOM waits
+    until all below its topmost folder is finished: it may belong to a study or to a medium that is still being copied.
 
     Args:
         files: all that was found.
@@ -96,9 +95,9 @@ def _by_themselves(
                 yield (file,)
         elif (kind := ways.look(file).media_type) in (MediaType.PNG, MediaType.STUDY_TOML):
             pngs[file.within].append(file)
-        elif file in finished and (kind is not MediaType.UNKNOWN or _top(file) not in unfinished_tops):
+        elif file in finished and (kind is MediaType.DICOM or _top(file) not in unfinished_tops):
             yield (file,)
-    yield from (tuple(members) for members in pngs.values() if all(file in finished for file in members))
+    yield from (tuple(members) for members in pngs.values() if _top(members[0]) not in unfinished_tops)
 
 
 def _of_medium(directory: Found, members: Sequence[Found], ways: Ways) -> Iterator[tuple[Found, ...]]:

@@ -50,7 +50,9 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
         yield f"{file_id}: taken back; it is read at the next watch or process"
 
 
-def _header(storage: Storage, sandbox: Sandbox, file: ReceivedFile) -> Header | str:
+def _header(storage: Storage, sandbox: Sandbox, file: ReceivedFile) -> Header | str | None:
+    if file.media_type == MediaType.ZIP:
+        return None
     if file.media_type != MediaType.DICOM:
         return "it is neither DICOM nor part of a readable study folder; drop the corrected files into the inbox"
     try:

@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -251,7 +252,8 @@ def _start(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
 def _inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
     """A member's content in blocks, counted: exactly as much as it declares, and of its checksum."""
     size = checksum = 0
-    with _open(archive, info) as stream, _explained():
+    # zipfile would cut off in silence what comes beyond the declared size.
+    with _open(archive, _with_room(info)) as stream, _explained():
         while block := stream.read(_BLOCK):
             size += len(block)
             checksum = zlib.crc32(block, checksum)
@@ -260,6 +262,13 @@ def _inflated(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes
             yield block
     if size != info.file_size or checksum != info.CRC:
         raise _MemberError(ReasonCode.ZIP_DAMAGED, "what comes out is not what the zip says of it")
+
+
+def _with_room(info: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    """The same entry, as if one byte more might come out of it."""
+    larger = copy(info)
+    larger.file_size += 1
+    return larger
 
 
 def _open(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:

@@ -157,6 +157,14 @@ def test_of_two_files_of_one_instance_only_the_first_is_due(room, send):
     assert (job.original_name, job.film.previous_path) == ("again.dcm", room.files()["1.dcm"].stored_path)
 
 
+def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, write_film):
+    """A zip that waits for room is pending, and no image."""
+    send(room, write_film, 1)
+    with room.database.write() as session:
+        session.execute(update(ReceivedFile).values(media_type="zip"))
+    assert due(room.database, 10) == []
+
+
 def test_a_device_that_is_not_there_is_a_sentence(small_bundle):
     """`analysis.device` names the machine's own devices only."""
     with pytest.raises(ModelUnavailableError, match=r"analysis\.device"):

@@ -219,7 +219,7 @@ def test_a_pipe_in_place_of_a_listed_file_does_not_hold_up_the_inbox(desk):
     files = list(discover(desk.config.inbox, ()))
     files[0].path.unlink()
     os.mkfifo(files[0].path)
-    assert accept(desk.intake, [Group(tuple(files), remove=True)], NOW) == (0, 1)
+    assert accept(desk.intake, [Group(tuple(files), remove=True)], NOW)[:2] == (0, 1)
     assert desk.new_inbox().sweep() == (0, None)
 
 
