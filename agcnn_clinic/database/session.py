@@ -59,6 +59,12 @@ class Database:
         with translated(), Session(writing(self._engine), expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def transaction(self) -> Iterator[Connection]:
+        """As `write`, without the cost of the object mapper."""
+        with translated(), writing(self._engine).begin() as connection:
+            yield connection
+
     def revision(self) -> str | None:
         """The schema's revision as the database states it; None where there are no tables yet."""
         with self.connection() as connection:
