@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ from agcnn_clinic.analysis.normalise import PRELOAD, read_picture
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database, open_database
-from agcnn_clinic.errors import ClinicError, OnError
+from agcnn_clinic.database.trail import ModelIdentity
+from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import watching
@@ -63,6 +66,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
     # torch takes seconds to import, which `report` does without.
     from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
     from agcnn_clinic.analysis.loop import Analysis  # noqa: PLC0415
+    from agcnn_clinic.analysis.record import manifest_sha256  # noqa: PLC0415
 
     workers = config.analysis.decode_workers or min(usable_cores(), 4)
     with (
@@ -74,15 +78,27 @@ def at_work(config: Config) -> Iterator[Clinic]:
     ):
         storage = Storage(config)
         storage.prepare()
-        reader = load_reader(configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads)
+        try:
+            reader = load_reader(
+                configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads
+            )
+        except ModelUnavailableError as error:
+            trail.model_refused(database, config.analysis.model, error, _now())
+            raise
+        model = ModelIdentity(reader.manifest.name, reader.manifest.version, manifest_sha256(reader.manifest))
         intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
-        yield Clinic(
-            config,
-            database,
-            Inbox(config, intake),
-            Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size),
-            reporting(config, database, sandbox),
-        )
+        with trail.working(database, config, model, _now):
+            yield Clinic(
+                config,
+                database,
+                Inbox(config, intake),
+                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size),
+                reporting(config, database, sandbox),
+            )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:

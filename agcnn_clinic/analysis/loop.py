@@ -14,6 +14,7 @@ from agcnn_clinic.analysis.infer import Reader, Reading
 from agcnn_clinic.analysis.normalise import Normalised, normalise
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -159,6 +160,7 @@ class Analysis:
             if REASONS[code].outcome is Outcome.QUARANTINED
         }
         with self._database.write() as session:
+            files = []
             for result, (code, detail, details) in zip(results, verdicts, strict=True):
                 file = session.get_one(ReceivedFile, result.job.file_id)
                 file.quarantine_path = quarantined.get(file.id, "")
@@ -179,6 +181,8 @@ class Analysis:
                             now=now,
                         )
                 decide(file, code, now=now, detail=detail, details=details)
+                files.append(file)
+            trail.analysed(session, files, model_id=self._model_id, now=now)
 
 
 def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_Job]:

@@ -16,10 +16,15 @@ from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Mod
 from agcnn_models.manifest import Manifest
 
 
+def manifest_sha256(manifest: Manifest) -> str:
+    """The hash that tells models apart: other thresholds over the same weights are another model."""
+    return hashlib.sha256(json.dumps(manifest.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
 def register_model(session: Session, manifest: Manifest, now: datetime) -> int:
     """The id of the model's row, added when this manifest has not been seen before."""
     content = manifest.model_dump(mode="json")
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    digest = manifest_sha256(manifest)
     model = session.scalars(select(Model).where(Model.manifest_sha256 == digest)).first()
     if model is None:
         model = Model(

@@ -200,7 +200,9 @@ class EventFilter:
     """Which events to list; what is None does not limit them."""
 
     since: datetime | None = None
+    """At this moment or later."""
     until: datetime | None = None
+    """Before this moment."""
     event: AuditEvent | None = None
     study: str | None = None
     """A study's key, whole."""
@@ -231,7 +233,7 @@ def _of_event(wanted: EventFilter) -> list[ColumnElement[bool]]:
     if wanted.since is not None:
         conditions.append(columns.recorded_at >= moment_text(wanted.since))
     if wanted.until is not None:
-        conditions.append(columns.recorded_at <= moment_text(wanted.until))
+        conditions.append(columns.recorded_at < moment_text(wanted.until))
     if wanted.event is not None:
         conditions.append(columns.event == wanted.event.value)
     if wanted.study is not None:

@@ -68,10 +68,7 @@ class Database:
     def revision(self) -> str | None:
         """The schema's revision as the database states it; None where there are no tables yet."""
         with self.connection() as connection:
-            if not inspect(connection).has_table("alembic_version"):
-                return None
-            revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            return revision
+            return revision_of(connection)
 
     def close(self) -> None:
         """Close all connections."""
@@ -84,6 +81,14 @@ class Database:
     def __exit__(self, *error: object) -> None:
         """Close all connections."""
         self.close()
+
+
+def revision_of(connection: Connection) -> str | None:
+    """The schema's revision, as `Database.revision` tells it."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    return revision
 
 
 def open_database(url: str, *, busy_timeout_seconds: float = 30, check_revision: bool = True) -> Database:

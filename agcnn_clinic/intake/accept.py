@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import select
 
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.dicom.attributes import read_dicom_header
@@ -87,8 +88,7 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     _read_headers(intake, new)
     registrations = [_kept(intake.storage, item) for item in new if item.media_type is not MediaType.STUDY_TOML]
     with intake.database.write() as session:
-        for registration in registrations:
-            register(session, registration, now)
+        trail.imported(session, [register(session, registration, now) for registration in registrations], now)
     for item in items:
         item.staged.path.unlink(missing_ok=True)
         if item.remove:

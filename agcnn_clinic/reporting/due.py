@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
 from agcnn_clinic.domain import MediaType, Outcome, Picture
@@ -78,6 +79,7 @@ def make_report(
     edition = content.edition
     path = config.reports / report_name(content.study_key, edition.version)
     deliver(data, path)
+    sha256 = hashlib.sha256(data).hexdigest()
     with database.write() as session:
         session.add(
             Report(
@@ -87,9 +89,10 @@ def make_report(
                 created_at=edition.created_at,
                 software_version=edition.software_version,
                 path=_below(config.root, path),
-                sha256=hashlib.sha256(data).hexdigest(),
+                sha256=sha256,
             )
         )
+        trail.reported(session, content.study_key, version=edition.version, sha256=sha256, now=clock())
     return path
 
 
@@ -98,6 +101,7 @@ def remake(
     study_id: int,
     version: int | None = None,
     *,
+    clock: Callable[[], datetime],
     config: Config,
     read_picture: ReadPicture,
 ) -> Remade:
@@ -109,6 +113,7 @@ def remake(
         database: the clinic's.
         study_id: the study.
         version: which report; None for the newest.
+        clock: tells the moment of the audit trail's event.
         config: the clinic's settings.
         read_picture: see `ReadPicture`.
 
@@ -129,6 +134,7 @@ def remake(
         )
         path, sha256 = config.root / row.path, row.sha256
     data = _rendered(content, config, read_picture)
+    trail.report_again(database, content.study_key, version=row.version, now=clock())
     if hashlib.sha256(data).hexdigest() == sha256:
         deliver(data, path)
         return Remade(path, "")
