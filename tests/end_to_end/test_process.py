@@ -58,7 +58,7 @@ def test_findings_as_json_are_the_rows_of_the_view(clinic):
     def comparable(row: dict) -> tuple:
         return tuple(
             sorted(
-                (key, bool(value) if key == "positive" and value is not None else str(value)[:19])
+                (key, bool(value) if key in ("positive", "beside") and value is not None else str(value)[:19])
                 for key, value in row.items()
                 if key != "created_at"
             )
