@@ -59,7 +59,7 @@ def recorded_rows(
     total = len(first) if len(first) < _READ_AHEAD else count()
     shown = total if limit is None else min(total, limit)
     event = event or (AuditEvent.EXPORTED if exports(form, output) else AuditEvent.QUERIED)
-    record_access(ctx, database, event, form=form, studies=studies, rows=shown)
+    record_access(ctx, database, event, studies=studies, format=form, rows=shown)
     yield from first
     yield from coming
 
@@ -79,7 +79,7 @@ def record_one(
         DatabaseError: the access cannot be recorded.
     """
     event = AuditEvent.EXPORTED if exports(form, output) else AuditEvent.ACCESSED
-    record_access(ctx, database, event, form=form, studies=studies, files=files)
+    record_access(ctx, database, event, studies=studies, files=files, format=form)
 
 
 def record_access(

@@ -1,5 +1,6 @@
 """audit: who did what with the clinic's data, and whether that record is whole."""
 
+import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -147,6 +148,13 @@ def _who(row: Row) -> str:
     return f"{row['user_name']} ({row['login_name']})" if row["login_name"] else str(row["user_name"])
 
 
+def _details(row: Row) -> str:
+    """The details in a line; of the settings only what has changed."""
+    details = json.loads(row["details"])
+    details.pop("settings", None)
+    return ", ".join(f"{name}: {json.dumps(value, ensure_ascii=False)}" for name, value in details.items())
+
+
 def _listed(row: Row, name: str) -> str:
     return str(row[name])[1:-1].replace('"', "").replace(",", ", ")
 
@@ -161,5 +169,5 @@ _SHOWN = (
     Shown("user_name", "user", text=_who, width=28),
     Shown("studies", "studies", rank=2, text=lambda row: _listed(row, "studies"), width=44, narrow=14),
     Shown("files", "files", rank=3, text=lambda row: _listed(row, "files"), width=24, narrow=8),
-    Shown("details", "details", rank=1, width=160, narrow=30),
+    Shown("details", "details", rank=1, text=_details, width=160, narrow=30),
 )
