@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.context import GlobalOptions, clinic_config, clinic_database
+from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.errors import ConfigError, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def show_model(ctx: typer.Context, model: Name = "") -> None:
     """All that a model's manifest and card say. Default: the model that the clinic reads with."""
     folder = _folder(ctx, model)
     _manifest(folder)
-    typer.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
-    typer.echo((folder / "manifest.toml").read_text(encoding="utf-8"))
+    for name in ("MODEL_CARD.md", "manifest.toml"):
+        # A bundle may come from anybody: its text must not reach the terminal as commands.
+        for line in (folder / name).read_text(encoding="utf-8", errors="replace").splitlines():
+            typer.echo(printable(line))
 
 
 @models_app.command("verify")

@@ -227,6 +227,16 @@ def test_using_another_model_is_recorded_at_once(clinic, run, small_bundle):
     assert details["model changed"]["model"]["name"] == "untrained"
 
 
+def test_a_card_cannot_command_the_terminal(clinic, run, small_bundle, tmp_path):
+    """A bundle's card is foreign text: an escape sequence in it is shown, not sent."""
+    bundle = shutil.copytree(small_bundle, tmp_path / "bundle")
+    (bundle / "MODEL_CARD.md").write_bytes(b"# Card\n\x1b]0;owned\x07 \xff\n")
+    printed = run(clinic, "models", "show", bundle).stdout
+    assert "# Card" in printed
+    assert "\x1b" not in printed
+    assert "\x07" not in printed
+
+
 def test_a_model_that_is_not_its_manifests_is_refused_and_recorded(clinic, run, small_bundle, tmp_path):
     """One flipped byte: nothing is set, and the trail has an alert."""
     spoilt = shutil.copytree(small_bundle, tmp_path / "spoilt")

@@ -193,7 +193,7 @@ def _same(one, other) -> bool:
     return one == other and type(one) is type(other)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(1, LENGTH), column=st.sampled_from(COLUMNS), value=VALUES)
 def test_any_change_of_any_value_is_found(tampered, chain, row, column, value):
     """Whatever value is put in the place of another one, of whatever type: that row is named, or the gap it makes."""

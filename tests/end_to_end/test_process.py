@@ -156,6 +156,7 @@ def test_a_quarantined_file_can_be_requeued(clinic, write_film):
     clinic.config_file.write_text(text)
     clinic.run("quarantine", "requeue", "1")
     assert list(clinic.config.quarantine.iterdir()) == []
+    assert query(clinic, "SELECT files FROM audit_event WHERE event = 'requeued'") == [{"files": "[1]"}]
     clinic.run("process")
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
 
