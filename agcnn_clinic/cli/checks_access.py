@@ -72,7 +72,7 @@ def _guarded(config: Config) -> Iterator[_Guarded]:
     yield _Guarded("the clinic's folder", config.root, 0o026, advice)
     advice = (
         "Every user of this machine may look at the films that wait there, or take some away. Give it to a group that "
-        f"senders are in, and chmod 2770 {config.inbox}"
+        f"senders are in, and chmod 3770 {config.inbox}"
     )
     yield _Guarded("the inbox", config.inbox, 0o007, advice)
 
