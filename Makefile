@@ -7,7 +7,7 @@ TESTS ?= tests
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit bench format lock clean
+.PHONY: help setup demo test lint types imports unit bench format lock advisories clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -50,6 +50,9 @@ format: setup ## Format the code and sort its imports
 lock: ## Make requirements.lock anew from pyproject.toml (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --group dev pyproject.toml -o requirements.lock
+
+advisories: ## Known vulnerabilities of the locked dependencies (needs pip-audit or uvx, and a network)
+	@.ci/advisories
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,10 @@ from agcnn_clinic.analysis.normalise import PRELOAD, read_picture
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database, open_database
-from agcnn_clinic.errors import ClinicError, OnError
+from agcnn_clinic.database.trail import ModelIdentity
+from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
@@ -63,6 +66,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
     # torch takes seconds to import, which `report` does without.
     from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
     from agcnn_clinic.analysis.loop import Analysis  # noqa: PLC0415
+    from agcnn_models.manifest import digest  # noqa: PLC0415
 
     with (
         only_process(config.lock_file),
@@ -73,11 +77,21 @@ def at_work(config: Config) -> Iterator[Clinic]:
     ):
         storage = Storage(config)
         storage.prepare()
-        reader = load_reader(configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads)
+        try:
+            reader = load_reader(
+                configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads
+            )
+        except ModelUnavailableError as error:
+            trail.model_refused(database, config.analysis.model, error, _now())
+            raise
+        model = ModelIdentity(reader.manifest.name, reader.manifest.version, digest(reader.manifest))
         intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
-        with contextlib.closing(
-            Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
-        ) as analysis:
+        with (
+            trail.working(database, config, model, _now),
+            contextlib.closing(
+                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
+            ) as analysis,
+        ):
             yield Clinic(config, database, Inbox(config, intake), analysis, reporting(config, database, sandbox))
 
 
@@ -86,6 +100,10 @@ def decoders(config: Config) -> Sandbox:
     analysis = config.analysis
     workers = analysis.decode_workers or min(usable_cores(), 4)
     return Sandbox(workers, analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:

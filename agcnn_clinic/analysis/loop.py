@@ -16,6 +16,7 @@ from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.analysis.normalise import Normalised
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -166,6 +167,7 @@ class Analysis:
         reached(FaultPoint.OUTCOMES_LAID_OUT)
         decided = [(job, result) for job, result in results if job.file_id not in failed]
         with self._database.write() as session:
+            files = []
             for job, result in decided:
                 code, detail, details = verdicts[job.file_id]
                 file = session.get_one(ReceivedFile, job.file_id)
@@ -174,6 +176,8 @@ class Analysis:
                     file.picture_sha256 = result.normalised.picture.sha256
                 record(session, file, result, self._films.reader, model_id=self._model_id, now=now)
                 decide(file, code, now=now, detail=detail, details=details)
+                files.append(file)
+            trail.analysed(session, files, model_id=self._model_id, now=now)
             session.flush()
             reached(FaultPoint.OUTCOMES_WRITTEN)
         reached(FaultPoint.OUTCOMES_COMMITTED)

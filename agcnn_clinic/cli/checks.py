@@ -5,16 +5,15 @@ None of them changes anything, but for an empty probe file that is gone at once.
 
 import platform
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import ParamSpec
 
 from agcnn_clinic import __version__
+from agcnn_clinic.cli import checks_access
+from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
 
@@ -24,26 +23,6 @@ LOW_DISK_BYTES = 5 * 1024**3
 """Below this much free space there is a remark."""
 NO_DISK_BYTES = 512 * 1024**2
 """Below this a study may not fit any more."""
-
-
-class State(StrEnum):
-    """How a check went."""
-
-    OK = "OK"
-    REMARK = "remark"
-    """Works, with something to know."""
-    PROBLEM = "problem"
-    """Something will fail; the advice says what to do."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A line of the doctor's table: what was found, and for anything but OK what to do."""
-
-    check: str
-    state: State
-    found: str
-    advice: str = ""
 
 
 def _python() -> Iterator[Result]:
@@ -124,13 +103,6 @@ def _folders(config: Config) -> Iterator[Result]:
                 State.PROBLEM,
                 f"{folder} cannot be written: {error}",
                 "Give the user that runs agcnn-clinic the right to write there.",
-            )
-        elif name != "inbox" and stat.S_IMODE(folder.stat().st_mode) & 0o007:
-            yield Result(
-                f"{name} folder",
-                State.REMARK,
-                f"{folder} can be entered by every user of this machine",
-                f"It holds patient data: chmod o-rwx {folder}",
             )
         else:
             yield Result(f"{name} folder", State.OK, str(folder))
@@ -324,9 +296,11 @@ MACHINE: tuple[Callable[[], list[Result]], ...] = (
 
 CLINIC: tuple[Callable[[Config], list[Result]], ...] = (
     _told("folders", _folders),
+    _told("access", checks_access.modes),
     _told("disk", _disks),
     _told("database", _database),
     _told("archived files", _holdings),
+    _told("audit trail", checks_access.audit_trail),
     _told("model", _model),
     _told("daemon", _daemon),
 )

@@ -38,12 +38,13 @@ def make_clinic(folder: Path) -> "Config":
     """
     from agcnn_clinic.config import load_config
     from agcnn_clinic.database.migrate import upgrade
+    from agcnn_clinic.storage import write_atomically
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config_file = folder / CONFIG_FILE
         if not config_file.exists():
-            config_file.write_text(_default_config().read_text(encoding="utf-8"), encoding="utf-8")
+            write_atomically(config_file, _default_config().read_bytes())
         config = load_config(config_file)
         for needed in (config.inbox, config.archive, config.quarantine, config.reports):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)

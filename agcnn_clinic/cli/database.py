@@ -1,5 +1,6 @@
 """db: upgrade, current, backup and restore of the clinic's database, and what it does not know of the archive."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -46,13 +47,19 @@ def backup(
 ) -> None:
     """Copy the database to FILE, also while the daemon runs."""
     from agcnn_clinic.cli.context import clinic_config
+    from agcnn_clinic.database import trail
     from agcnn_clinic.database.backup import backup as copy
+    from agcnn_clinic.database.revision import Standing, standing
     from agcnn_clinic.database.session import open_database
 
     config = clinic_config(ctx).database
     url = clinic_config(ctx).database_url
     # Also before an upgrade: the revision does not matter for a copy.
     with open_database(url, busy_timeout_seconds=config.busy_timeout_seconds, check_revision=False) as database:
+        # A database that is to be upgraded to the first revision with a trail has none yet.
+        if standing(database.revision()) is Standing.SAME:
+            with database.transaction() as connection:
+                trail.backed_up(connection, datetime.now(UTC))
         size = copy(database, file)
     typer.echo(f"{file} holds the database as it is now: {size:,} bytes.")
 

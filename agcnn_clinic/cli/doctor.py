@@ -12,7 +12,7 @@ from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from agcnn_clinic.cli.checks import Result
+    from agcnn_clinic.cli.result import Result
 
 
 class Format(StrEnum):
@@ -33,7 +33,7 @@ def doctor(
 
     The exit code is 1 if there is a problem.
     """
-    from agcnn_clinic.cli.checks import State
+    from agcnn_clinic.cli.result import State
 
     results = examine(ctx.find_object(GlobalOptions) or GlobalOptions(), thorough=thorough)
     if output_format is Format.JSON:
@@ -46,7 +46,8 @@ def doctor(
 
 def examine(options: GlobalOptions, *, thorough: bool = False) -> "list[Result]":
     """Run all checks: those of the machine always, those of the clinic where there is one."""
-    from agcnn_clinic.cli.checks import CLINIC, MACHINE, THOROUGH, Result, State
+    from agcnn_clinic.cli.checks import CLINIC, MACHINE, THOROUGH
+    from agcnn_clinic.cli.result import Result, State
     from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, find_config, load_config
 
     results = [result for check in MACHINE for result in check()]
@@ -70,7 +71,7 @@ def _print_table(results: "list[Result]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from agcnn_clinic.cli.checks import State
+    from agcnn_clinic.cli.result import State
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)

@@ -1,5 +1,6 @@
 """models: which models there are, what they are, whether they are whole, and which one the clinic reads with."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.context import GlobalOptions, clinic_config, clinic_database
+from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.errors import ConfigError, DatabaseError, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -53,8 +55,10 @@ def show_model(ctx: typer.Context, model: Name = "") -> None:
     """All that a model's manifest and card say. Default: the model that the clinic reads with."""
     folder = _folder(ctx, model)
     manifest_of(folder)
-    typer.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
-    typer.echo((folder / "manifest.toml").read_text(encoding="utf-8"))
+    for name in ("MODEL_CARD.md", "manifest.toml"):
+        # A bundle may come from anybody: its text must not reach the terminal as commands.
+        for line in (folder / name).read_text(encoding="utf-8", errors="replace").splitlines():
+            typer.echo(printable(line))
 
 
 @models_app.command("verify")
@@ -77,22 +81,31 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     import tomlkit
 
     from agcnn_clinic.bundles import bundle_folder, known_bundles
-    from agcnn_clinic.config import find_config
+    from agcnn_clinic.config import find_config, load_config
+    from agcnn_clinic.database import trail
     from agcnn_clinic.storage import write_atomically
     from agcnn_models.bundle import verify_bundle
     from agcnn_models.errors import ModelError
+    from agcnn_models.manifest import digest
 
     config = clinic_config(ctx)
     folder = bundle_folder(model, Path.cwd())
-    try:
-        manifest = verify_bundle(folder).manifest
-    except ModelError as error:
-        raise ModelUnavailableError(str(error)) from error
     path = find_config((ctx.find_object(GlobalOptions) or GlobalOptions()).config)
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    named = model if folder in known_bundles() else str(folder.resolve())
-    document.setdefault("analysis", tomlkit.table())["model"] = named
-    write_atomically(path, tomlkit.dumps(document).encode())
+    with clinic_database(ctx) as database:
+        try:
+            manifest = verify_bundle(folder).manifest
+        except ModelError as error:
+            trail.model_refused(database, model, error, datetime.now(UTC))
+            raise ModelUnavailableError(str(error)) from error
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        named = model if folder in known_bundles() else str(folder.resolve())
+        document.setdefault("analysis", tomlkit.table())["model"] = named
+        with database.transaction() as connection:
+            write_atomically(path, tomlkit.dumps(document).encode())
+            now = datetime.now(UTC)
+            trail.configured(connection, load_config(path), now)
+            identity = trail.ModelIdentity(manifest.name, manifest.version, digest(manifest))
+            trail.reads_with(connection, identity, now)
     typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
     if sentence := _left_to_read(ctx, manifest):
         typer.echo(sentence)

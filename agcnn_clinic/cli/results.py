@@ -61,6 +61,7 @@ def studies(
     limit: LimitOption = None,
 ) -> None:
     """The studies that came, the newest first: where they stand and what was found."""
+    from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.database import views
     from agcnn_clinic.domain import StudyState
@@ -77,10 +78,16 @@ def studies(
     )
     form = chosen_format(form, output)
     most = row_limit(limit, form)
-    quiet_seconds = clinic_config(ctx).intake.study_quiet_seconds
+    now, quiet_seconds = datetime.now(UTC), clinic_config(ctx).intake.study_quiet_seconds
     with clinic_database(ctx) as database, database.connection() as connection:
-        rows = views.studies(
-            connection, wanted, now=datetime.now(UTC), quiet_seconds=quiet_seconds, limit=rows_to_ask(most)
+        rows = recorded_rows(
+            ctx,
+            database,
+            views.studies(connection, wanted, now=now, quiet_seconds=quiet_seconds, limit=rows_to_ask(most)),
+            lambda: views.count_studies(connection, wanted, now=now, quiet_seconds=quiet_seconds),
+            form=form,
+            output=output,
+            limit=most,
         )
         columns = [*column_kinds(views.study_summary.columns), Column("state")]
         print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
@@ -110,6 +117,7 @@ def findings(
     limit: LimitOption = None,
 ) -> None:
     """The findings, the newest reading first: one row a label of an image, as in the view finding_list."""
+    from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.context import clinic_database
     from agcnn_clinic.database import views
 
@@ -135,7 +143,16 @@ def findings(
             reviewed=reviewed,
         )
         with database.connection() as connection:
-            rows = views.findings(connection, wanted, limit=rows_to_ask(most))
+            rows = recorded_rows(
+                ctx,
+                database,
+                views.findings(connection, wanted, limit=rows_to_ask(most)),
+                lambda: views.count_findings(connection, wanted),
+                form=form,
+                output=output,
+                limit=most,
+                studies=[study] if study else [],
+            )
             columns = column_kinds(views.finding_columns(wanted))
             shown = (*_FINDINGS_SHOWN, *_REVIEW_SHOWN) if reviewed else _FINDINGS_SHOWN
             print_rows(rows, columns, shown=shown, form=form, output=output, limit=most, marked="positive")
@@ -150,6 +167,7 @@ def show(
     output: OutputOption = None,
 ) -> None:
     """All that is known of a study: its files, why they ended as they did, what was found, its reports."""
+    from agcnn_clinic.cli.access import record_one
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.cli.show import print_study
     from agcnn_clinic.database.queries import find_study, study_detail
@@ -158,6 +176,7 @@ def show(
     with clinic_database(ctx) as database, database.session() as session:
         found = find_study(session, study)
         detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=quiet_seconds)
+        record_one(ctx, database, form=form, output=output, studies=[found.key])
     print_study(detail, form, output)
 
 
@@ -166,13 +185,22 @@ def list_quarantine(
     ctx: typer.Context, form: FormatOption = None, output: OutputOption = None, limit: LimitOption = None
 ) -> None:
     """The files in quarantine, the newest first, each with its reason."""
+    from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.context import clinic_database
-    from agcnn_clinic.database.queries import quarantined
+    from agcnn_clinic.database.queries import count_quarantined, quarantined
 
     form = chosen_format(form, output)
     most = row_limit(limit, form)
     with clinic_database(ctx) as database, database.session() as session:
-        rows = map(_quarantine_row, quarantined(session, limit=rows_to_ask(most)))
+        rows = recorded_rows(
+            ctx,
+            database,
+            map(_quarantine_row, quarantined(session, limit=rows_to_ask(most))),
+            lambda: count_quarantined(session),
+            form=form,
+            output=output,
+            limit=most,
+        )
         print_rows(rows, _QUARANTINE, shown=_QUARANTINE_SHOWN, form=form, output=output, limit=most)
 
 
@@ -186,12 +214,15 @@ def show_quarantined(
     output: OutputOption = None,
 ) -> None:
     """All that is known of a file in quarantine: why it is there, and what to do."""
+    from agcnn_clinic.cli.access import record_one
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.cli.show import print_quarantined
     from agcnn_clinic.database.queries import quarantined_file
 
     with clinic_database(ctx) as database, database.session() as session:
         file = quarantined_file(session, file_id)
+        studies = [file.instance.study.key] if file.instance else []
+        record_one(ctx, database, form=form, output=output, studies=studies, files=[file.id])
     print_quarantined(file, clinic_config(ctx).quarantine, form, output)
 
 

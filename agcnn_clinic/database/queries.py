@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, defer, joinedload, selectinload
 
 from agcnn_clinic.database.reviews import standing_reviews
@@ -172,6 +172,11 @@ def quarantined(session: Session, *, limit: int | None = None) -> Iterator[Recei
         .execution_options(yield_per=1000)
     )
     yield from session.scalars(query)
+
+
+def count_quarantined(session: Session) -> int:
+    """How many files `quarantined` gives without a limit."""
+    return session.scalar(select(func.count()).where(ReceivedFile.outcome == Outcome.QUARANTINED)) or 0
 
 
 def quarantined_file(session: Session, file_id: int) -> ReceivedFile:

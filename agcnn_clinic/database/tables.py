@@ -4,6 +4,8 @@
       1                                            *  1--1 attended_region
       |--* report *--* inference                   model        finding 1--* review
 
+Beside them stands `audit_event` (see `audit`), which points to none of them: it must outlive what it tells of.
+
 A `received_file` is one file that entered the inbox, and has exactly one outcome. An `instance` is a SOP Instance,
 of which several files may come (revisions); at most one of them is analysed by a given model.
 """
@@ -26,6 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from agcnn_clinic.database.audit import audit_event
 from agcnn_clinic.domain import MediaType, Outcome, Verdict
 
 NAMING = {
@@ -64,6 +67,9 @@ class Base(DeclarativeBase):
 
     metadata = MetaData(naming_convention=NAMING)
     type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy's own shape)
+
+
+audit_event.to_metadata(Base.metadata)
 
 
 def _one_of(column: str, values: type[Outcome | MediaType | Verdict]) -> CheckConstraint:

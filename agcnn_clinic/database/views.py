@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     and_,
     case,
+    func,
     literal,
     or_,
     select,
@@ -202,12 +203,13 @@ def findings(connection: Connection, wanted: FindingFilter, *, limit: int | None
         UsageError: the filter names no label.
     """
     columns = finding_list.c
-    query = select(finding_list).where(*_of_finding(wanted))
-    if wanted.reviewed:
-        query = query.join(review_list, review_list.c.finding_id == columns.finding_id)
-        query = query.where(review_list.c.newest, review_list.c.verdict != "cleared")
-        query = query.add_columns(*(review_list.c[name] for name in _REVIEWED_COLUMNS))
-    return _rows(connection, query.order_by(columns.inference_id.desc(), columns.finding_id), limit)
+    query = _findings(wanted).order_by(columns.inference_id.desc(), columns.finding_id)
+    return _rows(connection, query, limit)
+
+
+def count_findings(connection: Connection, wanted: FindingFilter) -> int:
+    """How many rows `findings` gives without a limit."""
+    return _count(connection, _findings(wanted))
 
 
 def finding_columns(wanted: FindingFilter) -> list[Column[Any]]:
@@ -220,6 +222,11 @@ def reviews(connection: Connection, study_key: str, *, limit: int | None = None)
     columns = review_list.c
     query = select(review_list).where(columns.study_key == study_key).order_by(columns.review_id.desc())
     return _rows(connection, query, limit)
+
+
+def count_reviews(connection: Connection, study_key: str) -> int:
+    """How many rows `reviews` gives without a limit."""
+    return _count(connection, select(review_list).where(review_list.c.study_key == study_key))
 
 
 def studies(
@@ -239,12 +246,33 @@ def studies(
         quiet_seconds: a study for which files came within this time is still receiving.
         limit: the most rows to give.
     """
+    query = _studies(wanted, now, quiet_seconds).order_by(study_summary.c.study_id.desc())
+    return _rows(connection, query, limit)
+
+
+def count_studies(connection: Connection, wanted: StudyFilter, *, now: datetime, quiet_seconds: float) -> int:
+    """How many rows `studies` gives without a limit, for the same moment."""
+    return _count(connection, _studies(wanted, now, quiet_seconds))
+
+
+def _findings(wanted: FindingFilter) -> Select[Any]:
+    query = select(finding_list).where(*_of_finding(wanted))
+    if wanted.reviewed:
+        query = query.join(review_list, review_list.c.finding_id == finding_list.c.finding_id)
+        query = query.where(review_list.c.newest, review_list.c.verdict != "cleared")
+        query = query.add_columns(*(review_list.c[name] for name in _REVIEWED_COLUMNS))
+    return query
+
+
+def _studies(wanted: StudyFilter, now: datetime, quiet_seconds: float) -> Select[Any]:
     state = _state(now, quiet_seconds)
-    columns = study_summary.c
-    query = select(study_summary, state.label("state")).where(
-        *_of_study(columns, wanted), *_if_given(wanted.state, state.__eq__)
+    return select(study_summary, state.label("state")).where(
+        *_of_study(study_summary.c, wanted), *_if_given(wanted.state, state.__eq__)
     )
-    return _rows(connection, query.order_by(columns.study_id.desc()), limit)
+
+
+def _count(connection: Connection, query: Select[Any]) -> int:
+    return connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
 
 
 def _rows(connection: Connection, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from sqlalchemy import select
 
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.dicom.uid import derived_uid
@@ -126,16 +127,18 @@ def _kept_groups(storage: Storage, batch: Sequence[list[Item]], new: Collection[
 def _registered(database: Database, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
     """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
     registered = []
+    files: list[ReceivedFile] = []
     with database.write() as session:
         for group in kept:
             try:
                 with session.begin_nested():
-                    for registration in group.registrations:
-                        register(session, registration, now)
+                    rows = [register(session, registration, now) for registration in group.registrations]
             except StorageError as error:
                 log.warning("left in the inbox for now: %s", error)
             else:
                 registered.append(group)
+                files += rows
+        trail.imported(session, files, now)
         reached(FaultPoint.ARRIVALS_WRITTEN)
     return registered
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import reopen
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -45,6 +46,7 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
                 file.header = asdict(header.instance)
             released = file.quarantine_path
             reopen(file)
+            trail.requeued(session, file, datetime.now(UTC))
         if released:
             storage.release(released)
         yield f"{file_id}: taken back; it is read at the next watch or process"

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, Model, ReceivedFile, Report, ReportReading, Study
 from agcnn_clinic.domain import MediaType, Outcome, Picture
@@ -106,7 +107,9 @@ def make_report(
                 continue
             # Within the transaction, so that nobody else writes under this name. The file is there before its row is.
             deliver(data, path)
-            session.add(_row(study_id, content, model_id, _below(config.root, path), hashlib.sha256(data).hexdigest()))
+            sha256 = hashlib.sha256(data).hexdigest()
+            session.add(_row(study_id, content, model_id, _below(config.root, path), sha256))
+            trail.reported(session, content.study_key, version=content.edition.version, sha256=sha256, now=clock())
             session.flush()
             reached(FaultPoint.REPORT_ROW_WRITTEN)
         reached(FaultPoint.REPORT_COMMITTED)
@@ -144,7 +147,7 @@ def make_on_request(
         newest = [reports[-1] for kind in (None, model_id) if (reports := _of_kind(study, kind))]
         same = [row.version for row in newest if _says(_again(session, study, row, config)) == _says(content)]
     if same:
-        return remake(database, study_id, same[0], config=config, read_picture=read_picture)
+        return remake(database, study_id, same[0], clock=clock, config=config, read_picture=read_picture)
     path = make_report(database, study_id, clock=clock, config=config, read_picture=read_picture, model_id=model_id)
     return Remade(path, "")
 
@@ -154,6 +157,7 @@ def remake(
     study_id: int,
     version: int | None = None,
     *,
+    clock: Callable[[], datetime],
     config: Config,
     read_picture: ReadPicture,
 ) -> Remade:
@@ -165,6 +169,7 @@ def remake(
         database: the clinic's.
         study_id: the study.
         version: which report; None for the clinic's own newest.
+        clock: tells the moment of the audit trail's event.
         config: the clinic's settings.
         read_picture: see `ReadPicture`.
 
@@ -179,6 +184,7 @@ def remake(
         content = _again(session, study, row, config)
         path, sha256 = config.root / row.path, row.sha256
     data = _rendered(content, config, read_picture)
+    trail.report_again(database, content.study_key, version=row.version, now=clock())
     if hashlib.sha256(data).hexdigest() == sha256:
         deliver(data, path)
         return Remade(path, "")

@@ -59,7 +59,14 @@ class Reporting:
 
     def remake(self, study_id: int, version: int | None = None) -> Remade:
         """Make a delivered report again; see `due.remake`."""
-        return remake(self._database, study_id, version, config=self._config, read_picture=self._read_picture)
+        return remake(
+            self._database,
+            study_id,
+            version,
+            clock=self._clock,
+            config=self._config,
+            read_picture=self._read_picture,
+        )
 
     def on_request(self, study_id: int, model_id: int) -> Remade:
         """Print a study from one model's readings; see `due.make_on_request`."""

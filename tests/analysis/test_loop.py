@@ -157,9 +157,9 @@ def test_of_two_files_of_one_instance_only_the_first_is_due(room, send):
     assert (job.original_name, job.film.previous_path) == ("again.dcm", room.files()["1.dcm"].stored_path)
 
 
-def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, write_film):
+def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, send):
     """A zip that waits for room is pending, and no image."""
-    send(room, write_film, 1)
+    send(1)
     with room.database.write() as session:
         session.execute(update(ReceivedFile).values(media_type="zip"))
     assert due(room.database, 10) == []

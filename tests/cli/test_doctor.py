@@ -14,10 +14,10 @@ import typer
 from typer.testing import CliRunner
 
 from agcnn_clinic.cli import checks, decoders
-from agcnn_clinic.cli.checks import State
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.cli.doctor import doctor
+from agcnn_clinic.cli.result import State
 from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, Config, load_config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
@@ -153,15 +153,6 @@ def test_a_missing_folder_does_not_hide_the_rest(clinic):
     assert "agcnn-clinic init" in found["reports folder"].advice
     assert found["inbox folder"].state is State.OK
     assert found["database schema"].state is State.OK
-
-
-def test_folders_open_to_everyone_are_remarked_on(clinic):
-    """Reports hold patient data; the inbox may be open, since others drop studies there."""
-    clinic.reports.chmod(0o755)
-    clinic.inbox.chmod(0o777)
-    states = _states(checks._folders, clinic)
-    assert states["reports folder"] is State.REMARK
-    assert states["inbox folder"] is State.OK
 
 
 def test_a_missing_database_is_a_problem(clinic):

@@ -25,7 +25,7 @@ def make(clinic):
 def again(clinic):
     """Makes a delivered report again."""
     return lambda study, version=None: remake(
-        clinic.database, study, version, config=clinic.config, read_picture=clinic.read_picture
+        clinic.database, study, version, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture
     )
 
 
@@ -163,7 +163,7 @@ def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(c
     root = clinic.config.root
     clinic.config = clinic.config.model_copy(update={"reporting": settings})
     clinic.config._root = root
-    made = remake(clinic.database, study, config=clinic.config, read_picture=clinic.read_picture)
+    made = remake(clinic.database, study, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture)
     assert made.path.name == path.stem + ".remade.pdf"
     assert made.path.read_bytes() != before
     assert path.read_bytes() == before
