@@ -24,6 +24,7 @@ from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.analysis.normalise import Normalised
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.readings import Scope, files_to_read, let_count, studies_to_read
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Inference, ReceivedFile
@@ -135,6 +136,7 @@ class Reanalysis:
                 tally.unreachable += 1
                 log.warning("the archive does not give up file %d: %s", result.film.file_id, result.error)
         now = datetime.now(UTC)
+        files = []
         with self._database.write() as session:
             for result in results:
                 if result.reading is None:
@@ -144,7 +146,9 @@ class Reanalysis:
                     continue
                 file = session.get_one(ReceivedFile, result.film.file_id)
                 record(session, file, result, self._films.reader, model_id=self._model_id, now=now, beside=True)
+                files.append(file)
                 tally.read += 1
+            trail.analysed(session, files, model_id=self._model_id, now=now)
 
     def _is_read(self, session: Session, file_id: int) -> bool:
         """Whether the model has read the file by now: nobody else can add a reading before this transaction ends."""

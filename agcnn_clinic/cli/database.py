@@ -70,10 +70,9 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A copy that `db backup` made; it stays as it is.")],
 ) -> None:
     """Put the copy FILE in the database's place. Stop the daemon before; the old database is kept beside it."""
-    from datetime import UTC, datetime
-
     from agcnn_clinic.cli.context import clinic_config
     from agcnn_clinic.database import backup as backups
+    from agcnn_clinic.database import trail
     from agcnn_clinic.database.engine import sqlite_file
     from agcnn_clinic.database.revision import HEAD
     from agcnn_clinic.database.session import open_database
@@ -94,6 +93,8 @@ def restore(
         typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
         return
     with open_database(config.database_url) as database:
+        with database.transaction() as connection:
+            trail.restored(connection, datetime.now(UTC))
         unlisted = len(compare(database, config).unlisted)
     if unlisted:
         typer.echo(
