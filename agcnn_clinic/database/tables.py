@@ -150,7 +150,7 @@ class ReceivedFile(Base):
     picture_sha256: Mapped[str] = mapped_column(default="")
     """Of the normalised picture: the same picture under another header has the same one."""
     attempts: Mapped[int] = mapped_column(default=0)
-    """How many processes began to analyse it and did not end well: one that keeps killing them is not tried for ever."""
+    """How many processes began to analyse it and did not end well: what keeps killing them is not tried for ever."""
 
     instance: Mapped[Instance | None] = relationship(back_populates="files")
     inferences: Mapped[list["Inference"]] = relationship(back_populates="file", order_by="Inference.id")
