@@ -304,7 +304,8 @@ def test_an_intake_that_is_told_to_stop_finishes_its_batch_and_leaves_the_rest(d
 
 def test_a_database_that_another_program_keeps_locked_costs_no_file(desk):
     """The batch is left as it was, without half copies, the error asks for another try, and that one succeeds."""
-    png(desk.config.inbox / "film.png", 1)
+    png(desk.config.inbox / "study" / "film.png", 1)
+    (desk.config.inbox / "study" / "study.toml").write_text('patient_id = "P1"')
     impatient = Database(make_engine(desk.config.database_url, busy_timeout_seconds=0.01), desk.config.database_url)
     object.__setattr__(desk.intake, "database", impatient)
     inbox = desk.new_inbox()

@@ -27,7 +27,7 @@ from agcnn_clinic.config import load_config
 
 NURSERY = Path(__file__).with_name("nursery.py")
 PLAN_BYTES = 64
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 
 UNCOVERED = """
 SELECT COUNT(*) FROM study WHERE
