@@ -42,6 +42,8 @@ class _Job:
     media_type: MediaType
     attempts: int
     previous_path: str | None
+    gone_picture: str | None
+    """Of that file, where retention has removed its bytes: the SHA-256 of its picture."""
     stated_view: str
     """The view of a PNG by its study.toml; a DICOM file says its own."""
 
@@ -127,7 +129,9 @@ class Analysis:
             else:
                 previous = None if job.previous_path is None else self._storage.archived(job.previous_path)
                 path = self._storage.archived(job.stored_path)
-                future = self._sandbox.submit(normalise, path, job.media_type, self._gate, previous, job.stated_view)
+                future = self._sandbox.submit(
+                    normalise, path, job.media_type, self._gate, previous, job.stated_view, job.gone_picture
+                )
             self._ahead[job.file_id] = job, future
         self._counted.update(first)
 
@@ -225,15 +229,17 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     Of several files of one SOP Instance only the first is due: what becomes of the next depends on it.
     """
     earlier, analysed = aliased(ReceivedFile), aliased(ReceivedFile)
-    previous_path = (
-        select(analysed.stored_path)
-        .where(analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
+    of_instance = (analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
+    previous_path = select(analysed.stored_path).where(*of_instance).order_by(analysed.id).limit(1).scalar_subquery()
+    gone_picture = (
+        select(analysed.picture_sha256)
+        .where(*of_instance, analysed.removed_at.is_not(None))
         .order_by(analysed.id)
         .limit(1)
         .scalar_subquery()
     )
     statement = (
-        select(ReceivedFile, previous_path)
+        select(ReceivedFile, previous_path, gone_picture)
         .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(resting))
         # A zip is intake's to decide.
         .where(ReceivedFile.media_type != MediaType.ZIP)
@@ -256,9 +262,10 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
                 MediaType(file.media_type),
                 file.attempts,
                 previous,
+                gone,
                 file.header.get("view_position", ""),
             )
-            for file, previous in session.execute(statement)
+            for file, previous, gone in session.execute(statement)
         ]
 
 
@@ -275,5 +282,8 @@ def _verdict(result: _Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
         return ReasonCode.READ, "", {}
     differing = list(normalised.differing_attributes)
     if normalised.same_as_previous:
-        return ReasonCode.HEADER_DIFFERS, ", ".join(differing), {"differing_attributes": differing}
+        detail = (
+            ", ".join(differing) if result.job.gone_picture is None else "the earlier header was removed by retention"
+        )
+        return ReasonCode.HEADER_DIFFERS, detail, {"differing_attributes": differing}
     return ReasonCode.UID_CONFLICT, "", {"differing_attributes": differing}
