@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import generate_uid
 from scipy import ndimage
 
-from agcnn_clinic import __version__
+from agcnn_clinic import __version__, faults
 from agcnn_clinic.demo.dicom_writer import write_dicom as write_dicom_film
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import StudyDescription
+from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Draft, Software, ThresholdSet, Training
 from agcnn_models.settings import Backbone, Preprocessing
@@ -179,3 +181,37 @@ def write_film():
         )
 
     return write
+
+
+@pytest.fixture
+def mount():
+    """A function that takes a folder and what the program of this name takes besides; all is undone at the end."""
+    mounted: list[Path] = []
+
+    def mount(target: Path, *arguments: str) -> None:
+        command = ["mount", *arguments, str(target)]
+        done = subprocess.run(command, capture_output=True, check=False) if os.geteuid() == 0 else None
+        if done is None or done.returncode:
+            pytest.skip("this user may not mount a file system")
+        if not any("remount" in argument for argument in arguments):
+            mounted.append(target)
+
+    yield mount
+    for target in reversed(mounted):
+        subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+@pytest.fixture
+def at_point(monkeypatch):
+    """A function that lets something happen the first time that this process passes a fault point."""
+
+    def at_point(point: FaultPoint, happens) -> None:
+        waiting = [happens]
+
+        def hook(reached: FaultPoint) -> None:
+            if reached is point and waiting:
+                waiting.pop()()
+
+        monkeypatch.setattr(faults, "hook", hook)
+
+    return at_point

@@ -25,7 +25,7 @@ from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
 MAX_ATTEMPTS = 3
-"""How often analysis begins on a file before it is held to be what ends the process."""
+"""How many processes may begin on a file and not survive it before it is held to be what ends them."""
 REST_SECONDS = 60.0
 """How long a file that the archive does not give up is left alone, so that it does not hold up the others."""
 

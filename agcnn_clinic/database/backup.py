@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
@@ -112,17 +113,22 @@ def _revision(partial: Path, copy: Path) -> str:
 
 def _set_aside(file: Path, kept: Path) -> None:
     """Give the old database a second name, with all that its write-ahead log holds."""
+    log, kept_log = (path.with_name(f"{path.name}-wal") for path in (file, kept))
+    if log.exists():
+        # Before SQLite looks at a damaged database: it may throw the log away.
+        shutil.copy(log, kept_log)
     try:
         with contextlib.closing(sqlite3.connect(file, timeout=5)) as connection:
             # Its log goes into it, and must: SQLite would take a log that stayed for that of the new database.
             connection.execute("PRAGMA journal_mode = DELETE")
+        kept_log.unlink(missing_ok=True)
     except sqlite3.OperationalError as error:
+        kept_log.unlink(missing_ok=True)
         raise DatabaseError("Another program has the database open; end it, then try again.") from error
     except sqlite3.DatabaseError:
         # Damaged: that may be why it is restored. It is kept as it is, its log beside it.
         for ending in ("-wal", "-shm"):
-            with contextlib.suppress(FileNotFoundError):
-                file.with_name(file.name + ending).rename(kept.with_name(kept.name + ending))
+            file.with_name(file.name + ending).unlink(missing_ok=True)
     os.link(file, kept)
     _sync(file.parent)
 

@@ -151,7 +151,7 @@ class ReceivedFile(Base):
     picture_sha256: Mapped[str] = mapped_column(default="")
     """Of the normalised picture: the same picture under another header has the same one."""
     attempts: Mapped[int] = mapped_column(default=0)
-    """How often analysis began on it: a file that keeps killing the process is not tried for ever."""
+    """How many processes began to analyse it and did not end well: what keeps killing them is not tried for ever."""
     container_id: Mapped[int | None] = mapped_column(ForeignKey("received_file.id"), index=True)
     """The row of the archive (.zip) that it came in; None for a file that came by itself."""
     removed_at: Mapped[datetime | None]

@@ -1,6 +1,7 @@
 """The analysis loop's step, with a real network, real child processes and a real database."""
 
 import shutil
+import sqlite3
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,13 @@ from agcnn_clinic.analysis.infer import load_reader
 from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, Analysis, due
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config
+from agcnn_clinic.database.engine import make_engine
+from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.errors import ModelUnavailableError
+from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.sandbox import Sandbox
@@ -148,6 +152,53 @@ def test_a_file_that_ended_the_process_again_and_again_is_kept_apart(room, write
     (file,) = room.files().values()
     assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
     assert (room.config.quarantine / file.quarantine_path).is_file()
+
+
+def test_a_disk_or_database_that_fails_is_no_attempt_on_the_films(room, write_film, at_point):
+    """However often the outcomes cannot be written, the films are read once they can, and not called crashing."""
+    send(room, write_film, 1, 2)
+    impatient = Database(make_engine(room.database.url, busy_timeout_seconds=0.01), room.database.url)
+    room.analysis._database = impatient
+    other = sqlite3.connect(room.database.file, isolation_level=None)
+    for _ in range(MAX_ATTEMPTS + 1):
+        at_point(FaultPoint.BATCH_READ, lambda: other.execute("BEGIN IMMEDIATE"))
+        with pytest.raises(DatabaseUnavailableError, match="locked"):
+            room.analysis.step()
+        other.execute("ROLLBACK")
+    room.analysis.step()
+    other.close()
+    impatient.close()
+    assert {(file.outcome, file.attempts) for file in room.files().values()} == {("analysed", 1)}
+
+
+def test_a_full_quarantine_holds_up_only_what_belongs_there(room, write_film, mount):
+    """The sound film is read; the cut one waits, and is laid out when there is room."""
+    send(room, write_film, 1, 2)
+    cut = room.config.archive / room.files()["1.dcm"].stored_path
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    mount(room.config.quarantine, "-t", "tmpfs", "-o", "size=100k", "tmpfs")
+    ballast = room.config.quarantine / "ballast"
+    ballast.write_bytes(b"x" * 100_000)
+    while room.analysis.step():
+        pass
+    files = room.files()
+    assert (files["1.dcm"].outcome, files["1.dcm"].attempts) == ("pending", 0)
+    assert files["2.dcm"].outcome == "analysed"
+    ballast.unlink()
+    mount(room.config.quarantine, "-o", "remount,size=10m")
+    room.analysis._resting.clear()
+    room.analysis.step()
+    (file,) = [file for file in room.files().values() if file.outcome == "quarantined"]
+    assert (room.config.quarantine / file.quarantine_path).read_bytes() == cut.read_bytes()
+
+
+def test_an_analysis_that_ends_as_it_was_told_to_counts_no_attempt(room, write_film):
+    """What was decoded ahead and not decided is as if nobody had begun on it."""
+    send(room, write_film, 1, 2, 3, 4)
+    room.analysis.step()
+    assert room.files()["3.dcm"].attempts == 1
+    room.analysis.close()
+    assert {file.attempts for file in room.files().values() if file.outcome == "pending"} == {0}
 
 
 def test_of_two_files_of_one_instance_only_the_first_is_due(room, write_film):

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcnn_clinic.errors import StorageError
 from agcnn_clinic.intake.requeue import requeue_files
-from agcnn_clinic.storage import Storage
 
 
 def png(path, seed=0, side=32):
@@ -143,22 +141,6 @@ def test_the_same_file_dropped_again_is_a_duplicate_that_says_of_what(desk):
     first, second = desk.rows()
     assert (first.outcome, second.outcome, second.reason_code) == ("pending", "duplicate", "same_bytes")
     assert second.details == {"same_as_file": first.id}
-
-
-def test_a_full_disk_leaves_the_file_in_the_inbox(desk, monkeypatch):
-    """What cannot be copied now stays, without a row, and is taken when there is room."""
-    png(desk.config.inbox / "a.png")
-
-    def full(self, source, name, seen):
-        raise StorageError("No space left on device.")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Storage, "stage", full)
-        assert desk.new_inbox().sweep() == (0, None)
-    assert (desk.config.inbox / "a.png").exists()
-    assert desk.rows() == []
-    desk.new_inbox().sweep()
-    assert len(desk.rows()) == 1
 
 
 def test_a_named_folder_is_looked_through_like_an_inbox_and_left_as_it_is(desk, tmp_path):

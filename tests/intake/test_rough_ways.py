@@ -2,9 +2,7 @@
 
 import ctypes
 import os
-import shutil
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +12,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from agcnn_clinic import faults
 from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database
@@ -23,9 +20,7 @@ from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.accept import Group, accept
 from agcnn_clinic.intake.discover import discover, found
 from agcnn_clinic.intake.inbox import BATCH
-from agcnn_clinic.intake.watch import Hints
 
-TIMEOUT = 30.0
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 _CAPABILITY_VERSION = 0x20080522
 _MAY_READ_EVERYTHING = 0b110
@@ -49,40 +44,6 @@ def left_half_copied(desk) -> list[Path]:
     """Temporary files of the archive, the quarantine and the reports."""
     folders = (desk.config.archive / ".incoming", desk.config.quarantine, desk.config.reports)
     return [path for folder in folders for path in folder.iterdir() if path.name.endswith(".part")]
-
-
-@pytest.fixture
-def mount():
-    """A function that takes a folder and what the program of this name takes besides; all is undone at the end."""
-    mounted: list[Path] = []
-
-    def mount(target: Path, *arguments: str) -> None:
-        command = ["mount", *arguments, str(target)]
-        done = subprocess.run(command, capture_output=True, check=False) if os.geteuid() == 0 else None
-        if done is None or done.returncode:
-            pytest.skip("this user may not mount a file system")
-        if not any("remount" in argument for argument in arguments):
-            mounted.append(target)
-
-    yield mount
-    for target in reversed(mounted):
-        subprocess.run(["umount", "--lazy", str(target)], check=True)
-
-
-@pytest.fixture
-def at_point(monkeypatch):
-    """A function that lets something happen the first time that the intake passes a fault point."""
-
-    def at_point(point: FaultPoint, happens) -> None:
-        waiting = [happens]
-
-        def hook(reached: FaultPoint) -> None:
-            if reached is point and waiting:
-                waiting.pop()()
-
-        monkeypatch.setattr(faults, "hook", hook)
-
-    return at_point
 
 
 def test_a_full_archive_leaves_in_the_inbox_what_does_not_fit(desk, mount):
@@ -321,9 +282,9 @@ def test_two_names_of_one_file_are_two_arrivals_also_after_a_crash_between_them(
 
 
 def test_folders_nested_deeper_than_python_recurses_are_walked(desk):
-    """1,500 folders in each other: the file at the bottom is taken, and the emptied folders go."""
+    """1,100 folders in each other: the file at the bottom is taken, and the emptied folders go."""
     folder = desk.config.inbox
-    for _ in range(1500):
+    for _ in range(1100):
         folder /= "d"
         folder.mkdir()
     text(folder / "film.txt", 10)
@@ -358,33 +319,3 @@ def test_a_database_that_another_program_keeps_locked_costs_no_file(desk):
     assert len(desk.rows()) == 1
     impatient.close()
     other.dispose()
-
-
-@pytest.mark.parametrize("mode", ["events", "auto"])
-def test_an_inbox_made_again_is_watched_again(tmp_path, mode, caplog):
-    """Events of a new folder under the old name arrive; while there is none, that is said once."""
-    inbox, arrived = tmp_path / "inbox", threading.Event()
-    inbox.mkdir()
-    with Hints(inbox, mode, arrived) as hints:
-        arrived.clear()
-        text(inbox / "a", 1)
-        assert arrived.wait(TIMEOUT)
-        shutil.rmtree(inbox)
-        for _ in range(2):
-            hints.renew()
-        assert caplog.text.count("cannot be looked through") == 1
-        inbox.mkdir()
-        hints.renew()
-        assert arrived.is_set()  # what came before the watching began is looked for
-        arrived.clear()
-        text(inbox / "b", 1)
-        assert arrived.wait(TIMEOUT)
-
-
-def test_polling_never_wakes_anyone(tmp_path):
-    """Nothing is watched, so that nothing can be missed: the rescan is all."""
-    arrived = threading.Event()
-    with Hints(tmp_path, "polling", arrived) as hints:
-        hints.renew()
-        assert hints._observer is None
-    assert not arrived.is_set()

@@ -27,7 +27,7 @@ from agcnn_clinic.config import load_config
 
 NURSERY = Path(__file__).with_name("nursery.py")
 PLAN_BYTES = 64
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 300.0
 
 UNCOVERED = """
 SELECT COUNT(*) FROM study WHERE
@@ -38,12 +38,12 @@ SELECT COUNT(*) FROM study WHERE
 """Studies of which an image was read and no report covers all that is known."""
 
 
-def wait_until(fulfilled: Callable[[], bool], what: str) -> None:
+def wait_until(fulfilled: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Look again and again, until it is so; fail when too much time has passed."""
-    pause, deadline = threading.Event(), time.monotonic() + PATIENCE_SECONDS
+    pause, deadline = threading.Event(), time.monotonic() + seconds
     while not fulfilled():
         assert time.monotonic() < deadline, f"it did not happen in time: {what}"
-        pause.wait(0.02)
+        pause.wait(0.05)
 
 
 class Nursery:
@@ -76,12 +76,13 @@ def nursery():
 class Trial:
     """A clinic, the daemon that works on it at the moment, and all that was ever dropped into its inbox."""
 
-    def __init__(self, root: Path, bundle: Path, nursery: Nursery) -> None:
+    def __init__(self, root: Path, bundle: Path, nursery: Nursery, mode: str) -> None:
         make_clinic(root)
         file = root / "config.toml"
         text = file.read_text()
         for old, new in (
             ('model = "starter"', f'model = "{bundle}"'),
+            ('mode = "auto"', f'mode = "{mode}"'),
             ("settle_seconds = 2.0", "settle_seconds = 0.0"),
             ("study_quiet_seconds = 30.0", "study_quiet_seconds = 0.1"),
             ("rescan_seconds = 10.0", "rescan_seconds = 0.3"),
@@ -127,6 +128,11 @@ class Trial:
         os.kill(self.pid, signal.SIGKILL)
         self.wait_for_death()
 
+    def wait_for_end(self, status: int) -> None:
+        """Wait until the daemon has ended by itself, with this exit status."""
+        wait_until(lambda: self.status() is not None, f"end; {self.said()}")
+        assert self.status() == status, self.said()
+
     def wait_for_death(self) -> None:
         """Wait until the daemon was ended by SIGKILL and all its child processes are gone, too."""
         wait_until(lambda: self.status() is not None, f"death; {self.said()}")
@@ -148,11 +154,17 @@ class Trial:
                 continue
         return left
 
-    def stop(self) -> None:
-        """SIGTERM, as a service manager sends it; the daemon ends well."""
+    def stop(self) -> float:
+        """SIGTERM, as a service manager sends it; the daemon ends well, after so many seconds."""
+        began = time.monotonic()
         os.kill(self.pid, signal.SIGTERM)
-        wait_until(lambda: self.status() is not None, "end")
-        assert self.status() == 0, self.said()
+        self.wait_for_end(0)
+        return time.monotonic() - began
+
+    def peak_mb(self) -> float:
+        """The most memory that the daemon, without its children, has had at once."""
+        (line,) = [line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmHWM" in line]
+        return int(line.split()[1]) / 1024
 
     def said(self) -> str:
         """The end of the daemon's log."""
@@ -168,18 +180,27 @@ class Trial:
         assert self.status() is None, self.said()
         if not self.log.exists() or "watching the inbox" not in self.log.read_text()[self._log_begin :]:
             return False
-        if self.files_of_the_inbox() or any(self.config.archive.glob(".incoming/*")):
-            return False
         ((pending,),) = self.rows("SELECT COUNT(*) FROM received_file WHERE outcome = 'pending'")
-        return not pending and self.rows(UNCOVERED) == [(0,)]
+        if pending or self.rows(UNCOVERED) != [(0,)]:
+            return False
+        return not self.files_of_the_inbox() and not any(self.config.archive.glob(".incoming/*"))
 
     def files_of_the_inbox(self) -> list[Path]:
         """What is still to be taken. A folder that a killed daemon had just emptied may stay: a sender may fill it."""
-        return [path for path in self.config.inbox.rglob("*") if not path.is_dir()]
+        return [Path(folder, name) for folder, _, names in os.walk(self.config.inbox) for name in names]
 
-    def wait_until_idle(self) -> None:
+    def wait_until_idle(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until nothing is left to do."""
-        wait_until(self.is_idle, f"idle; {self.said()}")
+        wait_until(self.is_idle, f"idle; {self.said()}", seconds)
+
+    def wait_for_rows(self, count: int) -> None:
+        """Wait until so many files have a row."""
+
+        def there() -> bool:
+            assert self.status() is None, self.said()
+            return self.rows("SELECT COUNT(*) FROM received_file")[0][0] >= count
+
+        wait_until(there, f"{count} rows; {self.said()}")
 
     def check(self) -> None:
         """Assert everything that this room promises of a clinic that is idle."""
@@ -315,8 +336,8 @@ def new_trial(tmp_path, small_bundle, nursery):
     """A function that makes a clinic of its own by a name; its daemon is gone at the end of the test."""
     made: list[Trial] = []
 
-    def new(name: str) -> Trial:
-        trial = Trial(tmp_path / name, small_bundle, nursery)
+    def new(name: str, mode: str = "auto") -> Trial:
+        trial = Trial(tmp_path / name, small_bundle, nursery, mode)
         made.append(trial)
         return trial
 

@@ -52,7 +52,7 @@ def watch(config: str, plan: Path, log: Path) -> None:
     for descriptor, target in ((0, os.devnull), (1, os.devnull), (2, log)):
         os.dup2(os.open(target, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), descriptor)
     faults.hook = Killer(plan)
-    sys.argv = ["agcnn-clinic", "--config", config, "--debug", "watch"]
+    sys.argv = ["agcnn-clinic", "--config", config, "watch"]
     code: object = 0
     try:
         main()

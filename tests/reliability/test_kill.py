@@ -8,6 +8,11 @@ import pytest
 
 from agcnn_clinic.faults import FaultPoint
 
+KILLS = [
+    *((point, 1) for point in FaultPoint),
+    (FaultPoint.INBOX_FILE_REMOVED, 12),  # of 13: the last one's companions are gone
+]
+"""The durable steps, each with the passage at which the process ends."""
 ROUNDS_PER_CLINIC = 20
 """After so many rounds a new clinic is begun, so that what is to be checked does not grow for ever."""
 MOST_PASSAGES = 3
@@ -19,8 +24,8 @@ def test_a_daemon_killed_at_every_durable_step_loses_nothing_and_does_nothing_tw
     """Each step in turn ends the process; the next one finishes the work, and takes the next kill."""
     trial, chance = new_trial("clinic"), random.Random(0)
     trial.start()
-    for number, point in enumerate(FaultPoint):
-        trial.arm(point)
+    for number, (point, passage) in enumerate(KILLS):
+        trial.arm(point, passage)
         mail.drop(trial, f"{number:02}", chance)
         trial.wait_for_death()
         trial.arm()
@@ -28,7 +33,10 @@ def test_a_daemon_killed_at_every_durable_step_loses_nothing_and_does_nothing_tw
         trial.wait_until_idle()
         trial.check()
     trial.stop()
-    say(capsys, f"{len(FaultPoint)} durable steps killed at, {len(trial.expected)} files, none lost, none twice")
+    say(
+        capsys,
+        f"{len(KILLS)} kills at {len(FaultPoint)} durable steps, {len(trial.expected)} files: none lost, none twice",
+    )
 
 
 @pytest.mark.slow
