@@ -81,6 +81,10 @@ class StorageError(ClinicError):
     on_error = OnError.RETRY
 
 
+class RemovedError(ClinicError):
+    """What was asked for needs bytes that retention has removed."""
+
+
 class ReadersUnavailableError(ClinicError):
     """The child processes that read files cannot be started: no file's fault, and none may be blamed for it."""
 

@@ -31,7 +31,7 @@ class Holdings:
 
 
 def compare(database: Database, config: Config, *, thorough: bool = False) -> Holdings:
-    """Compare the archive and the reports with the rows.
+    """Compare the archive and the reports with the rows; what retention has removed need not be there.
 
     Args:
         database: the clinic's.
@@ -43,11 +43,10 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
-        digests = {
-            row.stored_path: row.sha256
-            for row in session.execute(select(ReceivedFile.stored_path, ReceivedFile.sha256))
-        }
-        reports = {row.path: row.sha256 for row in session.execute(select(Report.path, Report.sha256))}
+        files = select(ReceivedFile.stored_path, ReceivedFile.sha256).where(ReceivedFile.removed_at.is_(None))
+        digests = {row.stored_path: row.sha256 for row in session.execute(files)}
+        delivered = select(Report.path, Report.sha256).where(Report.removed_at.is_(None))
+        reports = {row.path: row.sha256 for row in session.execute(delivered)}
     there = set(_archived(config.archive))
     here = [path for path in reports if (config.root / path).is_file()]
     return Holdings(

@@ -1,8 +1,9 @@
-"""The front door: three loops, joined only by the database.
+"""The front door: three loops and a slow fourth, joined only by the database.
 
     INTAKE      discover -> settle -> accept        inbox  -> archive + database row
     ANALYSIS    normalise -> infer -> record        pixels -> findings in the database
     REPORTING   compose -> render -> deliver        rows   -> PDF
+    UPKEEP      plan -> say so -> remove            what retention lets go
 
 Each reads from the database what is due, does that, and commits. A process that is killed leaves nothing but work to
 be done again, and no loop calls another.
@@ -25,7 +26,7 @@ from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
-from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError
+from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, StorageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
@@ -33,6 +34,7 @@ from agcnn_clinic.lock import only_process
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
+from agcnn_clinic.upkeep.loop import Upkeep
 
 if TYPE_CHECKING:
     from agcnn_clinic.analysis.loop import Analysis
@@ -47,13 +49,14 @@ GATHER_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Clinic:
-    """A clinic at work: its three loops, each a step that can be repeated for ever."""
+    """A clinic at work: its loops, each a step that can be repeated for ever."""
 
     config: Config
     database: Database
     inbox: Inbox
     analysis: "Analysis"
     reporting: Reporting
+    upkeep: Upkeep
 
 
 @contextlib.contextmanager
@@ -92,7 +95,14 @@ def at_work(config: Config) -> Iterator[Clinic]:
                 Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
             ) as analysis,
         ):
-            yield Clinic(config, database, Inbox(config, intake), analysis, reporting(config, database, sandbox))
+            yield Clinic(
+                config,
+                database,
+                Inbox(config, intake),
+                analysis,
+                reporting(config, database, sandbox),
+                Upkeep(database, storage, config),
+            )
 
 
 def decoders(config: Config) -> Sandbox:
@@ -142,11 +152,15 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
     # Nothing more is on its way, so that every study is complete.
     while clinic.reporting.step(quiet_seconds=0):
         pass
+    try:
+        clinic.upkeep.step()
+    except StorageError as error:
+        log.warning("%s", error)
     return left_behind + clinic.inbox.left_behind
 
 
 def until_told(clinic: Clinic, stop: threading.Event) -> None:
-    """`watch`: the three loops side by side until `stop` is set; what is in hand then is finished or left as it was.
+    """`watch`: the loops side by side until `stop` is set; what is in hand then is finished or left as it was.
 
     Raises:
         ClinicError: a loop met a cause that a person must remove.
@@ -166,6 +180,10 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
     def report() -> float:
         return 0 if clinic.reporting.step(quiet_seconds=intake.study_quiet_seconds) else 0.2
 
+    def tidy() -> float:
+        clinic.upkeep.step(stop.is_set)
+        return clinic.config.retention.every_minutes * 60
+
     failures: list[BaseException] = []
     with Hints(clinic.config.inbox, intake.mode, arrived) as hints:
         loops = [
@@ -174,6 +192,7 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
                 ("intake", take, arrived),
                 ("analysis", analyse, stop),
                 ("reporting", report, stop),
+                ("upkeep", tidy, stop),
             )
         ]
         for loop in loops:
@@ -191,7 +210,7 @@ def _repeat(
 ) -> None:
     """Run one loop: a step, then the rest that the step asked for, until told to stop.
 
-    An error that may pass is logged and the step tried again; one that may not stops all three loops.
+    An error that may pass is logged and the step tried again; one that may not stops all loops.
     """
     while not stop.is_set():
         try:

@@ -16,10 +16,11 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol
+from typing import Any, BinaryIO, NamedTuple
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
@@ -81,13 +82,6 @@ class Staged:
     of the inode, which moves when the other name is removed."""
 
 
-class Reader(Protocol):
-    """What bytes are read from, piece by piece; an empty piece is the end."""
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return at most `size` bytes."""
-
-
 class Storage:
     """The archive and the quarantine of one clinic."""
 
@@ -96,6 +90,9 @@ class Storage:
         self._quarantine = config.quarantine
         self._reports = config.reports
         self._incoming = config.archive / ".incoming"
+        self.changing = threading.Lock()
+        """Held from when bytes get their place until their row says so, and from when rows say that bytes are gone
+        until they are: two loops of this process could else take the same bytes for kept and for gone."""
 
     def prepare(self) -> None:
         """Make the folders, and clear what an interrupted run left half written (its source is in inbox or archive).
@@ -133,7 +130,7 @@ class Storage:
                     raise StorageError("A name in the inbox is no longer a regular file; it stays where it is.")
                 if seen is not None and seen != (before.st_size, before.st_mtime_ns):
                     raise StorageError("A file of the inbox was written anew; it is taken once it is still.")
-                target, digest, size, head = self._copied(reader)
+                target, digest, size, head = self._copied(iter(lambda: reader.read(_COPY_BYTES), b""))
                 identity = identity_of(os.fstat(reader.fileno()))
                 if identity != identity_of(before) or identity.size != size:
                     target.unlink()
@@ -142,27 +139,27 @@ class Storage:
         alone = _arrival(name, before.st_dev, before.st_ino, before.st_mtime_ns, before.st_ctime_ns, digest)
         return Staged(target, digest, size, head, identity, as_link if before.st_nlink > 1 else alone, as_link)
 
-    def stage_content(self, reader: Reader, arrival: str) -> Staged:
-        """Write what a reader gives to the archive's disk, hashing it on the way.
+    def stage_content(self, blocks: Iterable[bytes], arrival: str) -> Staged:
+        """Write what is no file of the disk to the archive's disk, hashing it on the way.
 
         Args:
-            reader: gives the content of a file that is not a file of the disk.
+            blocks: the content.
             arrival: which file it is; the same one must have the same.
 
         Raises:
             StorageError: the disk is full.
         """
         with _explained("A file cannot be unpacked into the archive"):
-            target, digest, size, head = self._copied(reader)
+            target, digest, size, head = self._copied(blocks)
         return Staged(target, digest, size, head, Identity(0, 0, size, 0), arrival, arrival)
 
-    def _copied(self, reader: Reader) -> tuple[Path, str, int, bytes]:
-        """Copy an open file to a temporary one and sync it: its path, SHA-256, size and first bytes."""
+    def _copied(self, blocks: Iterable[bytes]) -> tuple[Path, str, int, bytes]:
+        """Write blocks to a temporary file and sync it: its path, SHA-256, size and first bytes."""
         descriptor, name = tempfile.mkstemp(suffix=".part", dir=self._incoming)
         digest, size, head = hashlib.sha256(), 0, b""
         try:
             with os.fdopen(descriptor, "wb") as writer:
-                while block := reader.read(_COPY_BYTES):
+                for block in blocks:
                     head = head or block[:HEAD_BYTES]
                     digest.update(block)
                     size += writer.write(block)
@@ -214,6 +211,23 @@ class Storage:
             # The folder is synced after this, and the file's name with it.
             write_atomically(self._quarantine / f"{name}.reason.json", text.encode(), _REASON_STEPS)
         return name
+
+    def remove(self, stored_paths: Sequence[str]) -> None:
+        """Remove files from the archive, and from the quarantine with their reasons; again does nothing more.
+
+        Raises:
+            StorageError: a folder cannot be written.
+        """
+        with _explained("A file cannot be removed from archive and quarantine"):
+            for stored_path in stored_paths:
+                name = Path(stored_path).name
+                for path in (self._quarantine / name, self._quarantine / f"{name}.reason.json"):
+                    path.unlink(missing_ok=True)
+                (self._archive / stored_path).unlink(missing_ok=True)
+            # A power cut must not bring back, unknown to any row, what the rows call gone.
+            folders = {(self._archive / stored_path).parent for stored_path in stored_paths}
+            for folder in (folder for folder in (*folders, self._quarantine) if folder.is_dir()):
+                fsync_folder(folder)
 
     def release(self, quarantine_path: str) -> None:
         """Take a file out of the quarantine folder; its bytes stay in the archive.

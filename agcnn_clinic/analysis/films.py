@@ -25,6 +25,8 @@ class Film:
     stated_view: str
     """The view of a PNG by its study.toml; a DICOM file says its own."""
     previous_path: str | None = None
+    gone_picture: str | None = None
+    """Of the earlier file, where retention has removed its bytes: the SHA-256 of its picture."""
 
 
 @dataclass
@@ -59,7 +61,9 @@ class FilmReader:
         """Let a child process read a film's file, let it pass the gate, and render it."""
         previous = None if film.previous_path is None else self._storage.archived(film.previous_path)
         path = self._storage.archived(film.stored_path)
-        return self._sandbox.submit(normalise, path, film.media_type, self._gate, previous, film.stated_view)
+        return self._sandbox.submit(
+            normalise, path, film.media_type, self._gate, previous, film.stated_view, film.gone_picture
+        )
 
     def read(self, results: Sequence[Result]) -> None:
         """Read as one batch those results that have a picture to be read, and give each its reading."""
@@ -73,10 +77,10 @@ class FilmReader:
             result.reading, result.network_seconds = reading, seconds
 
 
-def film_of(file: ReceivedFile, previous_path: str | None = None) -> Film:
+def film_of(file: ReceivedFile, previous_path: str | None = None, gone_picture: str | None = None) -> Film:
     """A received file as a film."""
     stated_view = file.header.get("view_position", "")
-    return Film(file.id, file.stored_path, MediaType(file.media_type), stated_view, previous_path)
+    return Film(file.id, file.stored_path, MediaType(file.media_type), stated_view, previous_path, gone_picture)
 
 
 def finished(film: Film, future: Future[Normalised]) -> Result:

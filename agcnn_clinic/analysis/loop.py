@@ -191,15 +191,17 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     Of several files of one SOP Instance only the first is due: what becomes of the next depends on it.
     """
     earlier, analysed = aliased(ReceivedFile), aliased(ReceivedFile)
-    previous_path = (
-        select(analysed.stored_path)
-        .where(analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
+    of_instance = (analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
+    previous_path = select(analysed.stored_path).where(*of_instance).order_by(analysed.id).limit(1).scalar_subquery()
+    gone_picture = (
+        select(analysed.picture_sha256)
+        .where(*of_instance, analysed.removed_at.is_not(None))
         .order_by(analysed.id)
         .limit(1)
         .scalar_subquery()
     )
     statement = (
-        select(ReceivedFile, previous_path)
+        select(ReceivedFile, previous_path, gone_picture)
         .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(resting))
         # A zip is intake's to decide.
         .where(ReceivedFile.media_type != MediaType.ZIP)
@@ -215,8 +217,8 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     )
     with database.session() as session:
         return [
-            _Job(film_of(file, previous), file.original_name, file.attempts)
-            for file, previous in session.execute(statement)
+            _Job(film_of(file, previous, gone), file.original_name, file.attempts)
+            for file, previous, gone in session.execute(statement)
         ]
 
 
@@ -233,5 +235,7 @@ def _verdict(result: Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
         return ReasonCode.READ, "", {}
     differing = list(normalised.differing_attributes)
     if normalised.same_as_previous:
-        return ReasonCode.HEADER_DIFFERS, ", ".join(differing), {"differing_attributes": differing}
+        gone = result.film.gone_picture is not None
+        detail = "the earlier header was removed by retention" if gone else ", ".join(differing)
+        return ReasonCode.HEADER_DIFFERS, detail, {"differing_attributes": differing}
     return ReasonCode.UID_CONFLICT, "", {"differing_attributes": differing}

@@ -21,8 +21,6 @@ P = ParamSpec("P")
 
 LOW_DISK_BYTES = 5 * 1024**3
 """Below this much free space there is a remark."""
-NO_DISK_BYTES = 512 * 1024**2
-"""Below this a study may not fit any more."""
 
 
 def _python() -> Iterator[Result]:
@@ -109,17 +107,27 @@ def _folders(config: Config) -> Iterator[Result]:
 
 
 def _disks(config: Config) -> Iterator[Result]:
-    there = {name: folder for name, folder in _named_folders(config) if folder.is_dir()}
+    from agcnn_clinic.intake.disk import watched_folders
+
+    watched = watched_folders(config)
+    least = config.intake.min_free_mb * 1_000_000
+    there = {name: folder for name, folder in (dict(_named_folders(config)) | watched).items() if folder.is_dir()}
     disks: dict[int, list[str]] = {}
     for name, folder in there.items():
         disks.setdefault(folder.stat().st_dev, []).append(name)
     for names in disks.values():
         usage = shutil.disk_usage(there[names[0]])
         found = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.0f} GiB free ({', '.join(names)})"
-        if usage.free < NO_DISK_BYTES:
-            yield Result("disk", State.PROBLEM, found, "Make room: studies stay in the inbox while the disk is full.")
+        if usage.free < least and not watched.keys().isdisjoint(names):
+            told = f"{found}; intake stops below intake.min_free_mb ({config.intake.min_free_mb} MB)"
+            yield Result("disk", State.PROBLEM, told, "Make room, or let [retention] do so: files wait in the inbox.")
         elif usage.free < LOW_DISK_BYTES:
-            yield Result("disk", State.REMARK, found, "Make room soon; every accepted file is kept in the archive.")
+            yield Result(
+                "disk",
+                State.REMARK,
+                found,
+                "Make room soon: intake stops below intake.min_free_mb. [retention] can keep room.",
+            )
         else:
             yield Result("disk", State.OK, found)
     if {"archive", "quarantine"} <= there.keys():

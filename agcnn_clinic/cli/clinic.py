@@ -105,7 +105,11 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     with at_work(config) as clinic:
         with progress_bar("reading") as progress:
             left_behind = until_idle(clinic, sources, progress)
+            low = clinic.inbox.watermark.low
         with clinic.database.session() as session:
             summary = summary_since(session, began)
     print_summary(summary, config)
+    if left_behind:
+        files = f"{left_behind} file{'s' if left_behind > 1 else ''} could not be taken and wait where they are"
+        typer.echo(f"{files}: {low}." if low else f"{files}; the lines above say why.", err=True)
     return not (summary.count(Outcome.QUARANTINED) or summary.pending or left_behind)

@@ -21,6 +21,7 @@ from agcnn_clinic.cli import (
     reanalyse,
     report,
     results,
+    retention,
     review,
     training,
 )
@@ -69,6 +70,7 @@ app.add_typer(results.quarantine_app, name="quarantine", rich_help_panel=RESULTS
 app.add_typer(models.models_app, name="models", rich_help_panel=UPKEEP)
 app.add_typer(database.db_app, name="db", rich_help_panel=UPKEEP)
 app.add_typer(audit.audit_app, name="audit", rich_help_panel=UPKEEP)
+app.command(rich_help_panel=UPKEEP)(retention.retention)
 app.command(rich_help_panel=UPKEEP)(doctor.doctor)
 app.command(rich_help_panel=UPKEEP)(demo.demo)
 app.command(rich_help_panel=PAPER)(training.train)

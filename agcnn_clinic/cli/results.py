@@ -1,6 +1,6 @@
 """studies, findings, show and quarantine: what the database knows, printed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -90,7 +90,21 @@ def studies(
             limit=most,
         )
         columns = [*column_kinds(views.study_summary.columns), Column("state")]
-        print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+        if form is Format.TABLE:
+            listed = list(rows)
+            print_rows(listed, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+            _tell_of_removed(connection, [row["study_id"] for row in listed[:most]])
+        else:
+            print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+
+
+def _tell_of_removed(connection: "sqlalchemy.Connection", study_ids: Sequence[int]) -> None:
+    from agcnn_clinic.database.removed import removed_of
+
+    images, reports = removed_of(connection, study_ids)
+    if images or reports:
+        what = " and ".join(f"{name} of {count}" for name, count in (("images", images), ("reports", reports)) if count)
+        typer.echo(f"Retention has removed {what} of these studies; `agcnn-clinic show STUDY` says which.", err=True)
 
 
 def findings(
@@ -294,6 +308,10 @@ def _positive(row: Row) -> str:
     return listed or "none"
 
 
+def _what_to_do(row: Row) -> str:
+    return f"Nothing: retention has removed its bytes. {row['reason']}" if row["removed_at"] else str(row["reason"])
+
+
 _QUARANTINE = (
     Column("id", Kind.INTEGER),
     Column("received_at", Kind.MOMENT),
@@ -305,6 +323,7 @@ _QUARANTINE = (
     Column("reason_code"),
     Column("reason"),
     Column("quarantine_path"),
+    Column("removed_at", Kind.MOMENT),
     Column("study_key"),
     Column("sop_instance_uid"),
 )
@@ -315,15 +334,15 @@ _QUARANTINE_SHOWN = (
     Shown("size", "bytes", rank=4),
     Shown("reason_code", "reason"),
     Shown("study_key", "study", rank=3),
-    Shown("reason", "what to do", rank=1, width=120, narrow=28),
+    Shown("reason", "what to do", rank=1, width=120, narrow=28, text=_what_to_do),
 )
 
 
 def _quarantine_row(file: "ReceivedFile") -> Row:
     return {
         "id": file.id,
-        "received_at": _iso(file.received_at),
-        "decided_at": None if file.decided_at is None else _iso(file.decided_at),
+        "received_at": iso(file.received_at),
+        "decided_at": None if file.decided_at is None else iso(file.decided_at),
         "original_name": file.original_name,
         "media_type": file.media_type,
         "size": file.size,
@@ -331,10 +350,12 @@ def _quarantine_row(file: "ReceivedFile") -> Row:
         "reason_code": file.reason_code,
         "reason": file.reason,
         "quarantine_path": file.quarantine_path,
+        "removed_at": None if file.removed_at is None else iso(file.removed_at),
         "study_key": file.instance.study.key if file.instance else None,
         "sop_instance_uid": file.instance.sop_instance_uid if file.instance else None,
     }
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """A moment as the rows hold it: ISO 8601, UTC."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -25,6 +25,7 @@ _BRANCHES = ("global", "local", "fusion")
 _WIDE = 104
 """On a narrower terminal the branches' own probabilities are left out."""
 _INDENT = 2
+_GONE = "To try it again, drop the file into the inbox once more, then requeue it."
 _FACT_WIDTH = 20
 _STYLES = {
     Outcome.PENDING: "dim",
@@ -32,6 +33,7 @@ _STYLES = {
     Outcome.REFUSED: "yellow",
     Outcome.QUARANTINED: "red",
     Outcome.DUPLICATE: "dim",
+    Outcome.UNPACKED: "dim",
 }
 _STATE_STYLES = {StudyState.RECEIVING: "yellow", StudyState.NOT_READ: "red"}
 
@@ -85,7 +87,7 @@ def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Pa
     facts = [
         ("file", file.original_name),
         ("reason", f"{file.reason} [{file.reason_code}]"),
-        ("kept as", str(folder / file.quarantine_path) if file.quarantine_path else "in the archive only"),
+        ("kept as", _kept_as(file, folder)),
         ("received", local_time(file.received_at)),
         ("decided", "" if file.decided_at is None else local_time(file.decided_at)),
         ("type", f"{file.media_type}, {file.size:,} bytes"),
@@ -97,7 +99,14 @@ def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Pa
     with text_console(output) as console:
         console.print(Text(f"File {file.id} in quarantine", style="bold"))
         console.print(_facts(facts))
-        console.print(_indented(Text(f"Try it again with: agcnn-clinic quarantine requeue {file.id}", style="dim")))
+        again = f"Try it again with: agcnn-clinic quarantine requeue {file.id}"
+        console.print(_indented(Text(_GONE if file.removed_at else again, style="dim")))
+
+
+def _kept_as(file: ReceivedFile, folder: Path) -> str:
+    if file.removed_at is not None:
+        return f"nothing: retention removed its bytes on {local_time(file.removed_at)}"
+    return str(folder / file.quarantine_path) if file.quarantine_path else "in the archive only"
 
 
 def study_as_json(detail: StudyDetail) -> dict[str, Any]:
@@ -174,6 +183,10 @@ def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Revi
     parts = (header.get("modality"), header.get("view_position"), header.get("body_part_examined"), size)
     image = ", ".join(str(part) for part in parts if part)
     facts = [("received", local_time(file.received_at)), ("image", image)]
+    if file.removed_at is not None:
+        facts.append(
+            ("removed", f"{local_time(file.removed_at)}; retention let go of the image, not of what was found")
+        )
     if outcome is not Outcome.ANALYSED:
         facts.append(("reason", f"{file.reason} [{file.reason_code}]" if file.reason else ""))
         facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
@@ -268,6 +281,8 @@ def _report_line(report: Report, study: Study) -> Text:
         line.append(f"  (by request, with {printable(report.model.name)} {printable(report.model.version)})")
     elif report.study_revision < study.revision:
         line.append("  (does not cover what came later)", style="dim")
+    if report.removed_at is not None:
+        line.append(f"  (removed by retention on {local_time(report.removed_at)})", style="dim")
     return line
 
 

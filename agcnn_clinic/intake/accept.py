@@ -83,8 +83,9 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
         batch.extend(_staged_group(intake, group) for group in groups)
         new = _without_known_arrivals(intake.database, [item for items in batch for item in items])
         read_headers(intake.database, intake.sandbox, intake.max_file_bytes, new)
-        kept = _kept_groups(intake.storage, batch, set(new))
-        registered = _registered(intake.database, kept, now)
+        with intake.storage.changing:
+            kept = _kept_groups(intake.storage, batch, set(new))
+            registered = _registered(intake.database, kept, now)
     finally:
         for item in (item for items in batch for item in items):
             with contextlib.suppress(OSError):

@@ -70,14 +70,14 @@ class Watermark:
             left -= size if fits[-1] else 0
         return fits
 
-    def tell(self, waiting: int) -> None:
-        """Log when files begin to wait for room, and when none does any more."""
+    def tell(self, offered: int, waiting: int) -> None:
+        """Log when files begin to wait for room, and when of those that were offered none does any more."""
         if waiting and not self.low:
             name = min(self.folders, key=lambda name: self._left(self.folders[name]))
             least = self.min_free_bytes // _MB
             self.low = f"the disk of the {name} would have less than intake.min_free_mb ({least} MB) free"
             log.warning("intake stops: %s; files wait where they are until there is room", self.low)
-        elif self.low and not waiting:
+        elif self.low and offered and not waiting:
             self.low = ""
             log.info("intake goes on: there is room on the disk again")
 

@@ -39,7 +39,8 @@ class Inbox:
         self._stopped = _never
         self._held: list[Item] = []
         """Zips that are still to be unpacked, and lie in the inbox until then."""
-        self._waiting = 0
+        self._offered = self._waiting = 0
+        """Files for which room was asked, and those for which there was none."""
         self.watermark = watermark or Watermark.of(config)
         """What says how much room there is."""
         self.left_behind = 0
@@ -61,7 +62,9 @@ class Inbox:
         settled, wait = self._tracker.observe(files, time.monotonic())
         held = {item.found for item in self._held}
         settled = [file for file in settled if file not in held]
-        return unpacked + self._accept(grouped(files, settled, self._ways(), remove=True)), wait
+        taken = self._accept(grouped(files, settled, self._ways(), remove=True))
+        self.left_behind += len(self._unpacker.pending())
+        return unpacked + taken, wait
 
     def take(self, sources: Iterable[Path]) -> int:
         """Take files and folders that a person names, at once; they stay where they are.
@@ -91,11 +94,10 @@ class Inbox:
 
     def _accept(self, groups: Iterable[Group]) -> int:
         """Take groups, and what is in the zips among them."""
-        self._waiting = 0
+        self._offered = self._waiting = 0
         taken, self.left_behind = self._take(groups)
         taken += self._unpack()
-        self.left_behind += len(self._unpacker.pending())
-        self.watermark.tell(self._waiting)
+        self.watermark.tell(self._offered, self._waiting)
         return taken
 
     def _take(self, groups: Iterable[Group]) -> tuple[int, int]:
@@ -105,6 +107,7 @@ class Inbox:
             fits = self.watermark.fitting([group.size for group in batch])
             done = accept(self._intake, [group for group, fit in zip(batch, fits, strict=True) if fit], _now())
             waiting = sum(len(group.files) for group, fit in zip(batch, fits, strict=True) if not fit)
+            self._offered += sum(len(group.files) for group in batch)
             self._waiting += waiting
             self._held += done.held
             taken += done.files

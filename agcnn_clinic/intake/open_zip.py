@@ -1,8 +1,7 @@
 """A zip in the archive whose files are being taken: inflated by a child process, in parts that fit into memory."""
 
 import hashlib
-import io
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from agcnn_clinic.storage import Staged
 PART_BYTES = 128_000_000
 """What a child inflates at a time; it is in memory whole, there and here."""
 PART_MEMBERS = 1000
+_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class OpenZip:
         try:
             return self.intake.storage.stage_content(self._content(member), arrival), None
         except ImageError as error:
-            packed = _Range(self.path, member.packed_from, member.packed_size)
+            packed = _range(self.path, member.packed_from, member.packed_size)
             return self.intake.storage.stage_content(packed, arrival), error
 
     def read_directory(self, found: Found) -> MediaDirectory | None:
@@ -69,24 +69,28 @@ class OpenZip:
         finally:
             staged.path.unlink(missing_ok=True)
 
-    def _content(self, member: Member) -> "io.BytesIO | _Parts":
-        """A reader of a member's content.
+    def _content(self, member: Member) -> Iterator[bytes]:
+        """A member's content in blocks.
 
         Raises:
-            ImageError: it cannot be unpacked. A large member says so while it is read.
+            ImageError: it cannot be unpacked.
         """
         if member.problem:
             raise ImageError(member.problem, member.detail)
         if member.size > PART_BYTES:
-            return _Parts(self, member)
+            yield from self._in_parts(member)
+            return
         if member.index not in self._ahead:
             self._look_ahead(member)
         found = self._ahead.pop(member.index, None)
         if found is None or (not found.problem and len(found.content) != member.size):
             raise ImageError(ReasonCode.ZIP_DAMAGED, "what comes out is not what the zip says of it")
-        if found.problem:
-            raise ImageError(found.problem, found.detail)
-        return io.BytesIO(found.content)
+        yield _believed(found)
+
+    def _in_parts(self, member: Member) -> Iterator[bytes]:
+        """A large member's content, inflated one part after the other."""
+        for start in range(0, member.size, PART_BYTES):
+            yield _believed(self.intake.sandbox.run(unpack_part, self.path, member.index, start, PART_BYTES))
 
     def _look_ahead(self, member: Member) -> None:
         """Inflate a member, and those that are wanted after it as far as they fit into a part."""
@@ -113,45 +117,19 @@ class OpenZip:
         return part
 
 
-class _Parts:
-    """Reads a large member, one part after the other."""
-
-    def __init__(self, archive: OpenZip, member: Member) -> None:
-        self._archive, self._member = archive, member
-        self._part, self._next = io.BytesIO(), 0
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes.
-
-        Raises:
-            ImageError: the member cannot be unpacked.
-        """
-        block = self._part.read(size)
-        if block or self._next >= self._member.size:
-            return block
-        run = self._archive.intake.sandbox.run
-        found = run(unpack_part, self._archive.path, self._member.index, self._next, PART_BYTES)
-        if found.problem:
-            raise ImageError(found.problem, found.detail)
-        self._next += PART_BYTES
-        self._part = io.BytesIO(found.content)
-        return self._part.read(size)
+def _believed(found: Unpacked) -> bytes:
+    if found.problem:
+        raise ImageError(found.problem, found.detail)
+    return found.content
 
 
-class _Range:
-    """Reads bytes of a file from a place on: a member as it is packed."""
-
-    def __init__(self, path: Path, start: int, size: int) -> None:
-        self._path, self._start, self._left = path, start, size
-
-    def read(self, size: int = -1, /) -> bytes:
-        """Return the next bytes."""
-        with self._path.open("rb") as file:
-            file.seek(self._start)
-            block = file.read(self._left if size < 0 else min(size, self._left))
-        self._start += len(block)
-        self._left -= len(block)
-        return block
+def _range(path: Path, start: int, size: int) -> Iterator[bytes]:
+    """Bytes of a file from a place on: a member as it is packed."""
+    with path.open("rb") as file:
+        file.seek(start)
+        while size and (block := file.read(min(size, _BLOCK))):
+            size -= len(block)
+            yield block
 
 
 def in_zip(path: Path, container: str, member: Member) -> InZip:

@@ -41,6 +41,9 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
             continue
         with database.write() as session:
             file = session.get_one(ReceivedFile, file_id)
+            if file.removed_at is not None:
+                yield f"{file_id}: stays in quarantine; {_GONE}"
+                continue
             if header is not None:
                 file.instance = instance_of(session, header, datetime.now(UTC))
                 file.header = asdict(header.instance)
@@ -52,7 +55,12 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
         yield f"{file_id}: taken back; it is read at the next watch or process"
 
 
+_GONE = "retention has removed its bytes; drop the file into the inbox again"
+
+
 def _header(storage: Storage, sandbox: Sandbox, file: ReceivedFile) -> Header | str | None:
+    if file.removed_at is not None:
+        return _GONE
     if file.media_type == MediaType.ZIP:
         return None
     if file.media_type != MediaType.DICOM:

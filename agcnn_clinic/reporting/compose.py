@@ -140,6 +140,7 @@ def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path)
         number=number,
         path=archive / file.stored_path,
         media_type=MediaType(file.media_type),
+        removed_at=file.removed_at,
         original_name=file.original_name,
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
         modality=_text(file.header, "modality"),

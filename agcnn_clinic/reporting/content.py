@@ -105,6 +105,8 @@ class ReadImage:
     number: int
     path: Path
     media_type: MediaType
+    removed_at: datetime | None
+    """When retention let go of its bytes: then it is printed without pictures."""
     original_name: str
     sop_instance_uid: str
     modality: str

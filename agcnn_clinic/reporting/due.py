@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Exists, case, exists, func, select
+from sqlalchemy import Exists, case, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
@@ -18,8 +18,8 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, Model, ReceivedFile, Report, ReportReading, Study
-from agcnn_clinic.domain import MediaType, Outcome, Picture
-from agcnn_clinic.errors import UsageError
+from agcnn_clinic.domain import MediaType, Outcome, Picture, ReasonCode
+from agcnn_clinic.errors import ImageError, RemovedError, UsageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReadImage, ReportContent
@@ -175,6 +175,7 @@ def remake(
 
     Raises:
         UsageError: there is no such report.
+        RemovedError: retention has removed images that it shows.
         StorageError: the archive cannot be read or the reports folder cannot be written.
         DatabaseError: the database cannot be used.
     """
@@ -182,11 +183,19 @@ def remake(
         study = session.get_one(Study, study_id)
         row = _delivered(study, version)
         content = _again(session, study, row, config)
-        path, sha256 = config.root / row.path, row.sha256
+        path, sha256, was_removed = config.root / row.path, row.sha256, row.removed_at is not None
+        _refuse_without_films(content, path)
     data = _rendered(content, config, read_picture)
     trail.report_again(database, content.study_key, version=row.version, now=clock())
     if hashlib.sha256(data).hexdigest() == sha256:
         deliver(data, path)
+        if was_removed:
+            with database.write() as session:
+                session.execute(
+                    update(Report)
+                    .where(Report.study_id == study_id, Report.version == content.edition.version)
+                    .values(removed_at=None)
+                )
         return Remade(path, "")
     beside = path.with_suffix(".remade.pdf")
     deliver(data, beside)
@@ -282,8 +291,26 @@ def _delivered(study: Study, version: int | None) -> Report:
     )
 
 
+def _refuse_without_films(content: ReportContent, delivered: Path) -> None:
+    """Refuse to make a report again that had pictures of images which are gone.
+
+    Raises:
+        RemovedError: it cannot be what it was.
+    """
+    made = content.edition.created_at
+    gone = [image.removed_at for image in content.images if image.removed_at is not None and image.removed_at > made]
+    if gone:
+        kept = f"the PDF as it was delivered is {delivered}" if delivered.exists() else "the PDF is not there, either"
+        raise RemovedError(
+            f"The report of study {content.study_key} cannot be made again: retention removed {len(gone)} of its "
+            f"images on {max(gone).date()}; {kept}. Drop the images into the inbox again, and it can."
+        )
+
+
 def _rendered(content: ReportContent, config: Config, read_picture: ReadPicture) -> bytes:
     def picture_of(image: ReadImage) -> Picture:
+        if image.removed_at is not None:
+            raise ImageError(ReasonCode.UNREADABLE_PIXELS, "retention has removed the image")
         return read_picture(image.path, image.media_type)
 
     return render(content, picture_of, config.reporting)

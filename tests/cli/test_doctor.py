@@ -297,10 +297,15 @@ def test_a_running_daemon_is_named(clinic):
 
 
 def test_a_full_disk_is_a_problem(clinic, monkeypatch):
-    """The limits are bytes left: none of a full disk, enough of this one."""
-    monkeypatch.setattr(checks, "NO_DISK_BYTES", 1 << 62)
-    assert _states(checks._disks, clinic)["disk"] is State.PROBLEM
-    monkeypatch.setattr(checks, "NO_DISK_BYTES", 0)
+    """Below the watermark of intake it is one, and the line says that intake stops; near it there is a remark."""
+
+    def config(min_free_mb: int) -> Config:
+        return clinic.model_copy(update={"intake": clinic.intake.model_copy(update={"min_free_mb": min_free_mb})})
+
+    (full,) = (result for result in checks._disks(config(1 << 42)) if result.check == "disk")
+    assert full.state is State.PROBLEM
+    assert "intake stops" in full.found
+    clinic = config(0)
     monkeypatch.setattr(checks, "LOW_DISK_BYTES", 1 << 62)
     assert _states(checks._disks, clinic)["disk"] is State.REMARK
     monkeypatch.setattr(checks, "LOW_DISK_BYTES", 0)
