@@ -58,7 +58,7 @@ def add(clinic, write_film):
 
 
 def test_a_second_model_from_trial_to_use_and_back(clinic, add, run, other_bundle, small_bundle):
-    """Read beside, printed by request, used, counted without a new reading, left: each version stays what it was."""
+    """Read beside, printed by request, used, counted without reading again, and left: each version stays."""
     study = add(1)
     run("process")
     own = sorted(clinic.config.reports.iterdir())
