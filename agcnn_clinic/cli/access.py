@@ -8,7 +8,7 @@ command, and an access that leaves no trace is what the trail is there to preven
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,7 @@ def recorded_rows(
     studies: Sequence[str] = (),
     event: AuditEvent | None = None,
 ) -> Iterator[Row]:
-    """Pass rows on once the trail says that they are shown.
+    """The same rows, once the trail says that they are shown.
 
     Args:
         ctx: the command, whose name and options are recorded; of the options the names only.
@@ -60,8 +60,7 @@ def recorded_rows(
     shown = total if limit is None else min(total, limit)
     event = event or (AuditEvent.EXPORTED if exports(form, output) else AuditEvent.QUERIED)
     record_access(ctx, database, event, studies=studies, format=form, rows=shown)
-    yield from first
-    yield from coming
+    return chain(first, coming)
 
 
 def record_one(

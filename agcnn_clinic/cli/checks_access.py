@@ -12,6 +12,7 @@ NEWEST_EVENTS = 10_000
 """So many events of the audit trail are checked here; `audit verify` checks all."""
 
 _OTHERS_WRITE = 0o002
+"""Of an inbox this is a remark too: many senders know no other way."""
 
 
 class _Guarded(NamedTuple):
@@ -27,7 +28,8 @@ def modes(config: Config) -> Iterator[Result]:
     """Tell of each file and folder that other users may read or change."""
     found = [(guarded, mode) for guarded in _guarded(config) if (mode := _mode(guarded.path)) & guarded.unwanted]
     for guarded, mode in found:
-        state = State.PROBLEM if mode & guarded.unwanted & _OTHERS_WRITE else State.REMARK
+        harm = mode & _OTHERS_WRITE and guarded.path != config.inbox
+        state = State.PROBLEM if harm else State.REMARK
         yield Result("access", state, f"{guarded.name} {guarded.path} has the mode {mode:04o}", guarded.advice)
     if not found:
         yield Result("access", State.OK, "patient data can be read by the clinic's own user alone")

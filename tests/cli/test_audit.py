@@ -126,9 +126,9 @@ def test_nothing_is_shown_while_it_cannot_be_recorded(clinic, run, tmp_path):
     output = tmp_path / "rows.csv"
     with closing(sqlite3.connect(clinic / "clinic.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        done = subprocess.run(
-            [PROGRAM, "--config", clinic / "config.toml", "studies"], check=False, capture_output=True, text=True
-        )
+        # CSV goes out row by row: the first one must not be on its way already.
+        command = [PROGRAM, "--config", clinic / "config.toml", "findings", "--format", "csv"]
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
         assert (done.returncode, done.stdout) == (ExitCode.DATABASE, "")
         assert "Nothing is shown, since the audit trail cannot record it. The database is locked" in done.stderr
         for command in (["findings", "-o", output], ["show", "A00002"], ["quarantine", "list"], ["audit", "list"]):

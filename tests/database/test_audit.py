@@ -214,6 +214,21 @@ def test_any_change_of_any_value_is_found(tampered, chain, row, column, value):
         assert verdict.count == row - 1
 
 
+@pytest.mark.parametrize("row", [1, 5, LENGTH])
+def test_a_change_with_a_hash_made_anew_is_found_in_the_row_after_it(tampered, chain, row):
+    """Whoever gives a changed row its right hash must give all later rows theirs; of the last row the head tells."""
+    with closing(sqlite3.connect(chain[0])) as connection:
+        *content, _ = connection.execute("SELECT * FROM audit_event WHERE id = ?", (row,)).fetchone()
+        before = connection.execute("SELECT sha256 FROM audit_event WHERE id = ?", (row - 1,)).fetchone()
+    content[COLUMNS.index("user_name")] = "somebody else"
+    text = json.dumps(content, separators=(",", ":"))
+    made = hashlib.sha256(f"{before[0] if before else BEGINNING}\n{text}".encode()).hexdigest()
+    change = "UPDATE audit_event SET user_name = 'somebody else', sha256 = ? WHERE id = ?"
+    verdict = tampered((change, (made, row)), expect=chain[1])
+    assert verdict.met is not True
+    assert (f"Row {row + 1} " in verdict.broken) == (row < LENGTH)
+
+
 @pytest.mark.parametrize("row", range(1, LENGTH))
 def test_a_row_that_is_taken_out_is_found(tampered, row):
     """The gap is named; closing it by numbering the later rows anew does not help."""

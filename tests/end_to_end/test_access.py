@@ -28,9 +28,9 @@ CANARIES = {
 
 @pytest.fixture(scope="module")
 def day(tmp_path_factory, small_bundle, write_film):
-    """The folder in which the day's work lies: a clinic in clinic/, a backup and an export beside it."""
+    """The folder in which the day's work lies: a clinic in hospital/clinic/, a backup and an export beside it."""
     folder = tmp_path_factory.mktemp("day")
-    clinic = folder / "clinic"
+    clinic = folder / "hospital" / "clinic"
 
     def run(*command, codes=(0,)):
         arguments = [PROGRAM, "--config", clinic / "config.toml", *command]
@@ -61,7 +61,7 @@ def day(tmp_path_factory, small_bundle, write_film):
 
 def test_whatever_is_made_is_its_owners_alone(day):
     """Folders 0700, files 0600, with a umask of 0 around the program and with sources that everybody may run."""
-    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in (day / "clinic", *day.rglob("*"))}
+    modes = {path: stat.S_IMODE(path.lstat().st_mode) for path in day.rglob("*")}
     found = {path.relative_to(day): mode for path, mode in modes.items()}
     assert {path: mode for path, mode in found.items() if mode != (0o700 if (day / path).is_dir() else 0o600)} == {}
     names = {path.name for path in found}
@@ -72,11 +72,11 @@ def test_whatever_is_made_is_its_owners_alone(day):
 
 def test_files_of_an_open_database_are_its_owners_alone(day):
     """The write-ahead log and its index hold patient data, too."""
-    with open_database(load_config(day / "clinic" / "config.toml").database_url) as database:
+    with open_database(load_config(day / "hospital" / "clinic" / "config.toml").database_url) as database:
         with database.transaction() as connection:
             connection.exec_driver_sql("UPDATE study SET patient_sex = patient_sex")
         for suffix in ("", "-wal", "-shm"):
-            assert stat.S_IMODE((day / "clinic" / f"clinic.sqlite{suffix}").stat().st_mode) == 0o600
+            assert stat.S_IMODE((day / "hospital" / "clinic" / f"clinic.sqlite{suffix}").stat().st_mode) == 0o600
 
 
 def test_the_trail_tells_the_day_in_order(day):
@@ -88,7 +88,7 @@ def test_the_trail_tells_the_day_in_order(day):
         *("exported", "reported again", "backed up"),
     ]
     by_event = {row["event"]: row for row in rows}
-    with closing(sqlite3.connect(day / "clinic" / "clinic.sqlite")) as connection:
+    with closing(sqlite3.connect(day / "hospital" / "clinic" / "clinic.sqlite")) as connection:
         ((key, sha256),) = connection.execute("SELECT key, sha256 FROM report JOIN study ON study.id = study_id")
     assert json.loads(by_event["imported"]["files"]) == [1, 2]
     assert json.loads(by_event["imported"]["details"]) == {"outcomes": {"pending": 1, "quarantined": 1}}
@@ -102,7 +102,7 @@ def test_the_trail_tells_the_day_in_order(day):
 
 def test_the_trail_holds_no_patient_data(day):
     """Neither names nor ids nor dates of birth, of the patient or of others, nor the names of files and UIDs."""
-    with closing(sqlite3.connect(day / "clinic" / "clinic.sqlite")) as connection:
+    with closing(sqlite3.connect(day / "hospital" / "clinic" / "clinic.sqlite")) as connection:
         uids = connection.execute("SELECT study_instance_uid, sop_instance_uid FROM study JOIN instance").fetchone()
     written = "\n".join(str(value) for row in _trail(day) for value in row.values()).lower()
     assert "canary" not in written
@@ -112,7 +112,7 @@ def test_the_trail_holds_no_patient_data(day):
 def _trail(day) -> list[dict]:
     """The events of the day, the oldest first; the chain holds."""
     with (
-        open_database(load_config(day / "clinic" / "config.toml").database_url) as database,
+        open_database(load_config(day / "hospital" / "clinic" / "config.toml").database_url) as database,
         database.connection() as connection,
     ):
         assert verify(connection).broken == ""
