@@ -31,12 +31,16 @@ class Bench:
         results: where figures go.
         quick: small sizes: shows that all works, says little.
         runs: how often a figure is taken.
+        films_in_inbox: how many studies go from inbox to PDF in one run of the whole.
+        studies: how many the database holds where its queries are timed.
     """
 
     scratch: Path
     results: Results
     quick: bool
     runs: int
+    films_in_inbox: int
+    studies: int
 
     @cached_property
     def films(self) -> Films:
