@@ -10,7 +10,7 @@ from agcnn_bench.clinics import Bench, ClinicFolder, make_clinic, wait_until, wa
 from agcnn_bench.figures import Figure
 from agcnn_bench.films import Form
 
-_STEPS = ("to_received", "to_decided", "to_report_begun", "to_pdf", "after_settling")
+_STEPS = ("to_received", "to_decided", "to_report_begun", "to_pdf")
 
 
 def run(bench: Bench) -> None:
@@ -21,30 +21,25 @@ def run(bench: Bench) -> None:
     clinic = make_clinic(bench.scratch / "latency", INTAKE__STUDY_QUIET_SECONDS=0)
     settle = clinic.config.intake.settle_seconds
     bench.results.facts["latency.settle_seconds"] = settle
-    steps: dict[str, list[float]] = {name: [] for name in _STEPS}
+    moments = []
     with watching(clinic) as daemon:
         for number in range(bench.runs + 1):
             content = bench.films.write(bench.scratch, number, Form.RAW).read_bytes()
-            target = clinic.config.inbox / f"film-{number}.dcm"
-            target.write_bytes(content)
+            (clinic.config.inbox / f"film-{number}.dcm").write_bytes(content)
             written = time.time()
             wait_until(lambda n=number: len(clinic.pdfs()) > n, daemon)  # type: ignore[misc]
-            _until_idle(clinic, number + 1)
-            moments = [written, *_moments(clinic)]
-            if number:  # the first one warms
-                for name, earlier, later in zip(_STEPS, moments, moments[1:], strict=False):
-                    steps[name].append(later - earlier)
-                steps["after_settling"].append(moments[-1] - written - settle)
-    bench.results.add("latency", Figure("s", tuple(value + settle for value in steps.pop("after_settling"))))
-    bench.results.add(
-        "latency.after_settling", Figure("s", tuple(value - settle for value in bench.results.figures["latency"].runs))
-    )
-    for name, values in steps.items():
-        bench.results.add(f"latency.{name}", Figure("s", tuple(values)))
+            wait_until(lambda n=number: _reports(clinic) > n, daemon)  # type: ignore[misc]
+            moments.append([written, *_moments(clinic)])
+    del moments[0]  # the first one warms
+    whole = tuple(passed[-1] - passed[0] for passed in moments)
+    bench.results.add("latency", Figure("s", whole))
+    bench.results.add("latency.less_settling", Figure("s", tuple(seconds - settle for seconds in whole)))
+    for step, name in enumerate(_STEPS):
+        bench.results.add(f"latency.{name}", Figure("s", tuple(passed[step + 1] - passed[step] for passed in moments)))
 
 
 def _moments(clinic: ClinicFolder) -> list[float]:
-    """When the newest file got its row, when it was decided, when its report was begun, when that was in place."""
+    """When the newest file was taken, when it was decided, when its report was composed, when that was in place."""
     newest: Path = max(clinic.pdfs(), key=lambda path: path.stat().st_ctime)
     statement = """
         SELECT received_file.received_at, received_file.decided_at, report.created_at
@@ -55,13 +50,8 @@ def _moments(clinic: ClinicFolder) -> list[float]:
     return [*(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in row), newest.stat().st_ctime]
 
 
-def _until_idle(clinic: ClinicFolder, reports: int) -> None:
-    """Wait for the last report's row, which follows its PDF."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite", timeout=30)) as connection:
-            (written,) = connection.execute("SELECT count(*) FROM report").fetchone()
-        if written >= reports:
-            return
-        time.sleep(0.02)
-    raise RuntimeError("a report has no row a minute after its PDF")
+def _reports(clinic: ClinicFolder) -> int:
+    """How many reports have their row, which follows the PDF."""
+    with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite", timeout=30)) as connection:
+        (written,) = connection.execute("SELECT count(*) FROM report").fetchone()
+    return int(written)
