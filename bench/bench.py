@@ -45,8 +45,8 @@ def main() -> None:
             Path(scratch),
             results,
             quick=options.quick,
-            runs=options.runs or (3 if options.quick else 7),
-            films_in_inbox=options.films or (12 if options.quick else 200),
+            runs=options.runs or (2 if options.quick else 7),
+            films_in_inbox=options.films or (6 if options.quick else 200),
             studies=options.studies or (2_000 if options.quick else 100_000),
         )
         for part in options.parts or PARTS:

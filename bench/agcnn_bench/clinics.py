@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from agcnn_bench.films import Films, draw_films
 from agcnn_bench.figures import Results
+from agcnn_bench.films import Films, draw_films
 from agcnn_clinic.config import Config, load_config
 
 PROGRAM = str(Path(sys.executable).with_name("agcnn-clinic"))

@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import insert
 
-from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import (
     AttendedRegion,
@@ -53,7 +52,9 @@ def fill(database: Database, studies: int) -> None:
 def moment_of(number: int, studies: int) -> datetime:
     """When study `number` of so many came; the last one came on the last day."""
     day, place = divmod(studies - number, _A_DAY)
-    return datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 16, tzinfo=UTC) - timedelta(days=day, minutes=place * 2)
+    return datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 16, tzinfo=UTC) - timedelta(
+        days=day, minutes=place * 2
+    )
 
 
 def _read(number: int) -> bool:

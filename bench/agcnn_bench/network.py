@@ -33,6 +33,9 @@ STARTER = "starter"
 BATCHES = (1, 2, 4, 8, 16)
 COMPARED = 8
 """Films in a batch where AG-CNN is compared on the CPU: the clinic's own `analysis.batch_size`."""
+PAPER = Preprocessing()
+"""What both backbones see: 224 of 256 pixels."""
+QUICK = Preprocessing(resize=128, crop=112)
 GPU_BATCH = 256
 
 
@@ -85,10 +88,10 @@ def run(bench: Bench) -> None:
     torch.set_num_threads(usable_cores())
     bench.results.facts["network_threads"] = torch.get_num_threads()
     pictures = _pictures(bench)
-    setting = Setting(torch.device("cpu"), half=False, batch=COMPARED, runs=bench.runs)
-    subjects = _subjects(pictures, setting.device)
+    setting = Setting(torch.device("cpu"), half=False, batch=2 if bench.quick else COMPARED, runs=bench.runs)
+    subjects = _subjects(bench, pictures, setting.device)
     for name, subject in subjects.items():
-        for count in (1, COMPARED) if bench.quick else BATCHES:
+        for count in (1, 2) if bench.quick else BATCHES:
             images = subject.batch(count)
             figure = timed(lambda s=subject, i=images: s.model.read(i), setting.runs, per=count)  # type: ignore[misc]
             bench.results.add(f"network.cpu.{name}.batch_{count}", figure)
@@ -113,7 +116,7 @@ def run_gpu(bench: Bench) -> None:
         raise SystemExit("bench: there is no GPU that torch can use, so that no figure of one can be made here.")
     bench.results.facts["gpu"] = torch.cuda.get_device_name()
     setting = Setting(torch.device("cuda"), half=True, batch=GPU_BATCH, runs=bench.runs)
-    subjects = _subjects(_pictures(bench), setting.device)
+    subjects = _subjects(bench, _pictures(bench), setting.device)
     for name, subject in subjects.items():
         attention_alone(bench.results, name, subject, setting)
         beside_the_loop(bench.results, name, subject, setting)
@@ -221,13 +224,15 @@ def _pictures(bench: Bench) -> list[Picture]:
     return [read_picture(path, Form.RAW.media_type, MAX_PIXELS) for path in paths]
 
 
-def _subjects(pictures: list[Picture], device: torch.device) -> dict[str, Subject]:
+def _subjects(bench: Bench, pictures: list[Picture], device: torch.device) -> dict[str, Subject]:
     """Both backbones with random weights at the paper's 224 pixels, and the model that ships at its own size."""
+    preprocessing = QUICK if bench.quick else PAPER
+    bench.results.facts["network_pixels"] = preprocessing.crop
     subjects: dict[str, Subject] = {}
     for backbone in Backbone:
         torch.manual_seed(0)
         model = build_agcnn(backbone).eval().to(device)
-        subjects[backbone] = Subject(model, _inputs(pictures, Preprocessing()).to(device))
+        subjects[backbone] = Subject(model, _inputs(pictures, preprocessing).to(device))
     bundle = open_bundle(configured_bundle(Config()))
     model = bundle.load_model(device)
     subjects[STARTER] = Subject(model, _inputs(pictures, bundle.manifest.preprocessing).to(device))
@@ -242,7 +247,7 @@ def _as_served(bench: Bench, pictures: list[Picture]) -> None:
     """What analysis pays for a film with the model that ships: from the picture to its reading, in the clinic's batch."""
     config = Config()
     reader = load_reader(configured_bundle(config), device="cpu", threads=0)
-    count = config.analysis.batch_size
+    count = 2 if bench.quick else config.analysis.batch_size
     batch = [pictures[number % len(pictures)] for number in range(count)]
     bench.results.add("network.cpu.as_served", timed(lambda: reader.read(batch), bench.runs, per=count))
     pixels = np.ascontiguousarray(pictures[0].pixels)
