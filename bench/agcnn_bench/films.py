@@ -27,7 +27,7 @@ from pydicom.uid import (
 )
 
 from agcnn_bench.jpeg_lossless import encode
-from agcnn_clinic.demo.dicom_writer import Format, Kind, stored_values, write_dicom
+from agcnn_clinic.demo.dicom_writer import Format, Kind, Stored, stored_values, write_dicom
 from agcnn_clinic.demo.lesions import Lesion
 from agcnn_clinic.demo.phantom import PhantomSpec, draw
 from agcnn_clinic.demo.samples import sample_uid
@@ -60,7 +60,7 @@ class Form(StrEnum):
         return ".png" if self is Form.PNG else ".dcm"
 
 
-_WRITTEN_BY_PYDICOM = {
+_WRITTEN_BY_PYDICOM: dict[Form, str] = {
     Form.RAW: ExplicitVRLittleEndian,
     Form.RLE: RLELossless,
     Form.JPEG_LS: JPEGLSLossless,
@@ -150,7 +150,7 @@ def _as_jpeg_lossless(dataset: Dataset, values: NDArray[np.uint16]) -> Dataset:
     return dataset
 
 
-def _png(values: NDArray[np.unsignedinteger]) -> bytes:  # type: ignore[type-arg]
+def _png(values: Stored) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(values).save(stream, "PNG")
     return stream.getvalue()

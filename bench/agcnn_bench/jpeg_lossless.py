@@ -1,4 +1,4 @@
-"""JPEG Lossless, Process 14, Selection Value 1 (ITU-T T.81, Annex H): what many detectors send, and pydicom cannot write.
+"""JPEG Lossless, Process 14, Selection Value 1 (ITU-T T.81, Annex H): often sent, and pydicom cannot write it.
 
 Written so that decoding it can be timed on any film. Each pixel is predicted by its left neighbour; the difference is
 coded by its length in bits (a Huffman code made for this picture, Annex K.2) followed by that many bits.

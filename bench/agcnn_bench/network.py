@@ -244,7 +244,7 @@ def _inputs(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:
 
 
 def _as_served(bench: Bench, pictures: list[Picture]) -> None:
-    """What analysis pays for a film with the model that ships: from the picture to its reading, in the clinic's batch."""
+    """What analysis pays for a film with the model that ships: from picture to reading, in the clinic's batch."""
     config = Config()
     reader = load_reader(configured_bundle(config), device="cpu", threads=0)
     count = 2 if bench.quick else config.analysis.batch_size

@@ -2,8 +2,8 @@
 
 The ports (ien001/AG-CNN and what was made from it) copy the feature map to the host and then, image by image:
 enlarge the heat map, threshold it with numpy, label it, keep the largest component, slice the image, resize the slice.
-Here with the same weights, the paper's Eq. 3 and the same tau, so that both read every film alike. Where a port is slower
-than it need be (Python's min over arrays, 8-bit PIL images on the way) this loop is not.
+Here with the same weights, the paper's Eq. 3 and the same tau, so that both read every film alike. Where a port is
+slower than it need be (Python's min over arrays, 8-bit PIL images on the way) this loop is not.
 """
 
 import numpy as np
