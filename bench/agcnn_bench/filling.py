@@ -52,9 +52,8 @@ def fill(database: Database, studies: int) -> None:
 def moment_of(number: int, studies: int) -> datetime:
     """When study `number` of so many came; the last one came on the last day."""
     day, place = divmod(studies - number, _A_DAY)
-    return datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 16, tzinfo=UTC) - timedelta(
-        days=day, minutes=place * 2
-    )
+    newest = datetime(LAST_DAY.year, LAST_DAY.month, LAST_DAY.day, 16, tzinfo=UTC)
+    return newest - timedelta(days=day, minutes=2 * place)
 
 
 def _read(number: int) -> bool:

@@ -19,6 +19,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
+    UID,
     ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGLosslessSV1,
@@ -60,7 +61,7 @@ class Form(StrEnum):
         return ".png" if self is Form.PNG else ".dcm"
 
 
-_WRITTEN_BY_PYDICOM: dict[Form, str] = {
+_WRITTEN_BY_PYDICOM: dict[Form, UID] = {
     Form.RAW: ExplicitVRLittleEndian,
     Form.RLE: RLELossless,
     Form.JPEG_LS: JPEGLSLossless,
@@ -113,8 +114,8 @@ def draw_films(side: int, patients: int) -> Films:
         for patient in range(patients):
             pixels = draw(PhantomSpec(patient, lesion=lesions[patient % len(lesions)]), (side, side)).pixels
             drawn = stored_values(pixels, BITS, "MONOCHROME2").astype(np.uint16)
-            for form, syntax in _WRITTEN_BY_PYDICOM.items():
-                datasets[form, patient] = _dataset(Path(scratch) / "film.dcm", pixels, syntax)
+            for written, syntax in _WRITTEN_BY_PYDICOM.items():
+                datasets[written, patient] = _dataset(Path(scratch) / "film.dcm", pixels, syntax)
             lossless = _dataset(Path(scratch) / "film.dcm", pixels, ExplicitVRLittleEndian)
             datasets[Form.JPEG_LOSSLESS, patient] = _as_jpeg_lossless(lossless, drawn)
             pngs.append(_png(stored_values(pixels, 16, "MONOCHROME2")))

@@ -63,9 +63,8 @@ def _take_films(bench: Bench, config: Config, database: Database, count: int) ->
     with Sandbox(1, limits.decode_seconds, limits.decode_memory_mb, preload=PRELOAD) as sandbox:
         storage = Storage(config)
         storage.prepare()
-        Inbox(config, Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)).take(
-            [source]
-        )
+        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
+        Inbox(config, intake).take([source])
 
 
 def _read_one(bench: Bench, config: Config, database: Database) -> _Read:
