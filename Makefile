@@ -40,7 +40,7 @@ imports: setup
 unit: setup
 	$(BIN)/python -m pytest -n 2 $(TESTS)
 
-bench: setup ## Time the commands, the main job and training; writes bench/results/
+bench: setup ## Time every part and the whole, and training; writes bench/results/
 	$(BIN)/python bench/bench.py
 
 format: setup ## Format the code and sort its imports
