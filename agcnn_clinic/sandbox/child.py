@@ -3,8 +3,8 @@
 import contextlib
 import multiprocessing
 import os
+import resource
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -13,12 +13,10 @@ from typing import Any, NamedTuple
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.sandbox.confine import confine, no_more_processes
-from agcnn_clinic.sandbox.wire import Message, packed, packed_error
+from agcnn_clinic.sandbox.wire import Message, packed, packed_error, send
 
 READY = b"ready"
 """A child's first word, before it has a task."""
-
-HAS_ALARM = hasattr(signal, "setitimer")
 
 
 class Task(NamedTuple):
@@ -47,8 +45,10 @@ def serve(connection: Connection) -> None:
         # A service manager sends SIGTERM to every process of the service at once. The parent decides what that
         # means; a child that obeyed in the middle of a file would undo what is nearly done.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        for message in _answer(task):
-            connection.send_bytes(message)
+        try:
+            send(connection, _answer(task))
+        except OSError:
+            return  # whoever waited for it is gone
 
 
 def _answer(task: Task) -> list[Message]:
@@ -75,9 +75,6 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    if not HAS_ALARM:
-        yield
-        return
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
@@ -92,11 +89,9 @@ def _memory_limit(memory_mb: int) -> Iterator[None]:
 
     Lifted afterwards, since sending a large result takes memory, too.
     """
-    if sys.platform == "win32" or not memory_mb:
+    if not memory_mb:
         yield
         return
-    import resource  # noqa: PLC0415 (absent on Windows)
-
     before = resource.getrlimit(resource.RLIMIT_AS)
     limit = _address_space() + memory_mb * 2**20
     if before[1] != resource.RLIM_INFINITY:

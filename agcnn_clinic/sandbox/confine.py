@@ -12,6 +12,7 @@ a child reads the archive, and its libraries while it imports them.
 import ctypes
 import os
 import platform
+import resource
 import sys
 from collections.abc import Iterator
 
@@ -76,10 +77,6 @@ def confine() -> frozenset[str]:
     Returns:
         Which layers took hold: `limits`, `no_new_privs`, `landlock`, `seccomp`.
     """
-    if sys.platform == "win32":
-        return frozenset()
-    import resource  # noqa: PLC0415 (absent on Windows)
-
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
@@ -94,10 +91,6 @@ def confine() -> frozenset[str]:
 
 def no_more_processes() -> None:
     """Start no further process nor thread, where the system counts them by user (root is not counted)."""
-    if sys.platform == "win32":
-        return
-    import resource  # noqa: PLC0415 (absent on Windows)
-
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 

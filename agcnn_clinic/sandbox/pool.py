@@ -10,8 +10,8 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
-import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
@@ -20,7 +20,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
-from agcnn_clinic.sandbox.child import HAS_ALARM, READY, Task, serve
+from agcnn_clinic.sandbox.child import READY, Task, serve
 from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive
 
 P = ParamSpec("P")
@@ -176,28 +176,26 @@ class _Child:
         self._process.start()
         theirs.close()
         self._ready = False
-        self._overdue = False
 
     def call(self, task: Task, max_result_bytes: int) -> Any:
         """Let the child do a task; raises as `Sandbox.submit` says, or _ChildLostError."""
         if not self.is_alive():
             raise self._stillbirth()
         self._wait_until_ready()
-        # Where the kernel can ring an alarm the child ends itself, even inside native code; this clock is for the
-        # platforms that have none, and for a child that was stopped, or that a file taught to hang on.
-        watchdog = threading.Timer(task.seconds + (PARENT_GRACE_SECONDS if HAS_ALARM else 0.0), self._give_up)
-        watchdog.daemon = True
-        watchdog.start()
+        # The kernel rings an alarm in the child, which ends it even inside native code. This clock is for a child that
+        # was stopped, or that a file has taught to stay.
+        until = time.monotonic() + task.seconds + PARENT_GRACE_SECONDS
         try:
             self._connection.send(task)
-            error, value = receive(self._connection, declared_type(task.function), max_result_bytes)
+            error, value = receive(self._connection, declared_type(task.function), max_result_bytes, until)
         except NoAnswerError as lie:
             self.end()
             raise ImageError(ReasonCode.CRASHED, str(lie)) from lie
+        except TimeoutError as late:
+            self.end()
+            raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s") from late
         except (EOFError, OSError) as end:
             raise self._obituary(task) from end
-        finally:
-            watchdog.cancel()
         if error is not None:
             raise error
         return value
@@ -232,14 +230,6 @@ class _Child:
         self._process.kill()
         self._process.join()
 
-    def _give_up(self) -> None:
-        """End a child that neither answers nor ends, and wake up whoever reads from it."""
-        self._overdue = True
-        self._process.kill()
-        # Should the child have handed its end of the pipe on, its death alone would not be seen here.
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._connection.fileno())) as pipe:
-            pipe.shutdown(socket.SHUT_RDWR)
-
     def _exit_code(self) -> int:
         """How the process ended; one that only closed its pipe is ended now."""
         self._process.join(ENDING_SECONDS)
@@ -249,7 +239,7 @@ class _Child:
 
     def _obituary(self, task: Task) -> Exception:
         code = self._exit_code()
-        if self._overdue or (HAS_ALARM and code == -signal.SIGALRM):
+        if code == -signal.SIGALRM:
             return ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s")
         if code == -signal.SIGTERM:
             return _ChildLostError()

@@ -7,9 +7,14 @@ checked against it, and what would break a database or a log (half a surrogate p
 
 import json
 import math
+import os
+import select
+import struct
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
+from functools import lru_cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import NoneType, UnionType
@@ -26,10 +31,11 @@ MAX_HEAD_BYTES = 4 * 2**20
 MAX_SENTENCE = 500
 """Characters of an error's text that are believed."""
 
-Message = bytes | memoryview
+Message = bytes | bytearray | memoryview
 
 _NAMES = {"np": np, "NDArray": NDArray}
 """What annotations may name that their module imports for type checkers only."""
+_LENGTH = struct.Struct(">Q")
 _ARRAY_KINDS = "biuf"
 _SHAPE_LENGTH = 4
 
@@ -39,43 +45,56 @@ class NoAnswerError(Exception):
 
 
 def packed(value: Any) -> list[Message]:
-    """Return what a function returned as messages: the first is JSON, and says how long the others are.
+    """Return what a function returned as messages: JSON, which says how long the arrays after it are.
 
     Raises:
         TypeError, ValueError: it holds what cannot be sent.
     """
-    arrays: list[memoryview] = []
+    arrays: list[Message] = []
     plain = _plain(value, arrays)
-    head = {"value": plain, "arrays": [array.nbytes for array in arrays]}
-    return [json.dumps(head, allow_nan=False).encode(), *arrays]
+    return [_text({"value": plain, "arrays": [len(array) for array in arrays]}), *arrays]
 
 
 def packed_error(error: ImageError | StorageError) -> list[Message]:
     """Return an error as messages, in place of a value's."""
     told = (error.code, error.detail) if isinstance(error, ImageError) else ("", str(error))
-    return [json.dumps({"error": told}).encode()]
+    return [_text({"error": told})]
 
 
-def receive(connection: Connection, expected: Any, max_bytes: int) -> tuple[ClinicError | None, Any]:
+def send(connection: Connection, messages: list[Message]) -> None:
+    """Send an answer.
+
+    Raises:
+        OSError: the parent is gone.
+    """
+    for message in (_LENGTH.pack(len(messages[0])), *messages):
+        rest = memoryview(message)
+        while rest:
+            rest = rest[os.write(connection.fileno(), rest) :]
+
+
+def receive(connection: Connection, expected: Any, max_bytes: int, until: float) -> tuple[ClinicError | None, Any]:
     """Receive an answer: an error, or a value of the expected type.
 
     Args:
         connection: from the child.
         expected: what `declared_type` says of the function that was called.
         max_bytes: what the arrays may take together.
+        until: how long to wait for all of it, on the monotonic clock.
 
     Raises:
         NoAnswerError: it is malformed, too large, or of another type.
+        TimeoutError: it is not there in time.
         EOFError, OSError: the child is gone.
     """
     try:
-        head = json.loads(_message(connection, MAX_HEAD_BYTES))
+        (size,) = _LENGTH.unpack(_received(connection, _LENGTH.size, until))
+        head = json.loads(bytes(_received(connection, _at_most(size, MAX_HEAD_BYTES), until)))
         if "error" in head:
             return _error(head["error"]), None
-        sizes = [_sized(size) for size in head["arrays"]]
-        if sum(sizes) > max_bytes:
-            raise NoAnswerError("its answer is too large")
-        arrays = iter([_array_bytes(connection, size) for size in sizes])
+        sizes = [_counted(size) for size in head["arrays"]]
+        _at_most(sum(sizes), max_bytes)
+        arrays = iter([_received(connection, size, until) for size in sizes])
         value = _rebuilt(expected, head["value"], arrays)
     except MemoryError as error:
         raise NoAnswerError("its answer is too large") from error
@@ -89,30 +108,36 @@ def declared_type(function: Callable[..., Any]) -> Any:
     return function if isinstance(function, type) else _hints(function).get("return", Any)
 
 
-def _message(connection: Connection, max_bytes: int) -> bytes:
-    """Receive one message.
-
-    A claim of more than `max_bytes` is refused before any room is made for it.
-    """
-    try:
-        return connection.recv_bytes(max_bytes)
-    except OSError as error:
-        if error.errno is None and not connection.readable:  # what Connection does to itself at such a claim
-            raise NoAnswerError("its answer is too large") from error
-        raise
-
-
-def _array_bytes(connection: Connection, size: int) -> bytes:
-    data = _message(connection, size)
-    if len(data) != size:
-        raise NoAnswerError("its answer is none")
+def _received(connection: Connection, size: int, until: float) -> NDArray[np.uint8]:
+    """Receive so many bytes; room is made for no more."""
+    data = np.empty(size, np.uint8)
+    rest = memoryview(data)
+    poller = select.poll()
+    poller.register(connection.fileno(), select.POLLIN)
+    while rest:
+        if not poller.poll(max(until - time.monotonic(), 0) * 1000):
+            raise TimeoutError
+        count = os.readv(connection.fileno(), [rest])
+        if not count:
+            raise EOFError
+        rest = rest[count:]
     return data
 
 
-def _sized(size: Any) -> int:
-    if type(size) is not int or size < 0:
-        raise NoAnswerError("its answer is none")
+def _at_most(size: int, limit: int) -> int:
+    if size > limit:
+        raise NoAnswerError("its answer is too large")
     return size
+
+
+def _counted(count: Any) -> int:
+    if type(count) is not int or count < 0:
+        raise NoAnswerError("its answer is none")
+    return count
+
+
+def _text(plain: Any) -> bytes:
+    return json.dumps(plain, allow_nan=False).encode()
 
 
 def _error(told: Any) -> ClinicError:
@@ -121,7 +146,7 @@ def _error(told: Any) -> ClinicError:
     return ImageError(ReasonCode(code), sentence) if code else StorageError(sentence)
 
 
-def _plain(value: Any, arrays: list[memoryview]) -> Any:
+def _plain(value: Any, arrays: list[Message]) -> Any:
     """Return a value as what JSON knows; arrays and bytes go to `arrays`, in order."""
     match value:
         case Enum():
@@ -131,7 +156,7 @@ def _plain(value: Any, arrays: list[memoryview]) -> Any:
         case Path():
             return str(value)
         case bytes() | bytearray():
-            arrays.append(memoryview(value))
+            arrays.append(value)
             return len(value)
         case np.ndarray():
             arrays.append(memoryview(np.ascontiguousarray(value)).cast("B") if value.size else memoryview(b""))
@@ -147,7 +172,7 @@ def _plain(value: Any, arrays: list[memoryview]) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be sent")
 
 
-def _rebuilt(expected: Any, plain: Any, arrays: Iterator[bytes]) -> Any:  # noqa: PLR0911 (a table of types)
+def _rebuilt(expected: Any, plain: Any, arrays: Iterator[NDArray[np.uint8]]) -> Any:  # noqa: PLR0911 (a table of types)
     """Return the value of the expected type that `_plain` made this of."""
     origin, args = get_origin(expected), get_args(expected)
     if expected is Any:
@@ -161,7 +186,7 @@ def _rebuilt(expected: Any, plain: Any, arrays: Iterator[bytes]) -> Any:  # noqa
     if origin is dict:
         return {_scalar(str, key): _rebuilt(args[1], one, arrays) for key, one in _as(dict, plain).items()}
     if expected in (bytes, bytearray):
-        return expected(_next(arrays))
+        return expected(memoryview(_next(arrays)))
     if is_dataclass(expected):
         types = _hints(expected)
         values = _as(dict, plain)
@@ -197,7 +222,7 @@ def _anything(plain: Any) -> Any:
     return _scalar(type(plain), plain)
 
 
-def _one_of(members: Sequence[Any], plain: Any, arrays: Iterator[bytes]) -> Any:
+def _one_of(members: Sequence[Any], plain: Any, arrays: Iterator[NDArray[np.uint8]]) -> Any:
     if plain is None:
         return _scalar(next(member for member in members if member is NoneType), None)
     for member in members:
@@ -208,21 +233,21 @@ def _one_of(members: Sequence[Any], plain: Any, arrays: Iterator[bytes]) -> Any:
     raise TypeError("none of the types")
 
 
-def _sequence(origin: type, types: Sequence[Any], plain: Any, arrays: Iterator[bytes]) -> Any:
+def _sequence(origin: type, types: Sequence[Any], plain: Any, arrays: Iterator[NDArray[np.uint8]]) -> Any:
     values = _as(list, plain)
     if origin is list or types[1:] == (Ellipsis,):
         return origin(_rebuilt(types[0], one, arrays) for one in values)
     return tuple(_rebuilt(kind, one, arrays) for kind, one in zip(types, values, strict=True))
 
 
-def _array(shape: Any, dtype: np.dtype[Any], data: bytes) -> NDArray[Any]:
-    sides = [_sized(side) for side in _as(list, shape)]
+def _array(shape: Any, dtype: np.dtype[Any], data: NDArray[np.uint8]) -> NDArray[Any]:
+    sides = [_counted(side) for side in _as(list, shape)]
     if dtype.kind not in _ARRAY_KINDS or len(sides) > _SHAPE_LENGTH or math.prod(sides) * dtype.itemsize != len(data):
         raise TypeError("another array")
-    return np.frombuffer(data, dtype).reshape(sides)
+    return data.view(dtype).reshape(sides)
 
 
-def _next(arrays: Iterator[bytes]) -> bytes:
+def _next(arrays: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     found = next(arrays, None)
     if found is None:
         raise ValueError("fewer arrays than values")
@@ -235,6 +260,7 @@ def _as(kind: type, plain: Any) -> Any:
     return plain
 
 
+@lru_cache(maxsize=256)
 def _hints(of: Any) -> dict[str, Any]:
     try:
         return get_type_hints(of, localns=_NAMES)
