@@ -36,21 +36,51 @@ _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """The AUDIT_ARCH of a machine and its column below."""
 _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # processes and programs (clone is looked at apart: threads are made by it)
-    **{"fork": (57, None), "vfork": (58, None), "execve": (59, 221), "execveat": (322, 281)},
+    "fork": (57, None),
+    "vfork": (58, None),
+    "execve": (59, 221),
+    "execveat": (322, 281),
     # the network, and sockets of services on this machine
-    **{"socket": (41, 198), "io_uring_setup": (425, 425)},
+    "socket": (41, 198),
+    "io_uring_setup": (425, 425),
     # other processes
-    **{"kill": (62, 129), "tkill": (200, 130), "pidfd_open": (434, 434), "pidfd_send_signal": (424, 424)},
-    **{"ptrace": (101, 117), "process_vm_readv": (310, 270), "process_vm_writev": (311, 271)},
+    "kill": (62, 129),
+    "tkill": (200, 130),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
     # modes, owners and times of files, which Landlock leaves alone
-    **{"chmod": (90, None), "fchmod": (91, 52), "fchmodat": (268, 53), "fchmodat2": (452, 452)},
-    **{"chown": (92, None), "lchown": (94, None), "fchown": (93, 55), "fchownat": (260, 54)},
-    **{"utime": (132, None), "utimes": (235, None), "futimesat": (261, None), "utimensat": (280, 88)},
-    **{"setxattr": (188, 5), "lsetxattr": (189, 6), "fsetxattr": (190, 7)},
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
     # what only an attacker of the kernel or an administrator needs
-    **{"bpf": (321, 280), "userfaultfd": (323, 282), "perf_event_open": (298, 241), "add_key": (248, 217)},
-    **{"keyctl": (250, 219), "unshare": (272, 97), "setns": (308, 268), "mount": (165, 40), "umount2": (166, 39)},
-    **{"chroot": (161, 51), "reboot": (169, 142), "init_module": (175, 105), "finit_module": (313, 273)},
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "perf_event_open": (298, 241),
+    "add_key": (248, 217),
+    "keyctl": (250, 219),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "chroot": (161, 51),
+    "reboot": (169, 142),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
 }
 """System calls that fail with EPERM, and their numbers (x86_64, aarch64)."""
 _CLONE, _CLONE3 = (56, 220), (435, 435)
@@ -63,8 +93,12 @@ class _LandlockRuleset(ctypes.Structure):
 
 
 class _Instruction(ctypes.Structure):
-    _fields_ = (("code", ctypes.c_uint16), ("if_true", ctypes.c_uint8), ("if_false", ctypes.c_uint8))
-    _fields_ += (("operand", ctypes.c_uint32),)
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("if_true", ctypes.c_uint8),
+        ("if_false", ctypes.c_uint8),
+        ("operand", ctypes.c_uint32),
+    )
 
 
 class _Program(ctypes.Structure):
@@ -131,8 +165,8 @@ def _filter(architecture: int, column: int) -> Iterator[tuple[int, int, int, int
     yield _JUMP_ANY_BIT, 0, 1, _X32
     yield _RETURN, 0, 0, _KILL
     for numbers in _REFUSED.values():
-        if numbers[column] is not None:
-            yield _JUMP_EQUAL, 0, 1, numbers[column]
+        if (number := numbers[column]) is not None:
+            yield _JUMP_EQUAL, 0, 1, number
             yield _RETURN, 0, 0, _REFUSE | _EPERM
     yield _JUMP_EQUAL, 0, 1, _CLONE3[column]
     yield _RETURN, 0, 0, _REFUSE | _ENOSYS  # its flags lie in memory; the C library then asks clone
@@ -141,8 +175,8 @@ def _filter(architecture: int, column: int) -> Iterator[tuple[int, int, int, int
     yield _JUMP_ANY_BIT, 1, 0, _CLONE_THREAD
     yield _RETURN, 0, 0, _REFUSE | _EPERM
     yield _RETURN, 0, 0, _ALLOW
-    for numbers in _OWN_PROCESS_ONLY.values():
-        yield _JUMP_EQUAL, 0, 5, numbers[column]
+    for own in _OWN_PROCESS_ONLY.values():
+        yield _JUMP_EQUAL, 0, 5, own[column]
         yield _LOAD, 0, 0, _FIRST_ARGUMENT
         yield _JUMP_EQUAL, 2, 0, 0
         yield _JUMP_EQUAL, 1, 0, os.getpid()

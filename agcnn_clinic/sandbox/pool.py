@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
 from agcnn_clinic.sandbox.child import READY, Task, serve
 from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive
@@ -59,7 +59,7 @@ class Sandbox:
     """A pool of child processes; `with Sandbox(...) as sandbox: sandbox.run(function, ...)`.
 
     Functions and what they take must pickle; what they give is rebuilt by the type that they declare to return (see
-    `wire`). A child has one task at a time, and serves until it dies.
+    `wire`). A child has one task at a time, and serves until one ends in quarantine or it dies.
     """
 
     def __init__(
@@ -196,9 +196,12 @@ class _Child:
             raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s") from late
         except (EOFError, OSError) as end:
             raise self._obituary(task) from end
-        if error is not None:
-            raise error
-        return value
+        if error is None:
+            return value
+        if isinstance(error, ImageError) and REASONS[ReasonCode(error.code)].outcome is Outcome.QUARANTINED:
+            # A broken file may have left its mark on the memory of the child, and the next file would pay for it.
+            self.end()
+        raise error
 
     def _wait_until_ready(self) -> None:
         """Wait for the child's first word: what ends it before that cannot be a task."""
@@ -213,11 +216,11 @@ class _Child:
         self._ready = True
 
     def _stillbirth(self) -> Exception:
-        code = self._exit_code()
-        if self._ready or code == -signal.SIGTERM:
+        end = self._ended()
+        if self._ready or end == -signal.SIGTERM:
             return _ChildLostError()
         return ReadersUnavailableError(
-            f"The child processes that read files cannot be started ({_how_it_ended(code)}); "
+            f"The child processes that read files cannot be started ({_how_it_ended(end)}); "
             "run `agcnn-clinic doctor`, and look at what was printed before this line."
         )
 
@@ -230,29 +233,32 @@ class _Child:
         self._process.kill()
         self._process.join()
 
-    def _exit_code(self) -> int:
-        """How the process ended; one that only closed its pipe is ended now."""
+    def _ended(self) -> str | int:
+        """How the process ended, as an exit code; in words when it had only closed its pipe, and is ended now."""
         self._process.join(ENDING_SECONDS)
         if self._process.exitcode is None:
             self.end()
-        return int(self._process.exitcode or 0)
+            return "it closed its pipe"
+        return int(self._process.exitcode)
 
     def _obituary(self, task: Task) -> Exception:
-        code = self._exit_code()
-        if code == -signal.SIGALRM:
+        end = self._ended()
+        if end == -signal.SIGALRM:
             return ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s")
-        if code == -signal.SIGTERM:
+        if end == -signal.SIGTERM:
             return _ChildLostError()
-        return ImageError(ReasonCode.CRASHED, _how_it_ended(code))
+        return ImageError(ReasonCode.CRASHED, _how_it_ended(end))
 
 
-def _how_it_ended(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
+def _how_it_ended(end: str | int) -> str:
+    if isinstance(end, str):
+        return end
+    if end >= 0:
+        return f"exit code {end}"
     try:
-        return signal.Signals(-exit_code).name
+        return signal.Signals(-end).name
     except ValueError:
-        return f"signal {-exit_code}"
+        return f"signal {-end}"
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""An answer on its way from a child: plain values as JSON and arrays as raw bytes, rebuilt by the type that is expected.
+"""An answer on its way from a child: values as JSON, arrays as raw bytes, rebuilt by the type that is expected.
 
 A child that a file has taken over can send anything. Pickle would let it run code in the daemon; here it chooses
 values and nothing else: which types they become is what the called function declares to return, every value is
@@ -32,6 +32,7 @@ MAX_SENTENCE = 500
 """Characters of an error's text that are believed."""
 
 Message = bytes | bytearray | memoryview
+Bytes = NDArray[np.uint8]
 
 _NAMES = {"np": np, "NDArray": NDArray}
 """What annotations may name that their module imports for type checkers only."""
@@ -88,8 +89,8 @@ def receive(connection: Connection, expected: Any, max_bytes: int, until: float)
         EOFError, OSError: the child is gone.
     """
     try:
-        (size,) = _LENGTH.unpack(_received(connection, _LENGTH.size, until))
-        head = json.loads(bytes(_received(connection, _at_most(size, MAX_HEAD_BYTES), until)))
+        (size,) = _LENGTH.unpack(_received(connection, _LENGTH.size, until).data)
+        head = json.loads(_received(connection, _at_most(size, MAX_HEAD_BYTES), until).tobytes())
         if "error" in head:
             return _error(head["error"]), None
         sizes = [_counted(size) for size in head["arrays"]]
@@ -108,10 +109,10 @@ def declared_type(function: Callable[..., Any]) -> Any:
     return function if isinstance(function, type) else _hints(function).get("return", Any)
 
 
-def _received(connection: Connection, size: int, until: float) -> NDArray[np.uint8]:
+def _received(connection: Connection, size: int, until: float) -> Bytes:
     """Receive so many bytes; room is made for no more."""
-    data = np.empty(size, np.uint8)
-    rest = memoryview(data)
+    data: Bytes = np.empty(size, np.uint8)
+    rest = data.data
     poller = select.poll()
     poller.register(connection.fileno(), select.POLLIN)
     while rest:
@@ -146,7 +147,7 @@ def _error(told: Any) -> ClinicError:
     return ImageError(ReasonCode(code), sentence) if code else StorageError(sentence)
 
 
-def _plain(value: Any, arrays: list[Message]) -> Any:
+def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: PLR0911 (a table of types)
     """Return a value as what JSON knows; arrays and bytes go to `arrays`, in order."""
     match value:
         case Enum():
@@ -159,7 +160,7 @@ def _plain(value: Any, arrays: list[Message]) -> Any:
             arrays.append(value)
             return len(value)
         case np.ndarray():
-            arrays.append(memoryview(np.ascontiguousarray(value)).cast("B") if value.size else memoryview(b""))
+            arrays.append(np.ascontiguousarray(value).reshape(-1).view(np.uint8).data)
             return list(value.shape)
         case list() | tuple():
             return [_plain(one, arrays) for one in value]
@@ -172,7 +173,7 @@ def _plain(value: Any, arrays: list[Message]) -> Any:
     raise TypeError(f"a {type(value).__name__} cannot be sent")
 
 
-def _rebuilt(expected: Any, plain: Any, arrays: Iterator[NDArray[np.uint8]]) -> Any:  # noqa: PLR0911 (a table of types)
+def _rebuilt(expected: Any, plain: Any, arrays: Iterator[Bytes]) -> Any:  # noqa: PLR0911 (a table of types)
     """Return the value of the expected type that `_plain` made this of."""
     origin, args = get_origin(expected), get_args(expected)
     if expected is Any:
@@ -186,8 +187,8 @@ def _rebuilt(expected: Any, plain: Any, arrays: Iterator[NDArray[np.uint8]]) -> 
     if origin is dict:
         return {_scalar(str, key): _rebuilt(args[1], one, arrays) for key, one in _as(dict, plain).items()}
     if expected in (bytes, bytearray):
-        return expected(memoryview(_next(arrays)))
-    if is_dataclass(expected):
+        return expected(_next(arrays).data)
+    if isinstance(expected, type) and is_dataclass(expected):
         types = _hints(expected)
         values = _as(dict, plain)
         names = [field.name for field in fields(expected)]
@@ -222,7 +223,7 @@ def _anything(plain: Any) -> Any:
     return _scalar(type(plain), plain)
 
 
-def _one_of(members: Sequence[Any], plain: Any, arrays: Iterator[NDArray[np.uint8]]) -> Any:
+def _one_of(members: Sequence[Any], plain: Any, arrays: Iterator[Bytes]) -> Any:
     if plain is None:
         return _scalar(next(member for member in members if member is NoneType), None)
     for member in members:
@@ -233,21 +234,21 @@ def _one_of(members: Sequence[Any], plain: Any, arrays: Iterator[NDArray[np.uint
     raise TypeError("none of the types")
 
 
-def _sequence(origin: type, types: Sequence[Any], plain: Any, arrays: Iterator[NDArray[np.uint8]]) -> Any:
+def _sequence(origin: type, types: Sequence[Any], plain: Any, arrays: Iterator[Bytes]) -> Any:
     values = _as(list, plain)
     if origin is list or types[1:] == (Ellipsis,):
         return origin(_rebuilt(types[0], one, arrays) for one in values)
     return tuple(_rebuilt(kind, one, arrays) for kind, one in zip(types, values, strict=True))
 
 
-def _array(shape: Any, dtype: np.dtype[Any], data: NDArray[np.uint8]) -> NDArray[Any]:
+def _array(shape: Any, dtype: np.dtype[Any], data: Bytes) -> NDArray[Any]:
     sides = [_counted(side) for side in _as(list, shape)]
     if dtype.kind not in _ARRAY_KINDS or len(sides) > _SHAPE_LENGTH or math.prod(sides) * dtype.itemsize != len(data):
         raise TypeError("another array")
     return data.view(dtype).reshape(sides)
 
 
-def _next(arrays: Iterator[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+def _next(arrays: Iterator[Bytes]) -> Bytes:
     found = next(arrays, None)
     if found is None:
         raise ValueError("fewer arrays than values")
