@@ -12,6 +12,7 @@ import pytest
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox import Sandbox, pool
+from agcnn_clinic.sandbox.pool import ONE_THREAD
 
 GOOD = {"pixels": [1, 1], "geometry": {}, "sha256": "x", "warnings": []}
 GEOMETRY = {
