@@ -32,6 +32,7 @@ class Task(NamedTuple):
 def serve(connection: Connection) -> None:
     """Do tasks until the parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _say_nothing()
     confine()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     no_more_processes()
@@ -49,6 +50,14 @@ def serve(connection: Connection) -> None:
             send(connection, _answer(task))
         except OSError:
             return  # whoever waited for it is gone
+
+
+def _say_nothing() -> None:
+    """Close the mouth of native code: what it prints of a file would be in the daemon's log."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
 
 
 def _answer(task: Task) -> list[Message]:
