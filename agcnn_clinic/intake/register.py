@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.dicom.uid import study_key
-from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, Header, MediaType, Outcome, ReasonCode
+from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError
 
 
@@ -63,9 +63,10 @@ def register(session: Session, registration: Registration, now: datetime) -> Rec
         )
     elif registration.error is not None:
         code = ReasonCode(registration.error.code)
-        file.quarantine_path = registration.quarantine(
-            registration.stored_path, reason_file(code, registration.error.detail, registration.original_name, now)
-        )
+        if REASONS[code].outcome is Outcome.QUARANTINED:
+            file.quarantine_path = registration.quarantine(
+                registration.stored_path, reason_file(code, registration.error.detail, registration.original_name, now)
+            )
         decide(file, code, now=now, detail=registration.error.detail)
     session.flush()
     return file

@@ -24,8 +24,10 @@ MEMORY_MB = 1024
 """A quarter of the default: no hostile file may need more than that."""
 
 
-def test_every_hostile_file_ends_with_an_outcome_and_a_reason(tmp_path, table, seeds, reader, caplog):
+@pytest.mark.parametrize("share", [pytest.param(5, id="a fifth"), pytest.param(1, id="all", marks=pytest.mark.slow)])
+def test_every_hostile_file_ends_with_an_outcome_and_a_reason(tmp_path, table, seeds, reader, caplog, share):
     """Each has the outcome that its row allows, within memory; the process lives, and reads a good film afterwards."""
+    table = table[::share]
     caplog.set_level(logging.DEBUG)
     logging.getLogger("agcnn_clinic").propagate = True
     folder, digests = tmp_path / "drop", set()
