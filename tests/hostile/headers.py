@@ -66,7 +66,9 @@ def deflate_bomb(megabytes: int) -> bytes:
 def meta_of(syntax: bytes, group_length: int | None = None) -> bytes:
     """File Meta Information of a Transfer Syntax UID alone."""
     content = element(0x00020010, b"UI", syntax + bytes(len(syntax) % 2))
-    return element(0x00020000, b"UL", struct.pack("<I", len(content) if group_length is None else group_length)) + content
+    return (
+        element(0x00020000, b"UL", struct.pack("<I", len(content) if group_length is None else group_length)) + content
+    )
 
 
 def _uids() -> None:
@@ -108,7 +110,7 @@ def _texts() -> None:
         "a tower of accents": b"e" + b"\xcc\x81" * 30000,
         "bidi overrides": "\u202edlrow\u2066\u2067^\u200b\u200f\ufeff".encode(),
         "markup": b'<b><img src="/etc/passwd"/><a href="file:///etc/shadow">&amp;&#0;</b><para>',
-        "formula": b"=HYPERLINK(\"http://x\",1)",
+        "formula": b'=HYPERLINK("http://x",1)',
         "sql": b"'; DROP TABLE study; --",
         "carets": b"^" * 600 + b"=" * 600,
         "percent and braces": b"%s%n%(x)s{0.__class__}{{7*7}}",
@@ -179,7 +181,9 @@ def _lengths() -> None:
         "sequence 10,000 deep with lengths": nested(10_000, defined=True),
         "sequence 10,000 deep with delimiters": nested(10_000, defined=False),
         "sequence of 50,000 items": element(PRIVATE, b"SQ", (ITEM + bytes(4)) * 50_000),
-        "100,000 elements": b"".join(element((0x0011 << 16) + number % 65536, b"LO", b"ab") for number in range(100_000)),
+        "100,000 elements": b"".join(
+            element((0x0011 << 16) + number % 65536, b"LO", b"ab") for number in range(100_000)
+        ),
     }.items():
         hostile(what, any_end, partial(native, what, raw=raw, before=PRIVATE))
     for depth in (900, 10_000):
@@ -211,7 +215,11 @@ def _file_meta() -> None:
     ):
         hostile(what, ends_as, partial(made, meta, what))
     hostile("deflated 600 MB", ReasonCode.UNREADABLE_HEADER, partial(deflate_bomb, 600))
-    hostile("deflated garbage", HEADER_BROKEN, lambda: wrapped(b"\xff" * 500, meta_of(uids.DeflatedExplicitVRLittleEndian.encode())))
+    hostile(
+        "deflated garbage",
+        HEADER_BROKEN,
+        lambda: wrapped(b"\xff" * 500, meta_of(uids.DeflatedExplicitVRLittleEndian.encode())),
+    )
     hostile(
         "deflated nothing",
         HEADER_BROKEN,
@@ -258,7 +266,10 @@ CHARACTER_SETS = {
     "\\ISO 2022 IR 159": b"X^\x1b$(D\x22\x2f\x1b(B",
     "\\ISO 2022 IR 149": b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7",
     "\\ISO 2022 IR 58": b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab",
-    **{f"\\ISO 2022 IR {number}": b"A\x1b-A\xe9^B" for number in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 166)},
+    **{
+        f"\\ISO 2022 IR {number}": b"A\x1b-A\xe9^B"
+        for number in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 166)
+    },
 }
 """Specific Character Set (PS3.3 C.12.1.1.2) with a name in it."""
 
@@ -291,7 +302,13 @@ def _character_sets() -> None:
 
 def _with_character_set(name: str, terms: str, person: bytes) -> bytes:
     made = dataset(name, SpecificCharacterSet=None, PatientName=None)
-    for keyword in ("InstitutionName", "StudyDescription", "PatientComments", "ReferringPhysicianName", "PatientAddress"):
+    for keyword in (
+        "InstitutionName",
+        "StudyDescription",
+        "PatientComments",
+        "ReferringPhysicianName",
+        "PatientAddress",
+    ):
         del made[keyword]
     content = body(made)
     raw = element(0x00080005, b"CS", terms.encode() + b" " * (len(terms) % 2))

@@ -109,10 +109,13 @@ def _streams() -> None:
 
     def stream_file(name: str, syntax: str, data: bytes, **attributes) -> bytes:
         bits = 8 if syntax == uids.JPEGBaseline8Bit else 12
-        return encapsulated(name, syntax, item(b"") + item(data + bytes(len(data) % 2)) + SEQUENCE_END, bits=bits, **attributes)
+        return encapsulated(
+            name, syntax, item(b"") + item(data + bytes(len(data) % 2)) + SEQUENCE_END, bits=bits, **attributes
+        )
 
     jpeg, j2k, jls, rle = (
-        stream(syntax) for syntax in (uids.JPEGBaseline8Bit, uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.RLELossless)
+        stream(syntax)
+        for syntax in (uids.JPEGBaseline8Bit, uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.RLELossless)
     )
     sof = jpeg.index(b"\xff\xc0")
     siz = j2k.index(b"\xff\x51")
@@ -129,7 +132,11 @@ def _streams() -> None:
         ("JPEG claims 0 lines", uids.JPEGBaseline8Bit, at(jpeg, sof + 5, bytes(2))),
         ("JPEG claims 255 components", uids.JPEGBaseline8Bit, at(jpeg, sof + 9, b"\xff")),
         ("JPEG claims 16 bit", uids.JPEGBaseline8Bit, at(jpeg, sof + 4, b"\x10")),
-        ("JPEG second frame header", uids.JPEGBaseline8Bit, jpeg[:sof] + jpeg[sof : sof + 13] + at(jpeg, sof + 5, huge)[sof:]),
+        (
+            "JPEG second frame header",
+            uids.JPEGBaseline8Bit,
+            jpeg[:sof] + jpeg[sof : sof + 13] + at(jpeg, sof + 5, huge)[sof:],
+        ),
         ("JPEG thumbnail before it", uids.JPEGBaseline8Bit, b"\xff\xd8\xff\xe1\x00\x08" + b"\xff\xc0" * 3 + jpeg[2:]),
         ("JPEG segment of no length", uids.JPEGBaseline8Bit, jpeg[:2] + b"\xff\xe0\x00\x00" + jpeg[2:]),
         ("JPEG without tables", uids.JPEGBaseline8Bit, jpeg.replace(b"\xff\xc4", b"\xff\xfe")),
@@ -142,7 +149,11 @@ def _streams() -> None:
         ("J2K claims 2^31", uids.JPEG2000Lossless, at(j2k, siz + 6, struct.pack(">II", 2**31, 2**31))),
         ("J2K claims 46341", uids.JPEG2000Lossless, at(j2k, siz + 6, struct.pack(">II", 46341, 46341))),
         ("J2K offset beyond its size", uids.JPEG2000Lossless, at(j2k, siz + 14, struct.pack(">II", 2**31, 2**31))),
-        ("J2K shifted by 2^31", uids.JPEG2000Lossless, at(j2k, siz + 6, struct.pack(">IIII", 2**31 + 240, 2**31 + 240, 2**31, 2**31))),
+        (
+            "J2K shifted by 2^31",
+            uids.JPEG2000Lossless,
+            at(j2k, siz + 6, struct.pack(">IIII", 2**31 + 240, 2**31 + 240, 2**31, 2**31)),
+        ),
         ("J2K tiles of one pixel", uids.JPEG2000Lossless, at(j2k, tiles, struct.pack(">II", 1, 1))),
         ("J2K tiles of no size", uids.JPEG2000Lossless, at(j2k, tiles, bytes(8))),
         ("J2K tiles of 2^32", uids.JPEG2000Lossless, at(j2k, tiles, b"\xff" * 8)),
@@ -151,7 +162,11 @@ def _streams() -> None:
         ("J2K 38 bits", uids.JPEG2000Lossless, at(j2k, siz + 40, b"\x25")),
         ("J2K subsampled", uids.JPEG2000Lossless, at(j2k, siz + 41, b"\xff\xff")),
         ("J2K sampling of 0", uids.JPEG2000Lossless, at(j2k, siz + 41, b"\x00\x00")),
-        ("J2K second SIZ", uids.JPEG2000Lossless, j2k[: siz + 43] + at(j2k[siz : siz + 43], 6, b"\xff" * 8) + j2k[siz + 43 :]),
+        (
+            "J2K second SIZ",
+            uids.JPEG2000Lossless,
+            j2k[: siz + 43] + at(j2k[siz : siz + 43], 6, b"\xff" * 8) + j2k[siz + 43 :],
+        ),
         ("J2K zeros", uids.JPEG2000Lossless, j2k[:200] + bytes(len(j2k) - 202) + b"\xff\xd9"),
         ("JPEG-LS claims 65535 x 65535", uids.JPEGLSLossless, at(jls, jls_sof + 5, huge)),
         ("JPEG-LS claims 2 bit", uids.JPEGLSLossless, at(jls, jls_sof + 4, b"\x02")),
@@ -253,4 +268,3 @@ def _kept() -> None:
 
 for _part in (_claims, _fragments, _streams, _pipeline, _truncated, _kept):
     _part()
-

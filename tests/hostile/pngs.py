@@ -103,7 +103,11 @@ def _chunks() -> None:
     ):
         for after in (False, True):
             name = f"PNG with {what}{' after its data' if after else ''}"
-            hostile(name, ends | {ReasonCode.MULTI_FRAME, ReasonCode.TOO_LARGE}, partial(with_chunk, name, kind, content, after_data=after))
+            hostile(
+                name,
+                ends | {ReasonCode.MULTI_FRAME, ReasonCode.TOO_LARGE},
+                partial(with_chunk, name, kind, content, after_data=after),
+            )
     many = b"".join(chunk(b"tEXt", b"k%d\0v" % number) for number in range(50_000))
     hostile("PNG with 50,000 text chunks", ends, partial(png_of, header(), many, data(), END))
     for what, pieces in {
@@ -158,4 +162,3 @@ def _truncated() -> None:
 
 for _part in (_sizes, _chunks, _kinds, _truncated):
     _part()
-

@@ -2,6 +2,7 @@
 
 import resource
 import time
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +32,7 @@ class Seen:
     seconds: float
 
 
-def read_as_the_clinic_does(path: Path) -> Seen:
+def read_as_the_clinic_does(path: Path, min_side: int = 224) -> Seen:
     """Identify a file, read its header and its picture; only errors of a file are caught."""
     began = time.perf_counter()
     code, detail = "read", ""
@@ -41,7 +42,7 @@ def read_as_the_clinic_does(path: Path) -> Seen:
             read_dicom_header(path)
         elif kind is MediaType.PNG:
             read_png_header(path, "0" * 64, series_instance_uid="1.2")
-        normalise(path, kind, Gate())
+        normalise(path, kind, Gate(min_side=min_side))
     except ImageError as error:
         code, detail = error.code, error.detail
     except MemoryError:
@@ -50,3 +51,18 @@ def read_as_the_clinic_does(path: Path) -> Seen:
         raise AssertionError(f"{type(error).__name__} is no outcome of a file") from error
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return Seen(str(code), detail, peak, time.perf_counter() - began)
+
+
+def survey(paths: list[str], min_side: int) -> list[tuple[str, float]]:
+    """Read files one after the other: how each ended, and the peak of memory; what escapes begins with `!`."""
+    seen: list[tuple[str, float]] = []
+    for path in paths:
+        try:
+            one = read_as_the_clinic_does(Path(path), min_side)
+            seen.append((one.code, one.peak_mb))
+        except Exception as error:  # noqa: BLE001 (that is what is looked for)
+            frames = traceback.extract_tb(error.__traceback__)
+            cause = error.__cause__ or error
+            where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+            seen.append((f"!{type(cause).__name__} at {where}", 0.0))
+    return seen

@@ -46,9 +46,9 @@ def film() -> NDArray[np.float64]:
     return np.clip(drawn, 0.02, 0.98)
 
 
-def stored(bits: int = 12) -> NDArray[np.unsignedinteger[Any]]:
-    """The film as stored values."""
-    return (film() * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
+def stored(bits: int = 12, step: int = 1) -> NDArray[np.unsignedinteger[Any]]:
+    """The film, or each so many-th of its pixels, as stored values."""
+    return (film()[::step, ::step] * (2**bits - 1)).astype(np.uint8 if bits <= 8 else np.uint16)
 
 
 def derived(name: str, level: str) -> str:
@@ -56,9 +56,9 @@ def derived(name: str, level: str) -> str:
     return uids.generate_uid(entropy_srcs=["hostile", name, level])
 
 
-def dataset(name: str, bits: int = 12, **attributes: Any) -> Dataset:
+def dataset(name: str, bits: int = 12, step: int = 1, **attributes: Any) -> Dataset:
     """A DX chest film with unique UIDs; `attributes` are set last, by keyword, and None takes one away."""
-    pixels = stored(bits)
+    pixels = stored(bits, step)
     made = Dataset()
     made.SpecificCharacterSet = "ISO_IR 192"
     made.SOPClassUID = uids.DigitalXRayImageStorageForPresentation
@@ -140,13 +140,13 @@ SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
 
 
 @cache
-def stream(syntax: str) -> bytes:
+def stream(syntax: str, step: int = 1) -> bytes:
     """The film as one compressed frame."""
     if syntax == uids.JPEGBaseline8Bit:
         out = io.BytesIO()
-        Image.fromarray(stored(8)).save(out, "JPEG", quality=90)
+        Image.fromarray(stored(8, step)).save(out, "JPEG", quality=90)
         return out.getvalue()
-    made = FileDataset("", dataset("stream"), file_meta=FileMetaDataset())
+    made = FileDataset("", dataset("stream", step=step), file_meta=FileMetaDataset())
     made.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
     options = {uids.JPEG2000: {"j2k_cr": [8]}, uids.JPEGLSNearLossless: {"jls_error": 2}}.get(syntax, {})
     made.compress(syntax, generate_instance_uid=False, encapsulate_ext=False, **options)
@@ -175,17 +175,17 @@ FROM_SAMPLES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 53, 55, 
 """Those of which a sample must be at hand."""
 
 
-def in_syntax(name: str, syntax: str) -> bytes:
+def in_syntax(name: str, syntax: str, step: int = 1) -> bytes:
     """The film in one of `WRITTEN_HERE`."""
     if syntax not in NATIVE:
-        made = dataset(name, bits=8 if syntax == uids.JPEGBaseline8Bit else 12)
-        made.PixelData = encapsulate([stream(syntax)])
+        made = dataset(name, bits=8 if syntax == uids.JPEGBaseline8Bit else 12, step=step)
+        made.PixelData = encapsulate([stream(syntax, step)])
         made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
         return wrapped(body(made), file_meta(made, syntax))
-    made = dataset(name)
+    made = dataset(name, step=step)
     little = syntax != uids.ExplicitVRBigEndian
     if not little:
-        made.PixelData = stored().astype(">u2").tobytes()
+        made.PixelData = stored(step=step).astype(">u2").tobytes()
         made["PixelData"].VR = "OW"
     content = body(made, implicit=syntax == uids.ImplicitVRLittleEndian, little=little)
     if syntax == uids.DeflatedExplicitVRLittleEndian:
