@@ -35,7 +35,6 @@ class _Job:
     """A pending file, and the analysed one of the same SOP Instance UID where there is one."""
 
     file_id: int
-    original_name: str
     stored_path: str
     media_type: MediaType
     attempts: int
@@ -153,7 +152,7 @@ class Analysis:
         verdicts = [_verdict(result) for result in results]
         quarantined = {
             result.job.file_id: self._storage.quarantine(
-                result.job.stored_path, reason_file(code, detail, result.job.original_name, now)
+                result.job.stored_path, reason_file(code, detail, now)
             )
             for result, (code, detail, _) in zip(results, verdicts, strict=True)
             if REASONS[code].outcome is Outcome.QUARANTINED
@@ -211,7 +210,6 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
         return [
             _Job(
                 file.id,
-                file.original_name,
                 file.stored_path,
                 MediaType(file.media_type),
                 file.attempts,

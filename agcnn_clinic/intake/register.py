@@ -65,7 +65,7 @@ def register(session: Session, registration: Registration, now: datetime) -> Rec
         code = ReasonCode(registration.error.code)
         if REASONS[code].outcome is Outcome.QUARANTINED:
             file.quarantine_path = registration.quarantine(
-                registration.stored_path, reason_file(code, registration.error.detail, registration.original_name, now)
+                registration.stored_path, reason_file(code, registration.error.detail, now)
             )
         decide(file, code, now=now, detail=registration.error.detail)
     session.flush()
