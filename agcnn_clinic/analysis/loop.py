@@ -151,9 +151,7 @@ class Analysis:
         now = datetime.now(UTC)
         verdicts = [_verdict(result) for result in results]
         quarantined = {
-            result.job.file_id: self._storage.quarantine(
-                result.job.stored_path, reason_file(code, detail, now)
-            )
+            result.job.file_id: self._storage.quarantine(result.job.stored_path, reason_file(code, detail, now))
             for result, (code, detail, _) in zip(results, verdicts, strict=True)
             if REASONS[code].outcome is Outcome.QUARANTINED
         }

@@ -11,14 +11,34 @@ from agcnn_clinic.database.session import open_database
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ClinicError
 
-FORMULAS = ("=1+1", "+1", "-1+1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "=HYPERLINK(\"http://x\")", "\uff1d1", "=cmd|'/C calc'!A0")
+FORMULAS = (
+    "=1+1",
+    "+1",
+    "-1+1",
+    "@SUM(A1)",
+    "\t=1",
+    "\r=1",
+    "\n=1",
+    '=HYPERLINK("http://x")',
+    "\uff1d1",
+    "=cmd|'/C calc'!A0",
+)
 EXPORTS = (
     ("studies",),
     ("findings",),
     ("findings", "--reviewed"),
     ("quarantine", "list"),
 )
-INJECTIONS = ("' OR 1=1 --", "'; DROP TABLE study; --", '" OR ""="', "x' UNION SELECT * FROM model --", "%", "_", "\\", "*")
+INJECTIONS = (
+    "' OR 1=1 --",
+    "'; DROP TABLE study; --",
+    '" OR ""="',
+    "x' UNION SELECT * FROM model --",
+    "%",
+    "_",
+    "\\",
+    "*",
+)
 FILTERS = (
     ("studies", "--patient"),
     ("studies", "--accession"),

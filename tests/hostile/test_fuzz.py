@@ -1,6 +1,5 @@
 """A few hundred mutated files of a known seed: each is an outcome, and none harms the child that reads it."""
 
-
 import pytest
 
 from agcnn_clinic.sandbox import Sandbox
