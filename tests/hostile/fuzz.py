@@ -1,7 +1,7 @@
 """Sound files with a few bytes changed, by the thousand: `make fuzz MINUTES=5`, or `python tests/hostile/fuzz.py`.
 
-A seed and a number make a file, so that every finding can be made again: `--again SEED NUMBER FILE` writes it. A finding
-is what is no outcome of a file: an error of another class, a crash, a loop, or memory beyond the limit.
+A seed and a number make a file, so that every finding can be made again: `--seed SEED --again NUMBER FILE` writes it.
+A finding is what is no outcome of a file: an error of another class, a crash, a loop, or memory beyond the limit.
 """
 
 import argparse
@@ -36,6 +36,9 @@ BATCH = 40
 MEMORY_MB = 1024
 SECONDS = 30.0
 INTERESTING = (
+    *(0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF),
+    *(0x7FFFFFFF, 0x80000000, 0xFFFFFFFE, 0xFFFFFFFF),
+)
     0,
     1,
     2,
