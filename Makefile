@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
 UV ?= uv
+MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit bench format lock advisories clean
+.PHONY: help setup demo test lint types imports unit fuzz bench format lock advisories clean
 
 help: ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -39,6 +40,9 @@ imports: setup
 
 unit: setup
 	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+fuzz: setup ## Read sound files with a few bytes changed, for MINUTES=5
+	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)
 
 bench: setup ## Time every part and the whole, and training; writes bench/results/
 	$(BIN)/python bench/bench.py

@@ -343,3 +343,9 @@ class Picture:
     geometry: Geometry
     sha256: str
     warnings: tuple[Warn, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuse what no network may be given; NaN is refused too."""
+        pixels = self.pixels
+        if pixels.ndim != 2 or not pixels.size or not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise ValueError("A picture is [height, width] in [0, 1].")

@@ -39,7 +39,6 @@ class _Job:
     """A pending file."""
 
     film: Film
-    original_name: str
     attempts: int
 
     @property
@@ -159,7 +158,7 @@ class Analysis:
             if REASONS[code].outcome is Outcome.QUARANTINED:
                 try:
                     quarantined[job.file_id] = self._storage.quarantine(
-                        job.film.stored_path, reason_file(code, detail, job.original_name, now)
+                        job.film.stored_path, reason_file(code, detail, now)
                     )
                 except StorageError as error:
                     log.warning("%s", error)
@@ -217,8 +216,7 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     )
     with database.session() as session:
         return [
-            _Job(film_of(file, previous, gone), file.original_name, file.attempts)
-            for file, previous, gone in session.execute(statement)
+            _Job(film_of(file, previous, gone), file.attempts) for file, previous, gone in session.execute(statement)
         ]
 
 

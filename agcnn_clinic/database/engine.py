@@ -74,7 +74,8 @@ def make_engine(url: str, *, busy_timeout_seconds: float, foreign_keys: bool = T
         )
     # mode=rw: a file that vanishes under a running daemon must be an error, not an empty new database.
     location = URL.create("sqlite", database="file:" + quote(str(file.absolute())), query={"mode": "rw", "uri": "true"})
-    engine = create_engine(location, connect_args={"timeout": busy_timeout_seconds})
+    # An error that is printed must not bring the values along: they are patient data.
+    engine = create_engine(location, connect_args={"timeout": busy_timeout_seconds}, hide_parameters=True)
     _set_up_sqlite(engine, busy_timeout_seconds=busy_timeout_seconds, foreign_keys=foreign_keys)
     return engine
 
@@ -86,7 +87,7 @@ def writing(engine: Engine) -> Engine:
 
 def _server_engine(url: str) -> Engine:
     try:
-        return create_engine(parse_url(url), pool_pre_ping=True)
+        return create_engine(parse_url(url), pool_pre_ping=True, hide_parameters=True)
     except (NoSuchModuleError, ModuleNotFoundError) as error:
         raise ConfigError(
             f"The driver for database.url is not installed ({error}); install it beside agcnn-clinic."

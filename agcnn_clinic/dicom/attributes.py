@@ -248,7 +248,8 @@ def _required_uid(dataset: Dataset, keyword: str) -> str:
     found = values(dataset, keyword)
     if not found or not found[0]:
         raise ImageError(ReasonCode.MISSING_ATTRIBUTE, f"{keyword} is missing")
-    if len(found) > 1 or not is_valid_uid(found[0]):
+    # `values` cleans what people read; a UID that needs more than its padding taken off is another one.
+    if len(found) > 1 or not is_valid_uid(found[0]) or str(dataset.get(keyword)).strip(" \0") != found[0]:
         raise ImageError(ReasonCode.MISSING_ATTRIBUTE, f"{keyword} is not a UID")
     return found[0]
 

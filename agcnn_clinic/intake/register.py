@@ -72,9 +72,7 @@ def register(session: Session, registration: Registration, now: datetime) -> Rec
     elif registration.error is not None:
         code, detail = ReasonCode(registration.error.code), registration.error.detail
         if REASONS[code].outcome is Outcome.QUARANTINED:
-            file.quarantine_path = registration.quarantine(
-                registration.stored_path, reason_file(code, detail, registration.original_name, now)
-            )
+            file.quarantine_path = registration.quarantine(registration.stored_path, reason_file(code, detail, now))
         decide(file, code, now=now, detail=detail, details=registration.details)
     # Retention may have removed these very bytes; now they are there again, for every row that tells of them.
     session.execute(
