@@ -183,7 +183,7 @@ class Unpacker:
             file = session.get_one(ReceivedFile, file_id)
         laid_out = ""
         if code is not ReasonCode.UNPACKED:
-            reason = reason_file(code, detail, file.original_name, now)
+            reason = reason_file(code, detail, now)
             laid_out = self._intake.storage.quarantine(file.stored_path, reason)
         with self._intake.database.write() as session:
             file = session.get_one(ReceivedFile, file_id)
