@@ -45,7 +45,7 @@ class Bench:
     @cached_property
     def films(self) -> Films:
         """The films, drawn when first asked for."""
-        side, patients = (1024, 1) if self.quick else (2048, 3)
+        side, patients = (512, 1) if self.quick else (2048, 3)
         print(f"drawing films of {side} x {side} pixels", flush=True)  # noqa: T201
         self.results.facts["film_side"] = side
         return draw_films(side, patients)

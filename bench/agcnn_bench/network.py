@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torchxrayvision
 from torch import Tensor, nn
 
 from agcnn_bench.clinics import Bench
@@ -174,6 +173,8 @@ def beside_the_loop(results: Results, name: str, subject: Subject, setting: Sett
 
 def beside_one_densenet(results: Results, subject: Subject, setting: Setting) -> None:
     """AG-CNN per film, in batches, and one DenseNet-121 in float32, a film at a time, as torchxrayvision runs it."""
+    import torchxrayvision  # noqa: PLC0415 (it imports half of scientific Python)
+
     single = torchxrayvision.models.DenseNet(weights=None).eval().to(setting.device)
     images = subject.batch(setting.batch)
     grey = images[:1, :1].float() * 255  # its films are grey, in about [-1024, 1024]

@@ -45,15 +45,13 @@ def test_a_quick_pass_leaves_every_figure_with_its_spread(tmp_path):
     assert content["ratios"] == {}
 
 
-def test_without_a_gpu_its_part_says_so():
-    """Asked for by name, the GPU's part ends with one sentence and no figure."""
-    torch = pytest.importorskip("torch")
-    if torch.cuda.is_available():
+def test_without_a_gpu_its_part_says_so(bench):
+    """Asked for by name, the GPU's part ends with one sentence, before anything is drawn."""
+    network = bench("network")
+    if network.has_gpu():
         pytest.skip("there is a GPU here")
-    done = run("gpu", "--quick")
-    assert done.returncode == 1
-    assert "there is no GPU" in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit, match="there is no GPU"):
+        network.run_gpu(None)
 
 
 def test_an_unknown_part_is_named():
