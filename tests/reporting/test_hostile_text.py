@@ -90,14 +90,6 @@ def test_what_is_printed_can_be_printed(content, picture, settings, text_of, wha
     """No control, no override of direction and no half character comes out of the page; the warning stays on each."""
     for page in text_of(render(_everywhere(content, TEXTS[what]), picture, settings)):
         assert not set(page) & FORBIDDEN
-            *map(chr, range(9)),
-            "\x0b",
-            "\x0c",
-            "\x1b",
-            "\x7f",
-            "\x9b",
-            *"\u202e\u2066\u2067\u200b\ufeff",
-        }
         assert "Not reviewed by a physician" in page
         assert len(page) < 12_000
 
