@@ -14,6 +14,7 @@ from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile
+from agcnn_clinic.domain import Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
@@ -63,7 +64,7 @@ def test_the_same_film_alone_or_in_a_batch_reads_the_same(room, send, reader, sa
         assert [label.probability for label in alone.labels] == pytest.approx(probabilities, abs=1e-5)
 
 
-def _picture(path, max_pixels):
+def _picture(path, max_pixels) -> Picture:
     from agcnn_clinic.analysis.normalise import read_picture
     from agcnn_clinic.domain import MediaType
 
@@ -151,10 +152,11 @@ def test_of_two_files_of_one_instance_only_the_first_is_due(room, send):
     dataset.PatientName = "Other^Name"
     dataset.save_as(room.config.root / "again.dcm")
     room.inbox.take([room.config.root / "again.dcm"])
-    assert [job.original_name for job in due(room.database, 10)] == ["1.dcm"]
+    first, second = room.files()["1.dcm"], room.files()["again.dcm"]
+    assert [job.file_id for job in due(room.database, 10)] == [first.id]
     room.analysis.step()
     (job,) = due(room.database, 10)
-    assert (job.original_name, job.film.previous_path) == ("again.dcm", room.files()["1.dcm"].stored_path)
+    assert (job.file_id, job.film.previous_path) == (second.id, first.stored_path)
 
 
 def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, send):

@@ -388,7 +388,7 @@ def test_a_child_that_dies_of_one_file_does_not_cost_the_others(desk, monkeypatc
     }
 
 
-def deadly_unpack(path, indexes):
+def deadly_unpack(path, indexes) -> list[zip_file.Unpacked]:
     """A decompressor with a fault: the second file ends the process."""
     if 1 in indexes:
         os.abort()
@@ -403,7 +403,7 @@ def test_a_member_of_a_lying_child_is_damaged(desk, monkeypatch):
     assert desk.outcomes()["export.zip/a.png"] == ("quarantined", "zip_damaged")
 
 
-def lying_unpack(path, indexes):
+def lying_unpack(path, indexes) -> list[zip_file.Unpacked]:
     """A child that was taken over."""
     return [replace(one, content=one.content * 2) for one in zip_file.unpack(path, indexes)]
 

@@ -39,9 +39,7 @@ def make(clinic, doors):
 @pytest.fixture
 def again(clinic, doors):
     """Makes a delivered report again."""
-    return lambda study, version=None: remake(
-        clinic.database, study, version, config=doors["config"], read_picture=doors["read_picture"]
-    )
+    return lambda study, version=None: remake(clinic.database, study, version, **doors)
 
 
 def versions(clinic) -> list[tuple[int, int, int | None]]:
