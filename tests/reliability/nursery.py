@@ -80,6 +80,7 @@ def serve() -> None:
     # One network for all daemons, which each has as its own after the fork.
     infer.load_reader = functools.cache(infer.load_reader)
     ended: dict[int, int] = {}
+    started: list[int] = []
     for line in sys.stdin:
         order = json.loads(line)
         if "start" in order:
@@ -88,6 +89,7 @@ def serve() -> None:
             pid = os.fork()
             if not pid:
                 watch(order["start"], Path(order["plan"]), Path(order["log"]))
+            started.append(pid)
             answer = {"pid": pid}
         else:
             pid = order["poll"]
@@ -98,6 +100,10 @@ def serve() -> None:
             answer = {"status": ended.get(pid)}
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
+    # The test process has ended, perhaps by force: none of its daemons shall outlive it.
+    for pid in started:
+        if pid not in ended:
+            os.kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import random
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,8 +47,13 @@ def recorded(strace: str, pid: int, record: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate()
+        process.terminate()
+        try:
+            process.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            # Its lines are written one by one, and the kernel lets go of what a dead tracer held.
+            process.kill()
+            process.communicate()
 
 
 def calls(record: Path, root: Path) -> Iterator[Call]:
