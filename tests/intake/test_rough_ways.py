@@ -281,13 +281,24 @@ def test_two_names_of_one_file_are_two_arrivals_also_after_a_crash_between_them(
     assert len(desk.rows()) == 2
 
 
-def test_folders_nested_deeper_than_python_recurses_are_walked(desk):
-    """1,100 folders in each other: the file at the bottom is taken, and the emptied folders go."""
-    folder = desk.config.inbox
+@pytest.fixture
+def deep_folder(desk):
+    """The innermost of 1,100 folders in the inbox; they are gone afterwards, since pytest cannot remove so many."""
+    folders = [desk.config.inbox]
     for _ in range(1100):
-        folder /= "d"
-        folder.mkdir()
-    text(folder / "film.txt", 10)
+        folders.append(folders[-1] / "d")
+        folders[-1].mkdir()
+    yield folders[-1]
+    for folder in reversed(folders[1:]):
+        if folder.exists():
+            for file in folder.iterdir():
+                file.unlink()
+            folder.rmdir()
+
+
+def test_folders_nested_deeper_than_python_recurses_are_walked(desk, deep_folder):
+    """The file at the bottom is taken, and the emptied folders go."""
+    text(deep_folder / "film.txt", 10)
     assert desk.new_inbox().sweep()[0] == 1
     assert list(desk.config.inbox.iterdir()) == []
 
@@ -304,7 +315,8 @@ def test_an_intake_that_is_told_to_stop_finishes_its_batch_and_leaves_the_rest(d
 
 def test_a_database_that_another_program_keeps_locked_costs_no_file(desk):
     """The batch is left as it was, without half copies, the error asks for another try, and that one succeeds."""
-    png(desk.config.inbox / "film.png", 1)
+    png(desk.config.inbox / "study" / "film.png", 1)
+    (desk.config.inbox / "study" / "study.toml").write_text('patient_id = "P1"')
     impatient = Database(make_engine(desk.config.database_url, busy_timeout_seconds=0.01), desk.config.database_url)
     object.__setattr__(desk.intake, "database", impatient)
     inbox = desk.new_inbox()
