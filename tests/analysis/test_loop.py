@@ -214,6 +214,32 @@ def test_of_two_files_of_one_instance_only_the_first_is_due(room, write_film):
     assert (job.original_name, job.previous_path) == ("again.dcm", room.files()["1.dcm"].stored_path)
 
 
+@pytest.mark.parametrize(
+    ("seed", "ended"), [(1, ("duplicate", "header_differs")), (2, ("quarantined", "uid_conflict"))]
+)
+def test_an_image_whose_bytes_are_gone_is_still_compared(room, write_film, seed, ended):
+    """After retention a new file of the same SOP Instance is held against the picture's hash, not read again."""
+    send(room, write_film, 1)
+    room.analysis.step()
+    with room.database.write() as session:
+        file = session.scalars(select(ReceivedFile)).one()
+        file.removed_at = file.received_at
+        (room.config.archive / file.stored_path).unlink()
+    first = pydicom.dcmread(room.config.root / "1.dcm")
+    write_film(room.config.root / "again.dcm", draw(seed, (256, 256)).pixels)
+    again = pydicom.dcmread(room.config.root / "again.dcm")
+    again.PatientName = "Other^Name"
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(again, keyword, getattr(first, keyword))
+    again.save_as(room.config.root / "again.dcm")
+    room.inbox.take([room.config.root / "again.dcm"])
+    assert room.analysis.step() == 1
+    file = room.files()["again.dcm"]
+    assert (file.outcome, file.reason_code) == ended
+    if seed == 1:
+        assert "removed by retention" in file.reason
+
+
 def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, write_film):
     """A zip that waits for room is pending, and no image."""
     send(room, write_film, 1)
