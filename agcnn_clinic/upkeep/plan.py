@@ -157,21 +157,22 @@ def _files(stored_paths: Collection[str] | None) -> Select[Any]:
 
 def _needed() -> Select[Any]:
     """Ids of the rows whose bytes are needed: pending ones, those of undone studies, and the zips they came in."""
-    undone = select(Instance.id).join(Instance.study).where(_is_undone())
+    undone = select(Instance.id).join(Instance.study).where(_is_undone()).correlate(None)
+    file, container = aliased(ReceivedFile), aliased(ReceivedFile)
     rows = (
-        select(ReceivedFile.id, ReceivedFile.container_id)
-        .where(or_(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.instance_id.in_(undone)))
+        select(file.id, file.container_id)
+        .where(or_(file.outcome == Outcome.PENDING, file.instance_id.in_(undone)))
         .cte("needed", recursive=True)
     )
-    container = aliased(ReceivedFile)
-    rows = rows.union(select(container.id, container.container_id).join(rows, rows.c.container_id == container.id))
-    return select(rows.c.id)
+    above = select(container.id, container.container_id).join(rows, rows.c.container_id == container.id)
+    return select(rows.union(above).c.id)
 
 
 def _is_undone() -> ColumnElement[bool]:
     """Whether a study waits for a reading or for a report."""
+    report = aliased(Report)
     covered = exists().where(
-        Report.study_id == Study.id, Report.study_revision >= Study.revision, Report.model_id.is_(None)
+        report.study_id == Study.id, report.study_revision >= Study.revision, report.model_id.is_(None)
     )
     return or_(
         _has_file(Outcome.PENDING),
@@ -181,10 +182,10 @@ def _is_undone() -> ColumnElement[bool]:
 
 def _has_file(outcome: Outcome) -> ColumnElement[bool]:
     """Whether the study has a file of this outcome."""
+    file, instance = aliased(ReceivedFile), aliased(Instance)
     # CASE keeps SQLite from the index of outcomes: it would read every file of an outcome for each study.
-    ended_so = case((ReceivedFile.outcome == outcome, 1), else_=0) == 1
-    of_study = select(ReceivedFile.id).join(Instance, ReceivedFile.instance_id == Instance.id)
-    return of_study.where(Instance.study_id == Study.id, ended_so).correlate(Study).exists()
+    ended_so = case((file.outcome == outcome, 1), else_=0) == 1
+    return exists().where(instance.study_id == Study.id, file.instance_id == instance.id, ended_so)
 
 
 def _any(condition: ColumnElement[bool]) -> ColumnElement[int]:

@@ -14,6 +14,7 @@ from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile
+from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.domain import Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.faults import FaultPoint
@@ -157,6 +158,32 @@ def test_of_two_files_of_one_instance_only_the_first_is_due(room, send):
     room.analysis.step()
     (job,) = due(room.database, 10)
     assert (job.file_id, job.film.previous_path) == (second.id, first.stored_path)
+
+
+@pytest.mark.parametrize(
+    ("seed", "ended"), [(1, ("duplicate", "header_differs")), (2, ("quarantined", "uid_conflict"))]
+)
+def test_an_image_whose_bytes_are_gone_is_still_compared(room, send, write_film, seed, ended):
+    """After retention a new file of the same SOP Instance is held against the picture's hash, not read again."""
+    send(1)
+    room.analysis.step()
+    with room.database.write() as session:
+        file = session.scalars(select(ReceivedFile)).one()
+        file.removed_at = file.received_at
+        (room.config.archive / file.stored_path).unlink()
+    first = pydicom.dcmread(room.config.root / "1.dcm")
+    write_film(room.config.root / "again.dcm", draw(seed, (256, 256)).pixels)
+    again = pydicom.dcmread(room.config.root / "again.dcm")
+    again.PatientName = "Other^Name"
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(again, keyword, getattr(first, keyword))
+    again.save_as(room.config.root / "again.dcm")
+    room.inbox.take([room.config.root / "again.dcm"])
+    assert room.analysis.step() == 1
+    file = room.files()["again.dcm"]
+    assert (file.outcome, file.reason_code) == ended
+    if seed == 1:
+        assert "removed by retention" in file.reason
 
 
 def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, send):
