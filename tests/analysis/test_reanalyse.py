@@ -188,7 +188,7 @@ def test_what_cannot_be_read_again_is_told_and_left(room, send, again, other_rea
     """One file is lost, one was removed by retention, one the gate refuses now: they keep reading and outcome."""
     send(1, 2, 3, 4)
     analyse(room)
-    join_studies(room, "3.dcm", "4.dcm")
+    join_studies(room, "2.dcm", "4.dcm")
     files = room.files()
     shutil.move(room.config.archive / files["1.dcm"].stored_path, room.config.root / "elsewhere")
     with room.database.write() as session:
