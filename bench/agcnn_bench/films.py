@@ -96,7 +96,8 @@ class Films:
         dataset.PatientID, dataset.AccessionNumber = f"P{number:07}", f"A{number:07}"
         dataset.StudyInstanceUID = sample_uid(f"bench study {number}")
         dataset.SeriesInstanceUID = sample_uid(f"bench series {number}")
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = sample_uid(f"bench image {number}")
+        dataset.SOPInstanceUID = sample_uid(f"bench image {number}")
+        dataset.file_meta.MediaStorageSOPInstanceUID = UID(dataset.SOPInstanceUID)
         dataset.save_as(path, enforce_file_format=True)
         return path
 
