@@ -107,11 +107,11 @@ def _staged_group(intake: Intake, group: Group) -> list[_Item]:
         for item in items:
             item.staged.path.unlink(missing_ok=True)
         return []
-    _describe_pngs(items)
+    _describe_pngs(items, intake.sandbox)
     return items
 
 
-def _describe_pngs(items: list[_Item]) -> None:
+def _describe_pngs(items: list[_Item], sandbox: Sandbox) -> None:
     """Give the PNGs of a group their study: from study.toml, else derived from their content."""
     pngs = [item for item in items if item.media_type is MediaType.PNG]
     tomls = [item for item in items if item.media_type is MediaType.STUDY_TOML]
@@ -124,7 +124,7 @@ def _describe_pngs(items: list[_Item]) -> None:
     study_toml = StudyToml()
     for item in tomls:
         try:
-            study_toml = read_study_toml(item.staged.path)
+            study_toml = sandbox.run(read_study_toml, item.staged.path)
         except ImageError as error:
             item.media_type, item.error = MediaType.UNKNOWN, error
             for png in pngs:
