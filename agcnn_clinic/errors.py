@@ -4,6 +4,7 @@ An error's message is one sentence for a person that says what to do. `cli.main`
 turns an error into an exit code; the three loops are the only places that turn one into an outcome of a file.
 """
 
+import errno
 from enum import IntEnum, StrEnum
 
 
@@ -83,6 +84,14 @@ class StorageError(ClinicError):
 
 class RemovedError(ClinicError):
     """What was asked for needs bytes that retention has removed."""
+
+
+FAULTS_OF_A_FILE = (None, errno.EINVAL, errno.EOVERFLOW)
+"""Numbers of OSErrors that a file's content causes: parsers raise some without one, seek where a length sends them.
+
+All others speak of the disk. To take the one for the other would try a broken file again for ever, or blame a sound
+one.
+"""
 
 
 class ReadersUnavailableError(ClinicError):

@@ -155,7 +155,7 @@ def _staged_group(intake: Intake, group: Group) -> list[Item]:
         for item in items:
             item.staged.path.unlink(missing_ok=True)
         return []
-    _describe_pngs(items)
+    _describe_pngs(items, intake.sandbox)
     return items
 
 
@@ -165,7 +165,7 @@ def _staged(storage: Storage, found: Found, container: Container | None) -> tupl
     return storage.stage(found.path, found.name, seen=(found.size, found.mtime_ns)), None
 
 
-def _describe_pngs(items: list[Item]) -> None:
+def _describe_pngs(items: list[Item], sandbox: Sandbox) -> None:
     """Give the PNGs of a group their study: from study.toml, else derived from their content."""
     pngs = [item for item in items if item.media_type is MediaType.PNG and item.error is None]
     tomls = [item for item in items if item.media_type is MediaType.STUDY_TOML]
@@ -178,7 +178,7 @@ def _describe_pngs(items: list[Item]) -> None:
     study_toml = StudyToml()
     for item in tomls:
         try:
-            study_toml = read_study_toml(item.staged.path)
+            study_toml = sandbox.run(read_study_toml, item.staged.path)
         except ImageError as error:
             item.media_type, item.error = MediaType.UNKNOWN, error
             for png in pngs:

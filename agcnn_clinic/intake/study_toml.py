@@ -84,9 +84,11 @@ def read_study_toml(path: Path) -> StudyToml:
         return StudyToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
         raise ImageError(ReasonCode.STUDY_TOML, "it is not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ImageError(ReasonCode.STUDY_TOML, f"it is not TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # Not its message: it may repeat a key.
+        raise ImageError(ReasonCode.STUDY_TOML, "it is not TOML") from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # A key that nobody knows may be a patient's name, too.
+        key = str(first["loc"][0]) if first["loc"] and first["loc"][0] in StudyToml.model_fields else "a key"
         raise ImageError(ReasonCode.STUDY_TOML, f"{key}: {first['msg'].lower()}") from error

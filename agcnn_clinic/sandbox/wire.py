@@ -22,6 +22,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ClinicError, ImageError, StorageError
@@ -147,7 +148,7 @@ def _error(told: Any) -> ClinicError:
     return ImageError(ReasonCode(code), sentence) if code else StorageError(sentence)
 
 
-def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: PLR0911 (a table of types)
+def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: C901, PLR0911 (a table of types)
     """Return a value as what JSON knows; arrays and bytes go to `arrays`, in order."""
     match value:
         case Enum():
@@ -156,6 +157,8 @@ def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: PLR0911 (a table 
             return value
         case Path():
             return str(value)
+        case BaseModel():
+            return value.model_dump(mode="json")
         case bytes() | bytearray():
             arrays.append(value)
             return len(value)
@@ -173,7 +176,7 @@ def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: PLR0911 (a table 
     raise TypeError(f"a {type(value).__name__} cannot be sent")
 
 
-def _rebuilt(expected: Any, plain: Any, arrays: Iterator[Bytes]) -> Any:  # noqa: PLR0911 (a table of types)
+def _rebuilt(expected: Any, plain: Any, arrays: Iterator[Bytes]) -> Any:  # noqa: C901, PLR0911 (a table of types)
     """Return the value of the expected type that `_plain` made this of."""
     origin, args = get_origin(expected), get_args(expected)
     if expected is Any:
@@ -195,6 +198,8 @@ def _rebuilt(expected: Any, plain: Any, arrays: Iterator[Bytes]) -> Any:  # noqa
         if set(values) != set(names):
             raise TypeError("other fields")
         return expected(**{name: _rebuilt(types[name], values[name], arrays) for name in names})
+    if isinstance(expected, type) and issubclass(expected, BaseModel):
+        return expected.model_validate_json(_text(_as(dict, plain)))  # its own validators speak again
     if isinstance(expected, type) and issubclass(expected, Enum | Path):
         return expected(_scalar(str, plain))
     return _scalar(expected, plain)
