@@ -78,7 +78,7 @@ finding_list = Table(
     Column("thresholds_id", String, comment="The set that the threshold belongs to."),
     Column("software_version", String, comment="agcnn-clinic's version at that time."),
     Column("created_at", String, comment="When the image was read: ISO 8601, UTC."),
-    Column("beside", Boolean, comment="Made by another model than the clinic's own, for comparison."),
+    Column("beside", Boolean, comment="Another reading of the image counts; this one is for comparison."),
 )
 """One row a finding: 15 for each model that read an image, the newest reading first."""
 
