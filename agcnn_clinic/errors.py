@@ -87,10 +87,9 @@ class RemovedError(ClinicError):
 
 
 FAULTS_OF_A_FILE = (None, errno.EINVAL, errno.EOVERFLOW)
-"""Numbers of OSErrors that a file's content causes: parsers raise some without one, seek where a length sends them.
+"""Numbers of OSErrors that a file's content causes: parsers raise some without one, and seek to where a length points.
 
-All others speak of the disk. To take the one for the other would try a broken file again for ever, or blame a sound
-one.
+All others speak of the disk. To mix them up would try a broken file again for ever, or blame a sound one.
 """
 
 

@@ -66,6 +66,8 @@ def test_a_late_png_joins_its_study_by_patient_and_accession_number(desk):
         ('patient = "Doe"', "patient: extra"),
         ('study_instance_uid = "../../x"', "study_instance_uid"),
         ('patient_id = "a\\u001bb"', "patient_id"),
+        ('"Doe^Jane" = 1', "a key: extra"),
+        ("patient_id = " + "[" * 30_000, "not TOML"),
     ],
 )
 def test_a_wrong_study_toml_keeps_its_folder_apart_until_it_is_corrected(desk, toml, found):
