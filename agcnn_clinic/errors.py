@@ -82,6 +82,12 @@ class StorageError(ClinicError):
     on_error = OnError.RETRY
 
 
+class RenderingError(ClinicError):
+    """A report cannot be made into a PDF: the process that does it ran out of time or memory, or crashed."""
+
+    on_error = OnError.RETRY
+
+
 class RemovedError(ClinicError):
     """What was asked for needs bytes that retention has removed."""
 

@@ -13,25 +13,39 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agcnn_clinic.analysis.normalise import PRELOAD, read_picture
+from agcnn_clinic.analysis.normalise import PRELOAD, read_prints
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
+from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
-from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, StorageError
+from agcnn_clinic.domain import MediaType
+from agcnn_clinic.errors import (
+    ClinicError,
+    ImageError,
+    ModelUnavailableError,
+    OnError,
+    RenderingError,
+    StorageError,
+)
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
 from agcnn_clinic.lock import only_process
+from agcnn_clinic.prints import Edges, Prints, RecentPrints
+from agcnn_clinic.reporting import pdf
+from agcnn_clinic.reporting.content import ReportContent
+from agcnn_clinic.reporting.due import Press
 from agcnn_clinic.reporting.loop import Reporting
+from agcnn_clinic.reporting.pictures import print_size
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.loop import Upkeep
@@ -45,6 +59,8 @@ RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 GATHER_SECONDS = 0.2
 """How long a loop that was woken waits for what else is coming: a folder being copied wakes it for every file."""
+REPORT_SECONDS, REPORT_MEMORY_MB = 120.0, 2048
+"""What the rendering of one report may take; a page takes a tenth of a second and a few megabytes."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
     """
     # torch takes seconds to import, which `report` does without.
+    from agcnn_clinic.analysis.films import Darkroom  # noqa: PLC0415
     from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
     from agcnn_clinic.analysis.loop import Analysis  # noqa: PLC0415
     from agcnn_models.manifest import digest  # noqa: PLC0415
@@ -77,9 +94,11 @@ def at_work(config: Config) -> Iterator[Clinic]:
             open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
         ) as database,
         decoders(config) as sandbox,
+        Sandbox(decode_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB, preload=(pdf.__name__,)) as presses,
     ):
         storage = Storage(config)
         storage.prepare()
+        darkroom = Darkroom(RecentPrints(), print_size(config.reporting))
         try:
             reader = load_reader(
                 configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads
@@ -92,7 +111,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         with (
             trail.working(database, config, model, _now),
             contextlib.closing(
-                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
+                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size, darkroom)
             ) as analysis,
         ):
             yield Clinic(
@@ -100,7 +119,12 @@ def at_work(config: Config) -> Iterator[Clinic]:
                 database,
                 Inbox(config, intake),
                 analysis,
-                reporting(config, database, sandbox),
+                Reporting(
+                    database,
+                    config,
+                    press(config, sandbox, darkroom.recent, presses),
+                    at_once=decode_workers(config),
+                ),
                 Upkeep(database, storage, config),
             )
 
@@ -108,19 +132,47 @@ def at_work(config: Config) -> Iterator[Clinic]:
 def decoders(config: Config) -> Sandbox:
     """The child processes that decode what the model reads."""
     analysis = config.analysis
-    workers = analysis.decode_workers or min(usable_cores(), 4)
-    return Sandbox(workers, analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD)
+    return Sandbox(decode_workers(config), analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD)
+
+
+def decode_workers(config: Config) -> int:
+    """How many files are decoded, and how many reports rendered, at a time."""
+    return config.analysis.decode_workers or min(usable_cores(), 4)
 
 
 def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:
-    """The reporting loop, whose pictures come from the archive as analysis read them, decoded in a child process."""
-    return Reporting(
-        database, config, lambda path, media_type: sandbox.run(read_picture, path, media_type, config.gate.max_pixels)
-    )
+def press(
+    config: Config, decoders: Sandbox, recent: RecentPrints | None = None, presses: Sandbox | None = None
+) -> Press:
+    """What makes PDFs: of prints that are still kept, else of the archive, decoded in a child process.
+
+    Args:
+        config: the clinic's settings.
+        decoders: the child processes that read files.
+        recent: prints that are kept since their films were read.
+        presses: child processes that render; None for this process. They are others than the decoders: what a hostile
+            file may take over never gets to make a report.
+    """
+    size = print_size(config.reporting)
+
+    def prints_of(path: Path, media_type: MediaType, region: Edges | None) -> Prints:
+        kept = None if recent is None else recent.take(path, region)
+        return kept or decoders.run(read_prints, path, media_type, region, size, config.gate.max_pixels)
+
+    def render(content: ReportContent, prints: Sequence[Prints | None], settings: ReportSettings) -> bytes:
+        try:
+            return (
+                presses.run(pdf.render, content, prints, settings) if presses else pdf.render(content, prints, settings)
+            )
+        except ImageError as error:
+            raise RenderingError(
+                f"The report of study {content.study_key} cannot be rendered ({error}); it is tried again."
+            ) from error
+
+    return Press(prints_of, render)
 
 
 def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> int:

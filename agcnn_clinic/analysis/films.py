@@ -4,13 +4,15 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from agcnn_clinic.analysis.infer import Reader, Reading
 from agcnn_clinic.analysis.normalise import Normalised, normalise
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.domain import MediaType
+from agcnn_clinic.domain import Geometry, MediaType
 from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.prints import Edges, RecentPrints, with_region
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -48,11 +50,21 @@ class Result:
     network_seconds: float = 0.0
 
 
+class Darkroom(NamedTuple):
+    """Where prints are kept, and what they have to fit into: width and height in pixels."""
+
+    recent: RecentPrints
+    size: tuple[int, int]
+
+
 class FilmReader:
     """A clinic's archive, child processes and model: films go in, results come out."""
 
-    def __init__(self, storage: Storage, sandbox: Sandbox, reader: Reader, gate: Gate) -> None:
+    def __init__(
+        self, storage: Storage, sandbox: Sandbox, reader: Reader, gate: Gate, darkroom: Darkroom | None = None
+    ) -> None:
         self.reader = reader
+        self._darkroom = darkroom
         self._storage = storage
         self._sandbox = sandbox
         self._gate = gate
@@ -61,8 +73,9 @@ class FilmReader:
         """Let a child process read a film's file, let it pass the gate, and render it."""
         previous = None if film.previous_path is None else self._storage.archived(film.previous_path)
         path = self._storage.archived(film.stored_path)
+        size = None if self._darkroom is None else self._darkroom.size
         return self._sandbox.submit(
-            normalise, path, film.media_type, self._gate, previous, film.stated_view, film.gone_picture
+            normalise, path, film.media_type, self._gate, previous, film.stated_view, film.gone_picture, size
         )
 
     def read(self, results: Sequence[Result]) -> None:
@@ -75,6 +88,27 @@ class FilmReader:
         seconds = (time.perf_counter() - began) / len(pictures)
         for (result, _), reading in zip(pictures, readings, strict=True):
             result.reading, result.network_seconds = reading, seconds
+            self._keep_prints(result, reading)
+
+    def _keep_prints(self, result: Result, reading: Reading) -> None:
+        """Keep what the report will print, while the film is in memory."""
+        normalised, darkroom = result.normalised, self._darkroom
+        if darkroom is None or normalised is None or normalised.film is None:
+            return
+        region = region_of(reading, normalised.picture.geometry)
+        prints = with_region(normalised.film, normalised.picture, region, darkroom.size)
+        darkroom.recent.put(self._storage.archived(result.film.stored_path), region, prints)
+
+
+def region_of(reading: Reading, geometry: Geometry) -> Edges:
+    """The attended region in the source image, as it is stored."""
+    box = reading.region
+    return Edges(
+        box.x_min * geometry.scale_x,
+        box.y_min * geometry.scale_y,
+        box.x_max * geometry.scale_x,
+        box.y_max * geometry.scale_y,
+    )
 
 
 def film_of(file: ReceivedFile, previous_path: str | None = None, gone_picture: str | None = None) -> Film:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import aliased
 
-from agcnn_clinic.analysis.films import Film, FilmReader, Result, film_of, finished
+from agcnn_clinic.analysis.films import Darkroom, Film, FilmReader, Result, film_of, finished
 from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.analysis.normalise import Normalised
 from agcnn_clinic.analysis.record import record, register_model
@@ -50,11 +50,18 @@ class Analysis:
     """The analysis of one clinic, with its model loaded."""
 
     def __init__(
-        self, database: Database, storage: Storage, sandbox: Sandbox, reader: Reader, gate: Gate, batch_size: int
+        self,
+        database: Database,
+        storage: Storage,
+        sandbox: Sandbox,
+        reader: Reader,
+        gate: Gate,
+        batch_size: int,
+        darkroom: Darkroom | None = None,
     ) -> None:
         self._database = database
         self._storage = storage
-        self._films = FilmReader(storage, sandbox, reader, gate)
+        self._films = FilmReader(storage, sandbox, reader, gate, darkroom)
         self._batch_size = batch_size
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))

@@ -9,6 +9,8 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
@@ -21,6 +23,7 @@ from agcnn_clinic.domain import InstanceDescription, MediaType, Picture, ReasonC
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.picture import same_picture
 from agcnn_clinic.png import PNG_MODALITY, read_png, read_png_header
+from agcnn_clinic.prints import Edges, Prints, film_print, prints_of
 
 PRELOAD = (__name__,)
 """What a sandbox imports once for all its children, so that the first file does not wait for it."""
@@ -39,6 +42,7 @@ class Normalised:
         quality: `gate.Quality` by name.
         warnings: remarks on the header and the pixels, for the report.
         seconds: spent here.
+        film: uint8 [h, w], the print of the whole picture, where one was asked for.
         same_as_previous: whether the earlier file of the SOP Instance shows the same; None where there is none.
         differing_attributes: keywords of what differs from the earlier file's header.
     """
@@ -50,6 +54,7 @@ class Normalised:
     seconds: float
     same_as_previous: bool | None = None
     differing_attributes: tuple[str, ...] = ()
+    film: NDArray[np.uint8] | None = None
 
 
 def normalise(
@@ -59,6 +64,7 @@ def normalise(
     previous_path: Path | None = None,
     stated_view: str = "",
     gone_picture: str | None = None,
+    print_size: tuple[int, int] | None = None,
 ) -> Normalised:
     """Read a file, let it pass the gate, and render it.
 
@@ -70,6 +76,7 @@ def normalise(
             not going to be read: all that counts is whether it shows the same.
         stated_view: the view of a PNG by its study.toml.
         gone_picture: the SHA-256 of that analysed file's picture, where its bytes are no longer kept.
+        print_size: what the print of the film has to fit into, width and height in pixels; None where none is wanted.
 
     Raises:
         ImageError: the file is not for the model, or broken.
@@ -86,11 +93,13 @@ def normalise(
             result = _dicom(dataset, gate) if previous_path is None else _revision(dataset, previous_path, gate)
     else:
         raise ImageError(ReasonCode.UNRECOGNISED)
+    if print_size is not None and result.same_as_previous is None:
+        result = replace(result, film=film_print(result.picture, print_size))
     return replace(result, seconds=time.perf_counter() - began)
 
 
 def read_picture(path: Path, media_type: MediaType, max_pixels: int) -> Picture:
-    """Return the picture of a file that was read before, for its report: the gate is not asked again.
+    """Return the picture of a file that was read before: the gate is not asked again.
 
     Raises:
         ImageError: the file is broken.
@@ -99,6 +108,13 @@ def read_picture(path: Path, media_type: MediaType, max_pixels: int) -> Picture:
     if media_type is MediaType.PNG:
         return read_png(path, max_pixels=max_pixels)
     return render(read_dataset(path), max_pixels=max_pixels)
+
+
+def read_prints(
+    path: Path, media_type: MediaType, region: Edges | None, print_size: tuple[int, int], max_pixels: int
+) -> Prints:
+    """Return what is printed of a file that was read before, and of the region in it; see `read_picture`."""
+    return prints_of(read_picture(path, media_type, max_pixels), region, print_size)
 
 
 def _dicom(dataset: Dataset, gate: Gate) -> Normalised:

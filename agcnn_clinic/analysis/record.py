@@ -7,7 +7,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
-from agcnn_clinic.analysis.films import Result
+from agcnn_clinic.analysis.films import Result, region_of
 from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Model, ReceivedFile
 from agcnn_models.manifest import Manifest, digest
@@ -56,7 +56,7 @@ def record(
     if normalised is None or reading is None:
         return
     geometry, region = normalised.picture.geometry, reading.region
-    spacing = geometry.spacing_mm
+    edges, spacing = region_of(reading, geometry), geometry.spacing_mm
     inference = Inference(
         file=file,
         model_id=model_id,
@@ -84,10 +84,10 @@ def record(
             for label in reading.labels
         ],
         attended_region=AttendedRegion(
-            x_min=region.x_min * geometry.scale_x,
-            y_min=region.y_min * geometry.scale_y,
-            x_max=region.x_max * geometry.scale_x,
-            y_max=region.y_max * geometry.scale_y,
+            x_min=edges.x_min,
+            y_min=edges.y_min,
+            x_max=edges.x_max,
+            y_max=edges.y_max,
             width_mm=None if spacing is None else (region.x_max - region.x_min) * spacing,
             height_mm=None if spacing is None else (region.y_max - region.y_min) * spacing,
             spacing_source=geometry.spacing_source,

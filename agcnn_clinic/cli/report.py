@@ -27,8 +27,9 @@ def report(
     """
     from agcnn_clinic.analysis.normalise import PRELOAD
     from agcnn_clinic.database.queries import find_model, find_study
+    from agcnn_clinic.reporting.loop import Reporting
     from agcnn_clinic.sandbox import Sandbox
-    from agcnn_clinic.service import reporting
+    from agcnn_clinic.service import press
 
     if version is not None and model is not None:
         raise UsageError("Name a version or a model, not both: a version knows the model that it was made with.")
@@ -39,7 +40,7 @@ def report(
         study_id, model_id = found.id, None if model is None else find_model(session, found, model).id
     analysis = config.analysis
     with Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD) as sandbox:
-        at_work = reporting(config, database, sandbox)
+        at_work = Reporting(database, config, press(config, sandbox))
         made = at_work.remake(study_id, version) if model_id is None else at_work.on_request(study_id, model_id)
     typer.echo(made.path)
     if made.note:

@@ -5,7 +5,7 @@ file without a row: the report is still due, and the same version is written ove
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,20 +15,33 @@ from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
+from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, Model, ReceivedFile, Report, ReportReading, Study
-from agcnn_clinic.domain import MediaType, Outcome, Picture, ReasonCode
+from agcnn_clinic.domain import MediaType, Outcome
 from agcnn_clinic.errors import ImageError, RemovedError, UsageError
 from agcnn_clinic.faults import FaultPoint, reached
+from agcnn_clinic.prints import Edges, Prints
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReadImage, ReportContent
 from agcnn_clinic.reporting.deliver import deliver, report_name
 from agcnn_clinic.reporting.pdf import render
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model, readings_of_report
 
-ReadPicture = Callable[[Path, MediaType], Picture]
-"""Gives the normalised picture of an archived file; raises ImageError where it cannot be read again."""
+
+@dataclass(frozen=True)
+class Press:
+    """What makes a PDF of a report's content.
+
+    Attributes:
+        prints_of: gives what is printed of an archived file and the attended region in it; raises ImageError where the
+            file cannot be read again.
+        render: see `pdf.render`; raises RenderingError where the process that it runs in fails.
+    """
+
+    prints_of: Callable[[Path, MediaType, Edges | None], Prints]
+    render: Callable[[ReportContent, Sequence[Prints | None], ReportSettings], bytes] = render
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,7 @@ def make_report(
     *,
     clock: Callable[[], datetime],
     config: Config,
-    read_picture: ReadPicture,
+    press: Press,
     model_id: int | None = None,
 ) -> Path:
     """Make the next version of a study's report; returns where it was delivered.
@@ -89,17 +102,18 @@ def make_report(
         study_id: the study.
         clock: gives the time that is printed.
         config: the clinic's settings.
-        read_picture: see `ReadPicture`.
+        press: makes the PDF.
         model_id: the model whose readings are printed; None for those that count.
 
     Raises:
         StorageError: the archive cannot be read or the reports folder cannot be written.
+        RenderingError: the PDF cannot be made.
         DatabaseError: the database cannot be used.
     """
     while True:
         with database.session() as session:
             content = _next(session, session.get_one(Study, study_id), clock, config, model_id)
-        data = _rendered(content, config, read_picture)
+        data = _rendered(content, config, press)
         reached(FaultPoint.REPORT_RENDERED)
         path = config.reports / report_name(content.study_key, content.edition.version)
         with database.write() as session:
@@ -123,7 +137,7 @@ def make_on_request(
     *,
     clock: Callable[[], datetime],
     config: Config,
-    read_picture: ReadPicture,
+    press: Press,
 ) -> Remade:
     """Print a study from one model's readings: a new version, unless the newest one of its kind says the same already.
 
@@ -132,6 +146,7 @@ def make_on_request(
     Raises:
         UsageError: the model has read no image of the study, or an image of it is still to be decided.
         StorageError: the archive cannot be read or the reports folder cannot be written.
+        RenderingError: the PDF cannot be made.
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
@@ -147,8 +162,8 @@ def make_on_request(
         newest = [reports[-1] for kind in (None, model_id) if (reports := _of_kind(study, kind))]
         same = [row.version for row in newest if _says(_again(session, study, row, config)) == _says(content)]
     if same:
-        return remake(database, study_id, same[0], clock=clock, config=config, read_picture=read_picture)
-    path = make_report(database, study_id, clock=clock, config=config, read_picture=read_picture, model_id=model_id)
+        return remake(database, study_id, same[0], clock=clock, config=config, press=press)
+    path = make_report(database, study_id, clock=clock, config=config, press=press, model_id=model_id)
     return Remade(path, "")
 
 
@@ -159,7 +174,7 @@ def remake(
     *,
     clock: Callable[[], datetime],
     config: Config,
-    read_picture: ReadPicture,
+    press: Press,
 ) -> Remade:
     """Make a delivered report again, from the rows and the archive alone: the same bytes where nothing has changed.
 
@@ -171,12 +186,13 @@ def remake(
         version: which report; None for the clinic's own newest.
         clock: tells the moment of the audit trail's event.
         config: the clinic's settings.
-        read_picture: see `ReadPicture`.
+        press: makes the PDF.
 
     Raises:
         UsageError: there is no such report.
         RemovedError: retention has removed images that it shows.
         StorageError: the archive cannot be read or the reports folder cannot be written.
+        RenderingError: the PDF cannot be made.
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
@@ -185,7 +201,7 @@ def remake(
         content = _again(session, study, row, config)
         path, sha256, was_removed = config.root / row.path, row.sha256, row.removed_at is not None
         _refuse_without_films(content, path)
-    data = _rendered(content, config, read_picture)
+    data = _rendered(content, config, press)
     trail.report_again(database, content.study_key, version=row.version, now=clock())
     if hashlib.sha256(data).hexdigest() == sha256:
         deliver(data, path)
@@ -307,13 +323,20 @@ def _refuse_without_films(content: ReportContent, delivered: Path) -> None:
         )
 
 
-def _rendered(content: ReportContent, config: Config, read_picture: ReadPicture) -> bytes:
-    def picture_of(image: ReadImage) -> Picture:
-        if image.removed_at is not None:
-            raise ImageError(ReasonCode.UNREADABLE_PIXELS, "retention has removed the image")
-        return read_picture(image.path, image.media_type)
+def _rendered(content: ReportContent, config: Config, press: Press) -> bytes:
+    return press.render(content, [_prints(image, press) for image in content.images], config.reporting)
 
-    return render(content, picture_of, config.reporting)
+
+def _prints(image: ReadImage, press: Press) -> Prints | None:
+    """What is printed of an image; None where its bytes are gone or broken."""
+    if image.removed_at is not None:
+        return None
+    region = image.region
+    edges = None if region is None else Edges(region.x_min, region.y_min, region.x_max, region.y_max)
+    try:
+        return press.prints_of(image.path, image.media_type, edges)
+    except ImageError:
+        return None
 
 
 def _below(root: Path, path: Path) -> str:

@@ -1,8 +1,7 @@
 """A film's pictures for the page: the film itself, the film under its heat map, and the attended region cut out.
 
-All are made from the picture at its full resolution and only then reduced to the size at which they are printed, with
-antialiasing and without distortion. Boxes and scales are not burned in: the page draws them as lines, which stay
-crisp at any magnification.
+They come at the size at which they are printed. Boxes and scales are not burned in: the page draws them as lines, which
+stay crisp at any magnification.
 """
 
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from agcnn_clinic.domain import Picture
-from agcnn_clinic.reporting.content import Region, SeenArea
+from agcnn_clinic.prints import Grey, inside
+from agcnn_clinic.reporting.content import SeenArea
 
 Colours = NDArray[np.uint8]
 JPEG_QUALITY = 88
@@ -22,16 +21,6 @@ MAX_OPACITY = 0.62
 """Of the heat map where it is hottest: the film must stay readable under it."""
 OPAQUE_FROM, OPAQUE_AT = 0.15, 0.85
 """Heat below the first leaves the film as it is; from the second on the overlay is as opaque as it gets."""
-
-
-@dataclass(frozen=True)
-class Box:
-    """A box by its edges, in pixels of the picture."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
 
 
 @dataclass(frozen=True)
@@ -43,56 +32,22 @@ class Plate:
     height: int
 
 
-def grey(picture: Picture) -> Image.Image:
-    """A picture as 8-bit grey, at its full resolution."""
-    return Image.fromarray((np.clip(picture.pixels, 0, 1) * 255 + 0.5).astype(np.uint8), "L")
+def plain(image: Grey) -> Plate:
+    """A grey image [H, W] as it is."""
+    return _jpeg(Image.fromarray(image, "L"))
 
 
-def fitting(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The image reduced (never enlarged) to fit into `size` = (width, height) pixels, its proportions kept."""
-    factor = min(size[0] / image.width, size[1] / image.height, 1.0)
-    target = max(round(image.width * factor), 1), max(round(image.height * factor), 1)
-    if target == image.size:
-        return image
-    # Reducing by a whole factor first is several times as fast, and leaves Lanczos enough to work on.
-    return image.resize(target, Image.Resampling.LANCZOS, reducing_gap=3.0)
-
-
-def film(image: Image.Image) -> Plate:
-    """The film as it is, from its grey image."""
-    return _jpeg(image)
-
-
-def overlay(image: Image.Image, heat_map: NDArray[np.float32], seen: SeenArea, colour_map: str) -> Plate:
-    """The film's grey image under its heat map.
+def overlay(image: Grey, heat_map: NDArray[np.float32], seen: SeenArea, colour_map: str) -> Plate:
+    """The film's grey image [H, W] under its heat map.
 
     The heat map [h, w] in [0, 1] is spread bilinearly over the part that the network saw; the film around
     that part stays as it is. Opacity rises with heat.
     """
-    heat, covered = spread(heat_map, image.size, seen)
+    heat, covered = spread(heat_map, (image.shape[1], image.shape[0]), seen)
     colours, opacity = _coloured(heat, colour_map)
     opacity = opacity * covered[..., None]
-    blended = np.asarray(image, np.float32)[..., None] * (1 - opacity) + colours * opacity
+    blended = image.astype(np.float32)[..., None] * (1 - opacity) + colours * opacity
     return _jpeg(Image.fromarray((blended + 0.5).astype(np.uint8), "RGB"))
-
-
-def attended_crop(image: Image.Image, box: Box, size: tuple[int, int]) -> Plate:
-    """What lies inside the box of a film's grey image, at its own resolution, fitted into `size` pixels."""
-    left, right = _inside(box.left, box.right, image.width)
-    top, bottom = _inside(box.top, box.bottom, image.height)
-    return _jpeg(fitting(image.crop((left, top, right, bottom)), size))
-
-
-def box_of(region: Region, picture: Picture) -> Box:
-    """The attended region in the picture, clipped to it; the region is stored in pixels of the source image."""
-    height, width = picture.pixels.shape
-    across, down = picture.geometry.scale_x, picture.geometry.scale_y
-    return Box(
-        left=min(max(region.x_min / across, 0.0), width),
-        top=min(max(region.y_min / down, 0.0), height),
-        right=min(max(region.x_max / across, 0.0), width),
-        bottom=min(max(region.y_max / down, 0.0), height),
-    )
 
 
 def spread(
@@ -103,8 +58,8 @@ def spread(
     Outside of the seen part the heat is 0.
     """
     width, height = size
-    left, right = _inside(seen.start * width, seen.end * width, width)
-    top, bottom = _inside(seen.start * height, seen.end * height, height)
+    left, right = inside(seen.start * width, seen.end * width, width)
+    top, bottom = inside(seen.start * height, seen.end * height, height)
     enlarged = Image.fromarray(np.clip(heat_map, 0, 1).astype(np.float32), "F").resize(
         (right - left, bottom - top), Image.Resampling.BILINEAR
     )
@@ -146,12 +101,6 @@ def _smooth_step(heat: NDArray[np.float32]) -> NDArray[np.float32]:
     t = np.clip((heat - OPAQUE_FROM) / (OPAQUE_AT - OPAQUE_FROM), 0, 1)
     result: NDArray[np.float32] = t * t * (3 - 2 * t)
     return result
-
-
-def _inside(start: float, end: float, length: int) -> tuple[int, int]:
-    """Whole pixels from start to end, at least one, inside 0 to length."""
-    first = min(max(round(start), 0), length - 1)
-    return first, max(min(round(end), length), first + 1)
 
 
 def _jpeg(image: Image.Image) -> Plate:

@@ -1,7 +1,7 @@
 """A report's content becomes a PDF: the same bytes for the same content, pictures and settings, at any time."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from io import BytesIO
 
 from reportlab import rl_config
@@ -9,8 +9,7 @@ from reportlab.lib.utils import TimeStamp
 from reportlab.pdfgen.canvas import Canvas
 
 from agcnn_clinic.config import Reporting
-from agcnn_clinic.domain import Picture
-from agcnn_clinic.errors import ImageError
+from agcnn_clinic.prints import Prints
 from agcnn_clinic.reporting.blocks import Block, heading, paginate
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.findings import comparison, image_title, table, verdict
@@ -32,30 +31,22 @@ from agcnn_clinic.reporting.provenance import not_read, provenance, signature
 PRODUCER = "agcnn-clinic"
 
 
-def render(content: ReportContent, picture_of: Callable[[ReadImage], Picture], settings: Reporting) -> bytes:
+def render(content: ReportContent, prints: Sequence[Prints | None], settings: Reporting) -> bytes:
     """Make the PDF of a report.
 
     Args:
         content: what it says.
-        picture_of: gives an image's normalised picture; asked once for each image, and nothing is kept of it
-            but what is printed. Where it raises an ImageError, the report says so in the place of the pictures.
+        prints: of each of its images; None where the report shall say that its pictures cannot be made any more.
         settings: paper, resolution, colour map and institution.
     """
     frame = Frame.of(settings.page_size)
-    printed = [_printed(image, picture_of, frame, settings) for image in content.images]
+    printed = [
+        None if shown is None else plates(image, shown, settings.colour_map)
+        for image, shown in zip(content.images, prints, strict=True)
+    ]
     room = frame.bottom - frame.top
     pages = paginate(_blocks(content, printed, frame), room - FIRST_HEAD, room - NEXT_HEAD)
     return _draw(content, pages, frame, settings)
-
-
-def _printed(
-    image: ReadImage, picture_of: Callable[[ReadImage], Picture], frame: Frame, settings: Reporting
-) -> Plates | None:
-    try:
-        picture = picture_of(image)
-    except ImageError:
-        return None
-    return plates(image, picture, frame, dpi=settings.picture_dpi, colour_map=settings.colour_map)
 
 
 def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Frame) -> list[Block]:

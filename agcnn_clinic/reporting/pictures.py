@@ -2,21 +2,12 @@
 
 from dataclasses import dataclass
 
-from agcnn_clinic.domain import Picture
+from agcnn_clinic.config import Reporting
+from agcnn_clinic.prints import Box, Prints
 from agcnn_clinic.reporting.blocks import LEADING, Block
 from agcnn_clinic.reporting.content import ReadImage, Region, SeenArea
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.overlay import (
-    Box,
-    Plate,
-    attended_crop,
-    box_of,
-    colour_scale,
-    film,
-    fitting,
-    grey,
-    overlay,
-)
+from agcnn_clinic.reporting.overlay import Plate, colour_scale, overlay, plain
 from agcnn_clinic.reporting.page import Align, Frame, Ink, Sheet, Size, fit, pixels
 from agcnn_clinic.reporting.shaping import wrapped
 
@@ -51,21 +42,22 @@ class Plates:
     seen: SeenArea
 
 
-def plates(image: ReadImage, picture: Picture, frame: Frame, *, dpi: int, colour_map: str) -> Plates:
-    """Make an image's pictures at the size at which they will be printed; the picture itself can go afterwards."""
-    size = pixels(FILM_WIDTH * frame.width, dpi), pixels(MAX_HEIGHT, dpi)
-    box = None if image.region is None else box_of(image.region, picture)
-    height, width = picture.pixels.shape
-    whole = grey(picture)
-    reduced = fitting(whole, size)
+def print_size(settings: Reporting) -> tuple[int, int]:
+    """The pixels, across and down, that a film and its crop have to fit into at the resolution that is asked for."""
+    frame = Frame.of(settings.page_size)
+    return pixels(FILM_WIDTH * frame.width, settings.picture_dpi), pixels(MAX_HEIGHT, settings.picture_dpi)
+
+
+def plates(image: ReadImage, prints: Prints, colour_map: str) -> Plates:
+    """Make an image's pictures, as they are embedded."""
     return Plates(
-        film=film(reduced),
-        overlay=overlay(reduced, image.heat_map, image.model.seen, colour_map),
-        crop=None if box is None else attended_crop(whole, box, size),
+        film=plain(prints.film),
+        overlay=overlay(prints.film, image.heat_map, image.model.seen, colour_map),
+        crop=None if prints.crop is None else plain(prints.crop),
         scale=colour_scale(colour_map, (256, 12)),
-        box=box,
-        width=width,
-        height=height,
+        box=prints.box,
+        width=prints.width,
+        height=prints.height,
         seen=image.model.seen,
     )
 

@@ -11,7 +11,8 @@ from agcnn_bench.clinics import Bench, make_clinic
 from agcnn_bench.figures import timed
 from agcnn_bench.films import Form
 from agcnn_clinic import __version__
-from agcnn_clinic.analysis.infer import Reading, load_reader
+from agcnn_clinic.analysis.films import Film, Result, region_of
+from agcnn_clinic.analysis.infer import Reader, load_reader
 from agcnn_clinic.analysis.normalise import PRELOAD, Normalised, normalise
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.bundles import configured_bundle
@@ -22,10 +23,13 @@ from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import Outcome, ReasonCode
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.prints import Prints, prints_of
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition
-from agcnn_clinic.reporting.due import make_report, studies_due
+from agcnn_clinic.reporting.due import Press, make_report, studies_due
 from agcnn_clinic.reporting.pdf import render
+from agcnn_clinic.reporting.pictures import print_size
+from agcnn_clinic.reporting.readings import counting_readings
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -34,10 +38,11 @@ from agcnn_clinic.storage import Storage
 class _Read:
     """A film that was read: what `record` stores for each of many studies."""
 
+    result: Result
     normalised: Normalised
-    reading: Reading
+    prints: Prints
+    reader: Reader
     model_id: int
-    thresholds_id: str
 
 
 def run(bench: Bench) -> None:
@@ -70,12 +75,15 @@ def _take_films(bench: Bench, config: Config, database: Database, count: int) ->
 def _read_one(bench: Bench, config: Config, database: Database) -> _Read:
     """One real reading by the model that ships."""
     path = bench.films.write(bench.scratch, 0, Form.RAW)
-    normalised = normalise(path, Form.RAW.media_type, config.gate)
+    size = print_size(config.reporting)
+    normalised = normalise(path, Form.RAW.media_type, config.gate, print_size=size)
     reader = load_reader(configured_bundle(config), device="cpu", threads=0)
     (reading,) = reader.read([normalised.picture])
+    prints = prints_of(normalised.picture, region_of(reading, normalised.picture.geometry), size)
+    result = Result(Film(0, "", Form.RAW.media_type, ""), normalised, reading=reading)
     with database.write() as session:
         model_id = register_model(session, reader.manifest, datetime.now(UTC))
-    return _Read(normalised, reading, model_id, reader.manifest.thresholds.set_id)
+    return _Read(result, normalised, prints, reader, model_id)
 
 
 def _pending(database: Database) -> list[int]:
@@ -90,28 +98,18 @@ def _record(database: Database, file_ids: Sequence[int], read: _Read) -> None:
         for file_id in file_ids:
             file = session.get_one(ReceivedFile, file_id)
             file.picture_sha256 = read.normalised.picture.sha256
-            record(
-                session,
-                file,
-                read.normalised,
-                read.reading,
-                model_id=read.model_id,
-                thresholds_id=read.thresholds_id,
-                device="cpu",
-                timings={},
-                now=now,
-            )
+            record(session, file, read.result, read.reader, model_id=read.model_id, now=now)
             decide(file, ReasonCode.READ, now=now)
 
 
 def _reports(bench: Bench, config: Config, database: Database, read: _Read) -> None:
-    picture = read.normalised.picture
     with database.session() as session:
         due = studies_due(session, datetime.now(UTC), 0, limit=bench.runs + 1)
         study = session.get_one(Study, due[0])
         edition = Edition(1, datetime.now(UTC), __version__, None)
-        content = compose(session, study, edition, archive=config.archive)
-    bench.results.add("report.pdf", timed(lambda: render(content, lambda _: picture, config.reporting), bench.runs))
+        readings = counting_readings(session, study.id)
+        content = compose(session, study, edition, readings=readings, archive=config.archive)
+    bench.results.add("report.pdf", timed(lambda: render(content, [read.prints], config.reporting), bench.runs))
     waiting = iter(due)
     whole = timed(
         lambda: make_report(
@@ -119,7 +117,7 @@ def _reports(bench: Bench, config: Config, database: Database, read: _Read) -> N
             next(waiting),
             clock=lambda: datetime.now(UTC),
             config=config,
-            read_picture=lambda _path, _media_type: picture,
+            press=Press(lambda *_: read.prints),
         ),
         bench.runs,
     )

@@ -22,8 +22,13 @@ from agcnn_clinic.database.migrate import upgrade
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Instance, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, Geometry, MediaType, Outcome, Picture, ReasonCode
+from agcnn_clinic.errors import ImageError
 from agcnn_clinic.png import read_png
-from agcnn_clinic.reporting.content import ReportContent
+from agcnn_clinic.prints import Edges, Prints, prints_of
+from agcnn_clinic.reporting import pdf
+from agcnn_clinic.reporting.content import ReadImage, ReportContent
+from agcnn_clinic.reporting.due import Press
+from agcnn_clinic.reporting.pictures import print_size
 
 LABELS = (
     *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
@@ -67,6 +72,26 @@ def film_png() -> bytes:
     return data.getvalue()
 
 
+@pytest.fixture(scope="session")
+def render() -> Callable[..., bytes]:
+    """A function that makes a PDF of a report's content and of pictures at their full size."""
+    return _render
+
+
+def _render(content: ReportContent, picture_of: Callable[[ReadImage], Picture], settings: Reporting) -> bytes:
+    """The PDF of a report; where `picture_of` raises an ImageError, one that says so in the place of the pictures."""
+
+    def printed(image: ReadImage) -> Prints | None:
+        region = image.region
+        edges = None if region is None else Edges(region.x_min, region.y_min, region.x_max, region.y_max)
+        try:
+            return prints_of(picture_of(image), edges, print_size(settings))
+        except ImageError:
+            return None
+
+    return pdf.render(content, [printed(image) for image in content.images], settings)
+
+
 @dataclass
 class Clock:
     """A clock that stands still until it is told otherwise."""
@@ -91,9 +116,14 @@ class Clinic:
     spacing_mm: float | None = 0.2
     _number: int = 0
 
-    def read_picture(self, path: Path, media_type: MediaType) -> Picture:
+    @property
+    def press(self) -> Press:
+        """What makes the PDFs, in this process."""
+        return Press(self.prints_of)
+
+    def prints_of(self, path: Path, media_type: MediaType, region: Edges | None) -> Prints:
         assert media_type is MediaType.PNG
-        return read_png(path, max_pixels=10_000_000)
+        return prints_of(read_png(path, max_pixels=10_000_000), region, print_size(self.config.reporting))
 
     def add_study(self, **described: str) -> int:
         """A study that came at the clock's hour less one; returns its id."""

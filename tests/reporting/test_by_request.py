@@ -11,8 +11,7 @@ from agcnn_clinic.database.queries import find_model
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.errors import UsageError
-from agcnn_clinic.reporting import due
-from agcnn_clinic.reporting.due import make_on_request, make_report, remake, studies_due
+from agcnn_clinic.reporting.due import Press, make_on_request, make_report, remake, studies_due
 from agcnn_clinic.reporting.pdf import render
 
 NOTICE = "This is not the clinic's own report"
@@ -21,7 +20,7 @@ NOTICE = "This is not the clinic's own report"
 @pytest.fixture
 def doors(clinic):
     """What every function of `due` is handed."""
-    return {"clock": clinic.clock, "config": clinic.config, "read_picture": clinic.read_picture}
+    return {"clock": clinic.clock, "config": clinic.config, "press": clinic.press}
 
 
 @pytest.fixture
@@ -196,7 +195,7 @@ def test_models_are_found_by_name_version_and_hash(clinic) -> None:
                 find_model(session, row, unknown)
 
 
-def test_two_processes_never_write_under_one_version(clinic, doors, make, monkeypatch) -> None:
+def test_two_processes_never_write_under_one_version(clinic, doors, make) -> None:
     """While one renders version 1, another delivers it: the slower one takes the next number, and both rows hold."""
     study = clinic.add_study()
     model_id = clinic.add_reading(clinic.add_file(study), "large")
@@ -208,8 +207,8 @@ def test_two_processes_never_write_under_one_version(clinic, doors, make, monkey
             assert delivered.wait(60)
         return render(*args)
 
-    monkeypatch.setattr(due, "render", slow_render)
-    slow = threading.Thread(target=make_on_request, args=(clinic.database, study, model_id), kwargs=doors)
+    slow_doors = {**doors, "press": Press(clinic.prints_of, slow_render)}
+    slow = threading.Thread(target=make_on_request, args=(clinic.database, study, model_id), kwargs=slow_doors)
     slow.start()
     assert rendering.wait(60)
     make(study)

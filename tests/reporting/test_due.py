@@ -10,7 +10,7 @@ from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError, UsageError
 from agcnn_clinic.reporting import due
-from agcnn_clinic.reporting.due import make_report, remake, studies_due
+from agcnn_clinic.reporting.due import Press, make_report, remake, studies_due
 from agcnn_clinic.reporting.loop import Reporting
 
 
@@ -18,7 +18,7 @@ from agcnn_clinic.reporting.loop import Reporting
 def make(clinic):
     """Makes the next report of a study."""
     return lambda study: make_report(
-        clinic.database, study, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture
+        clinic.database, study, clock=clinic.clock, config=clinic.config, press=clinic.press
     )
 
 
@@ -26,7 +26,7 @@ def make(clinic):
 def again(clinic):
     """Makes a delivered report again."""
     return lambda study, version=None: remake(
-        clinic.database, study, version, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture
+        clinic.database, study, version, clock=clinic.clock, config=clinic.config, press=clinic.press
     )
 
 
@@ -178,7 +178,7 @@ def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(c
     root = clinic.config.root
     clinic.config = clinic.config.model_copy(update={"reporting": settings})
     clinic.config._root = root
-    made = remake(clinic.database, study, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture)
+    made = remake(clinic.database, study, clock=clinic.clock, config=clinic.config, press=clinic.press)
     assert made.path.name == path.stem + ".remade.pdf"
     assert made.path.read_bytes() != before
     assert path.read_bytes() == before
@@ -208,7 +208,7 @@ def test_the_loop_makes_all_that_is_due(clinic) -> None:
     """One step makes every due report, and the next finds nothing."""
     for _ in range(3):
         clinic.add_file(clinic.add_study())
-    reporting = Reporting(clinic.database, clinic.config, clinic.read_picture, clinic.clock)
+    reporting = Reporting(clinic.database, clinic.config, clinic.press, clinic.clock)
     assert reporting.step(quiet_seconds=30) == 3
     assert reporting.step(quiet_seconds=30) == 0
     assert len(list(clinic.config.reports.iterdir())) == 3
@@ -222,13 +222,13 @@ def test_a_study_that_fails_does_not_keep_the_others_waiting(clinic) -> None:
     clinic.add_file(clinic.add_study(), at=clinic.clock.now - timedelta(minutes=1))
     asked = []
 
-    def unreachable_at_first(path, media_type):
-        asked.append(path)
+    def unreachable_at_first(*asked_for):
+        asked.append(asked_for)
         if len(asked) % 2:
             raise StorageError("The archive is not there.")
-        return clinic.read_picture(path, media_type)
+        return clinic.prints_of(*asked_for)
 
-    reporting = Reporting(clinic.database, clinic.config, unreachable_at_first, clinic.clock)
+    reporting = Reporting(clinic.database, clinic.config, Press(unreachable_at_first), clinic.clock)
     assert reporting.step(quiet_seconds=0) == 1
     assert due_now(clinic) == [first]
     with pytest.raises(StorageError, match="not there"):

@@ -10,7 +10,6 @@ from pypdf.generic import NameObject
 from agcnn_clinic.domain import ReasonCode, StudyDescription
 from agcnn_clinic.reporting.content import ModelFacts, ReadImage, UnreadImage
 from agcnn_clinic.reporting.page import MAX_BOOKMARK
-from agcnn_clinic.reporting.pdf import render
 
 TEXTS = {
     "markup": '<b>&amp;</b><img src="/etc/passwd"/><a href="file:///etc/passwd">x</a><para><font size=99>',
@@ -69,7 +68,7 @@ def _everywhere(content, text):
 
 
 @pytest.mark.parametrize("what", TEXTS)
-def test_no_text_changes_what_a_report_is_made_of(content, picture, settings, what) -> None:
+def test_no_text_changes_what_a_report_is_made_of(content, picture, settings, what, render) -> None:
     """As many pages as it may have, the same pictures, no link, no script, no file of the disk."""
     plain = pypdf.PdfReader(BytesIO(render(content, picture, settings)))
     data = render(_everywhere(content, TEXTS[what]), picture, settings)
@@ -86,7 +85,7 @@ def test_no_text_changes_what_a_report_is_made_of(content, picture, settings, wh
 
 
 @pytest.mark.parametrize("what", TEXTS)
-def test_what_is_printed_can_be_printed(content, picture, settings, text_of, what) -> None:
+def test_what_is_printed_can_be_printed(content, picture, settings, text_of, what, render) -> None:
     """No control, no override of direction and no half character comes out of the page; the warning stays on each."""
     for page in text_of(render(_everywhere(content, TEXTS[what]), picture, settings)):
         assert not set(page) & FORBIDDEN

@@ -4,27 +4,12 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from agcnn_clinic.domain import Geometry, Picture
-from agcnn_clinic.reporting.content import Region, SeenArea
-from agcnn_clinic.reporting.overlay import (
-    MAX_OPACITY,
-    Box,
-    Plate,
-    attended_crop,
-    box_of,
-    colour_scale,
-    colour_table,
-    film,
-    fitting,
-    grey,
-    overlay,
-    spread,
-)
+from agcnn_clinic.prints import film_print
+from agcnn_clinic.reporting.content import SeenArea
+from agcnn_clinic.reporting.overlay import MAX_OPACITY, Plate, colour_scale, colour_table, overlay, plain, spread
 
 WHOLE = SeenArea(0.0, 1.0)
 CENTRE = SeenArea(16 / 256, 240 / 256)
@@ -34,18 +19,9 @@ def opened(plate: Plate) -> NDArray[np.float64]:
     return np.asarray(Image.open(BytesIO(plate.jpeg)), np.float64)
 
 
-@given(st.integers(10, 900), st.integers(10, 900))
-def test_proportions_are_kept(width: int, height: int) -> None:
-    """Fitting into a field changes the size and never the shape, and enlarges nothing."""
-    fitted = fitting(Image.new("L", (width, height)), (200, 240))
-    assert fitted.width <= min(200, width)
-    assert fitted.height <= min(240, height)
-    assert abs(fitted.width * height - fitted.height * width) <= max(width, height) / 2 + 1
-
-
 def test_the_film_is_the_picture(picture) -> None:
     """Bright stays bright and dark stays dark, where they are."""
-    plate = film(fitting(grey(picture()), (400, 400)))
+    plate = plain(film_print(picture(), (400, 400)))
     shown = opened(plate)
     assert (plate.width, plate.height) == (400, 350)
     assert shown[5:20, 5:30].max() < 20
@@ -74,34 +50,20 @@ def test_spreading_is_bilinear() -> None:
 
 def test_a_cold_film_shows_through_unchanged(picture) -> None:
     """Without heat the overlay is the film; with heat it takes the map's colour, and no more of it than allowed."""
-    base = fitting(grey(picture()), (200, 200))
+    base = film_print(picture(), (200, 200))
     cold = opened(overlay(base, np.zeros((7, 7), np.float32), WHOLE, "inferno"))
-    assert np.abs(cold - np.asarray(base, np.float64)[..., None]).max() < 12
+    assert np.abs(cold - base.astype(np.float64)[..., None]).max() < 12
     hot = opened(overlay(base, np.ones((7, 7), np.float32), WHOLE, "inferno"))
-    expected = np.asarray(base, np.float64)[..., None] * (1 - MAX_OPACITY) + colour_table("inferno")[255] * MAX_OPACITY
+    expected = base.astype(np.float64)[..., None] * (1 - MAX_OPACITY) + colour_table("inferno")[255] * MAX_OPACITY
     assert np.abs(hot - expected).mean() < 3
 
 
 def test_the_margin_that_the_network_did_not_see_stays_grey(picture) -> None:
     """Full heat everywhere colours the centre crop alone."""
-    shown = opened(overlay(fitting(grey(picture()), (256, 256)), np.ones((7, 7), np.float32), CENTRE, "viridis"))
+    shown = opened(overlay(film_print(picture(), (256, 256)), np.ones((7, 7), np.float32), CENTRE, "viridis"))
     colour = shown.max(axis=2) - shown.min(axis=2)
     assert colour[:10].max() < 12
     assert colour[40:180, 40:200].min() > 40
-
-
-def test_the_crop_is_what_lies_in_the_box(picture) -> None:
-    """A box over the white corner gives a white crop of the box's shape."""
-    plate = attended_crop(grey(picture()), Box(730, 5, 790, 45), (300, 300))
-    assert (plate.width, plate.height) == (60, 40)
-    assert opened(plate).min() > 240
-
-
-def test_a_box_of_source_pixels_becomes_one_of_picture_pixels() -> None:
-    """Where the picture was resampled, the stored region is scaled back, and clipped to the picture."""
-    stretched = Picture(np.zeros((100, 200), np.float32), Geometry(100, 400, scale_x=2.0, scale_y=1.0), "x")
-    region = Region(100, 10, 500, 90, None, None, "")
-    assert box_of(region, stretched) == Box(50, 10, 200, 90)
 
 
 def test_the_scale_runs_from_no_heat_to_full_heat() -> None:

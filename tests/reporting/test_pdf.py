@@ -14,10 +14,11 @@ import pytest
 from agcnn_clinic.config import Reporting
 from agcnn_clinic.domain import WARNINGS, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
+from agcnn_clinic.prints import Edges, prints_of
 from agcnn_clinic.reporting.content import SeenArea
 from agcnn_clinic.reporting.findings import NOT_EXCLUDED
 from agcnn_clinic.reporting.page import MARGIN, paper
-from agcnn_clinic.reporting.pdf import render
+from agcnn_clinic.reporting.pictures import print_size
 
 FOOTER = "Research use only. Not reviewed by a physician."
 NAMES = (
@@ -51,7 +52,7 @@ def several(clinic, composed):
     return composed(study)
 
 
-def test_the_first_page_says_it_all(content, picture, settings, text_of) -> None:
+def test_the_first_page_says_it_all(content, picture, settings, text_of, render) -> None:
     """Patient, study, verdict, findings, size of the region: what a reader looks for is on page 1."""
     first, last = text_of(render(content, picture, settings))
     for told in (
@@ -72,7 +73,7 @@ def test_the_first_page_says_it_all(content, picture, settings, text_of) -> None
         assert told in last
 
 
-def test_every_page_carries_the_warning_its_number_and_its_study(several, picture, settings, text_of) -> None:
+def test_every_page_carries_the_warning_its_number_and_its_study(several, picture, settings, text_of, render) -> None:
     """A page that comes apart from the others still says what it is."""
     pages = text_of(render(several, picture, settings))
     assert len(pages) == 5
@@ -83,14 +84,14 @@ def test_every_page_carries_the_warning_its_number_and_its_study(several, pictur
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_names_print_as_themselves(content, picture, settings, text_of, name) -> None:
+def test_names_print_as_themselves(content, picture, settings, text_of, name, render) -> None:
     """Each part of a name can be copied out of the PDF as it was written, in any script."""
     pages = text_of(render(replace(content, study=replace(content.study, patient_name=name)), picture, settings))
     for part in name.replace("=", "^").split("^"):
         assert unicodedata.normalize("NFC", part) in pages[0]
 
 
-def test_markup_prints_as_text(content, picture, settings, text_of) -> None:
+def test_markup_prints_as_text(content, picture, settings, text_of, render) -> None:
     """What would be markup elsewhere is printed as it stands, and embeds nothing."""
     hostile = '<b>&</b><img src="file:///etc/passwd"/>'
     study = replace(content.study, patient_name="<b>&", patient_id=") Tj (", referring_physician_name="&amp;<i>x")
@@ -101,7 +102,7 @@ def test_markup_prints_as_text(content, picture, settings, text_of) -> None:
     assert b"root:" not in data
 
 
-def test_controls_do_not_reach_the_page(content, picture, settings, text_of) -> None:
+def test_controls_do_not_reach_the_page(content, picture, settings, text_of, render) -> None:
     """Overrides of direction and control characters are gone, the letters around them stay."""
     study = replace(content.study, patient_name="Be\u202erg\x07\x1b[31m^An\u2066na", patient_id="P\n17")
     first = text_of(render(replace(content, study=study), picture, settings))[0]
@@ -110,7 +111,7 @@ def test_controls_do_not_reach_the_page(content, picture, settings, text_of) -> 
 
 
 @pytest.mark.parametrize("page_size", ["A4", "Letter"])
-def test_long_texts_stay_inside_the_margins(content, picture, pixels_of, page_size) -> None:
+def test_long_texts_stay_inside_the_margins(content, picture, pixels_of, page_size, render) -> None:
     """Nothing is printed in the margins, however long everything is."""
     long = "Wolfeschlegelsteinhausen " * 40
     study = replace(
@@ -130,7 +131,7 @@ def test_long_texts_stay_inside_the_margins(content, picture, pixels_of, page_si
         assert shown[:, -int(MARGIN) + 3 :].min() == 255
 
 
-def test_the_film_is_placed_where_the_page_says(content, picture, settings, pixels_of) -> None:
+def test_the_film_is_placed_where_the_page_says(content, picture, settings, pixels_of, render) -> None:
     """The film stands at the left margin in its own proportions, the overlay beside it, the box around the heat."""
     shown = pixels_of(render(content, picture, settings), 0, dpi=144).astype(int)
     colour = shown.max(axis=2) - shown.min(axis=2)
@@ -150,7 +151,7 @@ def test_the_film_is_placed_where_the_page_says(content, picture, settings, pixe
     assert edge.min() < 110
 
 
-def test_the_scale_of_colours_stands_under_the_overlay(content, picture, settings, pixels_of, text_of) -> None:
+def test_the_scale_of_colours_stands_under_the_overlay(content, picture, settings, pixels_of, text_of, render) -> None:
     """A strip that runs from bare grey to the map's brightest colour, with its ends named."""
     data = render(content, picture, settings)
     shown = pixels_of(data, 0, dpi=144).astype(int)
@@ -161,7 +162,7 @@ def test_the_scale_of_colours_stands_under_the_overlay(content, picture, setting
     assert "heat 0 1" in text_of(data)[0]
 
 
-def test_sizes_without_spacing_are_in_pixels(clinic, composed, picture, settings, text_of) -> None:
+def test_sizes_without_spacing_are_in_pixels(clinic, composed, picture, settings, text_of, render) -> None:
     """Where the spacing is unknown there is no millimetre on the page, and the remark says why."""
     clinic.spacing_mm = None
     study = clinic.add_study()
@@ -172,7 +173,7 @@ def test_sizes_without_spacing_are_in_pixels(clinic, composed, picture, settings
     assert WARNINGS[Warn.SPACING_UNKNOWN] in first
 
 
-def test_images_not_read_are_on_the_first_page_of_several(several, picture, settings, text_of) -> None:
+def test_images_not_read_are_on_the_first_page_of_several(several, picture, settings, text_of, render) -> None:
     """The summary names what was not read and why, and that the findings say nothing of it."""
     first = text_of(render(several, picture, settings))[0]
     assert "3 images read, 2 not read: see below" in first
@@ -182,7 +183,7 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     assert "the findings say nothing about them" in first
 
 
-def test_no_positive_label_is_not_called_normal(content, picture, settings, text_of) -> None:
+def test_no_positive_label_is_not_called_normal(content, picture, settings, text_of, render) -> None:
     """Below all thresholds the page says that nothing is excluded; without thresholds it says so."""
     low = tuple(replace(row, probability=0.1, positive=False) for row in content.images[0].findings)
     none = tuple(replace(row, threshold=None, positive=None) for row in low)
@@ -193,14 +194,14 @@ def test_no_positive_label_is_not_called_normal(content, picture, settings, text
         assert NOT_EXCLUDED in first
 
 
-def test_a_probability_just_below_its_threshold_is_told_apart(content, picture, settings, text_of) -> None:
+def test_a_probability_just_below_its_threshold_is_told_apart(content, picture, settings, text_of, render) -> None:
     """Two figures that would round to the same are printed with as many decimals as tell them apart."""
     near = replace(content.images[0].findings[0], probability=0.3999, threshold=0.4004, positive=False)
     image = replace(content.images[0], findings=(near,))
     assert "0.3999 0.4004" in text_of(render(replace(content, images=(image,)), picture, settings))[0]
 
 
-def test_an_image_that_cannot_be_read_again_leaves_its_findings(several, picture, settings, text_of) -> None:
+def test_an_image_that_cannot_be_read_again_leaves_its_findings(several, picture, settings, text_of, render) -> None:
     """When the archive has lost a film, the report is made all the same, and says what is missing."""
 
     def lost(image):
@@ -215,7 +216,7 @@ def test_an_image_that_cannot_be_read_again_leaves_its_findings(several, picture
 
 
 @pytest.mark.parametrize("shape", [(400, 1000), (1000, 400), (300, 310)])
-def test_films_of_any_shape_fit(content, picture, settings, pixels_of, shape) -> None:
+def test_films_of_any_shape_fit(content, picture, settings, pixels_of, shape, render) -> None:
     """Wide and tall films stay inside the margins, and the report stays two pages long."""
     tall = replace(picture(), pixels=np.full(shape, 0.5, np.float32))
     data = render(content, lambda _image: tall, settings)
@@ -223,7 +224,7 @@ def test_films_of_any_shape_fit(content, picture, settings, pixels_of, shape) ->
     assert pixels_of(data, 0)[:, -int(MARGIN) + 3 :].min() == 255
 
 
-def test_a_network_that_saw_the_whole_film_needs_no_dashes(content, picture, settings, text_of) -> None:
+def test_a_network_that_saw_the_whole_film_needs_no_dashes(content, picture, settings, text_of, render) -> None:
     """The outline of the seen part, and its words, are there only where a part was not seen."""
     image = content.images[0]
     whole = replace(image, model=replace(image.model, seen=SeenArea(0.0, 1.0)))
@@ -231,7 +232,7 @@ def test_a_network_that_saw_the_whole_film_needs_no_dashes(content, picture, set
     assert "dashed" not in text_of(render(replace(content, images=(whole,)), picture, settings))[0]
 
 
-def test_what_the_file_says_of_itself_is_no_patient_data(content, picture, settings) -> None:
+def test_what_the_file_says_of_itself_is_no_patient_data(content, picture, settings, render) -> None:
     """Title, author and time are set from the report, and name nobody; the outline does not either."""
     reader = pypdf.PdfReader(BytesIO(render(content, picture, settings)))
     described = " ".join(str(value) for value in reader.metadata.values())
@@ -243,13 +244,13 @@ def test_what_the_file_says_of_itself_is_no_patient_data(content, picture, setti
     assert reader.metadata.producer == "agcnn-clinic"
 
 
-def test_a_typical_report_is_small(content, picture, settings) -> None:
+def test_a_typical_report_is_small(content, picture, settings, render) -> None:
     """Fonts are subsets and pictures are reduced: far below 400 kB."""
     study = replace(content.study, patient_name="".join(NAMES))
     assert len(render(replace(content, study=study), picture, settings)) < 200_000
 
 
-def test_fonts_are_embedded(content, picture, settings) -> None:
+def test_fonts_are_embedded(content, picture, settings, render) -> None:
     """Every font that draws text is a subset inside the file."""
     page = pypdf.PdfReader(BytesIO(render(content, picture, settings))).pages[0]
     fonts = [font.get_object() for name, font in page["/Resources"]["/Font"].items() if name.startswith("/T")]
@@ -259,7 +260,7 @@ def test_fonts_are_embedded(content, picture, settings) -> None:
         assert len(descriptor["/FontFile2"].get_data()) < 60_000
 
 
-def test_the_bytes_do_not_depend_on_what_was_printed_before(content, several, picture, settings) -> None:
+def test_the_bytes_do_not_depend_on_what_was_printed_before(content, several, picture, settings, render) -> None:
     """The same report twice, with another one between, is the same file."""
     first = render(content, picture, settings)
     other = replace(several, study=replace(several.study, patient_name="محمد=山田"))
@@ -271,19 +272,21 @@ _IN_ANOTHER_PROCESS = """
 import hashlib, pickle, sys
 from agcnn_clinic.config import Reporting
 from agcnn_clinic.reporting.pdf import render
-content, picture = pickle.load(open(sys.argv[1], "rb"))
-print(hashlib.sha256(render(content, lambda image: picture, Reporting())).hexdigest())
+content, prints = pickle.load(open(sys.argv[1], "rb"))
+print(hashlib.sha256(render(content, [prints], Reporting())).hexdigest())
 """
 
 
-def test_the_bytes_are_the_same_in_every_process(content, picture, settings, tmp_path: Path) -> None:
+def test_the_bytes_are_the_same_in_every_process(content, picture, settings, tmp_path: Path, render) -> None:
     """Neither the hash seed nor the hour nor the time zone nor the environment changes a byte."""
     import hashlib
     import os
     import pickle
 
     stored = tmp_path / "content.pickle"
-    stored.write_bytes(pickle.dumps((content, picture())))
+    region = content.images[0].region
+    edges = Edges(region.x_min, region.y_min, region.x_max, region.y_max)
+    stored.write_bytes(pickle.dumps((content, prints_of(picture(), edges, print_size(settings)))))
     expected = hashlib.sha256(render(content, picture, settings)).hexdigest()
     for seed, zone in (("1", "Asia/Tokyo"), ("2", "America/New_York")):
         environment = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "SOURCE_DATE_EPOCH": "86400"}

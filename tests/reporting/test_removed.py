@@ -16,7 +16,7 @@ from agcnn_clinic.reporting.loop import Reporting
 def make(clinic):
     """Makes the next report of a study."""
     return lambda study: make_report(
-        clinic.database, study, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture
+        clinic.database, study, clock=clinic.clock, config=clinic.config, press=clinic.press
     )
 
 
@@ -28,7 +28,7 @@ def again(clinic):
         study,
         version,
         config=clinic.config,
-        read_picture=clinic.read_picture,
+        press=clinic.press,
         clock=clinic.clock,
     )
 
@@ -66,7 +66,7 @@ def test_a_late_image_is_reported_beside_one_that_is_gone(clinic, make, again, t
     remove_image(clinic, first)
     clinic.clock.forward(days=1)
     clinic.add_file(study, at=clinic.clock() - timedelta(hours=1))
-    assert Reporting(clinic.database, clinic.config, clinic.read_picture, clinic.clock).step(quiet_seconds=30) == 1
+    assert Reporting(clinic.database, clinic.config, clinic.press, clinic.clock).step(quiet_seconds=30) == 1
     (path,) = clinic.config.reports.glob("*-v2.pdf")
     assert "cannot be read any more" in " ".join(text_of(path.read_bytes()))
     before = hashlib.sha256(path.read_bytes()).hexdigest()
