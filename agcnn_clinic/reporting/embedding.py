@@ -7,13 +7,14 @@ each document's fonts are made from its glyphs (PDF 32000-1, 9.7: a Type 0 font 
 
 from functools import lru_cache
 from io import BytesIO
-from typing import Any
+from typing import Any, NamedTuple
 
 from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.cu2quPen import Cu2QuPen
 from fontTools.pens.transformPen import TransformPen
 from fontTools.pens.ttGlyphPen import TTGlyphPen
-from fontTools.ttLib.tables._g_l_y_f import Glyph as Outline
+from fontTools.ttLib import newTable
+from fontTools.ttLib.tables._g_l_y_f import Glyph
 from reportlab.pdfbase import pdfdoc
 from reportlab.pdfgen.canvas import Canvas
 
@@ -144,32 +145,74 @@ def _width(face: Face, weight: Weight, parts: tuple[Part, ...]) -> int:
     return sum(int(at_weight(face, weight).get_glyph_h_advance(part.number)) for part in parts)
 
 
+class _Outline(NamedTuple):
+    """One cluster as a font's `glyf` table holds it, and what the other tables say of it."""
+
+    data: bytes
+    x_min: int
+    y_min: int
+    x_max: int
+    y_max: int
+    points: int
+    contours: int
+
+
 @lru_cache(maxsize=8192)
-def _outline(face: Face, weight: Weight, parts: tuple[Part, ...]) -> Outline:
-    """One cluster at its weight, as quadratic curves, whatever the font holds."""
+def _outline(face: Face, weight: Weight, parts: tuple[Part, ...]) -> _Outline:
+    """One cluster at its weight, as quadratic curves, whatever the font holds.
+
+    Packed once: that takes longer than all else that a document's fonts need.
+    """
     drawn = TTGlyphPen(None)
     quadratic = Cu2QuPen(drawn, MAX_CURVE_ERROR)
     for part in parts:
         placed = TransformPen(quadratic, (1, 0, 0, 1, part.dx, part.dy))
         at_weight(face, weight).draw_glyph_with_pen(part.number, placed)
-    return drawn.glyph()
+    outline = drawn.glyph()
+    data = outline.compile(None)
+    if not data:
+        return _Outline(data, 0, 0, 0, 0, 0, 0)
+    box = outline.xMin, outline.yMin, outline.xMax, outline.yMax
+    return _Outline(data, *box, len(outline.coordinates), outline.numberOfContours)
 
 
 def _font_program(face: Face, weight: Weight, drawn: list[tuple[Part, ...]]) -> bytes:
     """A TrueType font with the given glyphs in the given order, and the tables that PDF asks for (9.9, Table 126)."""
     names = [".notdef", *(f"g{code}" for code in range(1, len(drawn)))]
     outlines = [_outline(face, weight, parts) for parts in drawn]
-    builder = FontBuilder(PER_EM, isTTF=True)
-    builder.setupGlyphOrder(names)
-    builder.setupGlyf(dict(zip(names, outlines, strict=True)))
-    bearings = [outline.xMin if outline.numberOfContours else 0 for outline in outlines]
     widths = [_width(face, weight, parts) for parts in drawn]
-    builder.setupHorizontalMetrics(dict(zip(names, zip(widths, bearings, strict=True), strict=True)))
-    builder.setupHorizontalHeader(ascent=1069, descent=-293)
+    builder = FontBuilder(PER_EM, isTTF=True)
+    # What the library would find out by unpacking every glyph is known.
+    builder.font.recalcBBoxes = builder.font.recalcTimestamp = False
+    builder.setupGlyphOrder(names)
+    builder.font["loca"] = newTable("loca")
+    builder.font["glyf"] = table = newTable("glyf")
+    table.glyphOrder = names
+    table.glyphs = {name: Glyph(outline.data) for name, outline in zip(names, outlines, strict=True)}
+    metrics = [(width, outline.x_min) for width, outline in zip(widths, outlines, strict=True)]
+    builder.setupHorizontalMetrics(dict(zip(names, metrics, strict=True)))
+    inked = [(width, outline) for width, outline in zip(widths, outlines, strict=True) if outline.contours]
+    builder.setupHorizontalHeader(
+        ascent=1069,
+        descent=-293,
+        advanceWidthMax=max(widths),
+        minLeftSideBearing=min((outline.x_min for _, outline in inked), default=0),
+        minRightSideBearing=min((width - outline.x_max for width, outline in inked), default=0),
+        xMaxExtent=max((outline.x_max for _, outline in inked), default=0),
+        numberOfHMetrics=len(names),
+    )
     builder.setupMaxp()
-    builder.font["head"].created = builder.font["head"].modified = 0
-    builder.font.recalcTimestamp = False
-    builder.font["head"].magicNumber = 0x5F0F3CF5
+    maxima = builder.font["maxp"]
+    maxima.numGlyphs = len(names)
+    maxima.maxPoints = max(outline.points for outline in outlines)
+    maxima.maxContours = max(outline.contours for outline in outlines)
+    head = builder.font["head"]
+    head.created = head.modified = 0
+    head.magicNumber = 0x5F0F3CF5
+    head.xMin = min((outline.x_min for _, outline in inked), default=0)
+    head.yMin = min((outline.y_min for _, outline in inked), default=0)
+    head.xMax = max((outline.x_max for _, outline in inked), default=0)
+    head.yMax = max((outline.y_max for _, outline in inked), default=0)
     buffer = BytesIO()
     builder.font.save(buffer)
     return buffer.getvalue()
