@@ -13,37 +13,27 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agcnn_clinic.analysis.normalise import PRELOAD, read_prints
+from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
-from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
-from agcnn_clinic.domain import MediaType
-from agcnn_clinic.errors import (
-    ClinicError,
-    ImageError,
-    ModelUnavailableError,
-    OnError,
-    RenderingError,
-    StorageError,
-)
+from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, StorageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
 from agcnn_clinic.lock import only_process
-from agcnn_clinic.prints import Edges, Prints, RecentPrints
+from agcnn_clinic.press import press
+from agcnn_clinic.prints import RecentPrints
 from agcnn_clinic.reporting import pdf
-from agcnn_clinic.reporting.content import ReportContent
-from agcnn_clinic.reporting.due import Press
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.pictures import print_size
 from agcnn_clinic.sandbox import Sandbox
@@ -94,7 +84,8 @@ def at_work(config: Config) -> Iterator[Clinic]:
             open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
         ) as database,
         decoders(config) as sandbox,
-        Sandbox(decode_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB, preload=(pdf.__name__,)) as presses,
+        # Others than the decoders: what a hostile file may take over never gets to make a report.
+        Sandbox(decode_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
         storage = Storage(config)
         storage.prepare()
@@ -132,7 +123,9 @@ def at_work(config: Config) -> Iterator[Clinic]:
 def decoders(config: Config) -> Sandbox:
     """The child processes that decode what the model reads."""
     analysis = config.analysis
-    return Sandbox(decode_workers(config), analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD)
+    # One process loads the libraries of all children, those of the presses, too.
+    preload = (*PRELOAD, pdf.__name__)
+    return Sandbox(decode_workers(config), analysis.decode_seconds, analysis.decode_memory_mb, preload=preload)
 
 
 def decode_workers(config: Config) -> int:
@@ -142,37 +135,6 @@ def decode_workers(config: Config) -> int:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def press(
-    config: Config, decoders: Sandbox, recent: RecentPrints | None = None, presses: Sandbox | None = None
-) -> Press:
-    """What makes PDFs: of prints that are still kept, else of the archive, decoded in a child process.
-
-    Args:
-        config: the clinic's settings.
-        decoders: the child processes that read files.
-        recent: prints that are kept since their films were read.
-        presses: child processes that render; None for this process. They are others than the decoders: what a hostile
-            file may take over never gets to make a report.
-    """
-    size = print_size(config.reporting)
-
-    def prints_of(path: Path, media_type: MediaType, region: Edges | None) -> Prints:
-        kept = None if recent is None else recent.take(path, region)
-        return kept or decoders.run(read_prints, path, media_type, region, size, config.gate.max_pixels)
-
-    def render(content: ReportContent, prints: Sequence[Prints | None], settings: ReportSettings) -> bytes:
-        try:
-            return (
-                presses.run(pdf.render, content, prints, settings) if presses else pdf.render(content, prints, settings)
-            )
-        except ImageError as error:
-            raise RenderingError(
-                f"The report of study {content.study_key} cannot be rendered ({error}); it is tried again."
-            ) from error
-
-    return Press(prints_of, render)
 
 
 def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> int:

@@ -23,7 +23,7 @@ from agcnn_clinic.domain import InstanceDescription, MediaType, Picture, ReasonC
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.picture import same_picture
 from agcnn_clinic.png import PNG_MODALITY, read_png, read_png_header
-from agcnn_clinic.prints import Edges, Prints, film_print, prints_of
+from agcnn_clinic.prints import film_print
 
 PRELOAD = (__name__,)
 """What a sandbox imports once for all its children, so that the first file does not wait for it."""
@@ -108,13 +108,6 @@ def read_picture(path: Path, media_type: MediaType, max_pixels: int) -> Picture:
     if media_type is MediaType.PNG:
         return read_png(path, max_pixels=max_pixels)
     return render(read_dataset(path), max_pixels=max_pixels)
-
-
-def read_prints(
-    path: Path, media_type: MediaType, region: Edges | None, print_size: tuple[int, int], max_pixels: int
-) -> Prints:
-    """Return what is printed of a file that was read before, and of the region in it; see `read_picture`."""
-    return prints_of(read_picture(path, media_type, max_pixels), region, print_size)
 
 
 def _dicom(dataset: Dataset, gate: Gate) -> Normalised:

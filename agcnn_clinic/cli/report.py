@@ -25,21 +25,25 @@ def report(
     What another model read becomes a version of its own, marked as made by request. The clinic's own report stays the
     one that counts, and the one that is made again when neither a version nor a model is named.
     """
-    from agcnn_clinic.analysis.normalise import PRELOAD
     from agcnn_clinic.database.queries import find_model, find_study
-    from agcnn_clinic.reporting.loop import Reporting
     from agcnn_clinic.sandbox import Sandbox
-    from agcnn_clinic.service import press
 
     if version is not None and model is not None:
         raise UsageError("Name a version or a model, not both: a version knows the model that it was made with.")
     config = clinic_config(ctx)
-    database = clinic_database(ctx)
-    with database.session() as session:
-        found = find_study(session, study)
-        study_id, model_id = found.id, None if model is None else find_model(session, found, model).id
     analysis = config.analysis
-    with Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD) as sandbox:
+    # Its libraries are loaded over there while this process loads its own.
+    decoder = Sandbox(
+        1, analysis.decode_seconds, analysis.decode_memory_mb, preload=("agcnn_clinic.analysis.normalise",)
+    )
+    with decoder as sandbox:
+        database = clinic_database(ctx)
+        with database.session() as session:
+            found = find_study(session, study)
+            study_id, model_id = found.id, None if model is None else find_model(session, found, model).id
+        from agcnn_clinic.press import press
+        from agcnn_clinic.reporting.loop import Reporting
+
         at_work = Reporting(database, config, press(config, sandbox))
         made = at_work.remake(study_id, version) if model_id is None else at_work.on_request(study_id, model_id)
     typer.echo(made.path)
