@@ -39,7 +39,7 @@ imports: setup
 	$(BIN)/lint-imports
 
 unit: setup tools
-	$(BIN)/python -m pytest -n 2 $(TESTS)
+	$(BIN)/python -m pytest -n logical --maxprocesses 8 $(TESTS)
 
 tools: ## strace for the test of power cuts, where Debian's packages may be installed; without it that test skips
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || .ci/debian strace

@@ -111,6 +111,11 @@ class Retention(_Section):
     free_disk_of: tuple[Literal["archive", "quarantine", "reports"], ...] = ("archive",)
     every_minutes: Annotated[float, Field(gt=0)] = 60
 
+    @property
+    def is_on(self) -> bool:
+        """Whether anything may be removed at all."""
+        return bool(self.archive_days or self.quarantine_days or self.reports_days or self.min_free_percent)
+
 
 class Log(_Section):
     """What the daemon says while it runs; never patient names or ids."""

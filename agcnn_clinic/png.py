@@ -1,6 +1,8 @@
 """PNG films: 8 or 16 bit, grey or grey written as colour, to the same `Picture` as DICOM."""
 
 import contextlib
+import os
+import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,9 @@ PNG_MODALITY = "OT"
 GREY_TOLERANCE = 2
 """How far the channels of a grey pixel may lie apart, of 255."""
 
+_SIGNATURE_BYTES, _CHECKSUM_BYTES = 8, 4
+_CHUNK_HEAD = struct.Struct(">I4s")
+"""Length and type (PNG, section 5.3)."""
 _DEEP_MODES = ("I;16", "I;16B", "I")
 
 
@@ -64,6 +69,7 @@ def read_png(path: Path, *, max_pixels: int) -> Picture:
             raise ImageError(ReasonCode.TOO_LARGE, f"{image.width} x {image.height} pixels")
         if getattr(image, "n_frames", 1) > 1:
             raise ImageError(ReasonCode.MULTI_FRAME, "it is animated")
+        _require_chunks_that_fit(path)
         try:
             image.load()
         except MemoryError:
@@ -73,6 +79,20 @@ def read_png(path: Path, *, max_pixels: int) -> Picture:
         pixels, remarks = _grey(image)
         geometry = Geometry(image.height, image.width)
     return picture_of(pixels, geometry, (*remarks, Warn.SPACING_UNKNOWN))
+
+
+def _require_chunks_that_fit(path: Path) -> None:
+    """Refuse a chunk that says it is longer than the file is: Pillow would make room for it, two gigabytes at worst."""
+    with path.open("rb") as file:
+        end, at = file.seek(0, os.SEEK_END), _SIGNATURE_BYTES
+        while at + _CHUNK_HEAD.size <= end:
+            file.seek(at)
+            length, kind = _CHUNK_HEAD.unpack(file.read(_CHUNK_HEAD.size))
+            if at + _CHUNK_HEAD.size + length > end:
+                raise ImageError(ReasonCode.UNREADABLE_PIXELS, "the image data are cut off or damaged")
+            if kind == b"IEND":
+                return
+            at += _CHUNK_HEAD.size + length + _CHECKSUM_BYTES
 
 
 @contextlib.contextmanager

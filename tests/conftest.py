@@ -1,7 +1,11 @@
 """What tests of several rooms share: the real files, a drawn film, and a writer of small DICOM files."""
 
-import hashlib
 import os
+
+# Matrices of tests are small: threads that wait for each other cost ten times what they compute. Read when numpy loads.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import hashlib
 import platform
 import shutil
 import subprocess

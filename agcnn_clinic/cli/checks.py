@@ -302,22 +302,16 @@ MACHINE: tuple[Callable[[], list[Result]], ...] = (
 )
 """What is checked wherever the command is run."""
 
-CLINIC: tuple[Callable[[Config], list[Result]], ...] = (
-    _told("folders", _folders),
-    _told("access", checks_access.modes),
-    _told("disk", _disks),
-    _told("database", _database),
-    _told("archived files", _holdings),
-    _told("audit trail", checks_access.audit_trail),
-    _told("model", _model),
-    _told("daemon", _daemon),
-)
-"""What is checked of a clinic."""
 
-THOROUGH: tuple[Callable[[Config], list[Result]], ...] = (
-    *CLINIC[:2],
-    _told("database", partial(_database, thorough=True)),
-    _told("archived files", partial(_holdings, thorough=True)),
-    *CLINIC[4:],
-)
-"""The same, where time does not matter: every row and every byte is read."""
+def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result]], ...]:
+    """What is checked of a clinic; `thorough`, where time does not matter, reads every row and every byte."""
+    return (
+        _told("folders", _folders),
+        _told("access", checks_access.modes),
+        _told("disk", _disks),
+        _told("database", partial(_database, thorough=thorough)),
+        _told("archived files", partial(_holdings, thorough=thorough)),
+        _told("audit trail", checks_access.audit_trail),
+        _told("model", _model),
+        _told("daemon", _daemon),
+    )

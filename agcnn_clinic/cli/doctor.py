@@ -46,7 +46,7 @@ def doctor(
 
 def examine(options: GlobalOptions, *, thorough: bool = False) -> "list[Result]":
     """Run all checks: those of the machine always, those of the clinic where there is one."""
-    from agcnn_clinic.cli.checks import CLINIC, MACHINE, THOROUGH
+    from agcnn_clinic.cli.checks import MACHINE, of_clinic
     from agcnn_clinic.cli.result import Result, State
     from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, find_config, load_config
 
@@ -63,7 +63,7 @@ def examine(options: GlobalOptions, *, thorough: bool = False) -> "list[Result]"
     except ConfigError as error:
         return [*results, Result("configuration", State.PROBLEM, "not usable", str(error))]
     results.append(Result("configuration", State.OK, str(path.resolve())))
-    return results + [result for check in (THOROUGH if thorough else CLINIC) for result in check(config)]
+    return results + [result for check in of_clinic(thorough=thorough) for result in check(config)]
 
 
 def _print_table(results: "list[Result]") -> None:

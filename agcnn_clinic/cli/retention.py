@@ -37,6 +37,9 @@ def retention(
             stack.enter_context(only_process(config.lock_file))
             removals = upkeep.step()
         print_rows(map(_row, removals), _COLUMNS, shown=_SHOWN, form=form, output=output, limit=row_limit(limit, form))
+    if not config.retention.is_on:
+        typer.echo("Retention is off: nothing has a limit under [retention] of config.toml.", err=True)
+        return
     megabytes = sum(removal.candidate.size for removal in removals) / 1e6
     would = "would be removed" if dry_run else "removed"
     typer.echo(f"{len(removals)} {would}, {megabytes:,.1f} MB.", err=True)

@@ -85,7 +85,7 @@ def plan(session: Session, config: Config, now: datetime, disk_of: Callable[[Pat
     """
     settings = config.retention
     days = _days(settings)
-    if not any(days.values()) and not settings.min_free_percent:
+    if not settings.is_on:
         return []
     known = (one if one.size else replace(one, size=_size(config.root / one.path)) for one in candidates(session))
     may_go = sorted(known, key=lambda one: (one.since, one.ids))

@@ -102,7 +102,7 @@ def _states(check, *arguments) -> dict[str, State]:
 
 
 def _all(config: Config):
-    return {result.check: result for check in checks.CLINIC for result in check(config)}
+    return {result.check: result for check in checks.of_clinic() for result in check(config)}
 
 
 def test_a_fresh_clinic_is_well(run, clinic):
@@ -248,6 +248,8 @@ def test_thorough_reads_everything(run, holding):
     result = run(config.root / "config.toml", "--thorough")
     assert result.exit_code == 1
     assert result.output.count("1 altered") == 1
+    names = [line[8:30].strip() for line in result.output.splitlines() if line.startswith(("OK", "REMARK", "PROBLEM"))]
+    assert len(names) == len(set(names)) > 10
 
 
 @pytest.mark.parametrize(("revision", "advice"), [("0000", "newer"), (None, "db upgrade")])

@@ -118,6 +118,10 @@ def _chunks() -> None:
         "IHDR cut off": (chunk(b"IHDR", b"\0\0\0\xf0"),),
         "IHDR of length 2^32": (chunk(b"IHDR", b"", length=0xFFFFFFFF),),
         "IDAT of length 2^31": (header(), chunk(b"IDAT", zlib.compress(bytes(500)), length=2**31 - 1)),
+        "IDAT of length 2^31 that is whole": (
+            header(),
+            chunk(b"IDAT", zlib.compress(bytes(241 * 240)), length=2**31 - 1),
+        ),
         "IDAT of no length": (header(), chunk(b"IDAT", b""), END),
         "wrong checksum of IHDR": (b"".join([header()[:-4], b"\0\0\0\0"]), data(), END),
         "wrong checksum of IDAT": (header(), data()[:-4] + b"\0\0\0\0", END),

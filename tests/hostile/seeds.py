@@ -216,7 +216,7 @@ def png(pixels: NDArray[Any] | None = None, **options: Any) -> bytes:
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The chunks of a PNG: type and content."""
     at = 8
-    while at < len(data):
+    while at + 8 <= len(data):
         (length,) = struct.unpack(">I", data[at : at + 4])
         yield data[at + 4 : at + 8], data[at + 8 : at + 8 + length]
         at += 12 + length

@@ -12,7 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,13 @@ def wait_until(fulfilled: Callable[[], bool], what: str, seconds: float = PATIEN
     while not fulfilled():
         assert time.monotonic() < deadline, f"it did not happen in time: {what}"
         pause.wait(0.05)
+
+
+def holds_files(folder: str | Path) -> bool:
+    """Whether there is a file in a folder or below it; looks no further than the first."""
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        return any(not entry.is_dir(follow_symlinks=False) or holds_files(entry.path) for entry in entries)
+    return False
 
 
 class Nursery:
@@ -181,7 +188,7 @@ class Trial:
         if not self.log.exists() or "watching the inbox" not in self.log.read_text()[self._log_begin :]:
             return False
         # In the order in which work moves on: what left one place between two looks is seen in the next.
-        if self.files_of_the_inbox() or any(self.config.archive.glob(".incoming/*")):
+        if holds_files(self.config.inbox) or any(self.config.archive.glob(".incoming/*")):
             return False
         ((pending,),) = self.rows("SELECT COUNT(*) FROM received_file WHERE outcome = 'pending'")
         return not pending and self.rows(UNCOVERED) == [(0,)]
