@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -26,6 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from agcnn_clinic.database.values import Text
 from agcnn_clinic.domain import MediaType, Outcome, Verdict
 
 NAMING = {
@@ -63,7 +65,12 @@ class Base(DeclarativeBase):
     """The root of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy's own shape)
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy's own shape)
+        str: Text,
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
 
 
 def _one_of(column: str, values: type[Outcome | MediaType | Verdict]) -> CheckConstraint:
@@ -129,7 +136,7 @@ class ReceivedFile(Base):
     original_name: Mapped[str]
     """Its path below the inbox, for a person to recognise it; invalid bytes are escaped."""
     media_type: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(index=True)
     """Of the file's bytes. Not unique: a file may come twice, and each arrival is a row."""
     arrival: Mapped[str | None] = mapped_column(unique=True)

@@ -279,7 +279,9 @@ def study_summary(dialect: str, which: str = "") -> str:
         f"(SELECT max(finding.probability) {newest} AND finding.label = '{label}') AS {column}"
         for label, column in LABEL_COLUMNS.items()
     )
-    positive = f"SELECT DISTINCT finding.label AS label {newest} AND finding.positive ORDER BY finding.label"
+    # SQLite sorts by bytes already.
+    order = "" if dialect == "sqlite" else ' COLLATE "C"'
+    positive = f"SELECT DISTINCT finding.label{order} AS label {newest} AND finding.positive ORDER BY label"
     joined = "group_concat(label, '|')" if dialect == "sqlite" else "string_agg(label, '|')"
     return f"""
         CREATE VIEW study_summary AS
