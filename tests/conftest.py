@@ -1,10 +1,13 @@
 """What tests of several rooms share: the real files, a drawn film, and a writer of small DICOM files."""
 
 import hashlib
+import importlib.util
 import os
 import platform
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,8 @@ from pydicom.uid import generate_uid
 from scipy import ndimage
 
 from agcnn_clinic import __version__
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.dicom_writer import write_dicom as write_dicom_film
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import StudyDescription
@@ -31,20 +36,110 @@ FILM_QUANTILES = (0.0, 0.16, 0.38, 0.45, 0.51, 0.56, 0.6, 0.64, 0.67, 0.71, 0.74
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="where the clinics of the tests keep their rows; a server is started for them",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes long; run with --slow"))
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="takes long; run with --slow"))
+        only = item.get_closest_marker("sqlite_only")
+        if only is not None and config.getoption("--database") != "sqlite":
+            item.add_marker(pytest.mark.skip(reason=f"about SQLite: {only.args[0]}"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    chosen = metafunc.config.getoption("--database")
+    marks = [mark.name for mark in metafunc.definition.iter_markers()]
+    if "databases" in metafunc.fixturenames and chosen == "sqlite" and "both_databases" in marks:
+        kinds = ["sqlite"] if "sqlite_only" in marks else ["sqlite", "postgresql"]
+        metafunc.parametrize("databases", kinds, indirect=True, scope="session")
+
+
+def beside(name: str) -> ModuleType:
+    """The module tests/NAME.py, loaded once: the folder is no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def factories() -> ModuleType:
+    """The module tests/factories.py: rows of a clinic."""
+    return beside("factories")
+
+
+@pytest.fixture(scope="session")
+def server() -> Any:
+    """A PostgreSQL server of the tests' own; skips where none is installed."""
+    server = beside("databases").start_server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest) -> Any:
+    """Makes databases of the kind that `--database` names, and of both kinds for tests marked `both_databases`."""
+    kind = getattr(request, "param", request.config.getoption("--database"))
+    return request.getfixturevalue("server") if kind == "postgresql" else beside("databases").SqliteFiles()
+
+
+@pytest.fixture(scope="session")
+def new_clinic(databases: Any) -> Callable[[Path], Config]:
+    """Makes a clinic: `new_clinic(folder)` gives its settings."""
+    return lambda folder: beside("databases").new_clinic(databases, folder)
+
+
+@pytest.fixture(scope="session")
+def migrated(databases: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of an empty database at head; only to be copied."""
+    return beside("databases").migrated(databases, tmp_path_factory.mktemp("migrated"))
+
+
+@pytest.fixture
+def url(databases: Any, migrated: str, tmp_path: Path) -> Any:
+    """The URL of an empty database at head."""
+    url = databases.copy(migrated, tmp_path)
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def select() -> Callable[..., list[dict[str, Any]]]:
+    """What any program sees in a database: `select(url, statement)` gives the rows, by column."""
+
+    def select(url: str, statement: str) -> list[dict[str, Any]]:
+        with open_database(url, check_revision=False) as database, database.connection() as connection:
+            return [dict(row) for row in connection.exec_driver_sql(statement).mappings()]
+
+    return select
+
+
+@pytest.fixture(scope="session")
+def execute() -> Callable[..., None]:
+    """What any program may do to a database: `execute(url, statement)`, committed."""
+
+    def execute(url: str, statement: str) -> None:
+        with open_database(url, check_revision=False) as database, database.write() as session:
+            session.connection().exec_driver_sql(statement)
+
+    return execute
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real films; tests that ask for it skip where it is absent."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get(SHARED_DATA_VARIABLE, beside))
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get(SHARED_DATA_VARIABLE, default))
     if not folder.is_dir():
         pytest.skip(f"there is no {folder}; ${SHARED_DATA_VARIABLE} can name another folder of real films")
     return folder

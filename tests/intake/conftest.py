@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -48,9 +47,9 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path: Path, sandbox):
+def desk(tmp_path: Path, sandbox, new_clinic):
     """An empty clinic that takes files at once."""
-    make_clinic(tmp_path / "clinic")
+    new_clinic(tmp_path / "clinic")
     file = tmp_path / "clinic" / "config.toml"
     text = file.read_text().replace("settle_seconds = 2.0", "settle_seconds = 0.0")
     file.write_text(text.replace("max_file_mb = 1024", "max_file_mb = 1"))
