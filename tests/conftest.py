@@ -54,11 +54,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    chosen = metafunc.config.getoption("--database")
-    marks = [mark.name for mark in metafunc.definition.iter_markers()]
-    if "databases" in metafunc.fixturenames and chosen == "sqlite" and "both_databases" in marks:
-        kinds = ["sqlite"] if "sqlite_only" in marks else ["sqlite", "postgresql"]
-        metafunc.parametrize("databases", kinds, indirect=True, scope="session")
+    if "databases" not in metafunc.fixturenames or metafunc.config.getoption("--database") != "sqlite":
+        return
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "postgresql_only" in marks:
+        metafunc.parametrize("databases", ["postgresql"], indirect=True, scope="session")
+    elif "both_databases" in marks and "sqlite_only" not in marks:
+        metafunc.parametrize("databases", ["sqlite", "postgresql"], indirect=True, scope="session")
 
 
 def beside(name: str) -> ModuleType:
@@ -88,7 +90,7 @@ def server() -> Any:
 
 @pytest.fixture(scope="session")
 def databases(request: pytest.FixtureRequest) -> Any:
-    """Makes databases of the kind that `--database` names, and of both kinds for tests marked `both_databases`."""
+    """Makes databases of the kind that `--database` names, or of those that a test's mark says."""
     kind = getattr(request, "param", request.config.getoption("--database"))
     return request.getfixturevalue("server") if kind == "postgresql" else beside("databases").SqliteFiles()
 

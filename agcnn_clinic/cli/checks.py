@@ -163,6 +163,7 @@ def _disks(config: Config) -> Iterator[Result]:
 def _database(config: Config) -> Iterator[Result]:
     from sqlalchemy import text
 
+    from agcnn_clinic.cli.server_checks import check_server
     from agcnn_clinic.database.revision import HEAD, Standing, standing
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.database.storage import file_system_of, mounts
@@ -187,6 +188,7 @@ def _database(config: Config) -> Iterator[Result]:
                     "Install the newer agcnn-clinic that upgraded it.",
                 )
         if database.file is None:
+            yield from check_server(database)
             return
         with database.connection() as connection:
             problems = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(3)"))]

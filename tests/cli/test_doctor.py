@@ -98,6 +98,7 @@ def _all(config: Config):
     return {result.check: result for check in checks.CLINIC for result in check(config)}
 
 
+@pytest.mark.sqlite_only("the lines on its file")
 def test_a_fresh_clinic_is_well(run, clinic):
     """Every line is there, none is a problem, and the exit code is 0; looking has left no file behind."""
     before = sorted(clinic.root.rglob("*"))

@@ -62,6 +62,7 @@ def test_findings_as_json_are_the_rows_of_the_view(clinic):
     assert sorted(map(comparable, printed), key=str) == sorted(map(comparable, stored), key=str)
 
 
+@pytest.mark.both_databases
 def test_a_report_is_made_again_byte_for_byte(clinic, write_film):
     """`report STUDY` after the PDF was deleted gives the very same bytes."""
     write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels, accession_number="A1")
