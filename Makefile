@@ -7,10 +7,10 @@ TESTS ?= tests
 UV ?= uv
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit bench format lock clean
+.PHONY: help setup demo test lint types imports unit test-postgresql bench format lock clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 setup: $(STAMP) ## Make .venv/ with the locked dependencies and the project in it
 
@@ -39,6 +39,9 @@ imports: setup
 
 unit: setup
 	$(BIN)/python -m pytest -n 2 $(TESTS)
+
+test-postgresql: setup ## All tests on a PostgreSQL server that is started for them (Debian: apt install postgresql)
+	$(BIN)/python -m pytest -n 2 --database postgresql $(TESTS)
 
 bench: setup ## Time the commands, the main job and training; writes bench/results/
 	$(BIN)/python bench/bench.py

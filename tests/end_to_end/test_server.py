@@ -16,7 +16,7 @@ def test_a_daemon_waits_for_its_server_and_survives_its_restart(clinic, server, 
     name = server.name_of(clinic.config.database_url)
     server.admin.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
     process = subprocess.Popen(clinic.command("watch"), stderr=subprocess.PIPE, text=True)
-    late = threading.Timer(120, process.kill)
+    late = threading.Timer(300, process.kill)
     late.start()
     try:
         events = (json.loads(line)["event"] for line in process.stderr)
