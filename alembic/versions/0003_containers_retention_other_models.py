@@ -32,9 +32,8 @@ BYTE_ORDER = """
                 'review'
             )
         LOOP
-            EXECUTE format(
-                'ALTER TABLE %I ALTER COLUMN %I TYPE varchar COLLATE "C"', place.table_name, place.column_name
-            );
+            EXECUTE 'ALTER TABLE ' || quote_ident(place.table_name)
+                || ' ALTER COLUMN ' || quote_ident(place.column_name) || ' TYPE varchar COLLATE "C"';
         END LOOP;
     END $$
 """

@@ -11,6 +11,7 @@ from agcnn_clinic.database import migrate
 from agcnn_clinic.database.backup import backup
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.queries import find_study
+from agcnn_clinic.database.revision import HEAD
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Base, Study
 from agcnn_clinic.database.values import Text
@@ -258,6 +259,20 @@ def test_a_beginning_is_found_by_index(database, factories):
             for column in ("study_instance_uid", "key"):
                 assert f"Index Cond: ((({column})::text >= " in plan
     assert beginning
+
+
+def test_the_migrations_can_be_printed_and_run_by_an_administrator(server, capsys):
+    """`alembic upgrade head --sql` prints what makes a database that the clinic takes for its own."""
+    import psycopg
+    from alembic.config import main
+
+    url, ini = server.new(), Path(__file__).resolve().parents[2] / "alembic.ini"
+    main(["-c", str(ini), "-x", f"url={url}", "upgrade", "head", "--sql"])
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(capsys.readouterr().out)
+    with open_database(url) as database:
+        assert database.revision() == HEAD
+    server.drop(url)
 
 
 def test_a_backup_is_the_servers_own_matter(database, tmp_path):
