@@ -10,7 +10,7 @@ lock was waited for.) Transactions are short, and readers wait for nobody.
 import math
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
 
 from agcnn_clinic.database.values import storable_json
 from agcnn_clinic.errors import ConfigError, DatabaseError
@@ -59,6 +59,7 @@ def postgresql_engine(url: URL, *, busy_timeout_seconds: float) -> Engine:
         _set_up(connection, busy_timeout_seconds)
 
     event.listen(engine, "connect", on_connect)
+    event.listen(engine, "handle_error", _first_line_only)
     return engine
 
 
@@ -67,6 +68,15 @@ def begin(connection: Connection, *, write: bool) -> None:
     # Without the options of the query that begins it: a row-by-row cursor cannot run these.
     at_once = {"stream_results": False, "yield_per": None}
     connection.exec_driver_sql(_WRITE if write else _READ, execution_options=at_once)
+
+
+def _first_line_only(context: ExceptionContext) -> None:
+    """Keep of an error what says its kind: the server's DETAIL quotes the row, and an error may end in a log."""
+    primary = getattr(getattr(context.original_exception, "diag", None), "message_primary", None)
+    if primary is not None:
+        context.original_exception.args = (primary,)
+        if context.sqlalchemy_exception is not None:
+            context.sqlalchemy_exception.args = (primary,)
 
 
 def _set_up(connection: Any, busy_timeout_seconds: float) -> None:
@@ -81,6 +91,8 @@ def _set_up(connection: Any, busy_timeout_seconds: float) -> None:
     settings = {
         # 0 would mean to wait for ever.
         "lock_timeout": max(1, round(busy_timeout_seconds * 1000)),
+        # To compile study_summary takes a hundred times as long as to run it.
+        "jit": "off",
         **{f"tcp_keepalives_{name}": value for name, value in _KEEPALIVES.items()},
     }
     connection.execute(

@@ -244,7 +244,7 @@ def finding_list(dialect: str, more: str = "") -> str:
         JOIN received_file ON received_file.id = inference.file_id
         JOIN instance ON instance.id = received_file.instance_id
         JOIN study ON study.id = instance.study_id
-        ORDER BY finding.inference_id DESC, finding.id
+        {_order(dialect, "finding.inference_id DESC, finding.id")}
     """  # noqa: S608 (constants of this file)
 
 
@@ -308,8 +308,13 @@ def study_summary(dialect: str, which: str = "") -> str:
             (SELECT report.path {newest_report}) AS report_path,
             (SELECT {_iso_time(dialect, "report.created_at")} {newest_report}) AS report_created_at
         FROM study
-        ORDER BY study.id DESC
+        {_order(dialect, "study.id DESC")}
     """  # noqa: S608 (constants of this file)
+
+
+def _order(dialect: str, by: str) -> str:
+    # PostgreSQL would sort all rows of a view that has an order before it gives the first one.
+    return f"ORDER BY {by}" if dialect == "sqlite" else ""
 
 
 def _json_text(dialect: str, column: str, key: str) -> str:

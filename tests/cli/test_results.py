@@ -19,6 +19,7 @@ ESCAPES = "\x1b[31mRed^\x07Bell\x9b2J\u202e<b>&[bold]"
 COMMANDS = ("findings", "studies", "show P0001", "quarantine list", "quarantine show 2")
 HEAVY = ("torch", "torchvision", "pandas", "pyarrow", "alembic", "scipy", "SimpleITK", "pydicom", "sqlalchemy.orm")
 FORMATS = ("table", "csv", "json")
+NEWEST_FIRST = "ORDER BY inference_id DESC, finding_id"
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,9 @@ def hostile_clinic(tmp_path_factory, factories, new_clinic):
 
 
 def test_json_is_the_view(rows_clinic, run, select, rows_url):
-    """`findings --format json` and a plain SELECT * FROM finding_list agree: rows, order, columns and values."""
+    """`findings --format json` and a SELECT * FROM finding_list agree: rows, order, columns and values."""
     printed = json.loads(run(rows_clinic, "findings", "--format", "json").stdout)
-    selected = select(rows_url, "SELECT * FROM finding_list")
+    selected = select(rows_url, f"SELECT * FROM finding_list {NEWEST_FIRST}")
     assert len(printed) > 200
     assert printed == selected
     assert list(printed[0]) == list(selected[0])
@@ -56,13 +57,13 @@ def test_studies_as_json_are_the_view_with_the_state(rows_clinic, run, select, r
     """`studies --format json` is study_summary with one column more, where each study stands."""
     printed = json.loads(run(rows_clinic, "studies", "--format", "json").stdout)
     assert {row.pop("state") for row in printed} <= {"receiving", "read", "reported", "not read"}
-    assert printed == select(rows_url, "SELECT * FROM study_summary")
+    assert printed == select(rows_url, "SELECT * FROM study_summary ORDER BY study_id DESC")
 
 
 def test_csv_holds_all_digits(rows_clinic, run, select, rows_url):
     """CSV has a heading, a row a finding, and numbers that read back as the very same numbers."""
     read = list(csv.DictReader(io.StringIO(run(rows_clinic, "findings", "-f", "csv").stdout)))
-    selected = select(rows_url, "SELECT * FROM finding_list")
+    selected = select(rows_url, f"SELECT * FROM finding_list {NEWEST_FIRST}")
     assert [float(row["probability"]) for row in read] == [row["probability"] for row in selected]
     assert {row["positive"] for row in read} == {"true", "false", ""}
 
@@ -74,7 +75,7 @@ def test_parquet_keeps_the_types(rows_clinic, run, tmp_path, select, rows_url):
     file = tmp_path / "findings.parquet"
     run(rows_clinic, "findings", "--output", file)
     frame = pd.read_parquet(file)
-    selected = select(rows_url, "SELECT * FROM finding_list")
+    selected = select(rows_url, f"SELECT * FROM finding_list {NEWEST_FIRST}")
     assert frame["probability"].tolist() == [row["probability"] for row in selected]
     assert str(frame["created_at"].dt.tz) == "UTC"
     assert frame["created_at"][0].isoformat() == selected[0]["created_at"].replace(".000000Z", "+00:00")
@@ -137,7 +138,7 @@ def test_filters_reach_the_database(rows_clinic, run, select, rows_url):
     }
     for options, condition in asked.items():
         printed = json.loads(run(rows_clinic, "findings", *options, "-f", "json").stdout)
-        assert printed == select(rows_url, f"SELECT * FROM finding_list WHERE {condition}"), options
+        assert printed == select(rows_url, f"SELECT * FROM finding_list WHERE {condition} {NEWEST_FIRST}"), options
         assert printed, options
 
 

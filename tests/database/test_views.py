@@ -19,6 +19,10 @@ from agcnn_clinic.errors import UsageError
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
+def newest_first(row):
+    return -row["inference_id"], row["finding_id"]
+
+
 def iso(moment):
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
@@ -104,12 +108,13 @@ def test_finding_list_equals_the_tables(filled, all_findings):
 
 
 def test_the_newest_reading_comes_first(filled, all_findings):
-    """`findings` and a plain SELECT give the same rows in the same order: readings backwards, labels forwards."""
-    keys = [(-row["inference_id"], row["finding_id"]) for row in all_findings]
-    assert keys == sorted(keys)
+    """`findings` gives readings backwards, labels forwards; a plain SELECT the same rows, and in SQLite that order."""
+    assert all_findings == sorted(all_findings, key=newest_first)
     with filled.connection() as connection:
         plain = connection.execute(text("SELECT * FROM finding_list")).mappings().all()
-    assert [dict(row) for row in plain] == all_findings
+        ordered = connection.dialect.name == "sqlite"
+    found = [dict(row) for row in plain]
+    assert (found if ordered else sorted(found, key=newest_first)) == all_findings
 
 
 def test_study_summary_equals_the_tables(filled, all_studies):
