@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TESTS ?= tests
 UV ?= uv
+MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit test-postgresql bench format lock clean
+.PHONY: help setup demo test lint types imports unit test-postgresql fuzz bench format lock advisories clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -43,7 +44,10 @@ unit: setup
 test-postgresql: setup ## All tests on a PostgreSQL server that is started for them (Debian: apt install postgresql)
 	$(BIN)/python -m pytest -n 2 --database postgresql $(TESTS)
 
-bench: setup ## Time the commands, the main job and training; writes bench/results/
+fuzz: setup ## Read sound files with a few bytes changed, for MINUTES=5
+	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)
+
+bench: setup ## Time every part and the whole, and training; writes bench/results/
 	$(BIN)/python bench/bench.py
 
 format: setup ## Format the code and sort its imports
@@ -53,6 +57,9 @@ format: setup ## Format the code and sort its imports
 lock: ## Make requirements.lock anew from pyproject.toml (needs uv)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	    --group dev pyproject.toml -o requirements.lock
+
+advisories: ## Known vulnerabilities of the locked dependencies (needs pip-audit or uvx, and a network)
+	@.ci/advisories
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -50,7 +50,18 @@ class Intake(_Section):
     rescan_seconds: Annotated[float, Field(gt=0)] = 10
     study_quiet_seconds: Seconds = 30
     max_file_mb: Annotated[int, Field(gt=0)] = 1024
+    min_free_mb: Annotated[int, Field(ge=0)] = 2048
     ignore: tuple[str, ...] = (".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*", "Thumbs.db", "desktop.ini")
+
+
+class Zip(_Section):
+    """How far a .zip is unpacked."""
+
+    max_files: Annotated[int, Field(gt=0)] = 20_000
+    max_total_mb: Annotated[int, Field(gt=0)] = 10_000
+    max_ratio: Annotated[float, Field(ge=1)] = 100
+    max_depth: Annotated[int, Field(ge=0)] = 2
+    max_seconds: Annotated[float, Field(gt=0)] = 1800
 
 
 class Gate(_Section):
@@ -90,6 +101,17 @@ class Reporting(_Section):
     colour_map: Literal["inferno", "magma", "viridis", "cividis"] = "inferno"
 
 
+class Retention(_Section):
+    """What is removed, and when. All is kept unless something here says otherwise."""
+
+    archive_days: Annotated[int, Field(ge=0)] = 0
+    quarantine_days: Annotated[int, Field(ge=0)] = 0
+    reports_days: Annotated[int, Field(ge=0)] = 0
+    min_free_percent: Annotated[float, Field(ge=0, lt=100)] = 0
+    free_disk_of: tuple[Literal["archive", "quarantine", "reports"], ...] = ("archive",)
+    every_minutes: Annotated[float, Field(gt=0)] = 60
+
+
 class Log(_Section):
     """What the daemon says while it runs; never patient names or ids."""
 
@@ -109,9 +131,11 @@ class Config(BaseSettings):
     folders: Folders = Folders()
     database: Database = Database()
     intake: Intake = Intake()
+    zip: Zip = Zip()
     gate: Gate = Gate()
     analysis: Analysis = Analysis()
     reporting: Reporting = Reporting()
+    retention: Retention = Retention()
     log: Log = Log()
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)

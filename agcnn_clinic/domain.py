@@ -59,6 +59,15 @@ class ReasonCode(StrEnum):
     SATURATED = "saturated"
     ASPECT_RATIO = "aspect_ratio"
     UNSUPPORTED_SYNTAX = "unsupported_syntax"
+    MEDIA_DIRECTORY = "media_directory"
+    MEDIA_COMPANION = "media_companion"
+    # Archives of files
+    UNPACKED = "unpacked"
+    ZIP_WITHOUT_IMAGES = "zip_without_images"
+    ZIP_DAMAGED = "zip_damaged"
+    ZIP_ENCRYPTED = "zip_encrypted"
+    ZIP_METHOD = "zip_method"
+    ZIP_LIMIT = "zip_limit"
     # Broken or hostile
     UNRECOGNISED = "unrecognised"
     EMPTY_FILE = "empty_file"
@@ -122,6 +131,31 @@ REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.UNSUPPORTED_SYNTAX: Reason(
         Outcome.REFUSED, "The transfer syntax cannot be decoded here; send it uncompressed or as JPEG 2000."
     ),
+    ReasonCode.MEDIA_DIRECTORY: Reason(
+        Outcome.REFUSED,
+        "The DICOMDIR of an exchange medium (CD, DVD, USB stick) lists its images, which are taken by themselves; "
+        "there is nothing to read in it.",
+    ),
+    ReasonCode.MEDIA_COMPANION: Reason(
+        Outcome.REFUSED, "The file comes with an exchange medium (a viewer, a page); there is nothing to read in it."
+    ),
+    ReasonCode.UNPACKED: Reason(Outcome.UNPACKED, "The zip was unpacked; each file in it has an outcome of its own."),
+    ReasonCode.ZIP_WITHOUT_IMAGES: Reason(
+        Outcome.QUARANTINED, "The zip holds neither DICOM nor PNG, or is a document or a program; send the images."
+    ),
+    ReasonCode.ZIP_DAMAGED: Reason(
+        Outcome.QUARANTINED, "The zip, or this file in it, is damaged and cannot be unpacked; pack and send it again."
+    ),
+    ReasonCode.ZIP_ENCRYPTED: Reason(
+        Outcome.QUARANTINED, "What is in the zip is encrypted; unpack it with its password and send it open."
+    ),
+    ReasonCode.ZIP_METHOD: Reason(
+        Outcome.QUARANTINED, "The file is packed in a way that cannot be unpacked here; pack it with Deflate."
+    ),
+    ReasonCode.ZIP_LIMIT: Reason(
+        Outcome.QUARANTINED,
+        "The zip exceeds a limit of [zip]; raise it if that is intended, and requeue the file.",
+    ),
     ReasonCode.UNRECOGNISED: Reason(
         Outcome.QUARANTINED, "The file is neither DICOM nor PNG; remove it or send the original."
     ),
@@ -160,8 +194,21 @@ REASONS: dict[ReasonCode, Reason] = {
 """Each reason's outcome and sentence: the one table of what can become of a file."""
 
 
-NOT_ABOUT_THE_BYTES = frozenset({ReasonCode.STUDY_TOML, ReasonCode.DEADLINE, ReasonCode.MEMORY, ReasonCode.CRASHED})
-"""Reasons that another try may not meet again: the same bytes, sent anew, are taken and not called a duplicate."""
+NOT_ABOUT_THE_BYTES = frozenset(
+    {
+        ReasonCode.STUDY_TOML,
+        ReasonCode.DEADLINE,
+        ReasonCode.MEMORY,
+        ReasonCode.CRASHED,
+        ReasonCode.FILE_TOO_LARGE,
+        ReasonCode.ZIP_LIMIT,
+        ReasonCode.MEDIA_COMPANION,
+    }
+)
+"""Reasons that another try may not meet again: the same bytes, sent anew, are taken and not called a duplicate.
+
+A companion is one by its place: the same file may come back alone, and is then judged by itself.
+"""
 
 
 class Warn(StrEnum):
@@ -296,3 +343,9 @@ class Picture:
     geometry: Geometry
     sha256: str
     warnings: tuple[Warn, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Refuse what no network may be given; NaN is refused too."""
+        pixels = self.pixels
+        if pixels.ndim != 2 or not pixels.size or not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise ValueError("A picture is [height, width] in [0, 1].")

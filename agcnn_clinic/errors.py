@@ -4,6 +4,7 @@ An error's message is one sentence for a person that says what to do. `cli.main`
 turns an error into an exit code; the three loops are the only places that turn one into an outcome of a file.
 """
 
+import errno
 from enum import IntEnum, StrEnum
 
 
@@ -79,6 +80,17 @@ class StorageError(ClinicError):
     """A folder of the clinic cannot be read or written: disk full, permission denied, gone."""
 
     on_error = OnError.RETRY
+
+
+class RemovedError(ClinicError):
+    """What was asked for needs bytes that retention has removed."""
+
+
+FAULTS_OF_A_FILE = (None, errno.EINVAL, errno.EOVERFLOW)
+"""Numbers of OSErrors that a file's content causes: parsers raise some without one, and seek to where a length points.
+
+All others speak of the disk. To mix them up would try a broken file again for ever, or blame a sound one.
+"""
 
 
 class ReadersUnavailableError(ClinicError):

@@ -11,7 +11,7 @@ from PIL import Image
 
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import Geometry, InstanceDescription, Picture, ReasonCode, Warn
-from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.errors import FAULTS_OF_A_FILE, ImageError, StorageError
 from agcnn_clinic.picture import picture_of
 
 PNG_MODALITY = "OT"
@@ -79,7 +79,7 @@ def read_png(path: Path, *, max_pixels: int) -> Picture:
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the caller's own limit decides
+            warnings.simplefilter("ignore")  # of a bomb: the caller's own limit decides; of others: nobody reads it
             with Image.open(file, formats=["PNG"]) as image:
                 yield image
     except (ImageError, MemoryError):
@@ -87,7 +87,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except Image.DecompressionBombError as error:
         raise ImageError(ReasonCode.TOO_LARGE) from error
     except OSError as error:
-        if error.errno is not None:
+        if error.errno not in FAULTS_OF_A_FILE:
             raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
         raise ImageError(ReasonCode.UNREADABLE_HEADER, "it is no readable PNG") from error
     except (SyntaxError, ValueError) as error:

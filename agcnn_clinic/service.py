@@ -1,8 +1,9 @@
-"""The front door: three loops, joined only by the database.
+"""The front door: three loops and a slow fourth, joined only by the database.
 
     INTAKE      discover -> settle -> accept        inbox  -> archive + database row
     ANALYSIS    normalise -> infer -> record        pixels -> findings in the database
     REPORTING   compose -> render -> deliver        rows   -> PDF
+    UPKEEP      plan -> say so -> remove            what retention lets go
 
 Each reads from the database what is due, does that, and commits. A process that is killed leaves nothing but work to
 be done again, and no loop calls another.
@@ -14,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +23,18 @@ from agcnn_clinic.analysis.normalise import PRELOAD, read_picture
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database, open_database
-from agcnn_clinic.errors import ClinicError, OnError
+from agcnn_clinic.database.trail import ModelIdentity
+from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, StorageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.intake.watch import watching
+from agcnn_clinic.intake.watch import Hints
 from agcnn_clinic.lock import only_process
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
+from agcnn_clinic.upkeep.loop import Upkeep
 
 if TYPE_CHECKING:
     from agcnn_clinic.analysis.loop import Analysis
@@ -44,13 +49,14 @@ GATHER_SECONDS = 0.2
 
 @dataclass(frozen=True)
 class Clinic:
-    """A clinic at work: its three loops, each a step that can be repeated for ever."""
+    """A clinic at work: its loops, each a step that can be repeated for ever."""
 
     config: Config
     database: Database
     inbox: Inbox
     analysis: "Analysis"
     reporting: Reporting
+    upkeep: Upkeep
 
 
 @contextlib.contextmanager
@@ -63,26 +69,51 @@ def at_work(config: Config) -> Iterator[Clinic]:
     # torch takes seconds to import, which `report` does without.
     from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
     from agcnn_clinic.analysis.loop import Analysis  # noqa: PLC0415
+    from agcnn_models.manifest import digest  # noqa: PLC0415
 
-    workers = config.analysis.decode_workers or min(usable_cores(), 4)
     with (
         only_process(config.lock_file),
         contextlib.closing(
             open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
         ) as database,
-        Sandbox(workers, config.analysis.decode_seconds, config.analysis.decode_memory_mb, preload=PRELOAD) as sandbox,
+        decoders(config) as sandbox,
     ):
         storage = Storage(config)
         storage.prepare()
-        reader = load_reader(configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads)
+        try:
+            reader = load_reader(
+                configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads
+            )
+        except ModelUnavailableError as error:
+            trail.model_refused(database, config.analysis.model, error, _now())
+            raise
+        model = ModelIdentity(reader.manifest.name, reader.manifest.version, digest(reader.manifest))
         intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
-        yield Clinic(
-            config,
-            database,
-            Inbox(config, intake),
-            Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size),
-            reporting(config, database, sandbox),
-        )
+        with (
+            trail.working(database, config, model, _now),
+            contextlib.closing(
+                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
+            ) as analysis,
+        ):
+            yield Clinic(
+                config,
+                database,
+                Inbox(config, intake),
+                analysis,
+                reporting(config, database, sandbox),
+                Upkeep(database, storage, config),
+            )
+
+
+def decoders(config: Config) -> Sandbox:
+    """The child processes that decode what the model reads."""
+    analysis = config.analysis
+    workers = analysis.decode_workers or min(usable_cores(), 4)
+    return Sandbox(workers, analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:
@@ -121,11 +152,15 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
     # Nothing more is on its way, so that every study is complete.
     while clinic.reporting.step(quiet_seconds=0):
         pass
+    try:
+        clinic.upkeep.step()
+    except StorageError as error:
+        log.warning("%s", error)
     return left_behind + clinic.inbox.left_behind
 
 
 def until_told(clinic: Clinic, stop: threading.Event) -> None:
-    """`watch`: the three loops side by side until `stop` is set; what is in hand then is finished or left as it was.
+    """`watch`: the loops side by side until `stop` is set; what is in hand then is finished or left as it was.
 
     Raises:
         ClinicError: a loop met a cause that a person must remove.
@@ -134,8 +169,9 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
     arrived = threading.Event()
 
     def take() -> float:
+        hints.renew()
         arrived.clear()
-        taken, wait = clinic.inbox.sweep()
+        taken, wait = clinic.inbox.sweep(stop.is_set)
         return 0 if taken else min(intake.rescan_seconds, wait or intake.rescan_seconds)
 
     def analyse() -> float:
@@ -144,14 +180,19 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
     def report() -> float:
         return 0 if clinic.reporting.step(quiet_seconds=intake.study_quiet_seconds) else 0.2
 
+    def tidy() -> float:
+        clinic.upkeep.step(stop.is_set)
+        return clinic.config.retention.every_minutes * 60
+
     failures: list[BaseException] = []
-    with watching(clinic.config.inbox, intake.mode, arrived):
+    with Hints(clinic.config.inbox, intake.mode, arrived) as hints:
         loops = [
             threading.Thread(target=_repeat, name=name, args=(step, wake, stop, failures))
             for name, step, wake in (
                 ("intake", take, arrived),
                 ("analysis", analyse, stop),
                 ("reporting", report, stop),
+                ("upkeep", tidy, stop),
             )
         ]
         for loop in loops:
@@ -169,7 +210,7 @@ def _repeat(
 ) -> None:
     """Run one loop: a step, then the rest that the step asked for, until told to stop.
 
-    An error that may pass is logged and the step tried again; one that may not stops all three loops.
+    An error that may pass is logged and the step tried again; one that may not stops all loops.
     """
     while not stop.is_set():
         try:

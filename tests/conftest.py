@@ -4,6 +4,8 @@ import hashlib
 import importlib.util
 import os
 import platform
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,12 +20,13 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import generate_uid
 from scipy import ndimage
 
-from agcnn_clinic import __version__
+from agcnn_clinic import __version__, faults
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.dicom_writer import write_dicom as write_dicom_film
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import StudyDescription
+from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Draft, Software, ThresholdSet, Training
 from agcnn_models.settings import Backbone, Preprocessing
@@ -42,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="sqlite",
         help="where the clinics of the tests keep their rows; a server is started for them",
     )
+    parser.addoption("--rounds", type=int, default=20, help="how often tests/reliability kills a daemon at random")
+    parser.addoption("--seed", type=int, default=1, help="of those rounds")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -99,6 +104,21 @@ def databases(request: pytest.FixtureRequest) -> Any:
 def new_clinic(databases: Any) -> Callable[[Path], Config]:
     """Makes a clinic: `new_clinic(folder)` gives its settings."""
     return lambda folder: beside("databases").new_clinic(databases, folder)
+
+
+@pytest.fixture(scope="session")
+def empty_clinic(new_clinic: Callable[[Path], Config], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a clinic that was just made; only to be copied."""
+    return new_clinic(tmp_path_factory.mktemp("empty") / "clinic").root
+
+
+@pytest.fixture
+def copy_of_clinic(databases: Any) -> Any:
+    """Copies a clinic at rest with its database: `copy_of_clinic(folder, target)`."""
+    copied: list[str] = []
+    yield lambda folder, target: copied.append(beside("databases").copy_of_clinic(databases, folder, target))
+    for url in copied:
+        databases.drop(url)
 
 
 @pytest.fixture(scope="session")
@@ -259,6 +279,19 @@ def small_bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def other_bundle(small_bundle, tmp_path_factory):
+    """Another model: the small one with its attention drawn tighter, under a name of its own."""
+    folder = tmp_path_factory.mktemp("models") / "tighter"
+    shutil.copytree(small_bundle, folder)
+    manifest = (folder / "manifest.toml").read_text()
+    for old, new in (('name = "untrained"', 'name = "tighter"'), ("tau = 0.7", "tau = 0.95")):
+        assert manifest.count(old) == 1
+        manifest = manifest.replace(old, new)
+    (folder / "manifest.toml").write_text(manifest)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def write_film():
     """Write a picture as a DICOM film of a study of its own; equal pictures give equal UIDs."""
 
@@ -274,3 +307,37 @@ def write_film():
         )
 
     return write
+
+
+@pytest.fixture
+def mount():
+    """A function that takes a folder and what the program of this name takes besides; all is undone at the end."""
+    mounted: list[Path] = []
+
+    def mount(target: Path, *arguments: str) -> None:
+        command = ["mount", *arguments, str(target)]
+        done = subprocess.run(command, capture_output=True, check=False) if os.geteuid() == 0 else None
+        if done is None or done.returncode:
+            pytest.skip("this user may not mount a file system")
+        if not any("remount" in argument for argument in arguments):
+            mounted.append(target)
+
+    yield mount
+    for target in reversed(mounted):
+        subprocess.run(["umount", "--lazy", str(target)], check=True)
+
+
+@pytest.fixture
+def at_point(monkeypatch):
+    """A function that lets something happen the first time that this process passes a fault point."""
+
+    def at_point(point: FaultPoint, happens) -> None:
+        waiting = [happens]
+
+        def hook(reached: FaultPoint) -> None:
+            if reached is point and waiting:
+                waiting.pop()()
+
+        monkeypatch.setattr(faults, "hook", hook)
+
+    return at_point

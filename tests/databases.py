@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agcnn_clinic.cli.clinic import make_clinic
-from agcnn_clinic.config import Config
+from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.migrate import upgrade
 
 ROLE = "clinic"
@@ -161,6 +161,18 @@ def new_clinic(databases: Databases, folder: Path) -> Config:
         assert 'url = "sqlite:///clinic.sqlite"' in text
         config.write_text(text.replace("sqlite:///clinic.sqlite", databases.new(folder)))
     return make_clinic(folder)
+
+
+def copy_of_clinic(databases: Databases, folder: Path, target: Path) -> str:
+    """Copy a clinic that nobody works on, with its database; returns the URL of the copy."""
+    shutil.copytree(folder, target)
+    original = load_config(folder / "config.toml")
+    if not isinstance(databases, PostgresqlServer):
+        return databases.new(target)
+    config = target / "config.toml"
+    copied = databases.copy(original.database_url, target)
+    config.write_text(config.read_text().replace(original.database.url, copied))
+    return copied
 
 
 def make_clinic_config(folder: Path) -> Path:

@@ -124,7 +124,13 @@ def make_file(
 
 
 def make_inference(
-    session: Session, file: ReceivedFile, model: Model, chance: random.Random, *, created_at: datetime | None = None
+    session: Session,
+    file: ReceivedFile,
+    model: Model,
+    chance: random.Random,
+    *,
+    created_at: datetime | None = None,
+    beside: bool = False,
 ) -> Inference:
     """Add a reading with its 15 findings; the last label has no threshold."""
     inference = Inference(
@@ -140,6 +146,7 @@ def make_inference(
         heat_map=bytes(2 * 49),
         heat_map_rows=7,
         heat_map_columns=7,
+        beside=beside,
         findings=[_finding(label, chance) for label in LABELS],
         attended_region=AttendedRegion(
             x_min=310,

@@ -1,5 +1,6 @@
 """How bytes are kept."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -96,6 +97,30 @@ def test_preparing_clears_what_a_killed_run_left_half_copied(storage, config):
     (config.archive / ".incoming" / "half.part").write_bytes(b"ha")
     storage.prepare()
     assert all_files(config.archive) == []
+
+
+def test_preparing_clears_what_a_killed_write_left_and_not_one_that_goes_on(storage, config):
+    """A temporary file of a dead process goes; one that a living process writes is locked, and stays."""
+    dead, living = (config.reports / f".agcnn-clinic-{name}.part" for name in ("dead", "living"))
+    for path in (dead, living):
+        path.write_bytes(b"half")
+    with living.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        storage.prepare()
+        assert (dead.exists(), living.exists()) == (False, True)
+    storage.prepare()
+    assert not living.exists()
+
+
+def test_a_quarantine_on_another_disk_holds_a_copy(storage, config, tmp_path, mount):
+    """Where no hard link can be made the bytes are copied, for their owner alone, with nothing temporary beside."""
+    mount(config.quarantine, "-t", "tmpfs", "tmpfs")
+    (tmp_path / "broken").write_bytes(b"broken")
+    relative = storage.keep(storage.stage(tmp_path / "broken", "broken"), MediaType.UNKNOWN)
+    name = storage.quarantine(relative, {"reason_code": "unrecognised"})
+    assert (config.quarantine / name).read_bytes() == b"broken"
+    assert stat.S_IMODE((config.quarantine / name).stat().st_mode) == 0o600
+    assert all_files(config.quarantine) == sorted([name, f"{name}.reason.json"])
 
 
 def test_a_quarantined_file_lies_beside_its_reason_and_can_be_released(storage, config, tmp_path):

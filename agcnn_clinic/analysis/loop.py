@@ -1,5 +1,6 @@
 """The analysis loop's step: take what is pending, normalise it in child processes, read it as a batch, record it."""
 
+import contextlib
 import logging
 import time
 from collections.abc import Collection, Sequence
@@ -10,20 +11,23 @@ from datetime import UTC, datetime
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import aliased
 
-from agcnn_clinic.analysis.infer import Reader, Reading
-from agcnn_clinic.analysis.normalise import Normalised, normalise
+from agcnn_clinic.analysis.films import Film, FilmReader, Result, film_of, finished
+from agcnn_clinic.analysis.infer import Reader
+from agcnn_clinic.analysis.normalise import Normalised
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
-from agcnn_clinic.errors import ImageError, ReadersUnavailableError, StorageError
+from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
+from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
 MAX_ATTEMPTS = 3
-"""How often analysis begins on a file before it is held to be what ends the process."""
+"""How many processes may begin on a file and not survive it before it is held to be what ends them."""
 REST_SECONDS = 60.0
 """How long a file that the archive does not give up is left alone, so that it does not hold up the others."""
 
@@ -32,24 +36,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Job:
-    """A pending file, and the analysed one of the same SOP Instance UID where there is one."""
+    """A pending file."""
 
-    file_id: int
-    original_name: str
-    stored_path: str
-    media_type: MediaType
+    film: Film
     attempts: int
-    previous_path: str | None
-    stated_view: str
-    """The view of a PNG by its study.toml; a DICOM file says its own."""
 
-
-@dataclass
-class _Result:
-    job: _Job
-    normalised: Normalised | None = None
-    error: ImageError | StorageError | None = None
-    reading: Reading | None = None
+    @property
+    def file_id(self) -> int:
+        return self.film.file_id
 
 
 class Analysis:
@@ -60,14 +54,14 @@ class Analysis:
     ) -> None:
         self._database = database
         self._storage = storage
-        self._sandbox = sandbox
-        self._reader = reader
-        self._gate = gate
+        self._films = FilmReader(storage, sandbox, reader, gate)
         self._batch_size = batch_size
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
         self._ahead: dict[int, tuple[_Job, Future[Normalised]]] = {}
         """Decoding already under way for the next batch, by file id."""
+        self._counted: set[int] = set()
+        """Undecided files on which this process has begun, and on which it has counted an attempt."""
         self._resting: dict[int, float] = {}
         """Files to leave alone, and until when on the monotonic clock."""
 
@@ -76,7 +70,6 @@ class Analysis:
 
         Raises:
             ReadersUnavailableError: no child process can be started; the files stay pending.
-            StorageError: the quarantine cannot be written; the files stay pending.
             DatabaseError: the database cannot be used.
         """
         now = time.monotonic()
@@ -90,95 +83,105 @@ class Analysis:
         except ReadersUnavailableError:
             self._uncount([job.file_id for job in jobs])
             raise
-        failed = [result.job.file_id for result in results if isinstance(result.error, StorageError)]
-        decided = [result for result in results if not isinstance(result.error, StorageError)]
-        seconds = self._read([result for result in decided if _to_be_read(result)])
-        self._record(decided, seconds)
+        self._films.read([result for _, result in results if _to_be_read(result)])
+        reached(FaultPoint.BATCH_READ)
+        failed = self._record([(job, result) for job, result in results if not isinstance(result.error, StorageError)])
+        failed += [job.file_id for job, result in results if isinstance(result.error, StorageError)]
         if failed:
             self._let_rest(failed, now)
         return len(results)
 
+    def close(self) -> None:
+        """Take back the attempts on what was begun and not decided: the process ends as it was told to."""
+        with contextlib.suppress(DatabaseError):
+            self._uncount(list(self._counted))
+
     def _begin(self, jobs: Sequence[_Job]) -> None:
-        """Start decoding this batch and the next: children decode while the network reads."""
+        """Start decoding this batch and the next: children decode while the network reads.
+
+        A process counts one attempt on a file, however often it must begin anew because a disk or the database fails
+        it: many attempts on a file mean many processes that did not survive it.
+        """
         new = [job for job in jobs if job.file_id not in self._ahead]
+        first = [job.file_id for job in new if job.file_id not in self._counted]
         with self._database.write() as session:
             session.execute(
-                update(ReceivedFile)
-                .where(ReceivedFile.id.in_([job.file_id for job in new]))
-                .values(attempts=ReceivedFile.attempts + 1)
+                update(ReceivedFile).where(ReceivedFile.id.in_(first)).values(attempts=ReceivedFile.attempts + 1)
             )
+        reached(FaultPoint.ATTEMPTS_COUNTED)
         for job in new:
-            if job.attempts >= MAX_ATTEMPTS:
+            attempts = job.attempts - (job.file_id in self._counted)
+            if attempts >= MAX_ATTEMPTS:
                 future: Future[Normalised] = Future()
-                future.set_exception(ImageError(ReasonCode.CRASHED, f"{job.attempts} attempts did not end"))
+                future.set_exception(ImageError(ReasonCode.CRASHED, f"{attempts} attempts did not end"))
             else:
-                previous = None if job.previous_path is None else self._storage.archived(job.previous_path)
-                path = self._storage.archived(job.stored_path)
-                future = self._sandbox.submit(normalise, path, job.media_type, self._gate, previous, job.stated_view)
+                future = self._films.decode(job.film)
             self._ahead[job.file_id] = job, future
+        self._counted.update(first)
 
-    def _finish(self, wanted: _Job) -> _Result:
+    def _finish(self, wanted: _Job) -> tuple[_Job, Result]:
         job, future = self._ahead.pop(wanted.file_id)
-        try:
-            return _Result(job, normalised=future.result())
-        except (ImageError, StorageError) as error:
-            return _Result(job, error=error)
+        return job, finished(job.film, future)
 
     def _let_rest(self, file_ids: Sequence[int], now: float) -> None:
-        """Leave files alone whose archived bytes cannot be read: that is not their doing, and no attempt on them."""
+        """Leave files alone that archive or quarantine fail: that is not their doing, and no attempt on them."""
         self._resting |= dict.fromkeys(file_ids, now + REST_SECONDS)
         self._uncount(file_ids)
-        log.warning("%d files cannot be read from the archive; they stay pending: %s", len(file_ids), list(file_ids))
+        log.warning(
+            "%d files cannot be read from the archive or laid out in the quarantine; they stay pending: %s",
+            len(file_ids),
+            list(file_ids),
+        )
 
     def _uncount(self, file_ids: Sequence[int]) -> None:
         """Take back the attempts that `_begin` counted."""
         with self._database.write() as session:
             session.execute(
-                update(ReceivedFile).where(ReceivedFile.id.in_(file_ids)).values(attempts=ReceivedFile.attempts - 1)
+                update(ReceivedFile)
+                .where(ReceivedFile.id.in_(self._counted.intersection(file_ids)))
+                .values(attempts=ReceivedFile.attempts - 1)
             )
+        self._counted.difference_update(file_ids)
 
-    def _read(self, results: Sequence[_Result]) -> float:
-        """Give each result its reading; returns the seconds of network time per picture."""
-        if not results:
-            return 0.0
-        began = time.perf_counter()
-        pictures = [result.normalised.picture for result in results if result.normalised is not None]
-        for result, reading in zip(results, self._reader.read(pictures), strict=True):
-            result.reading = reading
-        return (time.perf_counter() - began) / len(results)
+    def _record(self, results: Sequence[tuple[_Job, Result]]) -> list[int]:
+        """Lay out what is quarantined, then write all outcomes in one short transaction.
 
-    def _record(self, results: Sequence[_Result], network_seconds: float) -> None:
-        """Lay out what is quarantined, then write all outcomes in one short transaction."""
+        Returns:
+            The ids of the files that the quarantine does not take; they are left as they are.
+        """
         now = datetime.now(UTC)
-        verdicts = [_verdict(result) for result in results]
-        quarantined = {
-            result.job.file_id: self._storage.quarantine(
-                result.job.stored_path, reason_file(code, detail, result.job.original_name, now)
-            )
-            for result, (code, detail, _) in zip(results, verdicts, strict=True)
-            if REASONS[code].outcome is Outcome.QUARANTINED
-        }
+        verdicts = {job.file_id: _verdict(result) for job, result in results}
+        quarantined: dict[int, str] = {}
+        failed: list[int] = []
+        for job, _ in results:
+            code, detail, _ = verdicts[job.file_id]
+            if REASONS[code].outcome is Outcome.QUARANTINED:
+                try:
+                    quarantined[job.file_id] = self._storage.quarantine(
+                        job.film.stored_path, reason_file(code, detail, now)
+                    )
+                except StorageError as error:
+                    log.warning("%s", error)
+                    failed.append(job.file_id)
+        reached(FaultPoint.OUTCOMES_LAID_OUT)
+        decided = [(job, result) for job, result in results if job.file_id not in failed]
         with self._database.write() as session:
-            for result, (code, detail, details) in zip(results, verdicts, strict=True):
-                file = session.get_one(ReceivedFile, result.job.file_id)
+            files = []
+            for job, result in decided:
+                code, detail, details = verdicts[job.file_id]
+                file = session.get_one(ReceivedFile, job.file_id)
                 file.quarantine_path = quarantined.get(file.id, "")
-                normalised = result.normalised
-                if normalised is not None:
-                    file.picture_sha256 = normalised.picture.sha256
-                    if result.reading is not None:
-                        timings = {"decode": round(normalised.seconds, 4), "network": round(network_seconds, 4)}
-                        record(
-                            session,
-                            file,
-                            normalised,
-                            result.reading,
-                            model_id=self._model_id,
-                            thresholds_id=self._reader.manifest.thresholds.set_id,
-                            device=str(self._reader.device),
-                            timings=timings,
-                            now=now,
-                        )
+                if result.normalised is not None:
+                    file.picture_sha256 = result.normalised.picture.sha256
+                record(session, file, result, self._films.reader, model_id=self._model_id, now=now)
                 decide(file, code, now=now, detail=detail, details=details)
+                files.append(file)
+            trail.analysed(session, files, model_id=self._model_id, now=now)
+            session.flush()
+            reached(FaultPoint.OUTCOMES_WRITTEN)
+        reached(FaultPoint.OUTCOMES_COMMITTED)
+        self._counted.difference_update(job.file_id for job, _ in decided)
+        return failed
 
 
 def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_Job]:
@@ -187,16 +190,20 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     Of several files of one SOP Instance only the first is due: what becomes of the next depends on it.
     """
     earlier, analysed = aliased(ReceivedFile), aliased(ReceivedFile)
-    previous_path = (
-        select(analysed.stored_path)
-        .where(analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
+    of_instance = (analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
+    previous_path = select(analysed.stored_path).where(*of_instance).order_by(analysed.id).limit(1).scalar_subquery()
+    gone_picture = (
+        select(analysed.picture_sha256)
+        .where(*of_instance, analysed.removed_at.is_not(None))
         .order_by(analysed.id)
         .limit(1)
         .scalar_subquery()
     )
     statement = (
-        select(ReceivedFile, previous_path)
+        select(ReceivedFile, previous_path, gone_picture)
         .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(resting))
+        # A zip is intake's to decide.
+        .where(ReceivedFile.media_type != MediaType.ZIP)
         .where(
             ~exists().where(
                 earlier.instance_id == ReceivedFile.instance_id,
@@ -209,24 +216,15 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     )
     with database.session() as session:
         return [
-            _Job(
-                file.id,
-                file.original_name,
-                file.stored_path,
-                MediaType(file.media_type),
-                file.attempts,
-                previous,
-                file.header.get("view_position", ""),
-            )
-            for file, previous in session.execute(statement)
+            _Job(film_of(file, previous, gone), file.attempts) for file, previous, gone in session.execute(statement)
         ]
 
 
-def _to_be_read(result: _Result) -> bool:
+def _to_be_read(result: Result) -> bool:
     return result.normalised is not None and result.normalised.same_as_previous is None
 
 
-def _verdict(result: _Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
+def _verdict(result: Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
     """What becomes of a file: its code, what was found, and the machine-readable details."""
     if isinstance(result.error, ImageError):
         return ReasonCode(result.error.code), result.error.detail, {}
@@ -235,5 +233,7 @@ def _verdict(result: _Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
         return ReasonCode.READ, "", {}
     differing = list(normalised.differing_attributes)
     if normalised.same_as_previous:
-        return ReasonCode.HEADER_DIFFERS, ", ".join(differing), {"differing_attributes": differing}
+        gone = result.film.gone_picture is not None
+        detail = "the earlier header was removed by retention" if gone else ", ".join(differing)
+        return ReasonCode.HEADER_DIFFERS, detail, {"differing_attributes": differing}
     return ReasonCode.UID_CONFLICT, "", {"differing_attributes": differing}

@@ -53,7 +53,12 @@ class Normalised:
 
 
 def normalise(
-    path: Path, media_type: MediaType, gate: Gate, previous_path: Path | None = None, stated_view: str = ""
+    path: Path,
+    media_type: MediaType,
+    gate: Gate,
+    previous_path: Path | None = None,
+    stated_view: str = "",
+    gone_picture: str | None = None,
 ) -> Normalised:
     """Read a file, let it pass the gate, and render it.
 
@@ -64,6 +69,7 @@ def normalise(
         previous_path: an analysed file of the same SOP Instance UID. Then the gate is not asked, since this file is
             not going to be read: all that counts is whether it shows the same.
         stated_view: the view of a PNG by its study.toml.
+        gone_picture: the SHA-256 of that analysed file's picture, where its bytes are no longer kept.
 
     Raises:
         ImageError: the file is not for the model, or broken.
@@ -74,7 +80,10 @@ def normalise(
         result = _png(path, gate, stated_view)
     elif media_type is MediaType.DICOM:
         dataset = read_dataset(path)
-        result = _dicom(dataset, gate) if previous_path is None else _revision(dataset, previous_path, gate)
+        if gone_picture is not None:
+            result = _compared(dataset, gone_picture, gate)
+        else:
+            result = _dicom(dataset, gate) if previous_path is None else _revision(dataset, previous_path, gate)
     else:
         raise ImageError(ReasonCode.UNRECOGNISED)
     return replace(result, seconds=time.perf_counter() - began)
@@ -119,6 +128,19 @@ def _passed(picture: Picture, header: InstanceDescription, gate: Gate, remarks: 
     quality = check_pixels(picture, gate)
     warnings = tuple(dict.fromkeys((*remarks, *picture.warnings)))
     return Normalised(picture, header, quality.as_dict(), warnings, seconds=0.0)
+
+
+def _compared(dataset: Dataset, gone_picture: str, gate: Gate) -> Normalised:
+    """A file whose SOP Instance was read from bytes that are gone: its picture is the same to the last step, or not."""
+    picture = render(dataset, max_pixels=gate.max_pixels)
+    return Normalised(
+        picture,
+        describe(dataset).instance,
+        measure(picture).as_dict(),
+        picture.warnings,
+        seconds=0.0,
+        same_as_previous=picture.sha256 == gone_picture,
+    )
 
 
 def _revision(dataset: Dataset, previous_path: Path, gate: Gate) -> Normalised:

@@ -1,33 +1,29 @@
 """A reading becomes rows: the inference, its findings, the attended region."""
 
-import hashlib
-import json
 from datetime import datetime
-from typing import Any
 
 import numpy as np
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
-from agcnn_clinic.analysis.infer import Reading
-from agcnn_clinic.analysis.normalise import Normalised
+from agcnn_clinic.analysis.films import Result
+from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Model, ReceivedFile
-from agcnn_models.manifest import Manifest
+from agcnn_models.manifest import Manifest, digest
 
 
 def register_model(session: Session, manifest: Manifest, now: datetime) -> int:
     """The id of the model's row, added when this manifest has not been seen before."""
-    content = manifest.model_dump(mode="json")
-    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-    model = session.scalars(select(Model).where(Model.manifest_sha256 == digest)).first()
+    manifest_sha256 = digest(manifest)
+    model = session.scalars(select(Model).where(Model.manifest_sha256 == manifest_sha256)).first()
     if model is None:
         model = Model(
             name=manifest.name,
             version=manifest.version,
             weights_sha256=manifest.weights.sha256,
-            manifest=content,
-            manifest_sha256=digest,
+            manifest=manifest.model_dump(mode="json"),
+            manifest_sha256=manifest_sha256,
             registered_at=now,
         )
         session.add(model)
@@ -38,16 +34,27 @@ def register_model(session: Session, manifest: Manifest, now: datetime) -> int:
 def record(
     session: Session,
     file: ReceivedFile,
-    normalised: Normalised,
-    reading: Reading,
+    result: Result,
+    reader: Reader,
     *,
     model_id: int,
-    thresholds_id: str,
-    device: str,
-    timings: dict[str, Any],
     now: datetime,
-) -> Inference:
-    """Add an inference with all that belongs to it, in the caller's transaction."""
+    beside: bool = False,
+) -> None:
+    """Add the inference of a film that was read, with all that belongs to it, in the caller's transaction.
+
+    Args:
+        session: to write to.
+        file: the film's row.
+        result: its result; nothing is added where it has no reading.
+        reader: what read it.
+        model_id: that model's row.
+        now: the inference's time.
+        beside: whether another reading of the image counts.
+    """
+    normalised, reading = result.normalised, result.reading
+    if normalised is None or reading is None:
+        return
     geometry, region = normalised.picture.geometry, reading.region
     spacing = geometry.spacing_mm
     inference = Inference(
@@ -55,11 +62,12 @@ def record(
         model_id=model_id,
         created_at=now,
         software_version=__version__,
-        device=device,
-        thresholds_id=thresholds_id,
+        device=str(reader.device),
+        thresholds_id=reader.manifest.thresholds.set_id,
         warnings=[str(warning) for warning in normalised.warnings],
         quality=normalised.quality,
-        timings=timings,
+        timings={"decode": round(normalised.seconds, 4), "network": round(result.network_seconds, 4)},
+        beside=beside,
         heat_map=np.ascontiguousarray(reading.heat_map).tobytes(),
         heat_map_rows=reading.heat_map.shape[0],
         heat_map_columns=reading.heat_map.shape[1],
@@ -86,4 +94,3 @@ def record(
         ),
     )
     session.add(inference)
-    return inference

@@ -5,15 +5,15 @@ None of them changes anything, but for an empty probe file that is gone at once.
 
 import platform
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import ParamSpec
 
 from agcnn_clinic import __version__
+from agcnn_clinic.cli import checks_access
+from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
 
@@ -21,28 +21,6 @@ P = ParamSpec("P")
 
 LOW_DISK_BYTES = 5 * 1024**3
 """Below this much free space there is a remark."""
-NO_DISK_BYTES = 512 * 1024**2
-"""Below this a study may not fit any more."""
-
-
-class State(StrEnum):
-    """How a check went."""
-
-    OK = "OK"
-    REMARK = "remark"
-    """Works, with something to know."""
-    PROBLEM = "problem"
-    """Something will fail; the advice says what to do."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """A line of the doctor's table: what was found, and for anything but OK what to do."""
-
-    check: str
-    state: State
-    found: str
-    advice: str = ""
 
 
 def _python() -> Iterator[Result]:
@@ -124,29 +102,32 @@ def _folders(config: Config) -> Iterator[Result]:
                 f"{folder} cannot be written: {error}",
                 "Give the user that runs agcnn-clinic the right to write there.",
             )
-        elif name != "inbox" and stat.S_IMODE(folder.stat().st_mode) & 0o007:
-            yield Result(
-                f"{name} folder",
-                State.REMARK,
-                f"{folder} can be entered by every user of this machine",
-                f"It holds patient data: chmod o-rwx {folder}",
-            )
         else:
             yield Result(f"{name} folder", State.OK, str(folder))
 
 
 def _disks(config: Config) -> Iterator[Result]:
-    there = {name: folder for name, folder in _named_folders(config) if folder.is_dir()}
+    from agcnn_clinic.intake.disk import watched_folders
+
+    watched = watched_folders(config)
+    least = config.intake.min_free_mb * 1_000_000
+    there = {name: folder for name, folder in (dict(_named_folders(config)) | watched).items() if folder.is_dir()}
     disks: dict[int, list[str]] = {}
     for name, folder in there.items():
         disks.setdefault(folder.stat().st_dev, []).append(name)
     for names in disks.values():
         usage = shutil.disk_usage(there[names[0]])
         found = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.0f} GiB free ({', '.join(names)})"
-        if usage.free < NO_DISK_BYTES:
-            yield Result("disk", State.PROBLEM, found, "Make room: studies stay in the inbox while the disk is full.")
+        if usage.free < least and not watched.keys().isdisjoint(names):
+            told = f"{found}; intake stops below intake.min_free_mb ({config.intake.min_free_mb} MB)"
+            yield Result("disk", State.PROBLEM, told, "Make room, or let [retention] do so: files wait in the inbox.")
         elif usage.free < LOW_DISK_BYTES:
-            yield Result("disk", State.REMARK, found, "Make room soon; every accepted file is kept in the archive.")
+            yield Result(
+                "disk",
+                State.REMARK,
+                found,
+                "Make room soon: intake stops below intake.min_free_mb. [retention] can keep room.",
+            )
         else:
             yield Result("disk", State.OK, found)
     if {"archive", "quarantine"} <= there.keys():
@@ -160,7 +141,8 @@ def _disks(config: Config) -> Iterator[Result]:
             )
 
 
-def _database(config: Config) -> Iterator[Result]:
+def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
+    """Schema, file and journal; `thorough` compares each index with its table and follows each reference, too."""
     from sqlalchemy import text
 
     from agcnn_clinic.cli.server_checks import check_server
@@ -191,8 +173,12 @@ def _database(config: Config) -> Iterator[Result]:
             yield from check_server(database)
             return
         with database.connection() as connection:
-            problems = [str(row[0]) for row in connection.execute(text("PRAGMA quick_check(3)"))]
+            check = "integrity_check" if thorough else "quick_check"
+            problems = [str(row[0]) for row in connection.execute(text(f"PRAGMA {check}(3)"))]
+            broken = connection.execute(text("PRAGMA foreign_key_check")).first() if thorough else None
             mode = str(connection.execute(text("PRAGMA journal_mode")).scalar())
+        if problems == ["ok"] and broken is not None:
+            problems = [f"a row of the table {broken[0]} points to a row of {broken[2]} that does not exist"]
         if problems == ["ok"]:
             yield Result("database file", State.OK, str(database.file))
         else:
@@ -200,7 +186,7 @@ def _database(config: Config) -> Iterator[Result]:
                 "database file",
                 State.PROBLEM,
                 f"damaged: {problems[0]}",
-                "Stop the daemon, keep a copy of the file, and go back to the newest backup.",
+                "Stop the daemon and run `agcnn-clinic db restore FILE` with the newest backup; this file is kept.",
             )
         kind = file_system_of(database.file.resolve(), mounts()) or "unknown file system"
         if mode == "wal":
@@ -212,6 +198,34 @@ def _database(config: Config) -> Iterator[Result]:
                 f"{mode} on {kind}",
                 "Readers and the daemon would wait for each other; put the database on a local disk.",
             )
+
+
+def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
+    """Hold archive and reports against the rows; `thorough` reads every byte of them."""
+    from agcnn_clinic.database.session import open_database
+    from agcnn_clinic.holdings import compare
+
+    with open_database(config.database_url, busy_timeout_seconds=5) as database:
+        found = compare(database, config, thorough=thorough)
+    how = "there, their bytes as they came" if thorough else "there"
+    for what, count, missing, altered in (
+        ("archived files", found.files, found.missing, found.altered),
+        ("reports", found.reports, found.missing_reports, found.altered_reports),
+    ):
+        advice = "Put them back from a backup." if what != "reports" else "`agcnn-clinic report STUDY` makes one again."
+        if missing or altered:
+            said = f"{len(missing)} of {count} missing, {len(altered)} altered; the first: {(missing + altered)[0]}"
+            yield Result(what, State.PROBLEM, said, advice)
+        else:
+            yield Result(what, State.OK, f"all {count} {how}")
+    if found.unlisted:
+        yield Result(
+            "archive",
+            State.REMARK,
+            f"{len(found.unlisted)} files that no row names",
+            "Usual while a daemon works and after it was killed: their sources are in the inbox. "
+            "After a restore: agcnn-clinic db unlisted | xargs -d '\\n' agcnn-clinic process",
+        )
 
 
 def _model(config: Config) -> Iterator[Result]:
@@ -292,9 +306,20 @@ MACHINE: tuple[Callable[[], list[Result]], ...] = (
 
 CLINIC: tuple[Callable[[Config], list[Result]], ...] = (
     _told("folders", _folders),
+    _told("access", checks_access.modes),
     _told("disk", _disks),
     _told("database", _database),
+    _told("archived files", _holdings),
+    _told("audit trail", checks_access.audit_trail),
     _told("model", _model),
     _told("daemon", _daemon),
 )
 """What is checked of a clinic."""
+
+THOROUGH: tuple[Callable[[Config], list[Result]], ...] = (
+    *CLINIC[:2],
+    _told("database", partial(_database, thorough=True)),
+    _told("archived files", partial(_holdings, thorough=True)),
+    *CLINIC[4:],
+)
+"""The same, where time does not matter: every row and every byte is read."""

@@ -2,19 +2,17 @@
 
 import logging
 import signal
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agcnn_clinic.cli.context import clinic_config
 from agcnn_clinic.cli.logs import start_logging
+from agcnn_clinic.cli.progress import progress_bar
 from agcnn_clinic.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -43,12 +41,13 @@ def make_clinic(folder: Path) -> "Config":
     """
     from agcnn_clinic.config import load_config
     from agcnn_clinic.database.migrate import upgrade
+    from agcnn_clinic.storage import write_atomically
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config_file = folder / CONFIG_FILE
         if not config_file.exists():
-            config_file.write_text(_default_config().read_text(encoding="utf-8"), encoding="utf-8")
+            write_atomically(config_file, _default_config().read_bytes())
         config = load_config(config_file)
         for needed in (config.inbox, config.archive, config.quarantine, config.reports):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,24 +113,13 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
 
     began = datetime.now(UTC)
     with at_work(config) as clinic:
-        with _progress() as progress:
+        with progress_bar("reading") as progress:
             left_behind = until_idle(clinic, sources, progress)
+            low = clinic.inbox.watermark.low
         with clinic.database.session() as session:
             summary = summary_since(session, began)
     print_summary(summary, config)
+    if left_behind:
+        files = f"{left_behind} file{'s' if left_behind > 1 else ''} could not be taken and wait where they are"
+        typer.echo(f"{files}: {low}." if low else f"{files}; the lines above say why.", err=True)
     return not (summary.count(Outcome.QUARANTINED) or summary.pending or left_behind)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal, nothing elsewhere: the summary says it all."""
-    if not sys.stderr.isatty():
-        yield lambda _taken, _decided: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns: list[Any] = [TextColumn("reading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()]
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("reading", total=None)
-        yield lambda taken, decided: bar.update(task, total=taken or None, completed=decided)

@@ -1,11 +1,12 @@
-"""db: upgrade, current and backup of the clinic's database."""
+"""db: upgrade, current, backup and restore of the clinic's database, and what it does not know of the archive."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-db_app = typer.Typer(no_args_is_help=True, help="The database: upgrade, current, backup.")
+db_app = typer.Typer(no_args_is_help=True, help="The database: upgrade, current, backup, restore, unlisted.")
 
 
 @db_app.command("upgrade")
@@ -44,14 +45,71 @@ def backup(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy to make; it must not exist yet.")],
 ) -> None:
-    """Copy the database to FILE, also while the daemon runs. Restore: stop the daemon, put the copy in its place."""
+    """Copy the database to FILE, also while the daemon runs."""
     from agcnn_clinic.cli.context import clinic_config
+    from agcnn_clinic.database import trail
     from agcnn_clinic.database.backup import backup as copy
+    from agcnn_clinic.database.revision import Standing, standing
     from agcnn_clinic.database.session import open_database
 
     config = clinic_config(ctx).database
     url = clinic_config(ctx).database_url
     # Also before an upgrade: the revision does not matter for a copy.
     with open_database(url, busy_timeout_seconds=config.busy_timeout_seconds, check_revision=False) as database:
+        # A database that is to be upgraded to the first revision with a trail has none yet.
+        if standing(database.revision()) is Standing.SAME:
+            with database.transaction() as connection:
+                trail.backed_up(connection, datetime.now(UTC))
         size = copy(database, file)
     typer.echo(f"{file} holds the database as it is now: {size:,} bytes.")
+
+
+@db_app.command("restore")
+def restore(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A copy that `db backup` made; it stays as it is.")],
+) -> None:
+    """Put the copy FILE in the database's place. Stop the daemon before; the old database is kept beside it."""
+    from agcnn_clinic.cli.context import clinic_config
+    from agcnn_clinic.database import backup as backups
+    from agcnn_clinic.database import trail
+    from agcnn_clinic.database.engine import sqlite_file
+    from agcnn_clinic.database.revision import HEAD
+    from agcnn_clinic.database.session import open_database
+    from agcnn_clinic.errors import DatabaseError
+    from agcnn_clinic.holdings import compare
+    from agcnn_clinic.lock import only_process
+
+    config = clinic_config(ctx)
+    database_file = sqlite_file(config.database_url)
+    if database_file is None:
+        raise DatabaseError("A database server is restored with its own tool, such as pg_restore.")
+    with only_process(config.lock_file):
+        kept, revision = backups.restore(file, database_file, datetime.now(UTC))
+    typer.echo(f"The database is as it was when {file} was made.")
+    if kept is not None:
+        typer.echo(f"The one before is kept as {kept}.")
+    if revision != HEAD:
+        typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
+        return
+    with open_database(config.database_url) as database:
+        with database.transaction() as connection:
+            trail.restored(connection, datetime.now(UTC))
+        unlisted = len(compare(database, config).unlisted)
+    if unlisted:
+        typer.echo(
+            f"{unlisted} files of the archive came after it was made; "
+            "have them read again: agcnn-clinic db unlisted | xargs -d '\\n' agcnn-clinic process"
+        )
+
+
+@db_app.command("unlisted")
+def unlisted(ctx: typer.Context) -> None:
+    """Print the archived files that no row of the database names, a path a line: what `process` shall read again."""
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
+    from agcnn_clinic.holdings import compare
+
+    config = clinic_config(ctx)
+    with clinic_database(ctx) as database:
+        for path in compare(database, config).unlisted:
+            typer.echo(config.archive / path)

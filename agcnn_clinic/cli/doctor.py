@@ -12,7 +12,7 @@ from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from agcnn_clinic.cli.checks import Result
+    from agcnn_clinic.cli.result import Result
 
 
 class Format(StrEnum):
@@ -25,14 +25,17 @@ class Format(StrEnum):
 def doctor(
     ctx: typer.Context,
     output_format: Annotated[Format, typer.Option("--format", "-f", help="How to print it.")] = Format.TABLE,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Read every row and every archived byte, too; takes as long as it takes.")
+    ] = False,
 ) -> None:
     """Check this machine and this clinic, and say what to do about what is not well.
 
     The exit code is 1 if there is a problem.
     """
-    from agcnn_clinic.cli.checks import State
+    from agcnn_clinic.cli.result import State
 
-    results = examine(ctx.find_object(GlobalOptions) or GlobalOptions())
+    results = examine(ctx.find_object(GlobalOptions) or GlobalOptions(), thorough=thorough)
     if output_format is Format.JSON:
         typer.echo(json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=2))
     else:
@@ -41,9 +44,10 @@ def doctor(
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
-def examine(options: GlobalOptions) -> "list[Result]":
+def examine(options: GlobalOptions, *, thorough: bool = False) -> "list[Result]":
     """Run all checks: those of the machine always, those of the clinic where there is one."""
-    from agcnn_clinic.cli.checks import CLINIC, MACHINE, Result, State
+    from agcnn_clinic.cli.checks import CLINIC, MACHINE, THOROUGH
+    from agcnn_clinic.cli.result import Result, State
     from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, find_config, load_config
 
     results = [result for check in MACHINE for result in check()]
@@ -59,7 +63,7 @@ def examine(options: GlobalOptions) -> "list[Result]":
     except ConfigError as error:
         return [*results, Result("configuration", State.PROBLEM, "not usable", str(error))]
     results.append(Result("configuration", State.OK, str(path.resolve())))
-    return results + [result for check in CLINIC for result in check(config)]
+    return results + [result for check in (THOROUGH if thorough else CLINIC) for result in check(config)]
 
 
 def _print_table(results: "list[Result]") -> None:
@@ -67,7 +71,7 @@ def _print_table(results: "list[Result]") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from agcnn_clinic.cli.checks import State
+    from agcnn_clinic.cli.result import State
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)

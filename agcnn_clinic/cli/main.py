@@ -1,5 +1,6 @@
 """`agcnn-clinic`: the commands, assembled, and the one place where an error becomes a sentence and an exit code."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +9,7 @@ import typer
 
 from agcnn_clinic import __version__
 from agcnn_clinic.cli import (
+    audit,
     clinic,
     data,
     database,
@@ -16,8 +18,10 @@ from agcnn_clinic.cli import (
     evaluate,
     experiment,
     models,
+    reanalyse,
     report,
     results,
+    retention,
     review,
     training,
 )
@@ -57,6 +61,7 @@ app.command(rich_help_panel=DAILY)(clinic.init)
 app.command(rich_help_panel=DAILY)(clinic.watch)
 app.command(rich_help_panel=DAILY)(clinic.process)
 app.command(rich_help_panel=DAILY)(report.report)
+app.command(rich_help_panel=DAILY)(reanalyse.reanalyse)
 app.command(rich_help_panel=RESULTS)(results.studies)
 app.command(rich_help_panel=RESULTS)(results.findings)
 app.command(rich_help_panel=RESULTS)(results.show)
@@ -64,6 +69,8 @@ app.command(rich_help_panel=RESULTS)(review.review)
 app.add_typer(results.quarantine_app, name="quarantine", rich_help_panel=RESULTS)
 app.add_typer(models.models_app, name="models", rich_help_panel=UPKEEP)
 app.add_typer(database.db_app, name="db", rich_help_panel=UPKEEP)
+app.add_typer(audit.audit_app, name="audit", rich_help_panel=UPKEEP)
+app.command(rich_help_panel=UPKEEP)(retention.retention)
 app.command(rich_help_panel=UPKEEP)(doctor.doctor)
 app.command(rich_help_panel=UPKEEP)(demo.demo)
 app.command(rich_help_panel=PAPER)(training.train)
@@ -72,9 +79,13 @@ app.command(rich_help_panel=PAPER)(data.data)
 app.command(rich_help_panel=PAPER)(evaluate.evaluate)
 results.quarantine_app.command("requeue")(report.requeue)
 
+_UMASK = 0o077
+"""All that a command makes holds patient data, or leads to it: it is its owner's alone."""
+
 
 def main() -> None:
     """Run the command line; the process ends with one of `errors.ExitCode`."""
+    os.umask(_UMASK)
     try:
         app(standalone_mode=True)
     except ClinicError as error:

@@ -1,15 +1,18 @@
 """models: which models there are, what they are, whether they are whole, and which one the clinic reads with."""
 
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.context import GlobalOptions, clinic_config
-from agcnn_clinic.errors import ConfigError, ModelUnavailableError, UsageError
+from agcnn_clinic.cli.context import GlobalOptions, clinic_config, clinic_database
+from agcnn_clinic.cli.formats import printable
+from agcnn_clinic.errors import ConfigError, DatabaseError, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
+    from agcnn_clinic.database.readings import ReadBy
     from agcnn_models.importing import Provenance
     from agcnn_models.manifest import Manifest
 
@@ -20,24 +23,30 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="The name of a bundle
 
 @models_app.command("list")
 def list_models(ctx: typer.Context) -> None:
-    """The models that ship, and the one that the clinic reads with (marked *)."""
+    """The models that ship, the one that the clinic reads with (marked *), and what each has read here."""
     from rich.console import Console
     from rich.table import Table
 
     from agcnn_clinic.bundles import known_bundles
+    from agcnn_models.manifest import digest
 
     current = _current(ctx)
     folders = known_bundles()
     if current is not None and current not in folders:
         folders.append(current)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", "name", "version", "backbone", "mean AUC (95% interval)"):
+    for heading in ("", "name", "version", "backbone", "mean AUC (95% interval)", "images read"):
         table.add_column(heading, no_wrap=True)
     table.add_column("folder", overflow="fold")
+    readers = _readers(ctx)
     for folder in folders:
-        manifest = _manifest(folder)
+        manifest = manifest_of(folder)
         mark = "*" if folder == current else ""
-        table.add_row(mark, manifest.name, manifest.version, manifest.backbone, _measured(manifest), str(folder))
+        described = (manifest.name, manifest.version, manifest.backbone, _measured(manifest))
+        table.add_row(mark, *described, _has_read(readers.pop(digest(manifest), None)), str(folder))
+    for reader in readers.values():
+        model = reader.model
+        table.add_row("", model.name, model.version, model.manifest.get("backbone", ""), "", _has_read(reader), "")
     Console(highlight=False, soft_wrap=True).print(table)
 
 
@@ -45,9 +54,11 @@ def list_models(ctx: typer.Context) -> None:
 def show_model(ctx: typer.Context, model: Name = "") -> None:
     """All that a model's manifest and card say. Default: the model that the clinic reads with."""
     folder = _folder(ctx, model)
-    _manifest(folder)
-    typer.echo((folder / "MODEL_CARD.md").read_text(encoding="utf-8"))
-    typer.echo((folder / "manifest.toml").read_text(encoding="utf-8"))
+    manifest_of(folder)
+    for name in ("MODEL_CARD.md", "manifest.toml"):
+        # A bundle may come from anybody: its text must not reach the terminal as commands.
+        for line in (folder / name).read_text(encoding="utf-8", errors="replace").splitlines():
+            typer.echo(printable(line))
 
 
 @models_app.command("verify")
@@ -70,23 +81,34 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     import tomlkit
 
     from agcnn_clinic.bundles import bundle_folder, known_bundles
-    from agcnn_clinic.config import find_config
+    from agcnn_clinic.config import find_config, load_config
+    from agcnn_clinic.database import trail
     from agcnn_clinic.storage import write_atomically
     from agcnn_models.bundle import verify_bundle
     from agcnn_models.errors import ModelError
+    from agcnn_models.manifest import digest
 
     config = clinic_config(ctx)
     folder = bundle_folder(model, Path.cwd())
-    try:
-        manifest = verify_bundle(folder).manifest
-    except ModelError as error:
-        raise ModelUnavailableError(str(error)) from error
     path = find_config((ctx.find_object(GlobalOptions) or GlobalOptions()).config)
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    named = model if folder in known_bundles() else str(folder.resolve())
-    document.setdefault("analysis", tomlkit.table())["model"] = named
-    write_atomically(path, tomlkit.dumps(document).encode())
+    with clinic_database(ctx) as database:
+        try:
+            manifest = verify_bundle(folder).manifest
+        except ModelError as error:
+            trail.model_refused(database, model, error, datetime.now(UTC))
+            raise ModelUnavailableError(str(error)) from error
+        document = tomlkit.parse(path.read_text(encoding="utf-8"))
+        named = model if folder in known_bundles() else str(folder.resolve())
+        document.setdefault("analysis", tomlkit.table())["model"] = named
+        with database.transaction() as connection:
+            write_atomically(path, tomlkit.dumps(document).encode())
+            now = datetime.now(UTC)
+            trail.configured(connection, load_config(path), now)
+            identity = trail.ModelIdentity(manifest.name, manifest.version, digest(manifest))
+            trail.reads_with(connection, identity, now)
     typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
+    if sentence := _left_to_read(ctx, manifest):
+        typer.echo(sentence)
 
 
 class ImportAs(StrEnum):
@@ -179,7 +201,47 @@ def _folder(ctx: typer.Context, model: str) -> Path:
     return bundle_folder(model, Path.cwd()) if model else configured_bundle(clinic_config(ctx))
 
 
-def _manifest(folder: Path) -> "Manifest":
+def _readers(ctx: typer.Context) -> "dict[str, ReadBy]":
+    """What each model has read, by its manifest's hash; nothing outside of a clinic."""
+    from agcnn_clinic.database.readings import read_by_models
+
+    try:
+        with clinic_database(ctx) as database, database.session() as session:
+            return {reader.model.manifest_sha256: reader for reader in read_by_models(session)}
+    except (ConfigError, DatabaseError):
+        return {}
+
+
+def _has_read(reader: "ReadBy | None") -> str:
+    if reader is None:
+        return "-"
+    beside = reader.images - reader.counting
+    return f"{reader.images} ({beside} beside)" if beside else str(reader.images)
+
+
+def _left_to_read(ctx: typer.Context, manifest: "Manifest") -> str:
+    """What `reanalyse` would do now; empty where nothing was read by another model, or without a database."""
+    from agcnn_clinic.cli.reanalyse import would
+    from agcnn_clinic.database.readings import Scope, outlook
+    from agcnn_models.manifest import digest
+
+    try:
+        with clinic_database(ctx) as database, database.session() as session:
+            ahead = outlook(session, digest(manifest), Scope(), counts=True)
+    except DatabaseError:
+        return ""
+    if not ahead.studies:
+        return ""
+    told = would(manifest, ahead, counts=True)
+    return f"What was read before keeps its readings until `agcnn-clinic reanalyse --all`: {told}"
+
+
+def manifest_of(folder: Path) -> "Manifest":
+    """What a bundle says of its weights.
+
+    Raises:
+        ModelUnavailableError: it is no bundle, or contradicts itself.
+    """
     from agcnn_models.errors import ModelError
     from agcnn_models.manifest import read_manifest
 

@@ -5,26 +5,42 @@ from typing import Annotated
 import typer
 
 from agcnn_clinic.cli.context import clinic_config, clinic_database
+from agcnn_clinic.errors import UsageError
 
 
 def report(
     ctx: typer.Context,
     study: Annotated[str, typer.Argument(metavar="STUDY", help="A UID, key, accession number or patient id.")],
     version: Annotated[int | None, typer.Option(help="An older version of the report. Default: the newest.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Print this model's readings: a name, name@version, or the beginning of a hash (`show` lists them).",
+        ),
+    ] = None,
 ) -> None:
-    """Make a study's PDF again, from the database and the archive alone."""
+    """Make a study's PDF again, from the database and the archive alone; or print another model's readings (--model).
+
+    What another model read becomes a version of its own, marked as made by request. The clinic's own report stays the
+    one that counts, and the one that is made again when neither a version nor a model is named.
+    """
     from agcnn_clinic.analysis.normalise import PRELOAD
-    from agcnn_clinic.database.queries import find_study
+    from agcnn_clinic.database.queries import find_model, find_study
     from agcnn_clinic.sandbox import Sandbox
     from agcnn_clinic.service import reporting
 
+    if version is not None and model is not None:
+        raise UsageError("Name a version or a model, not both: a version knows the model that it was made with.")
     config = clinic_config(ctx)
     database = clinic_database(ctx)
     with database.session() as session:
-        study_id = find_study(session, study).id
+        found = find_study(session, study)
+        study_id, model_id = found.id, None if model is None else find_model(session, found, model).id
     analysis = config.analysis
     with Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb, preload=PRELOAD) as sandbox:
-        made = reporting(config, database, sandbox).remake(study_id, version)
+        at_work = reporting(config, database, sandbox)
+        made = at_work.remake(study_id, version) if model_id is None else at_work.on_request(study_id, model_id)
     typer.echo(made.path)
     if made.note:
         typer.echo(made.note, err=True)

@@ -1,6 +1,6 @@
 """studies, findings, show and quarantine: what the database knows, printed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,6 +61,7 @@ def studies(
     limit: LimitOption = None,
 ) -> None:
     """The studies that came, the newest first: where they stand and what was found."""
+    from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.database import views
     from agcnn_clinic.domain import StudyState
@@ -77,13 +78,33 @@ def studies(
     )
     form = chosen_format(form, output)
     most = row_limit(limit, form)
-    quiet_seconds = clinic_config(ctx).intake.study_quiet_seconds
+    now, quiet_seconds = datetime.now(UTC), clinic_config(ctx).intake.study_quiet_seconds
     with clinic_database(ctx) as database, database.connection() as connection:
-        rows = views.studies(
-            connection, wanted, now=datetime.now(UTC), quiet_seconds=quiet_seconds, limit=rows_to_ask(most)
+        rows = recorded_rows(
+            ctx,
+            database,
+            views.studies(connection, wanted, now=now, quiet_seconds=quiet_seconds, limit=rows_to_ask(most)),
+            lambda: views.count_studies(connection, wanted, now=now, quiet_seconds=quiet_seconds),
+            form=form,
+            output=output,
+            limit=most,
         )
         columns = [*column_kinds(views.study_summary.columns), Column("state")]
-        print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+        if form is Format.TABLE:
+            listed = list(rows)
+            print_rows(listed, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+            _tell_of_removed(connection, [row["study_id"] for row in listed[:most]])
+        else:
+            print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+
+
+def _tell_of_removed(connection: "sqlalchemy.Connection", study_ids: Sequence[int]) -> None:
+    from agcnn_clinic.database.removed import removed_of
+
+    images, reports = removed_of(connection, study_ids)
+    if images or reports:
+        what = " and ".join(f"{name} of {count}" for name, count in (("images", images), ("reports", reports)) if count)
+        typer.echo(f"Retention has removed {what} of these studies; `agcnn-clinic show STUDY` says which.", err=True)
 
 
 def findings(
@@ -110,6 +131,7 @@ def findings(
     limit: LimitOption = None,
 ) -> None:
     """The findings, the newest reading first: one row a label of an image, as in the view finding_list."""
+    from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.context import clinic_database
     from agcnn_clinic.database import views
 
@@ -135,7 +157,16 @@ def findings(
             reviewed=reviewed,
         )
         with database.connection() as connection:
-            rows = views.findings(connection, wanted, limit=rows_to_ask(most))
+            rows = recorded_rows(
+                ctx,
+                database,
+                views.findings(connection, wanted, limit=rows_to_ask(most)),
+                lambda: views.count_findings(connection, wanted),
+                form=form,
+                output=output,
+                limit=most,
+                studies=[study] if study else [],
+            )
             columns = column_kinds(views.finding_columns(wanted))
             shown = (*_FINDINGS_SHOWN, *_REVIEW_SHOWN) if reviewed else _FINDINGS_SHOWN
             print_rows(rows, columns, shown=shown, form=form, output=output, limit=most, marked="positive")
@@ -150,6 +181,7 @@ def show(
     output: OutputOption = None,
 ) -> None:
     """All that is known of a study: its files, why they ended as they did, what was found, its reports."""
+    from agcnn_clinic.cli.access import record_one
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.cli.show import print_study
     from agcnn_clinic.database.queries import find_study, study_detail
@@ -158,6 +190,7 @@ def show(
     with clinic_database(ctx) as database, database.session() as session:
         found = find_study(session, study)
         detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=quiet_seconds)
+        record_one(ctx, database, form=form, output=output, studies=[found.key])
     print_study(detail, form, output)
 
 
@@ -166,13 +199,22 @@ def list_quarantine(
     ctx: typer.Context, form: FormatOption = None, output: OutputOption = None, limit: LimitOption = None
 ) -> None:
     """The files in quarantine, the newest first, each with its reason."""
+    from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.context import clinic_database
-    from agcnn_clinic.database.queries import quarantined
+    from agcnn_clinic.database.queries import count_quarantined, quarantined
 
     form = chosen_format(form, output)
     most = row_limit(limit, form)
     with clinic_database(ctx) as database, database.session() as session:
-        rows = map(_quarantine_row, quarantined(session, limit=rows_to_ask(most)))
+        rows = recorded_rows(
+            ctx,
+            database,
+            map(_quarantine_row, quarantined(session, limit=rows_to_ask(most))),
+            lambda: count_quarantined(session),
+            form=form,
+            output=output,
+            limit=most,
+        )
         print_rows(rows, _QUARANTINE, shown=_QUARANTINE_SHOWN, form=form, output=output, limit=most)
 
 
@@ -186,12 +228,15 @@ def show_quarantined(
     output: OutputOption = None,
 ) -> None:
     """All that is known of a file in quarantine: why it is there, and what to do."""
+    from agcnn_clinic.cli.access import record_one
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.cli.show import print_quarantined
     from agcnn_clinic.database.queries import quarantined_file
 
     with clinic_database(ctx) as database, database.session() as session:
         file = quarantined_file(session, file_id)
+        studies = [file.instance.study.key] if file.instance else []
+        record_one(ctx, database, form=form, output=output, studies=studies, files=[file.id])
     print_quarantined(file, clinic_config(ctx).quarantine, form, output)
 
 
@@ -221,6 +266,7 @@ _FINDINGS_SHOWN = (
     Shown("probability_local", "local", rank=10),
     Shown("probability_fusion", "fusion", rank=8),
     Shown("model_name", "model", rank=11, text=lambda row: f"{row['model_name']} {row['model_version']}", width=24),
+    Shown("beside", "beside", rank=3),
 )
 _REVIEW_SHOWN = (Shown("verdict", "review"), Shown("reviewer", "by", rank=3, width=20))
 
@@ -262,6 +308,10 @@ def _positive(row: Row) -> str:
     return listed or "none"
 
 
+def _what_to_do(row: Row) -> str:
+    return f"Nothing: retention has removed its bytes. {row['reason']}" if row["removed_at"] else str(row["reason"])
+
+
 _QUARANTINE = (
     Column("id", Kind.INTEGER),
     Column("received_at", Kind.MOMENT),
@@ -273,6 +323,7 @@ _QUARANTINE = (
     Column("reason_code"),
     Column("reason"),
     Column("quarantine_path"),
+    Column("removed_at", Kind.MOMENT),
     Column("study_key"),
     Column("sop_instance_uid"),
 )
@@ -283,15 +334,15 @@ _QUARANTINE_SHOWN = (
     Shown("size", "bytes", rank=4),
     Shown("reason_code", "reason"),
     Shown("study_key", "study", rank=3),
-    Shown("reason", "what to do", rank=1, width=120, narrow=28),
+    Shown("reason", "what to do", rank=1, width=120, narrow=28, text=_what_to_do),
 )
 
 
 def _quarantine_row(file: "ReceivedFile") -> Row:
     return {
         "id": file.id,
-        "received_at": _iso(file.received_at),
-        "decided_at": None if file.decided_at is None else _iso(file.decided_at),
+        "received_at": iso(file.received_at),
+        "decided_at": None if file.decided_at is None else iso(file.decided_at),
         "original_name": file.original_name,
         "media_type": file.media_type,
         "size": file.size,
@@ -299,10 +350,12 @@ def _quarantine_row(file: "ReceivedFile") -> Row:
         "reason_code": file.reason_code,
         "reason": file.reason,
         "quarantine_path": file.quarantine_path,
+        "removed_at": None if file.removed_at is None else iso(file.removed_at),
         "study_key": file.instance.study.key if file.instance else None,
         "sop_instance_uid": file.instance.sop_instance_uid if file.instance else None,
     }
 
 
-def _iso(moment: datetime) -> str:
+def iso(moment: datetime) -> str:
+    """A moment as the rows hold it: ISO 8601, UTC."""
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -72,6 +72,7 @@ def review(
     The findings and the report stay as they are: they say what the model found. A later review of the same image and
     label supersedes an earlier one, which is kept. `train --from-database` learns from what was reviewed.
     """
+    from agcnn_clinic.database import trail
     from agcnn_clinic.database.queries import find_study
     from agcnn_clinic.database.reviews import ReviewRequest, record_review
 
@@ -84,12 +85,15 @@ def review(
             with database.session() as session:
                 key = find_study(session, study).key
             chosen = chosen_format(form, output)
-            _print_reviews(database, key, row_limit(limit, chosen), chosen, output)
+            _print_reviews(ctx, database, key, row_limit(limit, chosen), chosen, output)
             return
         request = ReviewRequest(verdicts, confirm, reviewer=_reviewer(by), note=note, instance=instance)
         with database.write() as session:
             found = find_study(session, study)
-            reviewed = record_review(session, found, request, datetime.now(UTC))
+            now = datetime.now(UTC)
+            reviewed = record_review(session, found, request, now)
+            verdicts_recorded = sum(len(image.verdicts) for image in reviewed)
+            trail.reviewed(session, found.key, images=len(reviewed), verdicts=verdicts_recorded, now=now)
     for line in _told(found.key, reviewed):
         typer.echo(line)
 
@@ -131,12 +135,24 @@ def _reviewer(by: str | None) -> str:
     return name
 
 
-def _print_reviews(database: "Database", key: str, limit: int | None, form: Format, output: Path | None) -> None:
+def _print_reviews(
+    ctx: typer.Context, database: "Database", key: str, limit: int | None, form: Format, output: Path | None
+) -> None:
+    from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.results import column_kinds
     from agcnn_clinic.database import views
 
     with database.connection() as connection:
-        rows = views.reviews(connection, key, limit=rows_to_ask(limit))
+        rows = recorded_rows(
+            ctx,
+            database,
+            views.reviews(connection, key, limit=rows_to_ask(limit)),
+            lambda: views.count_reviews(connection, key),
+            form=form,
+            output=output,
+            limit=limit,
+            studies=[key],
+        )
         columns = column_kinds(views.review_list.columns)
         print_rows(rows, columns, shown=_SHOWN, form=form, output=output, limit=limit, marked="newest")
 

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +22,21 @@ _UNKNOWN = "-1"
 """An empty cell would be read as absent, as CheXpert's are; what nobody reviewed is not known."""
 
 
-def reviewed_table(config: "Config", database: "Database", run: Path, *, resume: bool) -> Path:
+def reviewed_table(
+    config: "Config", database: "Database", run: Path, *, resume: bool, record: Callable[[int | None], None]
+) -> Path:
     """Write `reviewed.csv` into a run's folder, or find the one with which a run began that is to be resumed.
 
     A row an image with a verdict that stands: the path of its file in the archive; its patient, under a pseudonym;
     age at the study in years, sex and view where they are known; and a column a label with 1 (present), 0 (absent) or
     -1 (uncertain, or not reviewed).
+
+    Args:
+        config: the clinic's settings.
+        database: its database.
+        run: the run's folder.
+        resume: whether a run is to be resumed.
+        record: told before the films leave the clinic, and how many (None: those of the run that began).
 
     Raises:
         UsageError: nothing was reviewed, or films of one patient only.
@@ -38,6 +47,7 @@ def reviewed_table(config: "Config", database: "Database", run: Path, *, resume:
 
     table = run / TABLE
     if resume and table.exists():
+        record(None)
         return table
     with database.session() as session:
         films = reviewed_films(session)
@@ -50,6 +60,7 @@ def reviewed_table(config: "Config", database: "Database", run: Path, *, resume:
             "Only one patient's films have been reviewed, and training keeps some patients out: "
             "review films of others, too, with `agcnn-clinic review STUDY`."
         )
+    record(len(films))
     try:
         run.mkdir(parents=True, exist_ok=True)
         write_atomically(table, table_content(films, config.archive.absolute()).encode())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sqlalchemy import Connection, Row, text
 
-from agcnn_clinic.cli.checks import Result, State
+from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Base, ReceivedFile, Study
 

@@ -25,6 +25,7 @@ _BRANCHES = ("global", "local", "fusion")
 _WIDE = 104
 """On a narrower terminal the branches' own probabilities are left out."""
 _INDENT = 2
+_GONE = "To try it again, drop the file into the inbox once more, then requeue it."
 _FACT_WIDTH = 20
 _STYLES = {
     Outcome.PENDING: "dim",
@@ -32,6 +33,7 @@ _STYLES = {
     Outcome.REFUSED: "yellow",
     Outcome.QUARANTINED: "red",
     Outcome.DUPLICATE: "dim",
+    Outcome.UNPACKED: "dim",
 }
 _STATE_STYLES = {StudyState.RECEIVING: "yellow", StudyState.NOT_READ: "red"}
 
@@ -58,6 +60,9 @@ def print_study(detail: StudyDetail, form: Format, output: Path | None) -> None:
                 _print_file(console, file, reviews)
             if reviews:
                 console.print(_facts(_review_facts(reviews)))
+        if readers := _read_by(detail):
+            _print_title(console, "Read by")
+            console.print(_facts(readers))
         _print_title(console, "Reports")
         if not detail.reports:
             console.print(_indented(Text("None yet.", style="dim")))
@@ -82,7 +87,7 @@ def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Pa
     facts = [
         ("file", file.original_name),
         ("reason", f"{file.reason} [{file.reason_code}]"),
-        ("kept as", str(folder / file.quarantine_path) if file.quarantine_path else "in the archive only"),
+        ("kept as", _kept_as(file, folder)),
         ("received", local_time(file.received_at)),
         ("decided", "" if file.decided_at is None else local_time(file.decided_at)),
         ("type", f"{file.media_type}, {file.size:,} bytes"),
@@ -94,7 +99,14 @@ def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Pa
     with text_console(output) as console:
         console.print(Text(f"File {file.id} in quarantine", style="bold"))
         console.print(_facts(facts))
-        console.print(_indented(Text(f"Try it again with: agcnn-clinic quarantine requeue {file.id}", style="dim")))
+        again = f"Try it again with: agcnn-clinic quarantine requeue {file.id}"
+        console.print(_indented(Text(_GONE if file.removed_at else again, style="dim")))
+
+
+def _kept_as(file: ReceivedFile, folder: Path) -> str:
+    if file.removed_at is not None:
+        return f"nothing: retention removed its bytes on {local_time(file.removed_at)}"
+    return str(folder / file.quarantine_path) if file.quarantine_path else "in the archive only"
 
 
 def study_as_json(detail: StudyDetail) -> dict[str, Any]:
@@ -171,6 +183,10 @@ def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Revi
     parts = (header.get("modality"), header.get("view_position"), header.get("body_part_examined"), size)
     image = ", ".join(str(part) for part in parts if part)
     facts = [("received", local_time(file.received_at)), ("image", image)]
+    if file.removed_at is not None:
+        facts.append(
+            ("removed", f"{local_time(file.removed_at)}; retention let go of the image, not of what was found")
+        )
     if outcome is not Outcome.ANALYSED:
         facts.append(("reason", f"{file.reason} [{file.reason_code}]" if file.reason else ""))
         facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
@@ -184,6 +200,7 @@ def _print_inference(console: Console, inference: Inference, reviews: Mapping[st
     facts = [
         ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {inference.device}"),
         ("weights", model.weights_sha256),
+        ("counts", "no: it stands beside the reading that does" if inference.beside else ""),
         ("attended region", _region(inference.attended_region)),
         *(("remark", _sentence(warning)) for warning in inference.warnings),
     ]
@@ -218,6 +235,19 @@ def _findings(findings: Iterable[Finding], reviews: Mapping[str, Review], *, bra
     return table
 
 
+def _read_by(detail: StudyDetail) -> list[tuple[str, str]]:
+    """Each model that read an image of the study: how many, and whether its readings count."""
+    readings = [reading for one in detail.instances for file in one.files for reading in file.inferences]
+    facts = []
+    for model in {reading.model_id: reading.model for reading in readings}.values():
+        standing = [reading.beside for reading in readings if reading.model_id == model.id]
+        counting, beside = standing.count(False), standing.count(True)
+        parts = [f"{count} {text}" for count, text in ((counting, "counting"), (beside, "beside")) if count]
+        images = f"{len(standing)} image{'' if len(standing) == 1 else 's'}: {', '.join(parts)}"
+        facts.append((f"{model.name} {model.version}", f"{images}; manifest {model.manifest_sha256[:12]}"))
+    return facts
+
+
 def _review_facts(reviews: Mapping[str, Review]) -> list[tuple[str, str]]:
     """Who reviewed the image and when, each once; the verdicts stand in the table of findings."""
     said = {(review.reviewer, review.reviewed_at, review.note): None for review in reviews.values()}
@@ -247,8 +277,12 @@ def _region(region: AttendedRegion) -> str:
 
 def _report_line(report: Report, study: Study) -> Text:
     line = Text(f"version {report.version}  {local_time(report.created_at)}  {printable(report.path)}")
-    if report.study_revision < study.revision:
+    if report.model is not None:
+        line.append(f"  (by request, with {printable(report.model.name)} {printable(report.model.version)})")
+    elif report.study_revision < study.revision:
         line.append("  (does not cover what came later)", style="dim")
+    if report.removed_at is not None:
+        line.append(f"  (removed by retention on {local_time(report.removed_at)})", style="dim")
     return line
 
 

@@ -102,8 +102,10 @@ def train(
 
 def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tuple[Path, Path]:
     """The table of reviewed films and the folder of their images, for a run whose bundle is to be `out`."""
+    from agcnn_clinic.cli.access import record_access
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.cli.reviewed_table import reviewed_table
+    from agcnn_clinic.database.audit_events import AuditEvent
 
     if out.exists():
         raise UsageError(f"{out} exists already: give another --out, or take it away first.")
@@ -112,7 +114,11 @@ def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tupl
     if (run / "run.json").exists() and not resume:
         raise UsageError(f"A run lies in {run}: go on with --resume, or take the folder away to start anew.")
     with clinic_database(ctx) as database:
-        return reviewed_table(config, database, run, resume=resume), config.archive
+
+        def record(films: int | None) -> None:
+            record_access(ctx, database, AuditEvent.EXPORTED, rows=films)
+
+        return reviewed_table(config, database, run, resume=resume, record=record), config.archive
 
 
 def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":

@@ -1,10 +1,15 @@
-"""A copy of the database while the daemon goes on."""
+"""A copy of the database while the daemon goes on, and such a copy put back in its place."""
 
+import contextlib
 import os
+import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
+from agcnn_clinic.database.revision import HEAD, Standing, standing
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import DatabaseError, UsageError
 
@@ -29,24 +34,103 @@ def backup(database: Database, target: Path) -> int:
         raise DatabaseError("A database server is backed up with its own tool, such as pg_dump.")
     if target.exists():
         raise UsageError(f"{target} exists already; name a new file.")
-    try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise DatabaseError(f"The backup {target} cannot be written: {error.strerror}.") from error
+    with _explained(f"The backup {target} cannot be made"), _whole_copy(database.file, target) as partial:
+        partial.replace(target)
+        _sync(target.parent)
+    return target.stat().st_size
+
+
+def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
+    """Put a backup in the database's place; what was there is kept beside it. Hold the clinic's lock meanwhile.
+
+    At every moment a whole database has the name: the old one or the new one.
+
+    Args:
+        copy: what `backup` made; it stays as it is.
+        file: where the clinic's database is, or was.
+        now: part of the name under which the old one is kept.
+
+    Returns:
+        Where the old database is kept, None if there was none; and the revision of the restored one.
+
+    Raises:
+        UsageError: there is no such copy.
+        DatabaseError: the copy is damaged, no clinic's, or of a newer version; another program has the database open;
+            or the disk cannot be written. Nothing was changed then.
+    """
+    if not copy.is_file():
+        raise UsageError(f"There is no {copy}; name a file that `agcnn-clinic db backup` made.")
+    with _explained(f"The database cannot be restored from {copy}"), _whole_copy(copy, file) as partial:
+        revision = _revision(partial, copy)
+        kept = None
+        if file.exists():
+            kept = file.with_name(f"{file.stem}-before-{now:%Y%m%dT%H%M%S}{file.suffix}")
+            _set_aside(file, kept)
+        partial.replace(file)
+        _sync(file.parent)
+    return kept, revision
+
+
+@contextlib.contextmanager
+def _whole_copy(source: Path, target: Path) -> Iterator[Path]:
+    """A checked copy of a database on the target's disk, under a temporary name, for the length of the block."""
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(handle)
     partial = Path(name)
     try:
-        _copy(database.file, partial)
+        _copy(source, partial)
         _sync(partial)
-        partial.replace(target)
-        _sync(target.parent)
-    except sqlite3.Error as error:
-        raise DatabaseError(f"The backup {target} cannot be made: {error}.") from error
-    except OSError as error:
-        raise DatabaseError(f"The backup {target} cannot be written: {error.strerror}.") from error
+        yield partial
     finally:
         partial.unlink(missing_ok=True)
-    return target.stat().st_size
+
+
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise DatabaseError(f"{what}: {error}.") from error
+    except OSError as error:
+        raise DatabaseError(f"{what}, the disk cannot be written: {error.strerror}.") from error
+
+
+def _revision(partial: Path, copy: Path) -> str:
+    """The revision of a copy that this software can go on with."""
+    with contextlib.closing(sqlite3.connect(partial)) as connection:
+        if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
+            raise DatabaseError(f"{copy} is not the database of a clinic; name a file that `db backup` made.")
+        (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
+        if standing(revision) is Standing.AHEAD:
+            raise DatabaseError(
+                f"{copy} is at revision {revision}, which this version does not know (it writes {HEAD}); "
+                "install the newer version of agcnn-clinic that made it."
+            )
+        if connection.execute("PRAGMA foreign_key_check").fetchone():
+            raise DatabaseError(f"Rows of {copy} contradict each other; name an older backup.")
+    return str(revision)
+
+
+def _set_aside(file: Path, kept: Path) -> None:
+    """Give the old database a second name, with all that its write-ahead log holds."""
+    log, kept_log = (path.with_name(f"{path.name}-wal") for path in (file, kept))
+    if log.exists():
+        # Before SQLite looks at a damaged database: it may throw the log away.
+        shutil.copy(log, kept_log)
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=5)) as connection:
+            # Its log goes into it, and must: SQLite would take a log that stayed for that of the new database.
+            connection.execute("PRAGMA journal_mode = DELETE")
+        kept_log.unlink(missing_ok=True)
+    except sqlite3.OperationalError as error:
+        kept_log.unlink(missing_ok=True)
+        raise DatabaseError("Another program has the database open; end it, then try again.") from error
+    except sqlite3.DatabaseError:
+        # Damaged: that may be why it is restored. It is kept as it is, its log beside it.
+        for ending in ("-wal", "-shm"):
+            file.with_name(file.name + ending).unlink(missing_ok=True)
+    os.link(file, kept)
+    _sync(file.parent)
 
 
 def _copy(source: Path, partial: Path) -> None:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect
 
+from agcnn_clinic.database import trail
+from agcnn_clinic.database.audit import audit_event
 from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.failures import translated
 from agcnn_clinic.database.revision import HEAD, Standing, standing
-from agcnn_clinic.database.session import open_database
+from agcnn_clinic.database.session import open_database, revision_of
 from agcnn_clinic.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -51,8 +54,9 @@ def upgrade(url: str, revision: str = "head") -> None:
     from alembic import command  # noqa: PLC0415 (see above)
 
     with migration_connection(url) as connection:
-        _refuse_unknown(connection)
+        before = _refuse_unknown(connection)
         command.upgrade(alembic_config(connection), revision)
+        _record(connection, before)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -64,8 +68,9 @@ def downgrade(url: str, revision: str) -> None:
     from alembic import command  # noqa: PLC0415 (see above)
 
     with migration_connection(url) as connection:
-        _refuse_unknown(connection)
+        before = _refuse_unknown(connection)
         command.downgrade(alembic_config(connection), revision)
+        _record(connection, before)
 
 
 @contextmanager
@@ -104,15 +109,22 @@ def script_folder() -> Path:
     raise DatabaseError("The migrations are missing from this installation; install agcnn-clinic again.")
 
 
-def _refuse_unknown(connection: Connection) -> None:
-    if not inspect(connection).has_table("alembic_version"):
-        return
-    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def _record(connection: Connection, before: str | None) -> None:
+    """Tell the audit trail of another revision, where this one has a trail."""
+    after = revision_of(connection)
+    if after != before and inspect(connection).has_table(audit_event.name):
+        trail.migrated(connection, before, after, datetime.now(UTC))
+
+
+def _refuse_unknown(connection: Connection) -> str | None:
+    """The revision before the migration."""
+    revision = revision_of(connection)
     if standing(revision) is Standing.AHEAD:
         raise DatabaseError(
             f"The database is at revision {revision}, which this version does not know (it writes {HEAD}); "
             "install the newer version of agcnn-clinic that upgraded it."
         )
+    return revision
 
 
 def _check_foreign_keys(connection: Connection) -> None:

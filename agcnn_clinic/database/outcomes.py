@@ -13,12 +13,15 @@ def sentence(code: ReasonCode, detail: str = "") -> str:
     return f"{text} ({detail}.)" if detail else text
 
 
-def reason_file(code: ReasonCode, detail: str, original_name: str, now: datetime) -> dict[str, Any]:
-    """What `<name>.reason.json` in the quarantine says."""
+def reason_file(code: ReasonCode, detail: str, now: datetime) -> dict[str, Any]:
+    """What `<name>.reason.json` in the quarantine says.
+
+    The name that the file came with stays in the database, where `quarantine list` finds it: senders name files after
+    patients, and reason files are what people mail to each other.
+    """
     return {
         "reason_code": code,
         "reason": sentence(code, detail),
-        "original_name": original_name,
         "decided_at": now.isoformat(timespec="seconds"),
     }
 

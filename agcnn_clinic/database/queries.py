@@ -4,11 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, defer, joinedload, selectinload
 
 from agcnn_clinic.database.reviews import standing_reviews
 from agcnn_clinic.database.tables import Inference, Instance, Model, ReceivedFile, Report, Review, Study
+from agcnn_clinic.database.views import HASH_BEGINNING
 from agcnn_clinic.domain import Outcome, StudyState
 from agcnn_clinic.errors import UsageError
 
@@ -67,6 +68,36 @@ def find_study(session: Session, text: str) -> Study:
     )
 
 
+def find_model(session: Session, study: Study, text: str) -> Model:
+    """The model that a person means, among those that have read an image of a study.
+
+    `text` is a model's name, `name@version`, or at least eight characters from the beginning of the SHA-256 of its
+    weights or of its manifest; that of the manifest tells models apart that differ in their thresholds only.
+
+    Raises:
+        UsageError: no such model has read an image of the study, or more than one has: then the sentence lists them.
+    """
+    of_study = (
+        select(Inference.model_id).join(Inference.file).join(ReceivedFile.instance).where(Instance.study_id == study.id)
+    )
+    readers = session.scalars(
+        select(Model).where(Model.id.in_(of_study)).order_by(Model.id).options(defer(Model.manifest))
+    ).all()
+    found = [model for model in readers if _is_meant(model, text.strip())]
+    if len(found) == 1:
+        return found[0]
+    listed = "".join(
+        f"\n  {model.name}@{model.version}  weights {model.weights_sha256[:12]}  manifest {model.manifest_sha256[:12]}"
+        for model in found or readers
+    )
+    if found:
+        raise UsageError(f"{text!r} fits more than one model; name one of them by its version or a hash:{listed}")
+    raise UsageError(
+        f"No model {text!r} has read an image of study {study.key}; `agcnn-clinic reanalyse` lets one. "
+        f"These have:{listed or ' none.'}"
+    )
+
+
 def study_detail(session: Session, study: Study, *, now: datetime, quiet_seconds: float) -> StudyDetail:
     """Load all that is known of a study, in a fixed number of queries."""
     files = selectinload(Instance.files)
@@ -82,14 +113,20 @@ def study_detail(session: Session, study: Study, *, now: datetime, quiet_seconds
             inferences.joinedload(Inference.attended_region),
         )
     ).all()
-    reports = session.scalars(select(Report).where(Report.study_id == study.id).order_by(Report.version)).all()
+    reports = session.scalars(
+        select(Report)
+        .where(Report.study_id == study.id)
+        .order_by(Report.version)
+        .options(joinedload(Report.model).options(defer(Model.manifest)))
+    ).all()
+    own = [report for report in reports if report.model_id is None]
     outcomes = [file.outcome for instance in instances for file in instance.files]
     state = study_state(
         pending=outcomes.count(Outcome.PENDING),
         analysed=outcomes.count(Outcome.ANALYSED),
         last_received_at=study.last_received_at,
         revision=study.revision,
-        reported_revision=reports[-1].study_revision if reports else None,
+        reported_revision=own[-1].study_revision if own else None,
         now=now,
         quiet_seconds=quiet_seconds,
     )
@@ -113,7 +150,7 @@ def study_state(
         analysed: how many of its files were read.
         last_received_at: when its last file came.
         revision: the study's own revision.
-        reported_revision: the one that its newest report covers, None without a report.
+        reported_revision: the one that its own newest report covers, None without a report.
         now: the moment for which it is told.
         quiet_seconds: how long nothing must have come before a study counts as complete.
     """
@@ -137,6 +174,11 @@ def quarantined(session: Session, *, limit: int | None = None) -> Iterator[Recei
     yield from session.scalars(query)
 
 
+def count_quarantined(session: Session) -> int:
+    """How many files `quarantined` gives without a limit."""
+    return session.scalar(select(func.count()).where(ReceivedFile.outcome == Outcome.QUARANTINED)) or 0
+
+
 def quarantined_file(session: Session, file_id: int) -> ReceivedFile:
     """One file in quarantine.
 
@@ -149,6 +191,13 @@ def quarantined_file(session: Session, file_id: int) -> ReceivedFile:
     if file.outcome != Outcome.QUARANTINED:
         raise UsageError(f"The file {file_id} is not in quarantine: it is {file.outcome}.")
     return file
+
+
+def _is_meant(model: Model, text: str) -> bool:
+    if text in (model.name, f"{model.name}@{model.version}"):
+        return True
+    hashes = (model.weights_sha256, model.manifest_sha256)
+    return len(text) >= HASH_BEGINNING and any(one.startswith(text.lower()) for one in hashes)
 
 
 def _begins(column: InstrumentedAttribute[str], text: str) -> ColumnElement[bool]:

@@ -152,16 +152,17 @@ def standing_reviews(session: Session, study_id: int) -> dict[int, dict[str, Rev
 
 
 def reviewed_films(session: Session) -> list[ReviewedFilm]:
-    """All images with a verdict that stands, in the order of their arrival."""
+    """All images with a verdict that stands and bytes that are kept, in the order of their arrival."""
     verdicts: dict[int, dict[str, Verdict]] = {}
     places: dict[int, tuple[Study, ReceivedFile]] = {}
     everything = _reviews(Instance.id, Finding.label, Review.verdict, Study, ReceivedFile)
     for instance_id, label, verdict, study, file in session.execute(everything):
         verdicts.setdefault(instance_id, {})[label] = Verdict(verdict)
-        places[instance_id] = study, file
+        if file.removed_at is None:
+            places[instance_id] = study, file
     pseudonyms = _pseudonyms(session)
     films = []
-    for instance_id in sorted(verdicts):
+    for instance_id in sorted(places):
         study, file = places[instance_id]
         if standing := _standing(verdicts[instance_id]):
             films.append(

@@ -2,7 +2,9 @@
 
     study 1--* instance 1--* received_file 1--* inference 1--* finding
       1                                            *  1--1 attended_region
-      |--* report                                  model        finding 1--* review
+      |--* report *--* inference                   model        finding 1--* review
+
+Beside them stands `audit_event` (see `audit`), which points to none of them: it must outlive what it tells of.
 
 A `received_file` is one file that entered the inbox, and has exactly one outcome. An `instance` is a SOP Instance,
 of which several files may come (revisions); at most one of them is analysed by a given model.
@@ -27,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
+from agcnn_clinic.database.audit import audit_event
 from agcnn_clinic.database.values import Text
 from agcnn_clinic.domain import MediaType, Outcome, Verdict
 
@@ -71,6 +74,9 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON,
         list[str]: JSON,
     }
+
+
+audit_event.to_metadata(Base.metadata)
 
 
 def _one_of(column: str, values: type[Outcome | MediaType | Verdict]) -> CheckConstraint:
@@ -158,7 +164,7 @@ class ReceivedFile(Base):
     picture_sha256: Mapped[str] = mapped_column(default="")
     """Of the normalised picture: the same picture under another header has the same one."""
     attempts: Mapped[int] = mapped_column(default=0)
-    """How often analysis began on it: a file that keeps killing the process is not tried for ever."""
+    """How many processes began on it and did not end well: one that keeps killing them is not tried for ever."""
     container_id: Mapped[int | None] = mapped_column(ForeignKey("received_file.id"), index=True)
     """The row of the archive (.zip) that it came in; None for a file that came by itself."""
     removed_at: Mapped[datetime | None]
@@ -206,7 +212,8 @@ class Inference(Base):
     heat_map_rows: Mapped[int]
     heat_map_columns: Mapped[int]
     beside: Mapped[bool] = mapped_column(default=False, server_default=false())
-    """Made by another model than the clinic's own, for comparison: it counts neither in reports nor in summaries."""
+    """Another reading of the image counts, and this one is for comparison: neither in the clinic's own reports nor in
+    summaries. Of the readings of an image one counts, and only `readings.let_count` changes which."""
 
     file: Mapped[ReceivedFile] = relationship(back_populates="inferences")
     model: Mapped[Model] = relationship()
@@ -294,8 +301,19 @@ class Report(Base):
     """Relative to the clinic's root."""
     sha256: Mapped[str]
     model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"))
-    """The model that was asked for by name; None where each image's own newest reading is printed."""
+    """The model that was asked for by name; None for the clinic's own report, of the readings that count."""
     removed_at: Mapped[datetime | None]
     """When retention let go of the PDF; None while it is kept."""
 
     study: Mapped[Study] = relationship(back_populates="reports")
+    model: Mapped[Model | None] = relationship()
+    readings: Mapped[list["ReportReading"]] = relationship(order_by="ReportReading.inference_id")
+
+
+class ReportReading(Base):
+    """A reading that a report prints: made again, the report prints the same one, whichever counts by then."""
+
+    __tablename__ = "report_reading"
+
+    report_id: Mapped[int] = mapped_column(ForeignKey("report.id"), primary_key=True)
+    inference_id: Mapped[int] = mapped_column(ForeignKey("inference.id"), primary_key=True)

@@ -22,6 +22,7 @@ from sqlalchemy import (
     Table,
     and_,
     case,
+    func,
     literal,
     or_,
     select,
@@ -41,7 +42,7 @@ LABEL_COLUMNS: dict[str, str] = {
 """Each label, in NIH's spelling, and its column in study_summary. A test compares it with `agcnn_models.labels`."""
 
 _ROWS_AT_ONCE = 1000
-_HASH_BEGINNING = 8
+HASH_BEGINNING = 8
 """So many characters of a hash are taken for a hash and not for a name."""
 
 _T = TypeVar("_T")
@@ -78,7 +79,7 @@ finding_list = Table(
     Column("thresholds_id", String, comment="The set that the threshold belongs to."),
     Column("software_version", String, comment="agcnn-clinic's version at that time."),
     Column("created_at", String, comment="When the image was read: ISO 8601, UTC."),
-    Column("beside", Boolean, comment="Made by another model than the clinic's own, for comparison."),
+    Column("beside", Boolean, comment="Another reading of the image counts; this one is for comparison."),
 )
 """One row a finding: 15 for each model that read an image, the newest reading first."""
 
@@ -203,12 +204,13 @@ def findings(connection: Connection, wanted: FindingFilter, *, limit: int | None
         UsageError: the filter names no label.
     """
     columns = finding_list.c
-    query = select(finding_list).where(*_of_finding(wanted))
-    if wanted.reviewed:
-        query = query.join(review_list, review_list.c.finding_id == columns.finding_id)
-        query = query.where(review_list.c.newest, review_list.c.verdict != "cleared")
-        query = query.add_columns(*(review_list.c[name] for name in _REVIEWED_COLUMNS))
-    return _rows(connection, query.order_by(columns.inference_id.desc(), columns.finding_id), limit)
+    query = _findings(wanted).order_by(columns.inference_id.desc(), columns.finding_id)
+    return _rows(connection, query, limit)
+
+
+def count_findings(connection: Connection, wanted: FindingFilter) -> int:
+    """How many rows `findings` gives without a limit."""
+    return _count(connection, _findings(wanted))
 
 
 def finding_columns(wanted: FindingFilter) -> list[Column[Any]]:
@@ -221,6 +223,11 @@ def reviews(connection: Connection, study_key: str, *, limit: int | None = None)
     columns = review_list.c
     query = select(review_list).where(columns.study_key == study_key).order_by(columns.review_id.desc())
     return _rows(connection, query, limit)
+
+
+def count_reviews(connection: Connection, study_key: str) -> int:
+    """How many rows `reviews` gives without a limit."""
+    return _count(connection, select(review_list).where(review_list.c.study_key == study_key))
 
 
 def studies(
@@ -240,12 +247,33 @@ def studies(
         quiet_seconds: a study for which files came within this time is still receiving.
         limit: the most rows to give.
     """
+    query = _studies(wanted, now, quiet_seconds).order_by(study_summary.c.study_id.desc())
+    return _rows(connection, query, limit)
+
+
+def count_studies(connection: Connection, wanted: StudyFilter, *, now: datetime, quiet_seconds: float) -> int:
+    """How many rows `studies` gives without a limit, for the same moment."""
+    return _count(connection, _studies(wanted, now, quiet_seconds))
+
+
+def _findings(wanted: FindingFilter) -> Select[Any]:
+    query = select(finding_list).where(*_of_finding(wanted))
+    if wanted.reviewed:
+        query = query.join(review_list, review_list.c.finding_id == finding_list.c.finding_id)
+        query = query.where(review_list.c.newest, review_list.c.verdict != "cleared")
+        query = query.add_columns(*(review_list.c[name] for name in _REVIEWED_COLUMNS))
+    return query
+
+
+def _studies(wanted: StudyFilter, now: datetime, quiet_seconds: float) -> Select[Any]:
     state = _state(now, quiet_seconds)
-    columns = study_summary.c
-    query = select(study_summary, state.label("state")).where(
-        *_of_study(columns, wanted), *_if_given(wanted.state, state.__eq__)
+    return select(study_summary, state.label("state")).where(
+        *_of_study(study_summary.c, wanted), *_if_given(wanted.state, state.__eq__)
     )
-    return _rows(connection, query.order_by(columns.study_id.desc()), limit)
+
+
+def _count(connection: Connection, query: Select[Any]) -> int:
+    return connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
 
 
 def _rows(connection: Connection, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:
@@ -290,7 +318,7 @@ def _is_model(given: str) -> ColumnElement[bool]:
     ways = [columns.model_name == text]
     if name and version:
         ways.append(and_(columns.model_name == name, columns.model_version == version))
-    if len(text) >= _HASH_BEGINNING:
+    if len(text) >= HASH_BEGINNING:
         ways.append(columns.weights_sha256.startswith(text.lower(), autoescape=True))
     return or_(*ways)
 

@@ -24,7 +24,7 @@ from agcnn_clinic.dicom.facts import view_of
 from agcnn_clinic.dicom.text import iso_date, iso_time, number, text, values
 from agcnn_clinic.dicom.uid import is_valid_uid
 from agcnn_clinic.domain import Header, InstanceDescription, ReasonCode, StudyDescription
-from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.errors import FAULTS_OF_A_FILE, ImageError, StorageError
 
 MAX_INFLATED_BYTES = 512 * 2**20
 """A deflated data set may not become larger than this: the largest radiographs take a quarter of it."""
@@ -83,8 +83,7 @@ def read_dataset(
     except (ImageError, MemoryError):
         raise
     except OSError as error:
-        # pydicom raises OSError without a number for what it cannot parse.
-        if error.errno is not None:
+        if error.errno not in FAULTS_OF_A_FILE:
             raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
         raise _unreadable(error) from error
     except Exception as error:  # a hostile header makes pydicom raise almost anything
@@ -248,7 +247,8 @@ def _required_uid(dataset: Dataset, keyword: str) -> str:
     found = values(dataset, keyword)
     if not found or not found[0]:
         raise ImageError(ReasonCode.MISSING_ATTRIBUTE, f"{keyword} is missing")
-    if len(found) > 1 or not is_valid_uid(found[0]):
+    # `values` cleans what people read; a UID that needs more than its padding taken off is another one.
+    if len(found) > 1 or not is_valid_uid(found[0]) or str(dataset.get(keyword)).strip(" \0") != found[0]:
         raise ImageError(ReasonCode.MISSING_ATTRIBUTE, f"{keyword} is not a UID")
     return found[0]
 

@@ -30,6 +30,8 @@ _PASSED_ON = (*_REQUIRED, "PixelRepresentation", "PlanarConfiguration", "HighBit
 _JPEG_LIKE = (*uids.JPEGTransferSyntaxes, *uids.JPEGLSTransferSyntaxes)
 _J2K_LIKE = (*uids.JPEG2000TransferSyntaxes, uids.HTJ2KLossless, uids.HTJ2KLosslessRPCL, uids.HTJ2K)
 _END_OF_IMAGE = b"\xff\xd9"
+_DCT, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xC3
+"""Start of Frame of the Huffman-coded processes (ITU-T T.81 Table B.1)."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +166,32 @@ def _check_stream(stream: bytes, layout: PixelLayout) -> None:
             ReasonCode.UNREADABLE_PIXELS,
             f"the compressed stream has {size[1]} x {size[0]} pixels, not as the header says",
         )
+    if len(stream) < _least_length(stream):
+        raise ImageError(ReasonCode.PIXEL_LENGTH, "the compressed stream is too short for its size")
     if _END_OF_IMAGE not in stream[-4096:]:
         raise ImageError(ReasonCode.PIXEL_LENGTH, "the compressed stream has no end")
 
 
 def jpeg_size(stream: bytes) -> tuple[int, int] | None:
     """Return (rows, columns) of a JPEG or JPEG-LS stream by its frame header (ITU-T T.81 B.2.2, T.87 C.2.2)."""
+    frame = _jpeg_frame(stream)
+    return frame[1:] if frame is not None else None
+
+
+def _least_length(stream: bytes) -> int:
+    """Return the bytes below which a stream cannot hold what its frame header says; 0 where nothing can be said.
+
+    A Huffman code has at least one bit (ITU-T T.81 C): one a block of 64 samples for the DCT processes, one a sample
+    for the lossless one. What is missing decoders fill with the last value, and say nothing.
+    """
+    marker, rows, columns = _jpeg_frame(stream) or (0, 0, 0)
+    if marker in _DCT:
+        return -(-rows // 8) * -(-columns // 8) // 8
+    return rows * columns // 8 if marker == _LOSSLESS else 0
+
+
+def _jpeg_frame(stream: bytes) -> tuple[int, int, int] | None:
+    """Return the marker of a frame header, its number of lines and of samples per line."""
     at = 2
     while at + 9 <= len(stream) and stream[at] == 0xFF:
         marker = stream[at + 1]
@@ -178,7 +200,7 @@ def jpeg_size(stream: bytes) -> tuple[int, int] | None:
             continue
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
             rows, columns = struct.unpack(">HH", stream[at + 5 : at + 9])
-            return rows, columns
+            return marker, rows, columns
         (length,) = struct.unpack(">H", stream[at + 2 : at + 4])
         at += 2 + length
     return None

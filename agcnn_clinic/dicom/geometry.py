@@ -1,7 +1,6 @@
 """How large a pixel is, and making pictures isotropic."""
 
 import importlib
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,8 @@ from agcnn_clinic.dicom.text import numbers
 from agcnn_clinic.domain import Geometry, ReasonCode
 from agcnn_clinic.errors import ImageError
 
+POSSIBLE = (1e-9, 1e9)
+"""Sides of a pixel outside of this range, in mm or relative, are none: what follows from them would overflow."""
 SQUARE = 0.005
 """Sides that differ by less than this fraction are one number rounded twice: over 2000 pixels it makes 10."""
 
@@ -91,6 +92,6 @@ def _resampled(pixels: NDArray[np.float32], geometry: Geometry, height: int, wid
 
 def _pair(dataset: Dataset, keyword: str) -> tuple[float, float] | None:
     found = numbers(dataset, keyword)
-    if len(found) != 2 or not all(math.isfinite(one) and one > 0 for one in found):
+    if len(found) != 2 or not all(POSSIBLE[0] <= one <= POSSIBLE[1] for one in found):
         return None
     return found[0], found[1]

@@ -1,5 +1,6 @@
 """Values of a data set as text that can be shown and stored: decoded, without control characters, bounded."""
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -46,20 +47,22 @@ def text(dataset: Dataset, keyword: str) -> str:
 
 
 def number(dataset: Dataset, keyword: str) -> int:
-    """Return an integer attribute, 0 where it is absent or none."""
+    """Return an integer attribute, 0 where it is absent, none, or of more than the 32 bits that DICOM knows."""
     found = values(dataset, keyword)
     try:
-        return int(found[0]) if found else 0
+        value = int(found[0]) if found else 0
     except ValueError:
         return 0
+    return value if abs(value) < 2**32 else 0
 
 
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
-    """Return a decimal attribute's values, empty where one of them is no number."""
+    """Return a decimal attribute's values, empty where one of them is no finite number."""
     try:
-        return [float(one) for one in values(dataset, keyword)]
+        found = [float(one) for one in values(dataset, keyword)]
     except ValueError:
         return []
+    return found if all(map(math.isfinite, found)) else []
 
 
 def iso_date(value: str) -> str:

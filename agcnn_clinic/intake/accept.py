@@ -7,51 +7,41 @@ row knows the arrival it was made from.
 import contextlib
 import hashlib
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlalchemy import select
 
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.dicom.uid import derived_uid
-from agcnn_clinic.domain import Header, MediaType, ReasonCode, StudyDescription
+from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake.discover import Found
+from agcnn_clinic.intake.headers import read_headers
 from agcnn_clinic.intake.identify import media_type
+from agcnn_clinic.intake.items import Container, Group, Item
 from agcnn_clinic.intake.register import Registration, register
 from agcnn_clinic.intake.study_toml import StudyToml, read_study_toml
-from agcnn_clinic.png import read_png_header
 from agcnn_clinic.sandbox import Sandbox
-from agcnn_clinic.storage import Staged, Storage
+from agcnn_clinic.storage import Staged, Storage, identity_of
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Group:
-    """Files that are taken together: one file, or the PNGs of a folder with their study.toml."""
-
-    files: tuple[Found, ...]
-    remove: bool
-    """Whether the sources leave their place once they are safe: true in the inbox, false for `process PATH`."""
+_VARIABLES = 10_000
+"""Values that are asked for in one query: SQLite knows a limit."""
 
 
-@dataclass
-class _Item:
-    """One file on its way through `accept`."""
+class _Kept(NamedTuple):
+    """A group whose bytes are safe, and what is to be registered of it: one goes with the other, or neither does."""
 
-    found: Found
-    staged: Staged
-    media_type: MediaType
-    remove: bool
-    header: Header | None = None
-    error: ImageError | None = None
-    registration: dict[str, Any] = field(default_factory=dict)
+    items: list[Item]
+    registrations: list[Registration]
 
 
 @dataclass(frozen=True)
@@ -71,7 +61,9 @@ class Taken(NamedTuple):
     files: int
     """Files that have a row now."""
     left: int
-    """Files that could not be copied and stay where they are."""
+    """Files that could not be taken and stay where they are."""
+    held: tuple[Item, ...] = ()
+    """Zips that have a row and stay where they are until they are unpacked: see `release`."""
 
 
 def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
@@ -79,41 +71,103 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
 
     Args:
         intake: the clinic's storage, database and child processes.
-        groups: settled files. A file that cannot be copied now stays where it is and is found again.
+        groups: settled files. A group that cannot be taken whole stays where it is and is found again: the images of
+            one folder must not become two studies.
         now: the time of arrival.
+
+    Raises:
+        DatabaseError: the database cannot be used; nothing was taken.
     """
-    items = [item for group in groups for item in _staged_group(intake, group)]
-    new = _without_known_arrivals(intake.database, items)
-    _read_headers(intake, new)
-    registrations = [_kept(intake.storage, item) for item in new if item.media_type is not MediaType.STUDY_TOML]
-    with intake.database.write() as session:
-        for registration in registrations:
-            register(session, registration, now)
-    for item in items:
-        item.staged.path.unlink(missing_ok=True)
-        if item.remove:
-            _let_go(item.found, intake.inbox)
-    return Taken(len(registrations), sum(len(group.files) for group in groups) - len(items))
+    batch: list[list[Item]] = []
+    try:
+        batch.extend(_staged_group(intake, group) for group in groups)
+        new = _without_known_arrivals(intake.database, [item for items in batch for item in items])
+        read_headers(intake.database, intake.sandbox, intake.max_file_bytes, new)
+        with intake.storage.changing:
+            kept = _kept_groups(intake.storage, batch, set(new))
+            registered = _registered(intake.database, kept, now)
+    finally:
+        for item in (item for items in batch for item in items):
+            with contextlib.suppress(OSError):
+                item.staged.path.unlink(missing_ok=True)
+    reached(FaultPoint.ARRIVALS_COMMITTED)
+    settled = [item for group in registered for item in group.items]
+    held = release(intake, [item for item in settled if item.group.remove])
+    return Taken(
+        files=sum(len(group.registrations) for group in registered),
+        left=sum(len(group.files) for group in groups) - len(settled),
+        held=tuple(held),
+    )
 
 
-def _staged_group(intake: Intake, group: Group) -> list[_Item]:
-    items: list[_Item] = []
+def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
+    """Remove from the inbox what has its rows, and return what has not: zips with files that are still to be taken."""
+    arrivals = [arrival for item in items if item.media_type is MediaType.ZIP for arrival in item.arrivals]
+    packed = select(ReceivedFile.arrival).where(
+        ReceivedFile.arrival.in_(arrivals), ReceivedFile.outcome == Outcome.PENDING
+    )
+    with intake.database.session() as session:
+        pending = set(session.scalars(packed)) if arrivals else set()
+    held = [item for item in items if pending.intersection(item.arrivals)]
+    _let_go([item for item in items if item not in held], intake.inbox)
+    return held
+
+
+def _kept_groups(storage: Storage, batch: Sequence[list[Item]], new: Collection[Item]) -> list[_Kept]:
+    """Give the new items of each group their place in the archive; without a group that cannot be kept whole."""
+    kept = []
+    for items in batch:
+        to_do = [item for item in items if item in new and item.media_type is not MediaType.STUDY_TOML]
+        try:
+            kept.append(_Kept(items, [_kept(storage, item) for item in to_do]))
+        except StorageError as error:
+            log.warning("left in the inbox for now: %s", error)
+    return kept
+
+
+def _registered(database: Database, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
+    """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
+    registered = []
+    files: list[ReceivedFile] = []
+    with database.write() as session:
+        for group in kept:
+            try:
+                with session.begin_nested():
+                    rows = [register(session, registration, now) for registration in group.registrations]
+            except StorageError as error:
+                log.warning("left in the inbox for now: %s", error)
+            else:
+                registered.append(group)
+                files += rows
+        trail.imported(session, files, now)
+        reached(FaultPoint.ARRIVALS_WRITTEN)
+    return registered
+
+
+def _staged_group(intake: Intake, group: Group) -> list[Item]:
+    items: list[Item] = []
     try:
         for found in group.files:
-            staged = intake.storage.stage(found.path, found.name)
-            items.append(_Item(found, staged, media_type(staged.head, found.name), group.remove))
+            staged, error = _staged(intake.storage, found, group.container)
+            items.append(Item(found, staged, media_type(staged.head, found.name), group, error=error))
     except StorageError as error:
         log.warning("left in the inbox for now: %s", error)
         for item in items:
             item.staged.path.unlink(missing_ok=True)
         return []
-    _describe_pngs(items)
+    _describe_pngs(items, intake.sandbox)
     return items
 
 
-def _describe_pngs(items: list[_Item]) -> None:
+def _staged(storage: Storage, found: Found, container: Container | None) -> tuple[Staged, ImageError | None]:
+    if container is not None:
+        return container.stage(found)
+    return storage.stage(found.path, found.name, seen=(found.size, found.mtime_ns)), None
+
+
+def _describe_pngs(items: list[Item], sandbox: Sandbox) -> None:
     """Give the PNGs of a group their study: from study.toml, else derived from their content."""
-    pngs = [item for item in items if item.media_type is MediaType.PNG]
+    pngs = [item for item in items if item.media_type is MediaType.PNG and item.error is None]
     tomls = [item for item in items if item.media_type is MediaType.STUDY_TOML]
     if not pngs:
         for item in tomls:
@@ -124,7 +178,7 @@ def _describe_pngs(items: list[_Item]) -> None:
     study_toml = StudyToml()
     for item in tomls:
         try:
-            study_toml = read_study_toml(item.staged.path)
+            study_toml = sandbox.run(read_study_toml, item.staged.path)
         except ImageError as error:
             item.media_type, item.error = MediaType.UNKNOWN, error
             for png in pngs:
@@ -136,55 +190,28 @@ def _describe_pngs(items: list[_Item]) -> None:
     for item in pngs:
         item.registration = {
             "study": study,
-            "view_position": study_toml.views.get(item.found.path.name, ""),
+            "view_position": study_toml.views.get(item.found.base, ""),
             "source": source,
         }
 
 
-def _without_known_arrivals(database: Database, items: Sequence[_Item]) -> list[_Item]:
+def _without_known_arrivals(database: Database, items: Sequence[Item]) -> list[Item]:
     """Drop what a run before a crash had already made rows of: only its removal from the inbox is left to do."""
-    arrivals = [item.staged.arrival for item in items if item.remove]
+    known = known_arrivals(database, [arrival for item in items for arrival in item.arrivals])
+    return [item for item in items if not known.intersection(item.arrivals)]
+
+
+def known_arrivals(database: Database, arrivals: Sequence[str]) -> set[str | None]:
+    """Return those of the arrivals that have a row."""
+    known: set[str | None] = set()
     with database.session() as session:
-        known = set(session.scalars(select(ReceivedFile.arrival).where(ReceivedFile.arrival.in_(arrivals))))
-    return [item for item in items if not (item.remove and item.staged.arrival in known)]
+        for first in range(0, len(arrivals), _VARIABLES):
+            asked = ReceivedFile.arrival.in_(arrivals[first : first + _VARIABLES])
+            known.update(session.scalars(select(ReceivedFile.arrival).where(asked)))
+    return known
 
 
-def _read_headers(intake: Intake, items: Sequence[_Item]) -> None:
-    """Read all headers side by side in the child processes; a file's failure is its own."""
-    waiting = []
-    for item in items:
-        if item.error is not None or item.media_type is MediaType.STUDY_TOML:
-            continue
-        if item.staged.size == 0:
-            item.error = ImageError(ReasonCode.EMPTY_FILE)
-        elif item.staged.size > intake.max_file_bytes:
-            item.error = ImageError(ReasonCode.FILE_TOO_LARGE)
-        elif item.media_type is MediaType.UNKNOWN:
-            item.error = ImageError(ReasonCode.UNRECOGNISED)
-        elif item.media_type is MediaType.DICOM:
-            waiting.append((item, intake.sandbox.submit(read_dicom_header, item.staged.path)))
-        else:
-            waiting.append(
-                (item, intake.sandbox.submit(_png_header, item.staged.path, item.staged.sha256, item.registration))
-            )
-    for item, future in waiting:
-        try:
-            item.header = future.result()
-        except ImageError as error:
-            item.error = error
-
-
-def _png_header(path: Path, sha256: str, registration: dict[str, Any]) -> Header:
-    study: StudyDescription = registration["study"]
-    instance = read_png_header(
-        path,
-        sha256,
-        series_instance_uid=derived_uid(hashlib.sha256(f"series\n{study.study_instance_uid}".encode()).hexdigest()),
-    )
-    return Header(study, replace(instance, view_position=registration["view_position"]))
-
-
-def _kept(storage: Storage, item: _Item) -> Registration:
+def _kept(storage: Storage, item: Item) -> Registration:
     staged = item.staged
     stored_path = storage.keep(staged, item.media_type)
     return Registration(
@@ -192,23 +219,45 @@ def _kept(storage: Storage, item: _Item) -> Registration:
         media_type=item.media_type,
         size=staged.size,
         sha256=staged.sha256,
-        arrival=staged.arrival if item.remove else None,
+        arrival=next(iter(item.arrivals), None),
         stored_path=stored_path,
         header=item.header,
         error=item.error,
         source=item.registration.get("source", {}),
+        details=item.registration.get("details", {}),
+        container_id=None if item.group.container is None else item.group.container.file_id,
         quarantine=storage.quarantine,
     )
 
 
-def _let_go(found: Found, inbox: Path) -> None:
-    """Remove a file that is safe in the archive, and the folders that this leaves empty."""
-    with contextlib.suppress(OSError):
-        found.path.unlink()
-    for folder in found.path.parents:
-        if folder == inbox or inbox not in folder.parents:
-            return
+def _let_go(items: Sequence[Item], inbox: Path) -> None:
+    """Remove files that are safe in the archive from the inbox, and the folders that this leaves empty."""
+    failed: list[str] = []
+    # A study.toml goes first: found again without its PNGs it would be taken for one that describes nothing.
+    for item in sorted(items, key=lambda item: item.media_type is not MediaType.STUDY_TOML):
+        try:
+            # A sender may have put another file under the name since: that one is taken the next time.
+            if identity_of(item.found.path.lstat()) != item.staged.identity:
+                continue
+            item.found.path.unlink()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            failed.append(error.strerror or str(error))
+            continue
+        reached(FaultPoint.INBOX_FILE_REMOVED)
+        _remove_empty_folders(item.found.path, inbox)
+    if failed:
+        log.warning("%d files are safe in the archive and cannot be removed from the inbox: %s", len(failed), failed[0])
+
+
+def _remove_empty_folders(path: Path, inbox: Path) -> None:
+    """Remove the folders that a file's removal has left empty, up to the inbox itself, from the innermost."""
+    folder = path.parent
+    while folder != inbox and folder.is_relative_to(inbox):
         try:
             folder.rmdir()
         except OSError:
             return
+        reached(FaultPoint.INBOX_FOLDER_REMOVED)
+        folder = folder.parent

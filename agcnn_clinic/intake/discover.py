@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,6 +20,16 @@ class Found:
     size: int
     mtime_ns: int
 
+    @property
+    def base(self) -> str:
+        """The last part of its name."""
+        return self.name.rpartition("/")[2]
+
+    @property
+    def within(self) -> Hashable:
+        """The folder itself: two names that are not UTF-8 may look the same when they are shown."""
+        return self.path.parent
+
 
 def discover(root: Path, ignore: Iterable[str]) -> Iterator[Found]:
     """All regular files below a folder, in order of name.
@@ -27,8 +37,7 @@ def discover(root: Path, ignore: Iterable[str]) -> Iterator[Found]:
     Symbolic links, FIFOs, sockets and devices are passed over; so are names that match a pattern of `ignore`.
     A folder or file that vanishes during the walk is passed over too: the next walk sees what is true then.
     """
-    patterns = tuple(ignore)
-    yield from _walk(root, "", patterns)
+    yield from _walk(root, tuple(ignore))
 
 
 def found(path: Path, name: str | None = None) -> Found:
@@ -46,22 +55,31 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _walk(folder: Path, below: str, ignore: tuple[str, ...]) -> Iterator[Found]:
-    try:
-        with os.scandir(folder) as listing:
-            entries = sorted(listing, key=lambda entry: os.fsencode(entry.name))
-    except OSError:
-        return
-    for entry in entries:
+def _walk(root: Path, ignore: tuple[str, ...]) -> Iterator[Found]:
+    # A stack of its own: folders may be nested deeper than Python lets functions call themselves.
+    open_folders = [("", root, iter(_entries(root)))]
+    while open_folders:
+        below, folder, entries = open_folders[-1]
+        entry = next(entries, None)
+        if entry is None:
+            open_folders.pop()
+            continue
         if any(fnmatchcase(entry.name, pattern) for pattern in ignore):
             continue
         try:
             status = entry.stat(follow_symlinks=False)
         except OSError:
             continue
+        path = folder / entry.name
         if stat.S_ISDIR(status.st_mode):
-            yield from _walk(folder / entry.name, f"{below}{shown(entry.name)}/", ignore)
+            open_folders.append((f"{below}{shown(entry.name)}/", path, iter(_entries(path))))
         elif stat.S_ISREG(status.st_mode):
-            yield Found(
-                folder / entry.name, below + shown(entry.name), below.rstrip("/"), status.st_size, status.st_mtime_ns
-            )
+            yield Found(path, below + shown(entry.name), below.rstrip("/"), status.st_size, status.st_mtime_ns)
+
+
+def _entries(folder: Path) -> "list[os.DirEntry[str]]":
+    try:
+        with os.scandir(folder) as listing:
+            return sorted(listing, key=lambda entry: os.fsencode(entry.name))
+    except OSError:
+        return []

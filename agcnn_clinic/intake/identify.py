@@ -4,6 +4,8 @@ from agcnn_clinic.dicom.attributes import looks_like_dicom
 from agcnn_clinic.domain import MediaType
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
+"""Of a first file in it, and of a zip without files (APPNOTE 4.3.7, 4.3.16)."""
 
 
 def media_type(head: bytes, name: str) -> MediaType:
@@ -17,6 +19,9 @@ def media_type(head: bytes, name: str) -> MediaType:
         return MediaType.PNG
     if looks_like_dicom(head):
         return MediaType.DICOM
+    # After DICOM: a preamble may look like anything.
+    if head.startswith(ZIP_SIGNATURES):
+        return MediaType.ZIP
     if name.rpartition("/")[2].lower() == "study.toml":
         return MediaType.STUDY_TOML
     return MediaType.UNKNOWN

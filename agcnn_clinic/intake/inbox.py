@@ -1,49 +1,78 @@
 """The intake loop's step: look through the inbox, take what is finished."""
 
 import time
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
 from agcnn_clinic.config import Config
-from agcnn_clinic.intake.accept import Group, Intake, accept
+from agcnn_clinic.dicom.media import MediaDirectory, read_media_directory
+from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.intake.accept import Intake, accept, release
 from agcnn_clinic.intake.discover import Found, discover, found
-from agcnn_clinic.intake.identify import PNG_SIGNATURE
+from agcnn_clinic.intake.disk import Watermark
+from agcnn_clinic.intake.grouping import Ways, grouped, look
+from agcnn_clinic.intake.items import Group, Item
 from agcnn_clinic.intake.settle import StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
+from agcnn_clinic.intake.unpack import Unpacker
 
 BATCH = 32
-"""Groups that share one transaction."""
+"""Groups that share one transaction, at most."""
+BATCH_BYTES = 256_000_000
+"""A batch that has reached this size is taken as it is: copying it must not take long."""
+
+
+def _never() -> bool:
+    return False
 
 
 class Inbox:
     """The inbox of one clinic, and what has been seen in it so far."""
 
-    def __init__(self, config: Config, intake: Intake) -> None:
+    def __init__(self, config: Config, intake: Intake, watermark: Watermark | None = None) -> None:
         self._root = config.inbox
         self._ignore = config.intake.ignore
         self._intake = intake
         self._tracker = StabilityTracker(config.intake.settle_seconds)
+        self._unpacker = Unpacker(config, intake, self._take)
+        self._stopped = _never
+        self._held: list[Item] = []
+        """Zips that are still to be unpacked, and lie in the inbox until then."""
+        self._offered = self._waiting = 0
+        """Files for which room was asked, and those for which there was none."""
+        self.watermark = watermark or Watermark.of(config)
+        """What says how much room there is."""
         self.left_behind = 0
-        """How many files the last look through the inbox, or through what a person named, could not copy."""
+        """How many files the last look through the inbox, or through what a person named, could not take."""
 
-    def sweep(self) -> tuple[int, float | None]:
+    def sweep(self, stopped: Callable[[], bool] = _never) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
+
+        Args:
+            stopped: asked between batches; once it is true, what is not taken yet stays where it is.
 
         Returns:
             How many files were taken, and the seconds until an unfinished one may be finished (None: none waits).
         """
+        self._stopped = stopped
+        # What an earlier run left half unpacked, or what waited for room.
+        unpacked = self._unpack()
         files = list(discover(self._root, self._ignore))
         settled, wait = self._tracker.observe(files, time.monotonic())
-        return self._accept(grouped(files, settled, remove=True)), wait
+        held = {item.found for item in self._held}
+        settled = [file for file in settled if file not in held]
+        taken = self._accept(grouped(files, settled, self._ways(), remove=True))
+        self.left_behind += len(self._unpacker.pending())
+        return unpacked + taken, wait
 
     def take(self, sources: Iterable[Path]) -> int:
         """Take files and folders that a person names, at once; they stay where they are.
 
         A named folder is looked through like an inbox: its PNGs are a study each, unless a study.toml lies in it.
+        It may be an exchange medium, which the inbox itself is not.
         """
+        self._stopped = _never
         return self._accept(group for source in sources for group in self._groups_of(source))
 
     def _groups_of(self, source: Path) -> Iterator[Group]:
@@ -52,48 +81,66 @@ class Inbox:
             return
         files = list(discover(source, self._ignore))
         single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
-        yield from grouped(files, files, remove=False, top_is_a_study=single)
+        yield from grouped(files, files, self._ways(), top_is_a_study=single, top_is_a_medium=True)
+
+    def _ways(self) -> Ways:
+        return Ways(look, self._read_directory)
+
+    def _read_directory(self, file: Found) -> MediaDirectory | None:
+        try:
+            return self._intake.sandbox.run(read_media_directory, file.path)
+        except (ImageError, StorageError):
+            return None
 
     def _accept(self, groups: Iterable[Group]) -> int:
-        waiting, taken, self.left_behind = iter(groups), 0, 0
-        while batch := list(islice(waiting, BATCH)):
-            done = accept(self._intake, batch, datetime.now(UTC))
+        """Take groups, and what is in the zips among them."""
+        self._offered = self._waiting = 0
+        taken, self.left_behind = self._take(groups)
+        taken += self._unpack()
+        self.watermark.tell(self._offered, self._waiting)
+        return taken
+
+    def _take(self, groups: Iterable[Group]) -> tuple[int, int]:
+        """Take groups as far as there is room; returns how many files were taken, and how many were not."""
+        taken = left = 0
+        for batch in _batches(groups):
+            fits = self.watermark.fitting([group.size for group in batch])
+            done = accept(self._intake, [group for group, fit in zip(batch, fits, strict=True) if fit], _now())
+            waiting = sum(len(group.files) for group, fit in zip(batch, fits, strict=True) if not fit)
+            self._offered += sum(len(group.files) for group in batch)
+            self._waiting += waiting
+            self._held += done.held
             taken += done.files
-            self.left_behind += done.left
+            left += done.left + waiting
+            if self._stopped():
+                return taken, left + 1
+        return taken, left
+
+    def _unpack(self) -> int:
+        """Unpack every zip that has not all its rows yet, each once; then those that are done leave the inbox."""
+        taken = 0
+        tried: set[int] = set()
+        while not self._stopped() and (due := [one for one in self._unpacker.pending() if one not in tried]):
+            tried.add(due[0])
+            taken += self._unpacker.unpack(due[0], _now)[0]
+        if self._held:
+            self._held = release(self._intake, self._held)
         return taken
 
 
-def grouped(
-    files: Sequence[Found], settled: Sequence[Found], *, remove: bool, top_is_a_study: bool = False
-) -> Iterator[Group]:
-    """Divide the finished files into what is taken together.
-
-    The PNGs of a folder are one study, with its study.toml: they are taken once every PNG and study.toml of that
-    folder is finished. Everything else, and each PNG at the top, is taken alone.
-
-    Args:
-        files: all that was found.
-        settled: those of them that are finished.
-        remove: whether the files leave their place.
-        top_is_a_study: whether the top folder itself is such a folder.
-    """
-    finished = set(settled)
-    together: defaultdict[str, list[Found]] = defaultdict(list)
-    for file in files:
-        if (file.folder or top_is_a_study) and _belongs_to_png_study(file):
-            together[file.folder].append(file)
-        elif file in finished:
-            yield Group((file,), remove=remove)
-    for members in together.values():
-        if finished.issuperset(members):
-            yield Group(tuple(members), remove=remove)
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
-def _belongs_to_png_study(file: Found) -> bool:
-    if file.path.name == STUDY_TOML:
-        return True
-    try:
-        with file.path.open("rb") as reader:
-            return reader.read(len(PNG_SIGNATURE)) == PNG_SIGNATURE
-    except OSError:
-        return False
+def _batches(groups: Iterable[Group]) -> Iterator[list[Group]]:
+    """The groups in order, as many at a time as `BATCH` and `BATCH_BYTES` allow."""
+    batch: list[Group] = []
+    size = 0
+    for group in groups:
+        batch.append(group)
+        size += group.size
+        if len(batch) == BATCH or size >= BATCH_BYTES:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

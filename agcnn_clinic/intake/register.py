@@ -5,13 +5,13 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.dicom.uid import study_key
-from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, Header, MediaType, Outcome, ReasonCode
+from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError
 
 
@@ -30,12 +30,19 @@ class Registration:
     quarantine: Callable[[str, dict[str, Any]], str]
     """Lays an archived file out in the quarantine; see `Storage.quarantine`."""
     source: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    """Machine-readable, beside the error: see `received_file.details`."""
+    container_id: int | None = None
+    """The row of the zip that it came in."""
 
 
 def register(session: Session, registration: Registration, now: datetime) -> ReceivedFile:
     """Add a file's row, and its study and instance where they are new, in the caller's transaction.
 
     The first header of a study or instance is the one that is kept: a later file never overwrites patient data.
+
+    Raises:
+        StorageError: the file belongs in quarantine, and that cannot be written.
     """
     earlier = _earlier_with_the_same_bytes(session, registration.sha256)
     header = registration.header
@@ -49,6 +56,7 @@ def register(session: Session, registration: Registration, now: datetime) -> Rec
         received_at=now,
         outcome=Outcome.PENDING,
         header=(asdict(header.instance) if header is not None else {}) | registration.source,
+        container_id=registration.container_id,
     )
     session.add(file)
     if header is not None:
@@ -62,11 +70,17 @@ def register(session: Session, registration: Registration, now: datetime) -> Rec
             details={"same_as_file": earlier.id},
         )
     elif registration.error is not None:
-        code = ReasonCode(registration.error.code)
-        file.quarantine_path = registration.quarantine(
-            registration.stored_path, reason_file(code, registration.error.detail, registration.original_name, now)
-        )
-        decide(file, code, now=now, detail=registration.error.detail)
+        code, detail = ReasonCode(registration.error.code), registration.error.detail
+        if REASONS[code].outcome is Outcome.QUARANTINED:
+            file.quarantine_path = registration.quarantine(registration.stored_path, reason_file(code, detail, now))
+        decide(file, code, now=now, detail=detail, details=registration.details)
+    # Retention may have removed these very bytes; now they are there again, for every row that tells of them.
+    session.execute(
+        update(ReceivedFile)
+        .where(ReceivedFile.sha256 == file.sha256, ReceivedFile.stored_path == file.stored_path)
+        .where(ReceivedFile.removed_at.is_not(None))
+        .values(removed_at=None)
+    )
     session.flush()
     return file
 

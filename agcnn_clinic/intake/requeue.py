@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import reopen
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -40,17 +41,28 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
             continue
         with database.write() as session:
             file = session.get_one(ReceivedFile, file_id)
+            if file.removed_at is not None:
+                yield f"{file_id}: stays in quarantine; {_GONE}"
+                continue
             if header is not None:
                 file.instance = instance_of(session, header, datetime.now(UTC))
                 file.header = asdict(header.instance)
             released = file.quarantine_path
             reopen(file)
+            trail.requeued(session, file, datetime.now(UTC))
         if released:
             storage.release(released)
         yield f"{file_id}: taken back; it is read at the next watch or process"
 
 
-def _header(storage: Storage, sandbox: Sandbox, file: ReceivedFile) -> Header | str:
+_GONE = "retention has removed its bytes; drop the file into the inbox again"
+
+
+def _header(storage: Storage, sandbox: Sandbox, file: ReceivedFile) -> Header | str | None:
+    if file.removed_at is not None:
+        return _GONE
+    if file.media_type == MediaType.ZIP:
+        return None
     if file.media_type != MediaType.DICOM:
         return "it is neither DICOM nor part of a readable study folder; drop the corrected files into the inbox"
     try:

@@ -1,6 +1,7 @@
 """study.toml: what a folder of PNGs says of its patient and study, which a PNG cannot say itself."""
 
 import datetime as dt
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +14,7 @@ from agcnn_clinic.errors import ImageError
 
 STUDY_TOML = "study.toml"
 MAX_BYTES = 64 * 1024
+_KEY = re.compile("[a-z]+(_[a-z]+)*")
 
 Text = Annotated[str, Field(max_length=256)]
 
@@ -84,9 +86,12 @@ def read_study_toml(path: Path) -> StudyToml:
         return StudyToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
         raise ImageError(ReasonCode.STUDY_TOML, "it is not UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ImageError(ReasonCode.STUDY_TOML, f"it is not TOML: {error}") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        # Not its message: it may repeat a key.
+        raise ImageError(ReasonCode.STUDY_TOML, "it is not TOML") from error
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        # A key that nobody knows is repeated where it looks like a key: it might be a patient's name.
+        key = str(first["loc"][0]) if first["loc"] else ""
+        key = key if _KEY.fullmatch(key) else "a key"
         raise ImageError(ReasonCode.STUDY_TOML, f"{key}: {first['msg'].lower()}") from error

@@ -1,14 +1,14 @@
 """Hints from the operating system that something happened in the inbox. The rescan finds what they miss."""
 
-import contextlib
 import logging
+import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
 
 from agcnn_clinic.database.storage import file_system_of, is_network_file_system, mounts
 
@@ -25,29 +25,82 @@ class _Wake(FileSystemEventHandler):
             self._arrived.set()
 
 
-@contextlib.contextmanager
-def watching(inbox: Path, mode: Literal["auto", "events", "polling"], arrived: threading.Event) -> Iterator[None]:
-    """Set `arrived` whenever something changes in the inbox, for the length of a `with` block.
+class Hints:
+    """Sets an event whenever something changes in the inbox, for the length of a `with` block.
 
     With "polling", and on network file systems, which tell nothing of other machines' writes, it is never set.
     """
-    if mode == "polling" or (mode == "auto" and _on_another_machine(inbox)):
-        log.info("the inbox is looked through at intervals")
-        yield
-        return
-    observer = Observer()
-    try:
-        observer.schedule(_Wake(arrived), str(inbox), recursive=True)
-        observer.start()
-    except OSError as error:
-        log.warning("no events from the inbox (%s); it is looked through at intervals", error.strerror)
-        yield
-        return
-    try:
-        yield
-    finally:
-        observer.stop()
-        observer.join()
+
+    def __init__(self, inbox: Path, mode: Literal["auto", "events", "polling"], arrived: threading.Event) -> None:
+        self._inbox = inbox
+        self._arrived = arrived
+        self._wanted = mode == "events" or (mode == "auto" and not _on_another_machine(inbox))
+        self._observer: BaseObserver | None = None
+        self._watched: tuple[int, int] | None = None
+        """The folder that is watched, by device and inode."""
+        self._trouble = ""
+
+    def __enter__(self) -> Self:
+        """Begin to watch."""
+        if not self._wanted:
+            log.info("the inbox is looked through at intervals")
+        self.renew()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Stop watching."""
+        self._stop()
+
+    def renew(self) -> None:
+        """Watch the inbox that is there now: one that was deleted and made again, or mounted anew, is another folder.
+
+        What keeps the inbox from being looked through is logged, once until it changes.
+        """
+        folder = self._look()
+        if not self._wanted or (folder == self._watched and (folder is None or self._is_alive())):
+            return
+        self._stop()
+        self._watched = folder
+        if folder is not None:
+            self._start()
+
+    def _look(self) -> tuple[int, int] | None:
+        """The inbox as it lies there now; None where it cannot be looked through."""
+        try:
+            with os.scandir(self._inbox):
+                status = self._inbox.stat()
+        except OSError as error:
+            trouble = error.strerror or str(error)
+            if trouble != self._trouble:
+                log.warning("the inbox cannot be looked through (%s); it is tried again", trouble)
+            self._trouble = trouble
+            return None
+        if self._trouble:
+            log.info("the inbox is there again")
+        self._trouble = ""
+        return status.st_dev, status.st_ino
+
+    def _start(self) -> None:
+        observer = Observer()
+        try:
+            observer.schedule(_Wake(self._arrived), str(self._inbox), recursive=True)
+            observer.start()
+        except OSError as error:
+            self._wanted = False
+            log.warning("no events from the inbox (%s); it is looked through at intervals", error.strerror)
+            return
+        self._observer = observer
+        # What came between the last look and this moment has made no event.
+        self._arrived.set()
+
+    def _stop(self) -> None:
+        if self._observer is not None:
+            self._observer.stop()
+            self._observer.join()
+            self._observer = None
+
+    def _is_alive(self) -> bool:
+        return self._observer is not None and all(emitter.is_alive() for emitter in self._observer.emitters)
 
 
 def _on_another_machine(folder: Path) -> bool:

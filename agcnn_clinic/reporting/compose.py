@@ -1,7 +1,8 @@
 """From the rows of a study to what its report says. Reads the database only; nothing here depends on a clock.
 
-What is composed for a moment is composed the same later on: rows that came into being after the edition's
-`created_at` are left out, so that an older version can be made again when newer images have come.
+What is composed for a moment is composed the same later on: files that were decided after the edition's `created_at`
+are left out, and the readings are handed in, so that an older version can be made again when newer images have come and
+other readings count.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy.orm import Session, joinedload
 
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Instance, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
@@ -26,8 +27,10 @@ from agcnn_clinic.reporting.content import (
     SeenArea,
     UnreadImage,
 )
+from agcnn_clinic.reporting.readings import Readings
 
 _BRANCHES = ("global", "local", "fusion")
+_NOT_BY_THIS_MODEL = "The clinic's own report prints what another model says of it."
 
 
 def compose(
@@ -35,25 +38,25 @@ def compose(
     study: Study,
     edition: Edition,
     *,
+    readings: Readings,
     archive: Path,
     study_revision: int | None = None,
-    model_id: int | None = None,
+    model: Model | None = None,
 ) -> ReportContent:
     """Gather everything that one version of a study's report prints.
 
     Args:
         session: a session that sees one state of the database throughout.
         study: its row.
-        edition: the version to compose; rows younger than it are left out.
+        edition: the version to compose; files that were decided after it are left out.
+        readings: the reading of each file that is printed.
         archive: the folder that stored paths start at.
         study_revision: the revision that it covers; None for the study's own.
-        model_id: the model whose readings are reported; None for each image's newest.
+        model: the model that was asked for by name; None for the clinic's own report.
     """
     files = _files(session, study, edition)
-    images: list[ReadImage] = []
-    for file in files:
-        if (inference := _inference(session, file, edition, model_id)) is not None:
-            images.append(_image(len(images) + 1, file, inference, archive))
+    printed = [(file, readings[file.id]) for file in files if file.id in readings]
+    images = [_image(number, file, reading, archive) for number, (file, reading) in enumerate(printed, start=1)]
     read = {file.instance_id: file.id for file in files if file.outcome == Outcome.ANALYSED}
     return ReportContent(
         study_key=study.key,
@@ -73,7 +76,12 @@ def compose(
         ),
         edition=edition,
         images=tuple(images),
-        unread=tuple(_unread(file) for file in files if _to_be_mentioned(file, read.get(file.instance_id))),
+        unread=tuple(
+            _unread(file)
+            for file in files
+            if file.id not in readings and _to_be_mentioned(file, read.get(file.instance_id))
+        ),
+        requested_model="" if model is None else f"{model.name} {model.version}",
     )
 
 
@@ -89,38 +97,19 @@ def _files(session: Session, study: Study, edition: Edition) -> list[ReceivedFil
     return list(session.scalars(statement))
 
 
-def _inference(session: Session, file: ReceivedFile, edition: Edition, model_id: int | None) -> Inference | None:
-    if file.outcome != Outcome.ANALYSED:
-        return None
-    statement = (
-        select(Inference)
-        .where(Inference.file_id == file.id, Inference.created_at <= edition.created_at)
-        .options(
-            joinedload(Inference.model),
-            joinedload(Inference.attended_region),
-            selectinload(Inference.findings),
-        )
-        .order_by(Inference.created_at.desc(), Inference.id.desc())
-        .limit(1)
-    )
-    if model_id is not None:
-        statement = statement.where(Inference.model_id == model_id)
-    return session.scalars(statement).first()
-
-
 def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
     """Whether a reader of the report must know that this file was not read.
 
     Not where its picture was read: as a duplicate, or as a later file of the same SOP Instance that took its place.
     """
-    if file.outcome not in (Outcome.REFUSED, Outcome.QUARANTINED):
+    if file.outcome not in (Outcome.ANALYSED, Outcome.REFUSED, Outcome.QUARANTINED):
         return False
     replaced = read_instead is not None and read_instead > file.id
     return not replaced or file.reason_code == ReasonCode.UID_CONFLICT
 
 
 def _unread(file: ReceivedFile) -> UnreadImage:
-    reason = file.reason
+    reason = _NOT_BY_THIS_MODEL if file.outcome == Outcome.ANALYSED else file.reason
     if not reason and file.reason_code in set(ReasonCode):
         reason = REASONS[ReasonCode(file.reason_code)].sentence
     return UnreadImage(
@@ -147,9 +136,11 @@ def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path)
     ]
     pathologies = sorted((row for row in rows if row.label != NO_FINDING), key=lambda row: -row.probability)
     return ReadImage(
+        inference_id=inference.id,
         number=number,
         path=archive / file.stored_path,
         media_type=MediaType(file.media_type),
+        removed_at=file.removed_at,
         original_name=file.original_name,
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
         modality=_text(file.header, "modality"),

@@ -98,11 +98,15 @@ class ModelFacts:
 
 @dataclass(frozen=True, eq=False)
 class ReadImage:
-    """An image that was read, by its newest inference."""
+    """An image that was read, by the reading that is printed."""
 
+    inference_id: int
+    """That reading's row."""
     number: int
     path: Path
     media_type: MediaType
+    removed_at: datetime | None
+    """When retention let go of its bytes: then it is printed without pictures."""
     original_name: str
     sop_instance_uid: str
     modality: str
@@ -156,6 +160,8 @@ class ReportContent:
     edition: Edition
     images: tuple[ReadImage, ...]
     unread: tuple[UnreadImage, ...]
+    requested_model: str = ""
+    """Name and version of the model whose readings were asked for; empty in the clinic's own report."""
 
     @property
     def models(self) -> tuple[ModelFacts, ...]:

@@ -3,7 +3,10 @@
 from pathlib import Path
 
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.storage import write_atomically
+from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.storage import Steps, make_folder, write_atomically
+
+_STEPS = Steps(FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_RENAMED, FaultPoint.REPORT_SYNCED)
 
 
 def report_name(study_key: str, version: int) -> str:
@@ -18,8 +21,8 @@ def deliver(data: bytes, path: Path) -> None:
         StorageError: the folder cannot be written; nothing half-written is left under the name.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, data)
+        make_folder(path.parent)
+        write_atomically(path, data, _STEPS)
     except OSError as error:
         raise StorageError(
             f"The reports folder cannot be written: {error.strerror or error}; it is tried again."

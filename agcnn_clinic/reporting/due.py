@@ -10,19 +10,22 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import exists, func, select
+from sqlalchemy import Exists, case, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
-from agcnn_clinic.domain import MediaType, Outcome, Picture
-from agcnn_clinic.errors import UsageError
+from agcnn_clinic.database.tables import Instance, Model, ReceivedFile, Report, ReportReading, Study
+from agcnn_clinic.domain import MediaType, Outcome, Picture, ReasonCode
+from agcnn_clinic.errors import ImageError, RemovedError, UsageError
+from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReadImage, ReportContent
 from agcnn_clinic.reporting.deliver import deliver, report_name
 from agcnn_clinic.reporting.pdf import render
+from agcnn_clinic.reporting.readings import counting_readings, readings_of_model, readings_of_report
 
 ReadPicture = Callable[[Path, MediaType], Picture]
 """Gives the normalised picture of an archived file; raises ImageError where it cannot be read again."""
@@ -40,22 +43,31 @@ def studies_due(session: Session, now: datetime, quiet_seconds: float, *, limit:
     """The ids of complete studies whose report is missing or older than what is known, the longest waiting first.
 
     A study is complete when nothing came for it during `quiet_seconds`, no file of it is pending and at least one
-    was read: where nothing was read there is nothing to report on.
+    was read: where nothing was read there is nothing to report on. A report by request covers nothing: the clinic's
+    own stays due.
     """
-    of_study = select(ReceivedFile.id).join(ReceivedFile.instance).where(Instance.study_id == Study.id)
-    covered = exists().where(Report.study_id == Study.id, Report.study_revision >= Study.revision)
+    covered = exists().where(
+        Report.study_id == Study.id, Report.study_revision >= Study.revision, Report.model_id.is_(None)
+    )
     statement = (
         select(Study.id)
         .where(
             Study.last_received_at <= now - timedelta(seconds=quiet_seconds),
             ~covered,
-            ~of_study.where(ReceivedFile.outcome == Outcome.PENDING).exists(),
-            of_study.where(ReceivedFile.outcome == Outcome.ANALYSED).exists(),
+            ~_has_file(Outcome.PENDING),
+            _has_file(Outcome.ANALYSED),
         )
         .order_by(Study.last_received_at, Study.id)
         .limit(limit)
     )
     return list(session.scalars(statement))
+
+
+def _has_file(outcome: Outcome) -> Exists:
+    """Whether the study has a file of this outcome."""
+    # CASE keeps SQLite from the index of outcomes: it would read every file of an outcome for each study.
+    ended_so = case((ReceivedFile.outcome == outcome, 1), else_=0) == 1
+    return exists().where(Instance.study_id == Study.id, ReceivedFile.instance_id == Instance.id, ended_so)
 
 
 def make_report(
@@ -65,32 +77,79 @@ def make_report(
     clock: Callable[[], datetime],
     config: Config,
     read_picture: ReadPicture,
+    model_id: int | None = None,
 ) -> Path:
     """Make the next version of a study's report; returns where it was delivered.
+
+    Several processes may do this at a time: a version that another one has taken meanwhile is left to it, and the
+    report is composed anew under the next number.
+
+    Args:
+        database: the clinic's.
+        study_id: the study.
+        clock: gives the time that is printed.
+        config: the clinic's settings.
+        read_picture: see `ReadPicture`.
+        model_id: the model whose readings are printed; None for those that count.
 
     Raises:
         StorageError: the archive cannot be read or the reports folder cannot be written.
         DatabaseError: the database cannot be used.
     """
+    while True:
+        with database.session() as session:
+            content = _next(session, session.get_one(Study, study_id), clock, config, model_id)
+        data = _rendered(content, config, read_picture)
+        reached(FaultPoint.REPORT_RENDERED)
+        path = config.reports / report_name(content.study_key, content.edition.version)
+        with database.write() as session:
+            if _next_version(session.get_one(Study, study_id)) != content.edition.version:
+                continue
+            # Within the transaction, so that nobody else writes under this name. The file is there before its row is.
+            deliver(data, path)
+            sha256 = hashlib.sha256(data).hexdigest()
+            session.add(_row(study_id, content, model_id, _below(config.root, path), sha256))
+            trail.reported(session, content.study_key, version=content.edition.version, sha256=sha256, now=clock())
+            session.flush()
+            reached(FaultPoint.REPORT_ROW_WRITTEN)
+        reached(FaultPoint.REPORT_COMMITTED)
+        return path
+
+
+def make_on_request(
+    database: Database,
+    study_id: int,
+    model_id: int,
+    *,
+    clock: Callable[[], datetime],
+    config: Config,
+    read_picture: ReadPicture,
+) -> Remade:
+    """Print a study from one model's readings: a new version, unless the newest one of its kind says the same already.
+
+    Then that one is made again. So is the clinic's own newest report where it prints just these readings.
+
+    Raises:
+        UsageError: the model has read no image of the study, or an image of it is still to be decided.
+        StorageError: the archive cannot be read or the reports folder cannot be written.
+        DatabaseError: the database cannot be used.
+    """
     with database.session() as session:
-        content = _next(session, session.get_one(Study, study_id), clock, config)
-    data = _rendered(content, config, read_picture)
-    edition = content.edition
-    path = config.reports / report_name(content.study_key, edition.version)
-    deliver(data, path)
-    with database.write() as session:
-        session.add(
-            Report(
-                study_id=study_id,
-                version=edition.version,
-                study_revision=content.study_revision,
-                created_at=edition.created_at,
-                software_version=edition.software_version,
-                path=_below(config.root, path),
-                sha256=hashlib.sha256(data).hexdigest(),
+        study = session.get_one(Study, study_id)
+        if any(file.outcome == Outcome.PENDING for instance in study.instances for file in instance.files):
+            raise UsageError(f"Study {study.key} has images that are not decided yet; ask again once they are.")
+        content = _next(session, study, clock, config, model_id)
+        if not content.images:
+            raise UsageError(
+                f"The model {content.requested_model} has read no image of study {study.key}; let it read them with "
+                f"`agcnn-clinic reanalyse {study.key} --model`, and the folder of its bundle."
             )
-        )
-    return path
+        newest = [reports[-1] for kind in (None, model_id) if (reports := _of_kind(study, kind))]
+        same = [row.version for row in newest if _says(_again(session, study, row, config)) == _says(content)]
+    if same:
+        return remake(database, study_id, same[0], clock=clock, config=config, read_picture=read_picture)
+    path = make_report(database, study_id, clock=clock, config=config, read_picture=read_picture, model_id=model_id)
+    return Remade(path, "")
 
 
 def remake(
@@ -98,6 +157,7 @@ def remake(
     study_id: int,
     version: int | None = None,
     *,
+    clock: Callable[[], datetime],
     config: Config,
     read_picture: ReadPicture,
 ) -> Remade:
@@ -108,29 +168,34 @@ def remake(
     Args:
         database: the clinic's.
         study_id: the study.
-        version: which report; None for the newest.
+        version: which report; None for the clinic's own newest.
+        clock: tells the moment of the audit trail's event.
         config: the clinic's settings.
         read_picture: see `ReadPicture`.
 
     Raises:
         UsageError: there is no such report.
+        RemovedError: retention has removed images that it shows.
         StorageError: the archive cannot be read or the reports folder cannot be written.
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
         study = session.get_one(Study, study_id)
         row = _delivered(study, version)
-        content = compose(
-            session,
-            study,
-            Edition(row.version, row.created_at, row.software_version, _before(study, row.version)),
-            archive=config.archive,
-            study_revision=row.study_revision,
-        )
-        path, sha256 = config.root / row.path, row.sha256
+        content = _again(session, study, row, config)
+        path, sha256, was_removed = config.root / row.path, row.sha256, row.removed_at is not None
+        _refuse_without_films(content, path)
     data = _rendered(content, config, read_picture)
+    trail.report_again(database, content.study_key, version=row.version, now=clock())
     if hashlib.sha256(data).hexdigest() == sha256:
         deliver(data, path)
+        if was_removed:
+            with database.write() as session:
+                session.execute(
+                    update(Report)
+                    .where(Report.study_id == study_id, Report.version == content.edition.version)
+                    .values(removed_at=None)
+                )
         return Remade(path, "")
     beside = path.with_suffix(".remade.pdf")
     deliver(data, beside)
@@ -142,40 +207,110 @@ def remake(
     return Remade(beside, f"The PDF differs from version {row.version} as it was delivered: {why}.")
 
 
-def _next(session: Session, study: Study, clock: Callable[[], datetime], config: Config) -> ReportContent:
-    version = max((report.version for report in study.reports), default=0) + 1
+def _next(
+    session: Session, study: Study, clock: Callable[[], datetime], config: Config, model_id: int | None = None
+) -> ReportContent:
+    version = _next_version(study)
+    if model_id is None:
+        readings = counting_readings(session, study.id)
+    else:
+        readings = readings_of_model(session, study.id, model_id)
     # Read after the session has seen its first row: whatever it sees was decided before. And should the clock have
     # been set back, the report is still not older than the readings that it prints.
     newest = session.scalar(
         select(func.max(ReceivedFile.decided_at)).join(ReceivedFile.instance).where(Instance.study_id == study.id)
     )
-    now = clock()
-    moment = now if newest is None else max(now, newest)
-    edition = Edition(version, moment, __version__, _before(study, version))
-    return compose(session, study, edition, archive=config.archive)
+    made_at = [moment for moment in (newest, *(reading.created_at for reading in readings.values())) if moment]
+    edition = Edition(version, max(clock(), *made_at), __version__, _before(study, version, model_id))
+    model = None if model_id is None else session.get_one(Model, model_id)
+    return compose(session, study, edition, readings=readings, archive=config.archive, model=model)
 
 
-def _before(study: Study, version: int) -> tuple[int, datetime] | None:
-    earlier = [report for report in study.reports if report.version < version]
+def _again(session: Session, study: Study, row: Report, config: Config) -> ReportContent:
+    """What a report said, from the readings that it printed."""
+    return compose(
+        session,
+        study,
+        Edition(row.version, row.created_at, row.software_version, _before(study, row.version, row.model_id)),
+        readings=readings_of_report(session, study.id, row.id),
+        archive=config.archive,
+        study_revision=row.study_revision,
+        model=row.model,
+    )
+
+
+def _says(content: ReportContent) -> tuple[list[int], list[str]]:
+    """What tells two reports of a study and a model apart: the readings, and the images without one."""
+    return [image.inference_id for image in content.images], [image.original_name for image in content.unread]
+
+
+def _next_version(study: Study) -> int:
+    return max((report.version for report in study.reports), default=0) + 1
+
+
+def _of_kind(study: Study, model_id: int | None) -> list[Report]:
+    """The clinic's own reports of a study (None), or those by request with a model; the newest last."""
+    return [report for report in study.reports if report.model_id == model_id]
+
+
+def _before(study: Study, version: int, model_id: int | None) -> tuple[int, datetime] | None:
+    """The report that a version replaces: the newest one of its kind before it."""
+    earlier = [report for report in _of_kind(study, model_id) if report.version < version]
     return (earlier[-1].version, earlier[-1].created_at) if earlier else None
 
 
+def _row(study_id: int, content: ReportContent, model_id: int | None, path: str, sha256: str) -> Report:
+    edition = content.edition
+    return Report(
+        study_id=study_id,
+        version=edition.version,
+        study_revision=content.study_revision,
+        created_at=edition.created_at,
+        software_version=edition.software_version,
+        path=path,
+        sha256=sha256,
+        model_id=model_id,
+        readings=[ReportReading(inference_id=image.inference_id) for image in content.images],
+    )
+
+
 def _delivered(study: Study, version: int | None) -> Report:
-    if not study.reports:
-        raise UsageError(
-            f"Study {study.key} has no report yet; one is made once nothing more has come for it "
-            "(intake.study_quiet_seconds), if at least one image was read."
-        )
-    if version is None:
-        return study.reports[-1]
+    own = _of_kind(study, None)
+    if version is None and own:
+        return own[-1]
     for report in study.reports:
         if report.version == version:
             return report
-    raise UsageError(f"Study {study.key} has no report version {version}; the newest is {study.reports[-1].version}.")
+    if own:
+        raise UsageError(
+            f"Study {study.key} has no report version {version}; the newest is {study.reports[-1].version}."
+        )
+    raise UsageError(
+        f"Study {study.key} has no report yet; one is made once nothing more has come for it "
+        "(intake.study_quiet_seconds), if at least one image was read."
+    )
+
+
+def _refuse_without_films(content: ReportContent, delivered: Path) -> None:
+    """Refuse to make a report again that had pictures of images which are gone.
+
+    Raises:
+        RemovedError: it cannot be what it was.
+    """
+    made = content.edition.created_at
+    gone = [image.removed_at for image in content.images if image.removed_at is not None and image.removed_at > made]
+    if gone:
+        kept = f"the PDF as it was delivered is {delivered}" if delivered.exists() else "the PDF is not there, either"
+        raise RemovedError(
+            f"The report of study {content.study_key} cannot be made again: retention removed {len(gone)} of its "
+            f"images on {max(gone).date()}; {kept}. Drop the images into the inbox again, and it can."
+        )
 
 
 def _rendered(content: ReportContent, config: Config, read_picture: ReadPicture) -> bytes:
     def picture_of(image: ReadImage) -> Picture:
+        if image.removed_at is not None:
+            raise ImageError(ReasonCode.UNREADABLE_PIXELS, "retention has removed the image")
         return read_picture(image.path, image.media_type)
 
     return render(content, picture_of, config.reporting)

@@ -43,6 +43,27 @@ def first_head(sheet: Sheet, content: ReportContent, institution: str) -> None:
     sheet.text(frame.left, baseline, TITLE, Size.TITLE, weight=Weight.SEMIBOLD, width=room)
 
 
+def by_request(content: ReportContent, frame: Frame) -> list[Block]:
+    """The notice above a report that is not the clinic's own; nothing above one that is."""
+    if not content.requested_model:
+        return []
+    text = (
+        f"Made by request from the readings of the model {content.requested_model}. This is not the clinic's own "
+        "report: that one bears no such notice, and its newest version is the one that counts."
+    )
+    inner = frame.width - 2 * _PAD - 3
+    lines = wrapped(text, Size.BODY, inner, Weight.SEMIBOLD, max_lines=3)
+    leading = Size.BODY * LEADING
+    height = 2 * _PAD + len(lines) * leading
+
+    def draw(sheet: Sheet, top: float) -> None:
+        sheet.box(frame.left, top, frame.width, height, fill=Ink.WHITE, line=Ink.TEXT, thickness=1.0)
+        for number, line in enumerate(lines, start=1):
+            sheet.text(frame.left + _PAD, top + _PAD + number * leading - 3, line, Size.BODY, weight=Weight.SEMIBOLD)
+
+    return [Block(height + 10, draw)]
+
+
 def _replaces(sheet: Sheet, content: ReportContent) -> float:
     if content.edition.replaces is None:
         return 0.0
@@ -77,7 +98,8 @@ def footer(sheet: Sheet, content: ReportContent, number: int, total: int) -> Non
     sheet.rule(top)
     sheet.text(frame.left, top + 12, DISCLAIMER, Size.BODY, weight=Weight.SEMIBOLD)
     sheet.text(frame.right, top + 12, f"Page {number} of {total}", Size.BODY, align=Align.RIGHT)
-    key = f"Study {content.study_key}, report version {content.edition.version}"
+    asked = ", by request" if content.requested_model else ""
+    key = f"Study {content.study_key}, report version {content.edition.version}{asked}"
     sheet.text(frame.left + frame.width * 0.68, top + 12, key, Size.SMALL, ink=Ink.MUTED, align=Align.CENTRE)
 
 

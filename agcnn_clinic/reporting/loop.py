@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.reporting.due import ReadPicture, Remade, make_report, remake, studies_due
+from agcnn_clinic.reporting.due import ReadPicture, Remade, make_on_request, make_report, remake, studies_due
 
 
 def _now() -> datetime:
@@ -59,4 +59,22 @@ class Reporting:
 
     def remake(self, study_id: int, version: int | None = None) -> Remade:
         """Make a delivered report again; see `due.remake`."""
-        return remake(self._database, study_id, version, config=self._config, read_picture=self._read_picture)
+        return remake(
+            self._database,
+            study_id,
+            version,
+            clock=self._clock,
+            config=self._config,
+            read_picture=self._read_picture,
+        )
+
+    def on_request(self, study_id: int, model_id: int) -> Remade:
+        """Print a study from one model's readings; see `due.make_on_request`."""
+        return make_on_request(
+            self._database,
+            study_id,
+            model_id,
+            clock=self._clock,
+            config=self._config,
+            read_picture=self._read_picture,
+        )

@@ -24,6 +24,9 @@ TOP = 32.0
 FOOT = 48.0
 """The height at the foot of each page that belongs to the footer."""
 
+MAX_BOOKMARK = 80
+"""Characters of an entry in the document's outline."""
+
 
 class Ink(Enum):
     """The colours of a report: one accent, and greys that stay apart on a black-and-white printer."""
@@ -171,7 +174,7 @@ class Sheet:
         """Give the page an entry in the outline of the document. `title` must not hold patient data."""
         key = f"page{self._canvas.getPageNumber()}"
         self._canvas.bookmarkPage(key)
-        self._canvas.addOutlineEntry(title, key, level=0)
+        self._canvas.addOutlineEntry(clean(title)[:MAX_BOOKMARK], key, level=0)
 
 
 def fit(width: float, height: float, into_width: float, into_height: float) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from agcnn_clinic.reporting.heads import (
     FIRST_HEAD,
     NEXT_HEAD,
     TITLE,
+    by_request,
     first_head,
     footer,
     next_head,
@@ -58,7 +59,7 @@ def _printed(
 
 
 def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Frame) -> list[Block]:
-    blocks = [patient_and_study(content, frame)]
+    blocks = [*by_request(content, frame), patient_and_study(content, frame)]
     several = len(content.images) > 1
     if several:
         blocks += [
@@ -66,7 +67,7 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
             *comparison(content.images, printed, frame),
             *not_read(content, frame),
         ]
-    room = frame.bottom - frame.top - (NEXT_HEAD if several else FIRST_HEAD + blocks[0].height)
+    room = frame.bottom - frame.top - (NEXT_HEAD if several else FIRST_HEAD + sum(block.height for block in blocks))
     for image, prints in zip(content.images, printed, strict=True):
         above = [
             heading(image_title(image), _described(image, content), new_page=several, bookmark=image_title(image)),

@@ -13,7 +13,11 @@ LIMITS = (
     "else; it does not see earlier films, the history or other views. Its probabilities hold for patients and "
     "machines like those it was trained on. The heat map shows where the network responded, not where a disease is."
 )
-_OUTCOMES = {Outcome.REFUSED: "not suited for the model", Outcome.QUARANTINED: "could not be read"}
+_OUTCOMES = {
+    Outcome.ANALYSED: "not read by this model",
+    Outcome.REFUSED: "not suited for the model",
+    Outcome.QUARANTINED: "could not be read",
+}
 
 
 def not_read(content: ReportContent, frame: Frame) -> list[Block]:
@@ -63,6 +67,8 @@ def provenance(content: ReportContent, frame: Frame, *, new_page: bool) -> list[
         blocks += [*_model(model, frame), space(8)]
     edition = content.edition
     covers = f"version {edition.version}, made {moment(edition.created_at)} by agcnn-clinic {edition.software_version}"
+    if content.requested_model:
+        covers += f", by request with the model {content.requested_model}"
     blocks += [
         heading("What it was made from"),
         *(_source(image, frame) for image in content.images),

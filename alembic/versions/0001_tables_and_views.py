@@ -248,12 +248,13 @@ def finding_list(dialect: str, more: str = "") -> str:
     """  # noqa: S608 (constants of this file)
 
 
-def study_summary(dialect: str, which: str = "") -> str:
+def study_summary(dialect: str, which: str = "", which_report: str = "") -> str:
     """The view with a row a study, a column a label.
 
     Args:
         dialect: the database's.
         which: a further condition on the readings that count, as a later revision sets it; `{reading}` is their table.
+        which_report: a further condition on the reports that count.
     """
     # CROSS JOIN keeps SQLite to this order, from the study outwards, and CASE keeps it from the index of outcomes.
     # Left to choose, it reads every file of an outcome, and every finding of a label, for each study.
@@ -270,7 +271,7 @@ def study_summary(dialect: str, which: str = "") -> str:
               SELECT 1 FROM inference AS later
               WHERE later.file_id = inference.file_id AND later.id > inference.id{which.format(reading="later")}
           )"""  # noqa: S608 (constants of the migrations)
-    newest_report = "FROM report WHERE report.study_id = study.id ORDER BY report.version DESC LIMIT 1"
+    newest_report = f"FROM report WHERE report.study_id = study.id{which_report} ORDER BY report.version DESC LIMIT 1"
     counts = ",".join(
         f"(SELECT count(CASE WHEN received_file.outcome = '{outcome}' THEN 1 END) {files}) AS files_{outcome}"
         for outcome in OUTCOMES

@@ -57,16 +57,23 @@ def upgrade() -> None:
         table.create_foreign_key(MODEL, "model", ["model_id"], ["id"])
     if op.get_context().dialect.name == "postgresql":
         op.execute(BYTE_ORDER)
-    _make_views(more=",\n            inference.beside AS beside", which=" AND NOT {reading}.beside")
+    _note_what_reports_print()
+    _make_views(
+        more=",\n            inference.beside AS beside",
+        which=" AND NOT {reading}.beside",
+        which_report=" AND report.model_id IS NULL",
+    )
 
 
 def downgrade() -> None:
     """Take them away.
 
-    An archive becomes a refused file of unknown type; which bytes were removed, and which readings stood beside, is
-    forgotten. Room for large files and the order of bytes stay: what was stored with them may need them.
+    An archive becomes a refused file of unknown type. Which bytes were removed, which readings stood beside, and what
+    each report printed, is forgotten. Room for large files and the order of bytes stay: what was stored with them may
+    need them.
     """
     _drop_views()
+    op.drop_table("report_reading")
     with op.batch_alter_table("report", copy_from=_report(*_added("model_id", MODEL, "model"))) as table:
         table.drop_constraint(MODEL, type_="foreignkey")
         table.drop_column("model_id")
@@ -87,6 +94,33 @@ def downgrade() -> None:
         table.drop_column("removed_at")
         _allow(table, MEDIA_TYPES, OUTCOMES)
     _make_views()
+
+
+def _note_what_reports_print() -> None:
+    """Write down the readings of each report. Until now an image was read once, before the report that prints it."""
+    op.create_table(
+        "report_reading",
+        sa.Column("report_id", sa.Integer(), nullable=False),
+        sa.Column("inference_id", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(["report_id"], ["report.id"], name=op.f("fk_report_reading_report_id_report")),
+        sa.ForeignKeyConstraint(
+            ["inference_id"], ["inference.id"], name=op.f("fk_report_reading_inference_id_inference")
+        ),
+        sa.PrimaryKeyConstraint("report_id", "inference_id", name=op.f("pk_report_reading")),
+    )
+    op.execute(
+        """
+        INSERT INTO report_reading (report_id, inference_id)
+        SELECT report.id, max(inference.id)
+        FROM report
+        JOIN instance ON instance.study_id = report.study_id
+        JOIN received_file ON received_file.instance_id = instance.id
+        JOIN inference ON inference.file_id = received_file.id
+        WHERE received_file.outcome = 'analysed'
+          AND received_file.decided_at <= report.created_at AND inference.created_at <= report.created_at
+        GROUP BY report.id, received_file.id
+        """
+    )
 
 
 def _allow(table: BatchOperations, media_types: Sequence[str], outcomes: Sequence[str]) -> None:
@@ -172,10 +206,10 @@ def _drop_views() -> None:
         op.execute(f"DROP VIEW {view}")
 
 
-def _make_views(more: str = "", which: str = "") -> None:
+def _make_views(more: str = "", which: str = "", which_report: str = "") -> None:
     dialect = op.get_context().dialect.name
     op.execute(_script("0001").finding_list(dialect, more))
-    op.execute(_script("0001").study_summary(dialect, which))
+    op.execute(_script("0001").study_summary(dialect, which, which_report))
     op.execute(_script("0002").review_list(dialect))
 
 

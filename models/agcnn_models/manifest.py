@@ -1,5 +1,7 @@
 """manifest.toml, which says what a bundle's weights are: written, read and checked here, without torch."""
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
@@ -222,6 +224,11 @@ def bind(draft: Draft, weights: Weights) -> Manifest:
     for part in (content["thresholds"], *content["further_thresholds"], content["calibration"]):
         part["weights_sha256"] = weights.sha256
     return Manifest.model_validate(content)
+
+
+def digest(manifest: Manifest) -> str:
+    """Return the SHA-256 of a whole manifest: other thresholds over the same weights are another model."""
+    return hashlib.sha256(json.dumps(manifest.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 def require_consistent(manifest: Manifest) -> None:

@@ -1,7 +1,7 @@
 """The analysis loop's step, with a real network, real child processes and a real database."""
 
 import shutil
-from dataclasses import dataclass
+import sqlite3
 
 import numpy as np
 import pydicom
@@ -9,76 +9,28 @@ import pytest
 from sqlalchemy import select, update
 
 from agcnn_clinic.analysis.infer import load_reader
-from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, Analysis, due
-from agcnn_clinic.config import Config
-from agcnn_clinic.database.session import Database, open_database
+from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, due
+from agcnn_clinic.database.engine import make_engine
+from agcnn_clinic.database.failures import DatabaseUnavailableError
+from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile
 from agcnn_clinic.demo.phantom import draw
+from agcnn_clinic.domain import Picture
 from agcnn_clinic.errors import ModelUnavailableError
-from agcnn_clinic.intake.accept import Intake
-from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.sandbox import Sandbox
-from agcnn_clinic.storage import Storage
+from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
 
 
-@dataclass(frozen=True)
-class Room:
-    """A clinic with an intake that takes at once and an analysis of two films a batch."""
-
-    config: Config
-    database: Database
-    inbox: Inbox
-    analysis: Analysis
-
-    def files(self) -> dict[str, ReceivedFile]:
-        """The received files by name."""
-        with self.database.session() as session:
-            return {file.original_name: file for file in session.scalars(select(ReceivedFile))}
-
-
-@pytest.fixture(scope="module")
-def reader(small_bundle):
-    """The small model, loaded once."""
-    return load_reader(small_bundle, device="cpu", threads=1)
-
-
-@pytest.fixture(scope="module")
-def sandbox():
-    """One child process for all tests of this file."""
-    with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
-        yield sandbox
-
-
-@pytest.fixture
-def room(tmp_path, reader, sandbox, new_clinic):
-    """An empty clinic."""
-    config = new_clinic(tmp_path / "clinic")
-    storage = Storage(config)
-    storage.prepare()
-    with open_database(config.database_url) as database:
-        inbox = Inbox(config, Intake(storage, database, sandbox, 10**9, config.inbox))
-        yield Room(config, database, inbox, Analysis(database, storage, sandbox, reader, config.gate, batch_size=2))
-
-
-def send(room, write_film, *seeds):
-    """Drop one film for each seed and take it in."""
-    for seed in seeds:
-        path = room.config.root / f"{seed}.dcm"
-        write_film(path, draw(seed, (256, 256)).pixels)
-        room.inbox.take([path])
-
-
-def test_pending_films_are_decided_in_batches_in_order_of_arrival(room, write_film):
+def test_pending_films_are_decided_in_batches_in_order_of_arrival(room, send):
     """Three films at two a batch take two steps; then nothing is left."""
-    send(room, write_film, 1, 2, 3)
+    send(1, 2, 3)
     assert [room.analysis.step() for _ in range(3)] == [2, 1, 0]
     assert {file.outcome for file in room.files().values()} == {"analysed"}
 
 
-def test_a_reading_is_stored_whole(room, write_film):
+def test_a_reading_is_stored_whole(room, send):
     """15 findings that agree with their threshold, a heat map in [0, 1], a region inside the film, one model."""
-    send(room, write_film, 1)
+    send(1)
     room.analysis.step()
     with room.database.session() as session:
         (inference,) = session.scalars(select(Inference))
@@ -98,9 +50,9 @@ def test_a_reading_is_stored_whole(room, write_film):
         assert (model.name, inference.thresholds_id) == ("untrained", "half")
 
 
-def test_the_same_film_alone_or_in_a_batch_reads_the_same(room, write_film, reader):
+def test_the_same_film_alone_or_in_a_batch_reads_the_same(room, send, reader, sandbox):
     """What lies beside a film in its batch does not change its probabilities."""
-    send(room, write_film, 1, 2)
+    send(1, 2)
     room.analysis.step()
     with room.database.session() as session:
         stored = [
@@ -108,23 +60,21 @@ def test_the_same_film_alone_or_in_a_batch_reads_the_same(room, write_film, read
         ]
     for name, probabilities in zip(("1.dcm", "2.dcm"), stored, strict=True):
         file = room.files()[name]
-        picture = room.analysis._sandbox.run(
-            _picture, room.config.archive / file.stored_path, room.config.gate.max_pixels
-        )
+        picture = sandbox.run(_picture, room.config.archive / file.stored_path, room.config.gate.max_pixels)
         (alone,) = reader.read([picture])
         assert [label.probability for label in alone.labels] == pytest.approx(probabilities, abs=1e-5)
 
 
-def _picture(path, max_pixels):
+def _picture(path, max_pixels) -> Picture:
     from agcnn_clinic.analysis.normalise import read_picture
     from agcnn_clinic.domain import MediaType
 
     return read_picture(path, MediaType.DICOM, max_pixels)
 
 
-def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nobody(room, write_film):
+def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nobody(room, send):
     """The other film is read; the lost one rests, is not blamed, and is read when the archive has it again."""
-    send(room, write_film, 1, 2)
+    send(1, 2)
     lost = room.config.archive / room.files()["1.dcm"].stored_path
     shutil.move(lost, room.config.root / "elsewhere")
     while room.analysis.step():
@@ -138,9 +88,9 @@ def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nob
     assert room.files()["1.dcm"].outcome == "analysed"
 
 
-def test_a_file_that_ended_the_process_again_and_again_is_kept_apart(room, write_film):
+def test_a_file_that_ended_the_process_again_and_again_is_kept_apart(room, send):
     """After three attempts that never ended it is quarantined as crashing, and not tried for ever."""
-    send(room, write_film, 1)
+    send(1)
     with room.database.write() as session:
         session.execute(update(ReceivedFile).values(attempts=MAX_ATTEMPTS))
     room.analysis.step()
@@ -149,17 +99,99 @@ def test_a_file_that_ended_the_process_again_and_again_is_kept_apart(room, write
     assert (room.config.quarantine / file.quarantine_path).is_file()
 
 
-def test_of_two_files_of_one_instance_only_the_first_is_due(room, write_film):
+def test_a_disk_or_database_that_fails_is_no_attempt_on_the_films(room, send, at_point):
+    """However often the outcomes cannot be written, the films are read once they can, and not called crashing."""
+    send(1, 2)
+    impatient = Database(make_engine(room.database.url, busy_timeout_seconds=0.01), room.database.url)
+    room.analysis._database = impatient
+    other = sqlite3.connect(room.database.file, isolation_level=None)
+    for _ in range(MAX_ATTEMPTS + 1):
+        at_point(FaultPoint.BATCH_READ, lambda: other.execute("BEGIN IMMEDIATE"))
+        with pytest.raises(DatabaseUnavailableError, match="locked"):
+            room.analysis.step()
+        other.execute("ROLLBACK")
+    room.analysis.step()
+    other.close()
+    impatient.close()
+    assert {(file.outcome, file.attempts) for file in room.files().values()} == {("analysed", 1)}
+
+
+def test_a_full_quarantine_holds_up_only_what_belongs_there(room, send, mount):
+    """The sound film is read; the cut one waits, and is laid out when there is room."""
+    send(1, 2)
+    cut = room.config.archive / room.files()["1.dcm"].stored_path
+    cut.write_bytes(cut.read_bytes()[:-2000])
+    mount(room.config.quarantine, "-t", "tmpfs", "-o", "size=100k", "tmpfs")
+    ballast = room.config.quarantine / "ballast"
+    ballast.write_bytes(b"x" * 100_000)
+    while room.analysis.step():
+        pass
+    files = room.files()
+    assert (files["1.dcm"].outcome, files["1.dcm"].attempts) == ("pending", 0)
+    assert files["2.dcm"].outcome == "analysed"
+    ballast.unlink()
+    mount(room.config.quarantine, "-o", "remount,size=10m")
+    room.analysis._resting.clear()
+    room.analysis.step()
+    (file,) = [file for file in room.files().values() if file.outcome == "quarantined"]
+    assert (room.config.quarantine / file.quarantine_path).read_bytes() == cut.read_bytes()
+
+
+def test_an_analysis_that_ends_as_it_was_told_to_counts_no_attempt(room, send):
+    """What was decoded ahead and not decided is as if nobody had begun on it."""
+    send(1, 2, 3, 4)
+    room.analysis.step()
+    assert room.files()["3.dcm"].attempts == 1
+    room.analysis.close()
+    assert {file.attempts for file in room.files().values() if file.outcome == "pending"} == {0}
+
+
+def test_of_two_files_of_one_instance_only_the_first_is_due(room, send):
     """What becomes of the second depends on the first."""
-    send(room, write_film, 1)
+    send(1)
     dataset = pydicom.dcmread(room.config.root / "1.dcm")
     dataset.PatientName = "Other^Name"
     dataset.save_as(room.config.root / "again.dcm")
     room.inbox.take([room.config.root / "again.dcm"])
-    assert [job.original_name for job in due(room.database, 10)] == ["1.dcm"]
+    first, second = room.files()["1.dcm"], room.files()["again.dcm"]
+    assert [job.file_id for job in due(room.database, 10)] == [first.id]
     room.analysis.step()
     (job,) = due(room.database, 10)
-    assert (job.original_name, job.previous_path) == ("again.dcm", room.files()["1.dcm"].stored_path)
+    assert (job.file_id, job.film.previous_path) == (second.id, first.stored_path)
+
+
+@pytest.mark.parametrize(
+    ("seed", "ended"), [(1, ("duplicate", "header_differs")), (2, ("quarantined", "uid_conflict"))]
+)
+def test_an_image_whose_bytes_are_gone_is_still_compared(room, send, write_film, seed, ended):
+    """After retention a new file of the same SOP Instance is held against the picture's hash, not read again."""
+    send(1)
+    room.analysis.step()
+    with room.database.write() as session:
+        file = session.scalars(select(ReceivedFile)).one()
+        file.removed_at = file.received_at
+        (room.config.archive / file.stored_path).unlink()
+    first = pydicom.dcmread(room.config.root / "1.dcm")
+    write_film(room.config.root / "again.dcm", draw(seed, (256, 256)).pixels)
+    again = pydicom.dcmread(room.config.root / "again.dcm")
+    again.PatientName = "Other^Name"
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        setattr(again, keyword, getattr(first, keyword))
+    again.save_as(room.config.root / "again.dcm")
+    room.inbox.take([room.config.root / "again.dcm"])
+    assert room.analysis.step() == 1
+    file = room.files()["again.dcm"]
+    assert (file.outcome, file.reason_code) == ended
+    if seed == 1:
+        assert "removed by retention" in file.reason
+
+
+def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, send):
+    """A zip that waits for room is pending, and no image."""
+    send(1)
+    with room.database.write() as session:
+        session.execute(update(ReceivedFile).values(media_type="zip"))
+    assert due(room.database, 10) == []
 
 
 def test_a_device_that_is_not_there_is_a_sentence(small_bundle):

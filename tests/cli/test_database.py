@@ -1,12 +1,14 @@
-"""db: what upgrade, current and backup say and do."""
+"""db: what upgrade, current, backup, restore and unlisted say and do."""
 
+import os
 import shutil
 
 import pytest
 
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.revision import HEAD
-from agcnn_clinic.errors import DatabaseError, UsageError
+from agcnn_clinic.errors import ClinicBusyError, DatabaseError, UsageError
+from agcnn_clinic.lock import only_process
 
 
 @pytest.fixture
@@ -52,14 +54,42 @@ def test_upgrade_makes_no_clinic(clinic, run):
 
 
 @pytest.mark.sqlite_only("a server has its own tool")
-def test_a_backup_takes_the_database_s_place(clinic, run):
-    """After the copy is put in the database's place, the commands print what they printed before."""
+def test_a_backup_takes_the_database_s_place(clinic, run, execute):
+    """After `db restore` the commands print what they printed when the copy was made; the newer one is kept."""
     before = run(clinic, "findings", "-f", "csv").stdout
     copy = clinic / "copy.sqlite"
     assert "holds the database" in run(clinic, "db", "backup", copy).stdout
     with pytest.raises(UsageError, match="exists already"):
         run(clinic, "db", "backup", copy)
-    for file in clinic.glob("clinic.sqlite*"):
-        file.unlink()
-    copy.rename(clinic / "clinic.sqlite")
+    execute(load_config(clinic / "config.toml").database_url, "DELETE FROM finding")
+    printed = run(clinic, "db", "restore", copy).stdout
+    assert "The one before is kept as" in printed
     assert run(clinic, "findings", "-f", "csv").stdout == before
+    assert list(clinic.glob("clinic-before-*.sqlite"))
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
+def test_nothing_is_restored_under_a_working_daemon(clinic, run):
+    """While a process holds the clinic's lock, the command says which one."""
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    with only_process(clinic / ".agcnn-clinic.lock"), pytest.raises(ClinicBusyError, match=str(os.getpid())):
+        run(clinic, "db", "restore", clinic / "copy.sqlite")
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
+def test_an_older_backup_asks_for_an_upgrade(clinic, run, execute):
+    """It is restored as it is, and the next command to run is named."""
+    execute(load_config(clinic / "config.toml").database_url, "UPDATE alembic_version SET version_num = '0001'")
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    assert "agcnn-clinic db upgrade" in run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
+def test_what_came_after_the_backup_is_told_and_listed(clinic, run):
+    """Archived files that the restored database does not know are counted, and printed for `process` to read again."""
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    later = clinic / "archive" / "ab" / f"ab{'0' * 62}.dcm"
+    later.parent.mkdir(parents=True, exist_ok=True)
+    later.write_bytes(b"a film")
+    assert "1 files of the archive" in run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
+    assert run(clinic, "db", "unlisted").stdout.splitlines() == [str(later)]

@@ -1,8 +1,11 @@
 """doctor: says that a sound clinic is sound, finds what is broken, one thing not hiding another; changes nothing."""
 
+import hashlib
 import json
 import os
 import shutil
+import sqlite3
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -11,10 +14,13 @@ import typer
 from typer.testing import CliRunner
 
 from agcnn_clinic.cli import checks, decoders
-from agcnn_clinic.cli.checks import State
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.cli.doctor import doctor
+from agcnn_clinic.cli.result import State
 from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, Config, load_config
+from agcnn_clinic.database.session import open_database
+from agcnn_clinic.database.tables import ReceivedFile, Report, Study
+from agcnn_clinic.domain import MediaType
 from agcnn_clinic.lock import only_process
 from agcnn_models.agcnn import build_agcnn
 from agcnn_models.bundle import write_bundle
@@ -149,15 +155,6 @@ def test_a_missing_folder_does_not_hide_the_rest(clinic):
     assert found["database schema"].state is State.OK
 
 
-def test_folders_open_to_everyone_are_remarked_on(clinic):
-    """Reports hold patient data; the inbox may be open, since others drop studies there."""
-    clinic.reports.chmod(0o755)
-    clinic.inbox.chmod(0o777)
-    states = _states(checks._folders, clinic)
-    assert states["reports folder"] is State.REMARK
-    assert states["inbox folder"] is State.OK
-
-
 @pytest.mark.sqlite_only("its file")
 def test_a_missing_database_is_a_problem(clinic):
     """No file: nothing else is said of it."""
@@ -178,6 +175,81 @@ def test_a_damaged_database_is_a_problem(clinic):
         file.write(os.urandom(size - 4096))
     states = {check: result.state for check, result in _all(clinic).items() if check.startswith("database")}
     assert State.PROBLEM in states.values()
+
+
+def test_a_reference_to_nothing_is_found_on_request(clinic):
+    """`--thorough` follows each reference of each row; the quick look does not."""
+    with sqlite3.connect(clinic.root / "clinic.sqlite") as connection:
+        connection.execute("INSERT INTO instance VALUES (1, 99, 'series', 'instance')")
+    connection.close()
+    assert _states(checks._database, clinic)["database file"] is State.OK
+    (file,) = [result for result in checks._database(clinic, thorough=True) if result.check == "database file"]
+    assert (file.state, "instance" in file.found, "db restore" in file.advice) == (State.PROBLEM, True, True)
+
+
+@pytest.fixture
+def holding(clinic) -> tuple[Config, Path, Path]:
+    """A clinic with one archived film and one report, both as their rows say."""
+    film, pdf = clinic.archive / "ab" / "film.dcm", clinic.reports / "study-v1.pdf"
+    film.parent.mkdir()
+    for path in (film, pdf):
+        path.write_bytes(b"as it came")
+    digest = hashlib.sha256(b"as it came").hexdigest()
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with open_database(clinic.database_url) as database, database.write() as session:
+        study = Study(key="study", study_instance_uid="1.2", first_received_at=now, last_received_at=now)
+        session.add(
+            ReceivedFile(
+                original_name="film.dcm",
+                media_type=MediaType.DICOM,
+                size=10,
+                sha256=digest,
+                stored_path="ab/film.dcm",
+                received_at=now,
+            )
+        )
+        session.add(
+            Report(
+                study=study,
+                version=1,
+                study_revision=0,
+                created_at=now,
+                software_version="0",
+                path=str(pdf.relative_to(clinic.root)),
+                sha256=digest,
+            )
+        )
+    return clinic, film, pdf
+
+
+def test_the_folders_hold_what_the_rows_say(holding):
+    """Whole, nothing is said against it; what is gone is found at once, what is altered when it is read."""
+    config, film, pdf = holding
+    assert set(_states(checks._holdings, config, True).values()) == {State.OK}
+    for path, check in ((film, "archived files"), (pdf, "reports")):
+        path.write_bytes(b"other bytes")
+        assert _states(checks._holdings, config)[check] is State.OK
+        assert _states(checks._holdings, config, True)[check] is State.PROBLEM
+        path.unlink()
+        assert _states(checks._holdings, config)[check] is State.PROBLEM
+
+
+def test_an_archived_file_without_a_row_is_remarked_on(holding):
+    """It may be on its way, or the database is older than it: nothing is broken, and the advice names the command."""
+    config, film, _ = holding
+    film.with_name("later.dcm").write_bytes(b"later")
+    (remark,) = [result for result in checks._holdings(config) if result.state is not State.OK]
+    assert (remark.state, "db unlisted" in remark.advice) == (State.REMARK, True)
+
+
+def test_thorough_reads_everything(run, holding):
+    """The option reaches the checks, and their lines stand in the table once each."""
+    config, film, _ = holding
+    film.write_bytes(b"other bytes")
+    assert run(config.root / "config.toml").exit_code == 0
+    result = run(config.root / "config.toml", "--thorough")
+    assert result.exit_code == 1
+    assert result.output.count("1 altered") == 1
 
 
 @pytest.mark.parametrize(("revision", "advice"), [("0000", "newer"), (None, "db upgrade")])
@@ -224,10 +296,15 @@ def test_a_running_daemon_is_named(clinic):
 
 
 def test_a_full_disk_is_a_problem(clinic, monkeypatch):
-    """The limits are bytes left: none of a full disk, enough of this one."""
-    monkeypatch.setattr(checks, "NO_DISK_BYTES", 1 << 62)
-    assert _states(checks._disks, clinic)["disk"] is State.PROBLEM
-    monkeypatch.setattr(checks, "NO_DISK_BYTES", 0)
+    """Below the watermark of intake it is one, and the line says that intake stops; near it there is a remark."""
+
+    def config(min_free_mb: int) -> Config:
+        return clinic.model_copy(update={"intake": clinic.intake.model_copy(update={"min_free_mb": min_free_mb})})
+
+    (full,) = (result for result in checks._disks(config(1 << 42)) if result.check == "disk")
+    assert full.state is State.PROBLEM
+    assert "intake stops" in full.found
+    clinic = config(0)
     monkeypatch.setattr(checks, "LOW_DISK_BYTES", 1 << 62)
     assert _states(checks._disks, clinic)["disk"] is State.REMARK
     monkeypatch.setattr(checks, "LOW_DISK_BYTES", 0)

@@ -118,7 +118,7 @@ def test_a_table_that_is_read_by_a_program_is_not_cut(rows_clinic, run):
     assert "\u2026" not in printed
     assert printed.splitlines()[0].split() == [
         *("study", "date", "patient", "accession", "view", "label", "positive"),
-        *("probability", "threshold", "global", "local", "fusion", "model"),
+        *("probability", "threshold", "global", "local", "fusion", "model", "beside"),
     ]
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+from functools import partial
 
 import pytest
 
@@ -92,15 +93,17 @@ def test_the_reviewed_films_become_a_table(clinic, run, tmp_path):
     """Absolute paths, a pseudonym a patient, -1 for what is not known; a resumed run keeps the table it began with."""
     run(clinic, "review", "A00001", "--confirm")
     run(clinic, "review", "A00002", "--set", "Mass=absent", "--set", "Nodule=uncertain")
-    config = load_config(clinic / "config.toml")
+    config, told = load_config(clinic / "config.toml"), []
     with open_database(config.database_url) as database:
+        table_of = partial(reviewed_table, config, database, tmp_path / "model.run", record=told.append)
         with pytest.raises(UsageError, match="Only one patient's films"):
-            reviewed_table(config, database, tmp_path / "model.run", resume=False)
+            table_of(resume=False)
         run(clinic, "review", "A00003", "--set", "no_finding=present")
-        table = reviewed_table(config, database, tmp_path / "model.run", resume=False)
+        table = table_of(resume=False)
         before = table.read_text()
         run(clinic, "review", "A00003", "--set", "Hernia=present")
-        assert reviewed_table(config, database, tmp_path / "model.run", resume=True).read_text() == before
+        assert table_of(resume=True).read_text() == before
+    assert told == [3, None]
     rows = list(csv.DictReader(before.splitlines()))
     assert [row["image"].startswith(f"{config.archive.absolute()}/") for row in rows] == [True] * 3
     assert rows[0]["patient"] == rows[1]["patient"] != rows[2]["patient"]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from agcnn_clinic.cli import checks
-from agcnn_clinic.cli.checks import State
 from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.cli.result import State
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.revision import HEAD
 from agcnn_clinic.errors import DatabaseError

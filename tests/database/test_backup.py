@@ -1,12 +1,14 @@
-"""Backups: whole, checked, made while others write, and restored by putting them in place."""
+"""Backups: whole, checked, made while others write; and put back in the database's place."""
 
 import sqlite3
 import stat
+from contextlib import closing
+from datetime import UTC, datetime
 
 import pytest
 from sqlalchemy import func, select
 
-from agcnn_clinic.database.backup import backup
+from agcnn_clinic.database.backup import backup, restore
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Finding
 from agcnn_clinic.errors import DatabaseError, UsageError
@@ -52,3 +54,90 @@ def test_a_backup_that_fails_leaves_nothing(database, tmp_path):
     with pytest.raises(DatabaseError, match="cannot be written"):
         backup(database, tmp_path / "none" / "copy.sqlite")
     assert sorted(path.name for path in tmp_path.iterdir() if "copy" in path.name) == []
+
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def patients(file):
+    """The patient ids of a database."""
+    with closing(sqlite3.connect(file)) as connection:
+        return [patient for (patient,) in connection.execute("SELECT patient_id FROM study ORDER BY id")]
+
+
+@pytest.fixture
+def copy(url, factories, tmp_path):
+    """A backup with one study of a database that has two by now, the second only in its write-ahead log."""
+    file, log = tmp_path / "clinic.sqlite", tmp_path / "clinic.sqlite-wal"
+    with open_database(url) as database:
+        with database.write() as session:
+            factories.make_study(session, 1)
+        backup(database, tmp_path / "copy.sqlite")
+        with database.write() as session:
+            factories.make_study(session, 2)
+        # As a killed daemon leaves it; closing the database would put the log into it.
+        left = {path: path.read_bytes() for path in (file, log)}
+    assert left[log]
+    for path, content in left.items():
+        path.write_bytes(content)
+    return tmp_path / "copy.sqlite"
+
+
+def test_a_restored_database_is_the_copy_and_the_old_one_is_kept_whole(copy, tmp_path):
+    """Both open, each with its own rows; no log of the old one lies beside the new one; the copy stays."""
+    kept, revision = restore(copy, tmp_path / "clinic.sqlite", NOW)
+    assert patients(tmp_path / "clinic.sqlite") == patients(copy) == ["P0001"]
+    assert kept == tmp_path / "clinic-before-20260102T030405.sqlite"
+    assert patients(kept) == ["P0001", "P0002"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([kept.name, "clinic.sqlite", "copy.sqlite"])
+    with open_database(f"sqlite:///{tmp_path}/clinic.sqlite") as database:
+        assert database.revision() == revision
+
+
+def test_a_missing_or_damaged_database_is_replaced(copy, tmp_path):
+    """Whatever the old file is, the copy takes its place; what was damaged is kept as it was, its log with it."""
+    file = tmp_path / "clinic.sqlite"
+    file.write_bytes(b"damaged" * 1000)
+    (tmp_path / "clinic.sqlite-wal").write_bytes(b"its log")
+    kept, _ = restore(copy, file, NOW)
+    assert patients(file) == ["P0001"]
+    assert kept.read_bytes() == b"damaged" * 1000
+    assert kept.with_name(kept.name + "-wal").read_bytes() == b"its log"
+    file.unlink()
+    assert restore(copy, file, NOW)[0] is None
+    assert patients(file) == ["P0001"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("DROP TABLE alembic_version", "not the database of a clinic"),
+        ("UPDATE alembic_version SET version_num = 'future'", "newer version"),
+        ("INSERT INTO instance VALUES (1, 99, 'a', 'b')", "contradict"),
+        (None, "cannot be restored"),
+    ],
+)
+def test_a_copy_that_is_no_good_changes_nothing(copy, tmp_path, spoil, said):
+    """Another program's file, a newer version's, one whose rows contradict each other, one that is damaged."""
+    if spoil is None:
+        copy.write_bytes(b"SQLite format 3" + bytes(5000))
+    else:
+        with closing(sqlite3.connect(copy)) as connection, connection:
+            connection.execute(spoil)
+    with pytest.raises(DatabaseError, match=said):
+        restore(copy, tmp_path / "clinic.sqlite", NOW)
+    assert patients(tmp_path / "clinic.sqlite") == ["P0001", "P0002"]
+    assert not list(tmp_path.glob("*before*"))
+    assert not list(tmp_path.glob(".clinic*"))
+
+
+def test_a_database_in_use_is_not_replaced(copy, tmp_path):
+    """While another program has it open, its log cannot be put away, and nothing is changed."""
+    with closing(sqlite3.connect(tmp_path / "clinic.sqlite")) as other:
+        other.execute("BEGIN")
+        other.execute("SELECT COUNT(*) FROM study").fetchone()
+        with pytest.raises(DatabaseError, match="Another program"):
+            restore(copy, tmp_path / "clinic.sqlite", NOW)
+    assert patients(tmp_path / "clinic.sqlite") == ["P0001", "P0002"]
+    with pytest.raises(UsageError, match="There is no"):
+        restore(tmp_path / "nothing", tmp_path / "clinic.sqlite", NOW)

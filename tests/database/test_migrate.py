@@ -1,12 +1,14 @@
 """Migrations: models, scripts and the revision that the software knows hold together."""
 
 import os
+import random
 import re
 import shutil
 import sqlite3
 import stat
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.revision import HEAD, REVISIONS
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Base
+from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import DatabaseError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -90,6 +93,28 @@ def test_up_down_up_with_data(url, factories):
     migrate.upgrade(url)
     assert migrate.current(url) == migrate.head()
     assert schema(url) == before
+
+
+def test_reports_of_before_know_what_they_print(url, factories):
+    """Upgraded, a report has the readings of the images that were decided before it, not of those that came later."""
+    with open_database(url) as database, database.write() as session:
+        study, model, chance = factories.make_study(session, 1), factories.make_model(session), random.Random(0)
+        for number, reason in enumerate((ReasonCode.READ, ReasonCode.READ, ReasonCode.WRONG_VIEW), start=1):
+            file = factories.make_file(session, study, number, reason)
+            if reason is ReasonCode.READ:
+                factories.make_inference(session, file, model, chance)
+        first, second = (factories.make_report(session, study, version) for version in (1, 2))
+        second.created_at += timedelta(hours=1)
+        late = factories.make_file(session, study, 4)
+        late.decided_at = first.created_at + timedelta(minutes=1)
+        factories.make_inference(session, late, model, chance, created_at=late.decided_at)
+        other = factories.make_study(session, 2)
+        factories.make_inference(session, factories.make_file(session, other, 5), model, chance)
+    migrate.downgrade(url, "0002")
+    migrate.upgrade(url)
+    with open_database(url) as database, database.connection() as connection:
+        found = connection.exec_driver_sql("SELECT report_id, inference_id FROM report_reading ORDER BY 1, 2").all()
+    assert [tuple(row) for row in found] == [(1, 1), (1, 2), (2, 1), (2, 2), (2, 3)]
 
 
 def test_upgrading_twice_changes_nothing(url, factories):

@@ -170,6 +170,32 @@ def test_the_newest_reading_of_an_image_replaces_an_older_one(database, factorie
     assert {finding["model_version"] for finding in positive} == {"1.0"}
 
 
+def test_what_stands_beside_is_in_the_list_and_not_in_the_summary(database, factories):
+    """The summary keeps the reading that counts and the clinic's own report, whatever was asked for besides."""
+    with database.write() as session:
+        study = factories.make_study(session, 1)
+        file = factories.make_file(session, study, 1)
+        for name, beside, probability in (("own", False, 0.2), ("other", True, 0.9)):
+            inference = factories.make_inference(
+                session, file, factories.make_model(session, name), random.Random(0), beside=beside
+            )
+            for finding in inference.findings:
+                finding.probability, finding.positive = probability, probability > 0.5
+        factories.make_report(session, study, 1)
+        factories.make_file(session, study, 2)
+        factories.make_report(session, study, 2).model = inference.model
+    with database.connection() as connection:
+        (row,) = views.studies(connection, StudyFilter(), now=NOW, quiet_seconds=30)
+        listed = list(views.findings(connection, FindingFilter(label="Mass")))
+    assert (row["mass"], row["positive_labels"]) == (0.2, None)
+    assert (row["report_version"], row["report_revision"], row["revision"]) == (1, 1, 2)
+    assert row["state"] == StudyState.READ
+    assert {(one["model_name"], one["beside"]) for one in listed} == {("own", False), ("other", True)}
+    with database.session() as session:
+        detail = study_detail(session, session.get_one(Study, 1), now=NOW, quiet_seconds=30)
+    assert detail.state == row["state"]
+
+
 def finding_filters(rows):
     """Filters that often fit some of the rows, and sometimes none."""
 

@@ -53,7 +53,7 @@ def test_findings_as_json_are_the_rows_of_the_view(clinic):
     def comparable(row: dict) -> tuple:
         return tuple(
             sorted(
-                (key, bool(value) if key == "positive" and value is not None else str(value)[:19])
+                (key, bool(value) if key in ("positive", "beside") and value is not None else str(value)[:19])
                 for key, value in row.items()
                 if key != "created_at"
             )
@@ -154,6 +154,7 @@ def test_a_quarantined_file_can_be_requeued(clinic, write_film):
     clinic.config_file.write_text(text)
     clinic.run("quarantine", "requeue", "1")
     assert list(clinic.config.quarantine.iterdir()) == []
+    assert query(clinic, "SELECT files FROM audit_event WHERE event = 'requeued'") == [{"files": "[1]"}]
     clinic.run("process")
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
 

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import os
+import pickle
 import shutil
 
 import numpy as np
@@ -164,6 +166,38 @@ def test_a_weights_file_that_is_no_safetensors_is_refused(copy):
     manifest.write_text(manifest.read_text().replace(before, hashlib.sha256(b"no weights").hexdigest()))
     with pytest.raises(ModelError, match="not a safetensors file"):
         verify_bundle(copy)
+
+
+class _Mischief:
+    """An object whose unpickling makes a directory."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda what, path: path.write_bytes(pickle.dumps(what))])
+def test_code_in_the_place_of_weights_is_refused_and_not_run(copy, tmp_path, save):
+    """A pickle under the name of the weights, with its own hash in the manifest: it is never unpickled."""
+    path, manifest = copy / WEIGHTS_FILE, copy / MANIFEST_FILE
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    save({"fusion.bias": _Mischief(tmp_path / "ran")}, path)
+    manifest.write_text(manifest.read_text().replace(before, hashlib.sha256(path.read_bytes()).hexdigest()))
+    with pytest.raises(ModelError, match="not a safetensors file"):
+        verify_bundle(copy)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_manifest_cannot_name_other_files(copy, tmp_path):
+    """The three files of a bundle have fixed names: a path to somewhere else is an unknown key."""
+    manifest = copy / MANIFEST_FILE
+    text = manifest.read_text()
+    for line in ('file = "../../elsewhere.safetensors"', 'path = "/etc/passwd"'):
+        manifest.write_text(text.replace("[weights]\n", f"[weights]\n{line}\n"))
+        with pytest.raises(ModelError, match=r"weights\.(file|path): Extra"):
+            open_bundle(copy)
 
 
 def test_calibration_is_platts_on_the_fusion_logit(written):

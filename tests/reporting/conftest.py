@@ -154,6 +154,23 @@ class Clinic:
             session.flush()
             return file.id
 
+    def add_reading(self, file_id: int, name: str, version: str = "2", **overrides: Any) -> int:
+        """A reading of a file by another model, beside the one that counts; returns the model's id."""
+        with self.database.write() as session:
+            digest = hashlib.sha256(f"{name} {version}".encode()).hexdigest()
+            model = session.query(Model).filter_by(manifest_sha256=digest).first() or Model(
+                name=name,
+                version=version,
+                weights_sha256=digest[::-1],
+                manifest=MANIFEST,
+                manifest_sha256=digest,
+                registered_at=self.clock.now,
+            )
+            file = session.get_one(ReceivedFile, file_id)
+            session.add(self.inference(file, model, self.clock.now, **{"beside": True} | overrides))
+            session.flush()
+            return model.id
+
     def inference(self, file: ReceivedFile, model: Model, at: datetime, **overrides: Any) -> Inference:
         """One reading: Mass and Effusion at or above their threshold of 0.4, the heat in the lower right corner."""
         high = {"Mass": 0.81, "Effusion": 0.55}

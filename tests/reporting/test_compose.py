@@ -1,13 +1,12 @@
 """From rows to what the report says."""
 
-from datetime import timedelta
-
 import numpy as np
 
-from agcnn_clinic.database.tables import Model, ReceivedFile
+from agcnn_clinic.database.readings import let_count
+from agcnn_clinic.database.tables import Model, Study
 from agcnn_clinic.domain import Outcome, ReasonCode, Warn
-from agcnn_clinic.reporting.compose import compose
-from agcnn_clinic.reporting.content import Edition, SeenArea
+from agcnn_clinic.reporting import due
+from agcnn_clinic.reporting.content import SeenArea
 
 
 def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
@@ -66,29 +65,31 @@ def test_a_file_whose_place_was_taken_is_not_called_unread(clinic, composed) -> 
     assert [image.outcome for image in composed(study).unread] == [Outcome.QUARANTINED]
 
 
-def test_the_newest_reading_counts_and_an_older_edition_keeps_its_own(clinic, composed) -> None:
-    """Another model's later reading replaces the first one, except in an edition made before it, or when asked for."""
+def test_a_reading_that_stands_beside_is_in_no_report_until_it_counts(clinic, composed) -> None:
+    """Another model's later reading changes nothing by itself; once it counts, it replaces the other one."""
     study = clinic.add_study()
     file_id = clinic.add_file(study)
-    before = clinic.clock.now
+    model_id = clinic.add_reading(file_id, "large")
+    assert [image.model.name for image in composed(study).images] == ["starter"]
     with clinic.database.write() as session:
-        file = session.get_one(ReceivedFile, file_id)
-        newer = Model(
-            name="large",
-            version="2",
-            weights_sha256="ef" * 32,
-            manifest={},
-            manifest_sha256="12" * 32,
-            registered_at=before,
-        )
-        session.add(clinic.inference(file, newer, before + timedelta(hours=1)))
-    clinic.clock.forward(hours=2)
-    assert composed(study).images[0].model.name == "large"
+        assert let_count(session, study, model_id) == 1
+        assert let_count(session, study, model_id) == 0
+    content = composed(study)
+    assert [image.model.name for image in content.images] == ["large"]
+    assert content.study_revision == 2
+
+
+def test_an_image_that_the_model_asked_for_has_not_read_is_told(clinic) -> None:
+    """Of two images the other model has read one: the other is listed as not read, never left out."""
+    study = clinic.add_study()
+    model_id = clinic.add_reading(clinic.add_file(study, name="first.dcm"), "large")
+    clinic.add_file(study, name="second.dcm")
     with clinic.database.session() as session:
-        row = session.get_one(ReceivedFile, file_id).instance.study
-        old = compose(session, row, Edition(1, before, "0.1.0"), archive=clinic.config.archive)
-        asked = compose(session, row, Edition(1, clinic.clock.now, "0.1.0"), archive=clinic.config.archive, model_id=1)
-    assert (old.images[0].model.name, asked.images[0].model.name) == ("starter", "starter")
+        content = due._next(session, session.get_one(Study, study), clinic.clock, clinic.config, model_id)
+    assert [image.original_name for image in content.images] == ["first.dcm"]
+    assert [(image.original_name, image.outcome) for image in content.unread] == [("second.dcm", Outcome.ANALYSED)]
+    assert "own report" in content.unread[0].reason
+    assert content.requested_model == "large 2"
 
 
 def test_heat_maps_are_read_in_their_own_order(clinic, composed) -> None:

@@ -33,3 +33,23 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
     (tmp_path / "reports").write_text("a file where the folder should be")
     with pytest.raises(StorageError, match="reports folder"):
         deliver(b"%PDF-", tmp_path / "reports" / "abc-v1.pdf")
+
+
+def test_a_full_disk_leaves_the_old_report_and_no_part_of_the_new(tmp_path: Path, mount) -> None:
+    """What does not fit is a storage error, to be tried again; then it fits."""
+    mount(tmp_path, "-t", "tmpfs", "-o", "size=1m", "tmpfs")
+    path = tmp_path / "abc-v1.pdf"
+    deliver(b"old", path)
+    with pytest.raises(StorageError, match="No space left"):
+        deliver(b"x" * 2_000_000, path)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+    deliver(b"new", path)
+    assert path.read_bytes() == b"new"
+
+
+def test_a_new_reports_folder_is_made_with_those_above_it(tmp_path: Path) -> None:
+    """The administrator removed it: the next report makes it again, for the clinic's own user alone."""
+    path = tmp_path / "far" / "reports" / "abc-v1.pdf"
+    deliver(b"%PDF-", path)
+    assert path.parent.stat().st_mode & 0o777 == 0o700

@@ -4,6 +4,7 @@ import hashlib
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import ReasonCode
@@ -25,7 +26,7 @@ def make(clinic):
 def again(clinic):
     """Makes a delivered report again."""
     return lambda study, version=None: remake(
-        clinic.database, study, version, config=clinic.config, read_picture=clinic.read_picture
+        clinic.database, study, version, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture
     )
 
 
@@ -79,6 +80,19 @@ def test_the_longest_waiting_comes_first(clinic) -> None:
         assert studies_due(session, clinic.clock(), 0, limit=1) == [studies[0]]
 
 
+def test_looking_for_what_is_due_reads_no_list_of_outcomes(clinic) -> None:
+    """SQLite goes from a study to its files: by the index of outcomes it would read all of one for each study."""
+    asked = []
+    event.listen(clinic.database._engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
+    due_now(clinic)
+    statement, parameters = asked[-1]
+    with clinic.database.connection() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    files = [step for step in plan if "received_file" in step]
+    assert files == ["SEARCH received_file USING INDEX ix_received_file_instance_id (instance_id=?)"] * 2
+    assert not [step for step in plan if step.startswith("SCAN")]
+
+
 def test_a_report_is_delivered_and_recorded(clinic, make) -> None:
     """The row says where the file lies, what its bytes are, and what it covers."""
     study = clinic.add_study()
@@ -88,9 +102,10 @@ def test_a_report_is_delivered_and_recorded(clinic, make) -> None:
         report = session.query(Report).one()
         key = session.get_one(Study, study).key
         assert report.path == f"reports/{key}-v1.pdf"
+        assert [reading.inference_id for reading in report.readings] == [1]
     assert path == clinic.root / report.path
     assert report.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert (report.version, report.study_revision) == (1, 1)
+    assert (report.version, report.study_revision, report.model_id) == (1, 1, None)
     assert report.created_at == clinic.clock.now
 
 
@@ -163,7 +178,7 @@ def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(c
     root = clinic.config.root
     clinic.config = clinic.config.model_copy(update={"reporting": settings})
     clinic.config._root = root
-    made = remake(clinic.database, study, config=clinic.config, read_picture=clinic.read_picture)
+    made = remake(clinic.database, study, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture)
     assert made.path.name == path.stem + ".remade.pdf"
     assert made.path.read_bytes() != before
     assert path.read_bytes() == before

@@ -38,7 +38,7 @@ def test_auto_is_bfloat16_where_the_processor_has_it(monkeypatch, tiny: Recipe, 
 
 
 def test_a_stage_is_shared_by_the_precision_that_it_was_trained_in(monkeypatch, tiny: Recipe) -> None:
-    """ "auto" on a processor without bfloat16 has the key of float32: stages are shared by what was done."""
+    """A stage that "auto" trains without bfloat16 has the key of float32: stages are shared by what was done."""
     with_abilities(monkeypatch, avx2=True)
     auto = tiny.model_copy(update={"compute": tiny.compute.model_copy(update={"precision": Precision.AUTO})})
     assert stage_key(settle_precision(auto, CPU), 1, "data") == stage_key(tiny, 1, "data")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,29 @@ def test_a_phase_remembers_where_its_weights_come_from(tmp_path: Path) -> None:
     assert folder.load("global-2") is None
     assert folder.finished("global-1") is None
     assert NOTHING_YET.area < 0
+
+
+class _Mischief:
+    """An object whose unpickling makes a directory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_that_carries_code_is_refused_and_not_run(tmp_path: Path) -> None:
+    """A run's folder may come from somebody else: to go on with it must not run what it brings."""
+    torch.save({"phase": "global-1", "model": _Mischief(tmp_path / "ran")}, tmp_path / "checkpoint.pt")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt is no checkpoint of this program"):
+        RunFolder(tmp_path).load("global-1")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 cut off"])
+def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path, content: bytes) -> None:
+    """What to take away, in place of a traceback."""
+    (tmp_path / "checkpoint.pt").write_bytes(content)
+    with pytest.raises(TrainingError, match="take it away"):
+        RunFolder(tmp_path).load("global-1")

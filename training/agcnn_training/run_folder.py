@@ -2,6 +2,7 @@
 
 import csv
 import json
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -141,11 +142,21 @@ class RunFolder:
         replace_file(self.path / "checkpoint.pt", lambda partial: torch.save(content, partial))
 
     def load(self, phase: str) -> Checkpoint | None:
-        """The checkpoint of a phase, or None when there is none."""
+        """The checkpoint of a phase, or None when there is none.
+
+        Raises:
+            TrainingError: the file is damaged, or holds what a checkpoint of ours does not: reading it could run code.
+        """
         file = self.path / "checkpoint.pt"
         if not file.exists():
             return None
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise TrainingError(
+                f"{file} is no checkpoint of this program, or is damaged: take it away, and --resume begins its phase "
+                "anew."
+            ) from error
         if content["phase"] != phase:
             return None
         return Checkpoint(**content | {"best": Best(**content["best"])})

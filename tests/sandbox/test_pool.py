@@ -21,6 +21,7 @@ from agcnn_clinic.sandbox import Sandbox
 
 @pytest.fixture(scope="module")
 def sandbox():
+    """One child at a time, a second and 256 MB for each task."""
     with Sandbox(workers=1, seconds=1.0, memory_mb=256) as sandbox:
         yield sandbox
 
@@ -58,10 +59,17 @@ def test_a_loop_in_native_code_ends_at_the_deadline(sandbox):
 
 
 def test_too_much_memory_is_an_error_of_the_file(sandbox):
-    """An allocation beyond the limit fails in the child, which lives on."""
-    child = sandbox.run(os.getpid)
+    """An allocation beyond the limit fails in the child, and only there."""
     assert _code(sandbox, bytearray, 2**30) == ReasonCode.MEMORY
+    assert sandbox.run(divmod, 7, 2) == (3, 1)
+
+
+def test_a_child_that_met_a_broken_file_is_not_used_again(sandbox):
+    """What such a file may have done to its memory does not meet the next file."""
+    child = sandbox.run(os.getpid)
     assert sandbox.run(os.getpid) == child
+    assert _code(sandbox, operator.truediv, 1, 0) == ReasonCode.CRASHED
+    assert sandbox.run(os.getpid) != child
 
 
 def test_memory_below_the_limit_is_there(sandbox):

@@ -10,16 +10,18 @@ import multiprocessing
 import multiprocessing.forkserver
 import os
 import signal
-import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
-from agcnn_clinic.domain import ReasonCode
-from agcnn_clinic.errors import ClinicError, ImageError, ReadersUnavailableError
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
+from agcnn_clinic.errors import ImageError, ReadersUnavailableError
+from agcnn_clinic.sandbox.child import READY, Task, serve
+from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -42,15 +44,11 @@ PARENT_GRACE_SECONDS = 30.0
 START_SECONDS = 120.0
 """How long a child may take to load its libraries, on the slowest and busiest machine."""
 
-HAS_ALARM = hasattr(signal, "setitimer")
+ENDING_SECONDS = 1.0
+"""How long a child that has closed its pipe may take to end by itself, and so to say why."""
 
-
-class _Task(NamedTuple):
-    seconds: float
-    memory_mb: int
-    function: Callable[..., Any]
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+MAX_RESULT_BYTES = 2**30
+"""What the arrays of one result may take: four times the picture of the largest film that the gate lets in."""
 
 
 class _ChildLostError(Exception):
@@ -60,10 +58,18 @@ class _ChildLostError(Exception):
 class Sandbox:
     """A pool of child processes; `with Sandbox(...) as sandbox: sandbox.run(function, ...)`.
 
-    Functions and what they take and give must pickle. A child has one task at a time, and serves until it dies.
+    Functions and what they take must pickle; what they give is rebuilt by the type that they declare to return (see
+    `wire`). A child has one task at a time, and serves until one ends in quarantine or it dies.
     """
 
-    def __init__(self, workers: int, seconds: float, memory_mb: int, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        workers: int,
+        seconds: float,
+        memory_mb: int,
+        preload: Sequence[str] = (),
+        max_result_bytes: int = MAX_RESULT_BYTES,
+    ) -> None:
         """Describe the pool; nothing starts before the `with` statement.
 
         Args:
@@ -71,12 +77,14 @@ class Sandbox:
             seconds: the deadline of one task, counted from when a child takes it.
             memory_mb: what a task may allocate beyond what is mapped when it begins; 0: no limit.
             preload: modules that are imported once, before the children are forked from there.
+            max_result_bytes: what the arrays of one result may take; a child that sends more is ended.
         """
         if workers < 1 or seconds <= 0 or memory_mb < 0:
             raise ValueError("A sandbox needs at least one worker, a deadline above 0 and no negative memory limit.")
         self._seconds = seconds
         self._memory_mb = memory_mb
-        self._preload = [__name__, *preload]
+        self._max_result_bytes = max_result_bytes
+        self._preload = [serve.__module__, *preload]
         methods = multiprocessing.get_all_start_methods()
         self._context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
@@ -114,18 +122,18 @@ class Sandbox:
             ReadersUnavailableError when no child can be started, which is no file's fault;
             CancelledError when the sandbox is left before.
         """
-        return self._threads.submit(self._call, _Task(self._seconds, self._memory_mb, function, args, kwargs))
+        return self._threads.submit(self._call, Task(self._seconds, self._memory_mb, function, args, kwargs))
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function in a child and wait for it; see `submit` for the errors."""
         return self.submit(function, *args, **kwargs).result()
 
-    def _call(self, task: _Task) -> Any:
+    def _call(self, task: Task) -> Any:
         """Hand a task to an idle or new child, in one of the threads."""
         for _ in range(2):
             child = self._take()
             try:
-                result = child.call(task)
+                result = child.call(task, self._max_result_bytes)
             except _ChildLostError:
                 continue
             finally:
@@ -164,29 +172,36 @@ class _Child:
     def __init__(self, context: Any) -> None:
         self._connection: Connection
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs,), name="agcnn-clinic-sandbox", daemon=True)
+        self._process = context.Process(target=serve, args=(theirs,), name="agcnn-clinic-sandbox", daemon=True)
         self._process.start()
         theirs.close()
         self._ready = False
 
-    def call(self, task: _Task) -> Any:
+    def call(self, task: Task, max_result_bytes: int) -> Any:
         """Let the child do a task; raises as `Sandbox.submit` says, or _ChildLostError."""
         if not self.is_alive():
             raise self._stillbirth()
         self._wait_until_ready()
+        # The kernel rings an alarm in the child, which ends it even inside native code. This clock is for a child that
+        # was stopped, or that a file has taught to stay.
+        until = time.monotonic() + task.seconds + PARENT_GRACE_SECONDS
         try:
             self._connection.send(task)
-            # Where the kernel can ring an alarm the child ends itself, even inside native code; this clock is for
-            # the platforms that have none, and for a child that was stopped.
-            if not self._connection.poll(task.seconds + (PARENT_GRACE_SECONDS if HAS_ALARM else 0.0)):
-                self.end()
-                raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s")
-            error, value = self._connection.recv()
-        except (EOFError, ConnectionError) as end:
+            error, value = receive(self._connection, declared_type(task.function), max_result_bytes, until)
+        except NoAnswerError as lie:
+            self.end()
+            raise ImageError(ReasonCode.CRASHED, str(lie)) from lie
+        except TimeoutError as late:
+            self.end()
+            raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s") from late
+        except (EOFError, OSError) as end:
             raise self._obituary(task) from end
-        if error is not None:
-            raise error
-        return value
+        if error is None:
+            return value
+        if isinstance(error, ImageError) and REASONS[ReasonCode(error.code)].outcome is Outcome.QUARANTINED:
+            # A broken file may have left its mark on the memory of the child, and the next file would pay for it.
+            self.end()
+        raise error
 
     def _wait_until_ready(self) -> None:
         """Wait for the child's first word: what ends it before that cannot be a task."""
@@ -195,18 +210,17 @@ class _Child:
         try:
             if not self._connection.poll(START_SECONDS):
                 self.end()
-            self._connection.recv()
-        except (EOFError, ConnectionError) as end:
+            self._connection.recv_bytes(len(READY))
+        except (EOFError, OSError) as end:
             raise self._stillbirth() from end
         self._ready = True
 
     def _stillbirth(self) -> Exception:
-        self._process.join()
-        code = self._process.exitcode
-        if self._ready or code == -signal.SIGTERM:
+        end = self._ended()
+        if self._ready or end == -signal.SIGTERM:
             return _ChildLostError()
         return ReadersUnavailableError(
-            f"The child processes that read files cannot be started ({_how_it_ended(code)}); "
+            f"The child processes that read files cannot be started ({_how_it_ended(end)}); "
             "run `agcnn-clinic doctor`, and look at what was printed before this line."
         )
 
@@ -219,23 +233,32 @@ class _Child:
         self._process.kill()
         self._process.join()
 
-    def _obituary(self, task: _Task) -> Exception:
-        self._process.join()
-        code = self._process.exitcode
-        if HAS_ALARM and code == -signal.SIGALRM:
+    def _ended(self) -> str | int:
+        """How the process ended, as an exit code; in words when it had only closed its pipe, and is ended now."""
+        self._process.join(ENDING_SECONDS)
+        if self._process.exitcode is None:
+            self.end()
+            return "it closed its pipe"
+        return int(self._process.exitcode)
+
+    def _obituary(self, task: Task) -> Exception:
+        end = self._ended()
+        if end == -signal.SIGALRM:
             return ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s")
-        if code == -signal.SIGTERM:
+        if end == -signal.SIGTERM:
             return _ChildLostError()
-        return ImageError(ReasonCode.CRASHED, _how_it_ended(code))
+        return ImageError(ReasonCode.CRASHED, _how_it_ended(end))
 
 
-def _how_it_ended(exit_code: int) -> str:
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
+def _how_it_ended(end: str | int) -> str:
+    if isinstance(end, str):
+        return end
+    if end >= 0:
+        return f"exit code {end}"
     try:
-        return signal.Signals(-exit_code).name
+        return signal.Signals(-end).name
     except ValueError:
-        return f"signal {-exit_code}"
+        return f"signal {-end}"
 
 
 @contextlib.contextmanager
@@ -251,94 +274,3 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-# Below: what runs in the children.
-
-
-def _serve(connection: Connection) -> None:
-    """Do tasks until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform != "win32":
-        import resource  # noqa: PLC0415 (absent on Windows)
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold a patient's image
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    connection.send("ready")
-    while True:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        try:
-            task: _Task = connection.recv()
-        except EOFError:
-            return
-        # A service manager sends SIGTERM to every process of the service at once. The parent decides what that
-        # means; a child that obeyed in the middle of a file would undo what is nearly done.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        connection.send(_outcome(task))
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _outcome(task: _Task) -> tuple[ClinicError | None, Any]:
-    """Do a task: its error, of a class that surely pickles, or its value."""
-    try:
-        with _alarm(task.seconds), _memory_limit(task.memory_mb):
-            return None, task.function(*task.args, **task.kwargs)
-    except ClinicError as error:
-        return error, None
-    except MemoryError:
-        return ImageError(ReasonCode.MEMORY), None
-    except BaseException as error:  # noqa: BLE001 (a panic of Rust is no Exception)
-        # Only its kind: a message may quote the file.
-        return ImageError(ReasonCode.CRASHED, f"unexpected {type(error).__name__}"), None
-
-
-@contextlib.contextmanager
-def _alarm(seconds: float) -> Iterator[None]:
-    if not HAS_ALARM:
-        yield
-        return
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-@contextlib.contextmanager
-def _memory_limit(memory_mb: int) -> Iterator[None]:
-    """Let the block map so much more address space than is mapped now; 0: no limit.
-
-    Lifted afterwards, since sending a large result takes memory, too.
-    """
-    if sys.platform == "win32" or not memory_mb:
-        yield
-        return
-    import resource  # noqa: PLC0415 (absent on Windows)
-
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    limit = _address_space() + memory_mb * 2**20
-    if before[1] != resource.RLIM_INFINITY:
-        limit = min(limit, before[1])
-    with contextlib.suppress(ValueError, OSError):  # some systems know the limit and do not let it be set
-        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
-    try:
-        yield
-    finally:
-        with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_AS, before)
-
-
-def _address_space() -> int:
-    """Bytes of address space that this process has mapped: libraries count, and are not the file's doing."""
-    try:
-        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (a kernel's file, read as it is)
-            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 2**30

@@ -1,0 +1,157 @@
+"""reanalyse: images that were read before are read again, by another model or by the one that the clinic uses now."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agcnn_clinic.cli.context import clinic_config, clinic_database
+from agcnn_clinic.cli.logs import start_logging
+from agcnn_clinic.cli.models import manifest_of
+from agcnn_clinic.cli.progress import progress_bar
+from agcnn_clinic.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from agcnn_clinic.analysis.reanalyse import Tally
+    from agcnn_clinic.config import Config
+    from agcnn_clinic.database.readings import Outlook, Scope
+    from agcnn_clinic.database.session import Database
+    from agcnn_models.manifest import Manifest
+
+
+def reanalyse(
+    ctx: typer.Context,
+    studies: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[STUDY]...", help="UIDs, keys, accession numbers or patient ids, as for `show`."),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="BUNDLE",
+            help="The name of a bundle that ships, or the folder of one. Default: the clinic's own model.",
+        ),
+    ] = "",
+    every: Annotated[bool, typer.Option("--all", help="All studies.")] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Studies for which something came on this day or later."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, max=10_000, help="The most studies at this time.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to do.")] = False,
+) -> None:
+    """Read images again that were read before, by another model or by the one that the clinic uses now.
+
+    Readings by another model stand beside those that count, for comparison: reports and summaries stay as they are, and
+    `report STUDY --model` prints them. Readings by the clinic's own model count from then on, and the next `watch` or
+    `process` makes a new version of the report; the older one is kept. What a model has read it does not read again,
+    so this can be interrupted and repeated, and it may run beside `watch`.
+    """
+    from agcnn_clinic.bundles import bundle_folder, configured_bundle
+    from agcnn_clinic.database.readings import Scope, outlook, studies_to_read
+    from agcnn_models.manifest import digest
+
+    config = clinic_config(ctx)
+    own = configured_bundle(config)
+    folder = bundle_folder(model, Path.cwd()) if model else own
+    manifest = manifest_of(folder)
+    counts = folder == own or digest(manifest) == digest(manifest_of(own))
+    with clinic_database(ctx) as database:
+        scope = _scope(database, studies or [], since, every=every)
+        with database.session() as session:
+            if limit is not None:
+                scope = Scope(studies_to_read(session, digest(manifest), scope, counts=counts, limit=limit))
+            ahead = outlook(session, digest(manifest), scope, counts=counts)
+        if ahead.removed:
+            typer.echo(f"{_images(ahead.removed)} cannot be read again: retention has removed their files.", err=True)
+        if not ahead.studies:
+            typer.echo(f"{_called(manifest)} has nothing to read again here.")
+            return
+        if dry_run:
+            typer.echo(would(manifest, ahead, counts=counts))
+            return
+        start_logging(config.log, quiet=True)
+        tally = _run(config, database, folder, scope, ahead, counts=counts)
+    for line in _told(manifest, tally, counts=counts):
+        typer.echo(line)
+    if tally.refused or tally.unreachable:
+        raise typer.Exit(ExitCode.NOT_ALL)
+
+
+def would(manifest: "Manifest", ahead: "Outlook", *, counts: bool) -> str:
+    """What a reanalysis would do, in a sentence."""
+    text = f"{_called(manifest)} would read {_images(ahead.images)} of {_studies(ahead.studies)}"
+    if not counts:
+        return f"{text}; its readings would stand beside those that count."
+    if ahead.beside:
+        text += f" (and has read {_images(ahead.beside)} of them before)"
+    return f"{text}; its readings would count, and new reports would be due."
+
+
+def _scope(database: "Database", studies: list[str], since: datetime | None, *, every: bool) -> "Scope":
+    from agcnn_clinic.database.queries import find_study
+    from agcnn_clinic.database.readings import Scope
+
+    if bool(studies) + (since is not None) + every != 1:
+        raise UsageError("Say which studies: name them, or give --since YYYY-MM-DD, or --all for every one.")
+    with database.session() as session:
+        ids = [find_study(session, study).id for study in studies] if studies else None
+    # A day begins where the clinic is.
+    return Scope(ids, None if since is None else since.astimezone(UTC))
+
+
+def _run(
+    config: "Config",
+    database: "Database",
+    folder: Path,
+    scope: "Scope",
+    ahead: "Outlook",
+    *,
+    counts: bool,
+) -> "Tally":
+    from agcnn_clinic.analysis.infer import load_reader
+    from agcnn_clinic.analysis.reanalyse import Reanalysis
+    from agcnn_clinic.service import decoders
+    from agcnn_clinic.storage import Storage
+
+    analysis = config.analysis
+    with decoders(config) as sandbox:
+        reader = load_reader(folder, device=analysis.device, threads=analysis.threads)
+        work = Reanalysis(database, Storage(config), sandbox, reader, config.gate, analysis.batch_size, counts=counts)
+        with progress_bar("reading again") as progress:
+            return work.run(scope, lambda tried: progress(ahead.images, tried))
+
+
+def _told(manifest: "Manifest", tally: "Tally", *, counts: bool) -> Iterator[str]:
+    """What was done, and what was left as it was."""
+    read = f"{_called(manifest)} read {_images(tally.read)}"
+    if not counts:
+        yield f"{read}; its readings stand beside those that count."
+    elif tally.studies:
+        due = f"a new report is due for {_studies(tally.studies)}, at the next watch or process"
+        yield f"{read}; its readings of {_images(tally.counting)} count from now on, and {due}."
+    else:
+        yield f"{read}; no reading counts that did not before."
+    if tally.meanwhile:
+        yield f"{_images(tally.meanwhile)} were read by it in another process at the same time."
+    if tally.refused:
+        codes = ", ".join(f"{code} {count}" for code, count in sorted(tally.refused.items()))
+        yield f"{_images(tally.refused.total())} stay as they are, since they would not be read now: {codes}."
+    if tally.unreachable:
+        yield f"{_images(tally.unreachable)} stay as they are: the archive does not give up their files."
+
+
+def _called(manifest: "Manifest") -> str:
+    return f"{manifest.name} {manifest.version}"
+
+
+def _images(count: int) -> str:
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def _studies(count: int) -> str:
+    return f"{count} stud{'y' if count == 1 else 'ies'}"

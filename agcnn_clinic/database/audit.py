@@ -1,0 +1,277 @@
+r"""The audit trail: an append-only table in which each row's hash covers the row before it.
+
+    sha256 = SHA-256(previous row's sha256 + "\n" + content)
+
+`content` is the JSON array of the row's other columns in the table's order, without spaces and in ASCII. The columns
+hold text and integers only, so that what is hashed is exactly what is stored, on every database. The ids count from
+1 without a gap. The first row's previous hash is `BEGINNING`.
+
+A row that is changed, added or taken out between others breaks the chain. Rows cut off the end do not: for that the
+newest hash must be kept elsewhere, and `verify` be told to expect it. Whoever may write the file could make the whole
+chain anew; a hash kept elsewhere shows that, too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    func,
+    insert,
+    select,
+    text,
+)
+
+from agcnn_clinic import __version__
+from agcnn_clinic.database.audit_events import EVENTS, AuditEvent, EventOutcome
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+BEGINNING = "0" * 64
+"""What stands for the hash of the row before the first."""
+
+audit_event = Table(
+    "audit_event",
+    MetaData(),
+    Column("id", Integer, nullable=False, autoincrement=False, comment="Its place in the trail, from 1 without a gap."),
+    Column("recorded_at", String, nullable=False, comment="ISO 8601, UTC, to the microsecond."),
+    Column("event", String, nullable=False, comment="What happened: a value of AuditEvent."),
+    Column("event_id", String, nullable=False, comment="Its code in PS3.16 CID 400."),
+    Column("event_type", String, nullable=False, comment="Its code in CID 401 or CID 403; empty where it has none."),
+    Column("action", String, nullable=False, comment="C, R, U, D or E (PS3.15 A.5.2)."),
+    Column("outcome", Integer, nullable=False, comment="0, 4, 8 or 12 (PS3.15 A.5.2)."),
+    Column("user_name", String, nullable=False, comment="The operating system's user whose process wrote it."),
+    Column("user_id", Integer, nullable=False, comment="That user's number."),
+    Column("login_name", String, nullable=False, comment="Who logged in, also behind sudo; empty for a service."),
+    Column("process_id", Integer, nullable=False, comment="The process that wrote it."),
+    Column("host", String, nullable=False, comment="The machine's name."),
+    Column("software_version", String, nullable=False, comment="agcnn-clinic's version."),
+    Column("studies", String, nullable=False, comment="Keys of the studies that it is about: a JSON array."),
+    Column("files", String, nullable=False, comment="Ids of the received files that it is about: a JSON array."),
+    Column("details", String, nullable=False, comment="A JSON object; `audit_events.EVENTS` says what it holds."),
+    Column("sha256", String, nullable=False, comment="The chain's hash at this row."),
+    PrimaryKeyConstraint("id", name="pk_audit_event"),
+    Index("ix_audit_event_event_id", "event", "id"),
+)
+"""One row an event. No patient's name, id or date of birth is ever in it: studies are named by our own keys."""
+
+_ROWS_AT_ONCE = 10_000
+_NO_LOGIN = 0xFFFFFFFF
+"""What the kernel says of a process that no login led to, such as a service."""
+
+_compact = json.JSONEncoder(separators=(",", ":"), sort_keys=True).encode
+_canonical = json.JSONEncoder(separators=(",", ":"), default=repr).encode
+"""`default` is for what no event ever held: a blob in the place of a text is still hashed, and found to be wrong."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What an event is about.
+
+    Attributes:
+        studies: the studies' keys.
+        files: the ids of received files.
+        details: what else there is to say, as JSON. Never patient data.
+        outcome: how it went.
+    """
+
+    studies: Sequence[str] = ()
+    files: Sequence[int] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+    outcome: EventOutcome = EventOutcome.SUCCESS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `verify` found.
+
+    Attributes:
+        count: how many rows were looked at.
+        head: the hash of the newest row; `BEGINNING` for an empty trail.
+        broken: the sentence that names the first row that is not as it was written; empty where the chain holds.
+        met: whether the expected hash is in the chain; None where none was expected.
+    """
+
+    count: int
+    head: str
+    broken: str = ""
+    met: bool | None = None
+
+
+def append(transaction: Session | Connection, event: AuditEvent, about: About, *, now: datetime) -> None:
+    """Add an event at the end of the trail, in the caller's transaction: it is there exactly if that is committed."""
+    connection = transaction if isinstance(transaction, Connection) else transaction.connection()
+    if connection.dialect.name == "postgresql":
+        # SQLite's writers come one after the other by themselves.
+        connection.execute(text("LOCK TABLE audit_event IN SHARE ROW EXCLUSIVE MODE"))
+    newest, head = head_of(connection)
+    coded = EVENTS[event]
+    who = _who()
+    row: dict[str, str | int] = {
+        "id": newest + 1,
+        "recorded_at": moment_text(now),
+        "event": event.value,
+        "event_id": coded.event_id.value,
+        "event_type": coded.event_type.value,
+        "action": coded.action.value,
+        "outcome": about.outcome.value,
+        "user_name": who.user_name,
+        "user_id": who.user_id,
+        "login_name": who.login_name,
+        "process_id": os.getpid(),
+        "host": who.host,
+        "software_version": __version__,
+        "studies": _compact(list(dict.fromkeys(about.studies))),
+        "files": _compact(list(about.files)),
+        "details": _compact(about.details),
+    }
+    connection.execute(insert(audit_event), row | {"sha256": _chained(head, list(row.values()))})
+
+
+def head_of(connection: Connection) -> tuple[int, str]:
+    """The newest row's id and hash; 0 and `BEGINNING` for an empty trail."""
+    newest = select(audit_event.c.id, audit_event.c.sha256).order_by(audit_event.c.id.desc()).limit(1)
+    found = connection.execute(newest).first()
+    return (0, BEGINNING) if found is None else (found.id, found.sha256)
+
+
+def last_of(connection: Connection, *events: AuditEvent) -> tuple[AuditEvent, dict[str, Any]] | None:
+    """The newest event of these kinds, and its details."""
+    columns = audit_event.c
+    newest = select(columns.event, columns.details).where(columns.event.in_(events))
+    found = connection.execute(newest.order_by(columns.id.desc()).limit(1)).first()
+    return None if found is None else (AuditEvent(found.event), json.loads(found.details))
+
+
+def verify(connection: Connection, *, expect: str | None = None, last: int | None = None) -> Verdict:
+    """Follow the chain from its beginning, and stop at the first row that breaks it.
+
+    Args:
+        connection: to read from.
+        expect: a hash that an earlier `verify` gave; whether it is still in the chain is told.
+        last: only the newest so many rows, of which the first is taken as it stands.
+    """
+    newest, _ = head_of(connection)
+    after = 0 if last is None else max(newest - last, 0)
+    previous = (
+        BEGINNING
+        if not after
+        else connection.execute(select(audit_event.c.sha256).where(audit_event.c.id == after)).scalar()
+    )
+    wanted, met = (expect or "").lower(), False if expect else None
+    rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(
+        select(audit_event).where(audit_event.c.id > after).order_by(audit_event.c.id)
+    )
+    count = 0
+    for *content, stored in rows:
+        place = after + count + 1
+        if content[0] != place:
+            return Verdict(count, str(previous), f"Row {place} of the audit trail is missing.", met)
+        if _chained(str(previous), content) != stored:
+            return Verdict(count, str(previous), f"Row {place} of the audit trail is not as it was written.", met)
+        previous, count = stored, count + 1
+        met = met or stored == wanted if expect else None
+    return Verdict(count, str(previous), met=met)
+
+
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events to list; what is None does not limit them."""
+
+    since: datetime | None = None
+    """At this moment or later."""
+    until: datetime | None = None
+    """Before this moment."""
+    event: AuditEvent | None = None
+    study: str | None = None
+    """A study's key, whole."""
+    user: str | None = None
+    """The name of the user whose process it was, or of who had logged in."""
+
+
+def events(connection: Connection, wanted: EventFilter, *, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    """Rows of the trail, the newest first, as they are asked for."""
+    query = select(audit_event).where(*_of_event(wanted)).order_by(audit_event.c.id.desc()).limit(limit)
+    for row in connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(query):
+        yield row._asdict()
+
+
+def count_events(connection: Connection, wanted: EventFilter) -> int:
+    """How many rows `events` gives without a limit."""
+    return connection.execute(select(func.count()).select_from(audit_event).where(*_of_event(wanted))).scalar_one()
+
+
+def moment_text(moment: datetime) -> str:
+    """A moment as the trail writes it: texts sort as the moments do."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def _of_event(wanted: EventFilter) -> list[ColumnElement[bool]]:
+    columns = audit_event.c
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.since is not None:
+        conditions.append(columns.recorded_at >= moment_text(wanted.since))
+    if wanted.until is not None:
+        conditions.append(columns.recorded_at < moment_text(wanted.until))
+    if wanted.event is not None:
+        conditions.append(columns.event == wanted.event.value)
+    if wanted.study is not None:
+        conditions.append(columns.studies.contains(_compact(wanted.study), autoescape=True))
+    if wanted.user is not None:
+        conditions.append((columns.user_name == wanted.user) | (columns.login_name == wanted.user))
+    return conditions
+
+
+def _chained(previous: str, content: Sequence[Any]) -> str:
+    return sha256(f"{previous}\n{_canonical(content)}".encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Who:
+    user_name: str
+    user_id: int
+    login_name: str
+    host: str
+
+
+@cache
+def _who() -> _Who:
+    user = os.getuid()
+    return _Who(_name_of(user), user, _login_name(), socket.gethostname())
+
+
+def _login_name() -> str:
+    """Who logged in, as the kernel knows it: `sudo` and `su` do not change it, and no user can."""
+    with suppress(OSError, ValueError):
+        login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
+        if login != _NO_LOGIN:
+            return _name_of(login)
+    return ""
+
+
+def _name_of(user_id: int) -> str:
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return str(user_id)

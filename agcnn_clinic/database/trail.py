@@ -1,0 +1,201 @@
+"""What the rooms tell the audit trail: one function for each kind of work, so that each room says it in one line.
+
+Where an event belongs to rows, it is written in their transaction: the trail never says more or less than they. Where
+it belongs to something outside the database (a film printed on a terminal, a PDF made again), it is written before:
+the trail may then say once too often what was cut short, but never too seldom.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from sqlalchemy import Connection
+
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.audit import About, append, head_of, last_of
+from agcnn_clinic.database.audit_events import AuditEvent, EventOutcome
+from agcnn_clinic.database.engine import parse_url
+from agcnn_clinic.errors import DatabaseError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from agcnn_clinic.database.session import Database
+    from agcnn_clinic.database.tables import ReceivedFile
+
+log = logging.getLogger(__name__)
+
+
+class ModelIdentity(NamedTuple):
+    """Which model a clinic reads with."""
+
+    name: str
+    version: str
+    manifest_sha256: str
+    """As `agcnn_models.manifest.digest` makes it: of all that the manifest says, the weights' hash included."""
+
+
+def imported(session: Session, files: Sequence[ReceivedFile], now: datetime) -> None:
+    """Files have got their rows, in this transaction."""
+    if files:
+        append(session, AuditEvent.IMPORTED, _about(files), now=now)
+
+
+def analysed(session: Session, files: Sequence[ReceivedFile], *, model_id: int, now: datetime) -> None:
+    """A batch of files has got its outcomes, in this transaction."""
+    if files:
+        append(session, AuditEvent.ANALYSED, _about(files, model_id=model_id), now=now)
+
+
+def reported(session: Session, study_key: str, *, version: int, sha256: str, now: datetime) -> None:
+    """A report was delivered, and its row is in this transaction."""
+    about = About(studies=[study_key], details={"version": version, "sha256": sha256})
+    append(session, AuditEvent.REPORTED, about, now=now)
+
+
+def report_again(database: Database, study_key: str, *, version: int, now: datetime) -> None:
+    """A delivered report is about to be made again."""
+    with database.transaction() as connection:
+        about = About(studies=[study_key], details={"version": version})
+        append(connection, AuditEvent.REPORTED_AGAIN, about, now=now)
+
+
+def reviewed(session: Session, study_key: str, *, images: int, verdicts: int, now: datetime) -> None:
+    """A physician's verdicts were recorded, in this transaction; who said so stands in their rows."""
+    about = About(studies=[study_key], details={"images": images, "verdicts": verdicts})
+    append(session, AuditEvent.REVIEWED, about, now=now)
+
+
+def requeued(session: Session, file: ReceivedFile, now: datetime) -> None:
+    """A quarantined file was taken back, in this transaction."""
+    append(session, AuditEvent.REQUEUED, _about([file]), now=now)
+
+
+def removed(
+    session: Session,
+    *,
+    why: str,
+    now: datetime,
+    files: Sequence[ReceivedFile] = (),
+    reports: Iterable[tuple[str, int]] = (),
+) -> None:
+    """Archived bytes of files and delivered reports (study key, version) go, and their rows say so in this transaction.
+
+    Args:
+        session: one that writes.
+        why: the setting or the command that asked for it.
+        now: the moment.
+        files: whose bytes go.
+        reports: which PDFs go.
+    """
+    listed = list(reports)
+    about = _about(files, why=why, reports=listed)
+    studies = [*about.studies, *(key for key, _ in listed)]
+    append(session, AuditEvent.REMOVED, About(studies, about.files, about.details), now=now)
+
+
+def backed_up(connection: Connection, now: datetime) -> None:
+    """The database is about to be copied to a file; the copy holds this event."""
+    append(connection, AuditEvent.BACKED_UP, About(), now=now)
+
+
+def restored(connection: Connection, now: datetime) -> None:
+    """This database has just taken the place of another one."""
+    append(connection, AuditEvent.RESTORED, About(), now=now)
+
+
+def migrated(connection: Connection, before: str | None, after: str | None, now: datetime) -> None:
+    """The database was brought to another revision, in this transaction."""
+    append(connection, AuditEvent.MIGRATED, About(details={"from": before, "to": after}), now=now)
+
+
+def model_refused(database: Database, model: str, error: Exception, now: datetime) -> None:
+    """A model was not loaded, since its files are not what they should be."""
+    details = {"model": model, "reason": str(error)}
+    with database.transaction() as connection:
+        about = About(details=details, outcome=EventOutcome.SERIOUS_FAILURE)
+        append(connection, AuditEvent.MODEL_REFUSED, about, now=now)
+
+
+def configured(connection: Connection, config: Config, now: datetime) -> None:
+    """Tell of the settings where they differ from those that the trail told of last."""
+    settings = shown_settings(config)
+    told = last_of(connection, AuditEvent.CONFIGURED)
+    before = told[1]["settings"] if told else {}
+    changed = {
+        name: [before.get(name), settings.get(name)]
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name)
+    }
+    if changed:
+        details = {"settings": settings, "changed": changed if told else {}}
+        append(connection, AuditEvent.CONFIGURED, About(details=details), now=now)
+
+
+def reads_with(connection: Connection, model: ModelIdentity, now: datetime) -> None:
+    """Tell of the model that the clinic reads with where it is another than the trail told of last."""
+    told = last_of(connection, AuditEvent.MODEL_CHANGED)
+    before = told[1]["model"] if told else None
+    present = model._asdict()
+    if before != present:
+        append(connection, AuditEvent.MODEL_CHANGED, About(details={"model": present, "before": before}), now=now)
+
+
+@contextmanager
+def working(database: Database, config: Config, model: ModelIdentity, clock: Callable[[], datetime]) -> Iterator[None]:
+    """Tell of the beginning and the end of the work on a clinic, and of what has changed since the work before.
+
+    The newest hash goes to the log at both, where the system's journal keeps it out of the clinic's own reach.
+    """
+    with database.transaction() as connection:
+        now = clock()
+        configured(connection, config, now)
+        reads_with(connection, model, now)
+        before = last_of(connection, AuditEvent.STARTED, AuditEvent.STOPPED)
+        ended = before is None or before[0] is AuditEvent.STOPPED
+        append(connection, AuditEvent.STARTED, About(details={"run_before_ended": ended}), now=now)
+    _log_head(database)
+    try:
+        yield
+    except BaseException as error:
+        # What ended the work is the error to be told, not that the database cannot be written for the same cause.
+        with suppress(DatabaseError):
+            failed = isinstance(error, Exception)
+            outcome = EventOutcome.MAJOR_FAILURE if failed else EventOutcome.MINOR_FAILURE
+            _stopped(database, About(details={"error": type(error).__name__}, outcome=outcome), clock())
+        raise
+    _stopped(database, About(), clock())
+
+
+def shown_settings(config: Config) -> dict[str, Any]:
+    """The settings by their names in config.toml, without the password and the options of the database's address."""
+    sections: dict[str, dict[str, Any]] = config.model_dump(mode="json")
+    settings = {f"{section}.{name}": value for section, keys in sections.items() for name, value in keys.items()}
+    address = parse_url(config.database.url).set(query={})
+    return settings | {"database.url": address.render_as_string(hide_password=True)}
+
+
+def _stopped(database: Database, about: About, now: datetime) -> None:
+    with database.transaction() as connection:
+        append(connection, AuditEvent.STOPPED, about, now=now)
+    _log_head(database)
+
+
+def _log_head(database: Database) -> None:
+    with database.connection() as connection:
+        count, head = head_of(connection)
+    log.info("the audit trail has %d events; its newest hash is %s", count, head)
+
+
+def _about(files: Sequence[ReceivedFile], **details: Any) -> About:
+    outcomes: Mapping[str, int] = Counter(file.outcome for file in files)
+    return About(
+        studies=[file.instance.study.key for file in files if file.instance is not None],
+        files=[file.id for file in files],
+        details={"outcomes": outcomes, **details},
+    )

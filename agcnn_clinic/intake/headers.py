@@ -1,0 +1,82 @@
+"""What intake learns from a file: what can be said at sight, and what child processes read from its header."""
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from agcnn_clinic.database.session import Database
+from agcnn_clinic.dicom.attributes import read_dicom_header
+from agcnn_clinic.dicom.media import MediaDirectory, is_media_directory, read_media_directory
+from agcnn_clinic.dicom.uid import derived_uid
+from agcnn_clinic.domain import Header, MediaType, ReasonCode, StudyDescription
+from agcnn_clinic.errors import ImageError
+from agcnn_clinic.intake.items import Item
+from agcnn_clinic.intake.medium import inventory
+from agcnn_clinic.png import read_png_header
+from agcnn_clinic.sandbox import Sandbox
+
+_NO_FILMS_OF_A_MEDIUM = (MediaType.UNKNOWN, MediaType.PNG, MediaType.ZIP)
+"""A PNG on a CD is a picture of its viewer or a copy for the web, a zip one of its programs; unless a study.toml
+describes the PNG, or the DICOMDIR lists the file."""
+
+
+def read_headers(database: Database, sandbox: Sandbox, max_file_bytes: int, items: Sequence[Item]) -> None:
+    """Read all headers side by side in the child processes; a file's failure is its own."""
+    headers: list[tuple[Item, Future[Header]]] = []
+    directories: list[tuple[Item, Future[MediaDirectory]]] = []
+    for item in items:
+        if item.error is None:
+            item.error = _known_at_sight(item, max_file_bytes)
+        if item.error is not None or item.media_type in (MediaType.STUDY_TOML, MediaType.ZIP):
+            continue
+        path = item.staged.path
+        if is_media_directory(item.staged.head):
+            directories.append((item, sandbox.submit(read_media_directory, path)))
+        elif item.media_type is MediaType.DICOM:
+            headers.append((item, sandbox.submit(read_dicom_header, path)))
+        else:
+            headers.append((item, sandbox.submit(_png_header, path, item.staged.sha256, item.registration)))
+    for item, header in headers:
+        try:
+            item.header = header.result()
+        except ImageError as error:
+            item.error = error
+    for item, directory in directories:
+        _compare(database, item, directory)
+
+
+def _compare(database: Database, item: Item, directory: Future[MediaDirectory]) -> None:
+    """Decide a DICOMDIR: it is refused, and its row says whether all came that it lists."""
+    try:
+        found = inventory(database, item.group.medium, directory.result())
+    except ImageError as error:
+        item.error = error
+    else:
+        item.error = ImageError(ReasonCode.MEDIA_DIRECTORY, found.sentence)
+        item.registration["details"] = found.details
+
+
+def _known_at_sight(item: Item, max_file_bytes: int) -> ImageError | None:
+    """Why a file is not opened at all; None where it is."""
+    medium, kind = item.group.medium, item.media_type
+    described = bool(item.registration.get("source"))
+    if medium is not None and kind in _NO_FILMS_OF_A_MEDIUM and not described and not medium.lists(item.found.name):
+        return ImageError(ReasonCode.MEDIA_COMPANION)
+    if item.staged.size == 0:
+        return ImageError(ReasonCode.EMPTY_FILE)
+    if item.staged.size > max_file_bytes and kind is not MediaType.ZIP:
+        return ImageError(ReasonCode.FILE_TOO_LARGE)
+    return ImageError(ReasonCode.UNRECOGNISED) if kind is MediaType.UNKNOWN else None
+
+
+def _png_header(path: Path, sha256: str, registration: dict[str, Any]) -> Header:
+    study: StudyDescription = registration["study"]
+    instance = read_png_header(
+        path,
+        sha256,
+        series_instance_uid=derived_uid(hashlib.sha256(f"series\n{study.study_instance_uid}".encode()).hexdigest()),
+    )
+    return Header(study, replace(instance, view_position=registration["view_position"]))

@@ -1,0 +1,123 @@
+"""What runs in a child process: a task, its answer, the next task."""
+
+import contextlib
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from typing import Any, NamedTuple
+
+from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.sandbox.confine import confine, no_more_processes
+from agcnn_clinic.sandbox.wire import Message, packed, packed_error, send
+
+READY = b"ready"
+"""A child's first word, before it has a task."""
+
+
+class Task(NamedTuple):
+    """A call, its deadline in seconds, and what it may allocate beyond what is mapped when it begins (0: no limit)."""
+
+    seconds: float
+    memory_mb: int
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+
+
+def serve(connection: Connection) -> None:
+    """Do tasks until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _say_nothing()
+    confine()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    no_more_processes()
+    connection.send_bytes(READY)
+    while True:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        try:
+            task: Task = connection.recv()  # pickled: it comes from the parent, which is to be trusted
+        except EOFError:
+            return
+        # A service manager sends SIGTERM to every process of the service at once. The parent decides what that
+        # means; a child that obeyed in the middle of a file would undo what is nearly done.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        try:
+            send(connection, _answer(task))
+        except OSError:
+            return  # whoever waited for it is gone
+
+
+def _say_nothing() -> None:
+    """Close the mouth of native code: what it prints of a file would be in the daemon's log."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nowhere, stream)
+    os.close(nowhere)
+
+
+def _answer(task: Task) -> list[Message]:
+    """Do a task: its value as messages, or its error as one that the parent knows."""
+    try:
+        with _alarm(task.seconds), _memory_limit(task.memory_mb):
+            value = task.function(*task.args, **task.kwargs)
+        return packed(value)
+    except (ImageError, StorageError) as error:
+        return packed_error(error)
+    except MemoryError:
+        return packed_error(ImageError(ReasonCode.MEMORY))
+    except BaseException as error:  # noqa: BLE001 (a panic of Rust is no Exception)
+        # Only its kind: a message may quote the file.
+        return packed_error(ImageError(ReasonCode.CRASHED, f"unexpected {type(error).__name__}"))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@contextlib.contextmanager
+def _memory_limit(memory_mb: int) -> Iterator[None]:
+    """Let the block map so much more address space than is mapped now; 0: no limit.
+
+    Lifted afterwards, since sending a large result takes memory, too.
+    """
+    if not memory_mb:
+        yield
+        return
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    limit = _address_space() + memory_mb * 2**20
+    if before[1] != resource.RLIM_INFINITY:
+        limit = min(limit, before[1])
+    with contextlib.suppress(ValueError, OSError):  # some systems know the limit and do not let it be set
+        resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def _address_space() -> int:
+    """Bytes of address space that this process has mapped: libraries count, and are not the file's doing."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (a kernel's file, read as it is)
+            return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 2**30

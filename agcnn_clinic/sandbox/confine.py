@@ -1,0 +1,185 @@
+"""What a child gives up before its first task, for good: on Linux nearly all; elsewhere what the system knows to take.
+
+    resource limits    no file grows, few are open, no core dump (it would hold a patient's image)
+    no_new_privs       no program run from here gains rights
+    Landlock           no file is made, written, cut, removed or run; no TCP; no signal to the daemon
+    seccomp            no socket, no new process, no change of modes or owners, no look into other processes
+
+Each is taken where the kernel offers it, so that an older one costs a layer and not the service. Reading files stays:
+a child reads the archive, and its libraries while it imports them.
+"""
+
+import ctypes
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterator
+
+OPEN_FILES = 64
+
+# linux/prctl.h, linux/landlock.h, linux/seccomp.h, linux/filter.h
+_PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _SECCOMP_MODE_FILTER = 38, 22, 2
+_LANDLOCK_CREATE_RULESET, _LANDLOCK_RESTRICT_SELF, _LANDLOCK_VERSION = 444, 446, 1
+_LANDLOCK_READING = 1 << 2 | 1 << 3  # READ_FILE and READ_DIR: the only rights over files that a child keeps
+_LANDLOCK_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
+_LANDLOCK_FILE_RIGHTS_NOW = 16
+_LANDLOCK_TCP, _LANDLOCK_SCOPES = 0b11, 0b11
+_LOAD, _JUMP_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
+_EPERM, _ENOSYS = 1, 38
+_CLONE_THREAD = 0x10000
+_X32 = 0x40000000
+
+_ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
+"""The AUDIT_ARCH of a machine and its column below."""
+_REFUSED: dict[str, tuple[int | None, int | None]] = {
+    # processes and programs (clone is looked at apart: threads are made by it)
+    "fork": (57, None),
+    "vfork": (58, None),
+    "execve": (59, 221),
+    "execveat": (322, 281),
+    # the network, and sockets of services on this machine
+    "socket": (41, 198),
+    "io_uring_setup": (425, 425),
+    # other processes
+    "kill": (62, 129),
+    "tkill": (200, 130),
+    "pidfd_open": (434, 434),
+    "pidfd_send_signal": (424, 424),
+    "ptrace": (101, 117),
+    "process_vm_readv": (310, 270),
+    "process_vm_writev": (311, 271),
+    # modes, owners and times of files, which Landlock leaves alone
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "lchown": (94, None),
+    "fchown": (93, 55),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    # what only an attacker of the kernel or an administrator needs
+    "bpf": (321, 280),
+    "userfaultfd": (323, 282),
+    "perf_event_open": (298, 241),
+    "add_key": (248, 217),
+    "keyctl": (250, 219),
+    "unshare": (272, 97),
+    "setns": (308, 268),
+    "mount": (165, 40),
+    "umount2": (166, 39),
+    "chroot": (161, 51),
+    "reboot": (169, 142),
+    "init_module": (175, 105),
+    "finit_module": (313, 273),
+}
+"""System calls that fail with EPERM, and their numbers (x86_64, aarch64)."""
+_CLONE, _CLONE3 = (56, 220), (435, 435)
+_OWN_PROCESS_ONLY: dict[str, tuple[int, int]] = {"tgkill": (234, 131), "prlimit64": (302, 261)}
+"""Calls that a process needs for itself, and whose first argument can name another one."""
+
+
+class _LandlockRuleset(ctypes.Structure):
+    _fields_ = (("files", ctypes.c_uint64), ("network", ctypes.c_uint64), ("scopes", ctypes.c_uint64))
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (
+        ("code", ctypes.c_uint16),
+        ("if_true", ctypes.c_uint8),
+        ("if_false", ctypes.c_uint8),
+        ("operand", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+def confine() -> frozenset[str]:
+    """Give up what a reader of files does not need, in the calling thread and those that it starts.
+
+    Returns:
+        Which layers took hold: `limits`, `no_new_privs`, `landlock`, `seccomp`.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    held = {"limits"}
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
+            held.add("no_new_privs")
+            held |= {name for name, taken in (("landlock", _landlock(libc)), ("seccomp", _seccomp(libc))) if taken}
+    return frozenset(held)
+
+
+def no_more_processes() -> None:
+    """Start no further process nor thread, where the system counts them by user (root is not counted)."""
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+
+
+def _landlock(libc: ctypes.CDLL) -> bool:
+    """Rule over all rights that the kernel knows and grant none: the empty ruleset refuses them everywhere."""
+    version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
+    if version < 1:
+        return False
+    rights = (1 << _LANDLOCK_FILE_RIGHTS.get(version, _LANDLOCK_FILE_RIGHTS_NOW)) - 1
+    ruleset = _LandlockRuleset(
+        rights & ~_LANDLOCK_READING, _LANDLOCK_TCP if version >= 4 else 0, _LANDLOCK_SCOPES if version >= 6 else 0
+    )
+    descriptor = libc.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(ruleset), ctypes.sizeof(ruleset), 0)
+    if descriptor < 0:
+        return False
+    try:
+        return bool(libc.syscall(_LANDLOCK_RESTRICT_SELF, descriptor, 0) == 0)
+    finally:
+        os.close(descriptor)
+
+
+def _seccomp(libc: ctypes.CDLL) -> bool:
+    """Let the kernel look at the number of each system call."""
+    if platform.machine() not in _ARCHITECTURES:
+        return False
+    instructions = list(_filter(*_ARCHITECTURES[platform.machine()]))
+    array = (_Instruction * len(instructions))(*(_Instruction(*one) for one in instructions))
+    program = _Program(len(instructions), array)
+    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
+
+
+def _filter(architecture: int, column: int) -> Iterator[tuple[int, int, int, int]]:
+    """Return the program: (code, steps on if true, steps on if false, operand)."""
+    yield _LOAD, 0, 0, _ARCHITECTURE
+    yield _JUMP_EQUAL, 1, 0, architecture
+    yield _RETURN, 0, 0, _KILL
+    yield _LOAD, 0, 0, _NUMBER
+    yield _JUMP_ANY_BIT, 0, 1, _X32
+    yield _RETURN, 0, 0, _KILL
+    for numbers in _REFUSED.values():
+        if (number := numbers[column]) is not None:
+            yield _JUMP_EQUAL, 0, 1, number
+            yield _RETURN, 0, 0, _REFUSE | _EPERM
+    yield _JUMP_EQUAL, 0, 1, _CLONE3[column]
+    yield _RETURN, 0, 0, _REFUSE | _ENOSYS  # its flags lie in memory; the C library then asks clone
+    yield _JUMP_EQUAL, 0, 4, _CLONE[column]
+    yield _LOAD, 0, 0, _FIRST_ARGUMENT
+    yield _JUMP_ANY_BIT, 1, 0, _CLONE_THREAD
+    yield _RETURN, 0, 0, _REFUSE | _EPERM
+    yield _RETURN, 0, 0, _ALLOW
+    for own in _OWN_PROCESS_ONLY.values():
+        yield _JUMP_EQUAL, 0, 5, own[column]
+        yield _LOAD, 0, 0, _FIRST_ARGUMENT
+        yield _JUMP_EQUAL, 2, 0, 0
+        yield _JUMP_EQUAL, 1, 0, os.getpid()
+        yield _RETURN, 0, 0, _REFUSE | _EPERM
+        yield _RETURN, 0, 0, _ALLOW
+    yield _RETURN, 0, 0, _ALLOW

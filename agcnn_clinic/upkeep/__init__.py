@@ -1,0 +1,1 @@
+"""What is done with leaves the disk: retention of archive, quarantine and reports."""

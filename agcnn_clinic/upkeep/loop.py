@@ -1,0 +1,78 @@
+"""The upkeep loop's step: remove what retention says may go."""
+
+import logging
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.session import Database
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.storage import Storage
+from agcnn_clinic.upkeep.plan import Disk, Removal, plan
+from agcnn_clinic.upkeep.remove import Remover
+
+log = logging.getLogger(__name__)
+
+
+def disk_of(folder: Path) -> Disk:
+    """The disk that a folder lies on.
+
+    Raises:
+        StorageError: it cannot be asked.
+    """
+    try:
+        usage = shutil.disk_usage(folder)
+        return Disk(folder.stat().st_dev, usage.total, usage.free)
+    except OSError as error:
+        raise StorageError(f"The disk of {folder} cannot be asked for its room: {error.strerror or error}.") from error
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _never() -> bool:
+    return False
+
+
+class Upkeep:
+    """The retention of one clinic."""
+
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        config: Config,
+        clock: Callable[[], datetime] = _now,
+        disk_of: Callable[[Path], Disk] = disk_of,
+    ) -> None:
+        self._database = database
+        self._config = config
+        self._clock = clock
+        self._disk_of = disk_of
+        self._remover = Remover(database, storage, config)
+
+    def planned(self) -> list[Removal]:
+        """What would go now.
+
+        Raises:
+            StorageError: a disk cannot be asked.
+        """
+        with self._database.session() as session:
+            return plan(session, self._config, self._clock(), self._disk_of)
+
+    def step(self, stopped: Callable[[], bool] = _never) -> list[Removal]:
+        """Remove what may go, and what a run that was ended left; returns what was removed.
+
+        Raises:
+            StorageError: a folder cannot be written.
+            DatabaseError: the database cannot be used.
+        """
+        self._remover.finish()
+        removed = self._remover.remove(self.planned(), self._clock(), stopped)
+        for (kind, why), count in sorted(Counter((one.candidate.kind, one.why) for one in removed).items()):
+            log.info("retention removed %d of %s: %s", count, kind, why)
+        return removed

@@ -1,0 +1,256 @@
+"""The network alone: films a second by batch, attention and crop by themselves, and what others do, side by side.
+
+Nothing here names a device but `run` and `run_gpu`: a figure of the GPU is made by the code that makes the CPU's.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agcnn_bench.clinics import Bench
+from agcnn_bench.figures import Figure, Results, timed
+from agcnn_bench.films import MAX_PIXELS, Form
+from agcnn_bench.port import loop_read
+from agcnn_clinic.analysis.infer import load_reader
+from agcnn_clinic.analysis.normalise import read_picture
+from agcnn_clinic.bundles import configured_bundle
+from agcnn_clinic.config import Config
+from agcnn_clinic.cores import usable_cores
+from agcnn_clinic.domain import Picture
+from agcnn_models import attention
+from agcnn_models.agcnn import AGCNN, build_agcnn
+from agcnn_models.bundle import open_bundle
+from agcnn_models.preprocessing import Preprocessing, to_model_input
+from agcnn_models.settings import Backbone
+
+STARTER = "starter"
+BATCHES = (1, 2, 4, 8, 16)
+COMPARED = 8
+"""Films in a batch where AG-CNN is compared on the CPU: the clinic's own `analysis.batch_size`."""
+PAPER = Preprocessing()
+"""What both backbones see: 224 of 256 pixels."""
+QUICK = Preprocessing(resize=128, crop=112)
+GPU_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where and how the networks run.
+
+    Attributes:
+        device: of weights and films.
+        half: autocast to bfloat16; else float32.
+        batch: films in a batch where things are compared.
+        runs: how often a figure is taken.
+    """
+
+    device: torch.device
+    half: bool
+    batch: int
+    runs: int
+
+    @property
+    def place(self) -> str:
+        """What figures and ratios are called after: cpu or gpu."""
+        return "gpu" if self.device.type == "cuda" else "cpu"
+
+    def finish(self) -> None:
+        """Wait for the device: a GPU answers before it is done."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def precision(self) -> contextlib.AbstractContextManager[object]:
+        """What the forward passes run under."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network and the films that it is timed on: [N, 3, S, S], standardised."""
+
+    model: AGCNN
+    films: Tensor
+
+    def batch(self, count: int) -> Tensor:
+        """So many films, over and over."""
+        repeats = -(-count // len(self.films))
+        return self.films.repeat(repeats, 1, 1, 1)[:count]
+
+
+def run(bench: Bench) -> None:
+    """The CPU's figures, with a thread a core as the clinic has by default."""
+    torch.set_num_threads(usable_cores())
+    bench.results.facts["network_threads"] = torch.get_num_threads()
+    pictures = _pictures(bench)
+    setting = Setting(torch.device("cpu"), half=False, batch=2 if bench.quick else COMPARED, runs=bench.runs)
+    subjects = _subjects(bench, pictures, setting.device)
+    for name, subject in subjects.items():
+        for count in (1, 2) if bench.quick else BATCHES:
+            images = subject.batch(count)
+            figure = timed(lambda s=subject, i=images: s.model.read(i), setting.runs, per=count)  # type: ignore[misc]
+            bench.results.add(f"network.cpu.{name}.batch_{count}", figure)
+        attention_alone(bench.results, name, subject, setting)
+        beside_the_loop(bench.results, name, subject, setting)
+    beside_one_densenet(bench.results, subjects[Backbone.DENSENET121], setting)
+    _as_served(bench, pictures)
+
+
+def has_gpu() -> bool:
+    """Whether torch can use one."""
+    return torch.cuda.is_available()
+
+
+def run_gpu(bench: Bench) -> None:
+    """The GPU's figures: bfloat16, batches of 256, network and crop only.
+
+    Raises:
+        SystemExit: there is none; the sentence says so.
+    """
+    if not has_gpu():
+        raise SystemExit("bench: there is no GPU that torch can use, so that no figure of one can be made here.")
+    bench.results.facts["gpu"] = torch.cuda.get_device_name()
+    setting = Setting(torch.device("cuda"), half=True, batch=GPU_BATCH, runs=bench.runs)
+    subjects = _subjects(bench, _pictures(bench), setting.device)
+    for name, subject in subjects.items():
+        attention_alone(bench.results, name, subject, setting)
+        beside_the_loop(bench.results, name, subject, setting)
+    beside_one_densenet(bench.results, subjects[Backbone.DENSENET121], setting)
+
+
+def attention_alone(results: Results, name: str, subject: Subject, setting: Setting) -> None:
+    """Eq. 3, Eq. 4 and the crop, without the branches; and the crop by itself."""
+    model, images = subject.model, subject.batch(setting.batch)
+    with torch.inference_mode(), setting.precision():
+        features = model.global_branch.feature_map(images)
+        boxes = model.attend(images, features).boxes
+
+    @torch.inference_mode()
+    def attend() -> None:
+        with setting.precision():
+            model.attend(images, features)
+        setting.finish()
+
+    @torch.inference_mode()
+    def crop() -> None:
+        attention.crop(images, boxes, images.shape[-1])
+        setting.finish()
+
+    for part, work in (("attention_and_crop", attend), ("crop", crop)):
+        results.add(f"network.{setting.place}.{name}.{part}", timed(work, 4 * setting.runs, per=setting.batch))
+
+
+def beside_the_loop(results: Results, name: str, subject: Subject, setting: Setting) -> None:
+    """AG-CNN and the ports' loop on the same films, in turns; both must find the same boxes."""
+    model, images = subject.model, subject.batch(setting.batch)
+
+    def batched() -> None:
+        with setting.precision():
+            model.read(images)
+        setting.finish()
+
+    def looped() -> None:
+        with setting.precision():
+            loop_read(model, images)
+        setting.finish()
+
+    figures = in_turns({"agcnn": batched, "loop_crop": looped}, setting.runs, per=setting.batch)
+    for way, figure in figures.items():
+        results.add(f"network.{setting.place}.{name}.{way}", figure)
+    with setting.precision():
+        probabilities, boxes = loop_read(model, images)
+        ours = model.read(images)
+    results.facts[f"loop_crop_{setting.place}_{name}"] = {
+        "films_with_the_same_box": int((boxes == ours.boxes.cpu()).all(dim=1).sum()),
+        "films": len(images),
+        "largest_difference": float((probabilities - ours.fusion_probabilities).abs().max()),
+    }
+
+
+def beside_one_densenet(results: Results, subject: Subject, setting: Setting) -> None:
+    """AG-CNN per film, in batches, and one DenseNet-121 in float32, a film at a time, as torchxrayvision runs it."""
+    import torchxrayvision  # noqa: PLC0415 (it imports half of scientific Python)
+
+    single = torchxrayvision.models.DenseNet(weights=None).eval().to(setting.device)
+    images = subject.batch(setting.batch)
+    grey = images[:1, :1].float() * 255  # its films are grey, in about [-1024, 1024]
+
+    def agcnn() -> None:
+        with setting.precision():
+            subject.model.read(images)
+        setting.finish()
+
+    def densenet() -> None:
+        _forward(single, grey)
+        setting.finish()
+
+    batched = f"network.{setting.place}.densenet121.agcnn_beside"
+    alone = f"network.{setting.place}.one_fp32_densenet"
+    figures = in_turns({batched: agcnn, alone: densenet}, setting.runs)
+    results.add(batched, _divided(figures[batched], setting.batch))
+    results.add(alone, figures[alone])
+
+
+def in_turns(works: Mapping[str, Callable[[], object]], runs: int, *, per: float = 1) -> dict[str, Figure]:
+    """Time several things in turns, so that what else the machine does touches all of them."""
+    wall: dict[str, list[float]] = {name: [] for name in works}
+    cores: dict[str, list[float]] = {name: [] for name in works}
+    for counted in (False, *(True,) * runs):
+        for name, work in works.items():
+            began, began_cores = time.perf_counter(), time.process_time()
+            work()
+            if counted:
+                cores[name].append((time.process_time() - began_cores) / per)
+                wall[name].append((time.perf_counter() - began) / per)
+    return {name: Figure("s", tuple(wall[name]), tuple(cores[name])) for name in works}
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, images: Tensor) -> None:
+    network(images)
+
+
+def _divided(figure: Figure, by: float) -> Figure:
+    return Figure(
+        figure.unit, tuple(value / by for value in figure.runs), tuple(value / by for value in figure.core_seconds)
+    )
+
+
+def _pictures(bench: Bench) -> list[Picture]:
+    paths = [bench.films.write(bench.scratch, number, Form.RAW) for number in (0, 6, 12)]
+    return [read_picture(path, Form.RAW.media_type, MAX_PIXELS) for path in paths]
+
+
+def _subjects(bench: Bench, pictures: list[Picture], device: torch.device) -> dict[str, Subject]:
+    """Both backbones with random weights at the paper's 224 pixels, and the model that ships at its own size."""
+    preprocessing = QUICK if bench.quick else PAPER
+    bench.results.facts["network_pixels"] = preprocessing.crop
+    subjects: dict[str, Subject] = {}
+    for backbone in Backbone:
+        torch.manual_seed(0)
+        model = build_agcnn(backbone).eval().to(device)
+        subjects[backbone] = Subject(model, _inputs(pictures, preprocessing).to(device))
+    bundle = open_bundle(configured_bundle(Config()))
+    model = bundle.load_model(device)
+    subjects[STARTER] = Subject(model, _inputs(pictures, bundle.manifest.preprocessing).to(device))
+    return subjects
+
+
+def _inputs(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:
+    return torch.stack([to_model_input(picture.pixels, preprocessing) for picture in pictures])
+
+
+def _as_served(bench: Bench, pictures: list[Picture]) -> None:
+    """What analysis pays for a film with the model that ships: from picture to reading, in the clinic's batch."""
+    config = Config()
+    reader = load_reader(configured_bundle(config), device="cpu", threads=0)
+    count = 2 if bench.quick else config.analysis.batch_size
+    batch = [pictures[number % len(pictures)] for number in range(count)]
+    bench.results.add("network.cpu.as_served", timed(lambda: reader.read(batch), bench.runs, per=count))
+    pixels = np.ascontiguousarray(pictures[0].pixels)
+    shrink = timed(lambda: to_model_input(pixels, reader.manifest.preprocessing), bench.runs)
+    bench.results.add("network.cpu.as_served_of_which_shrinking", shrink)

@@ -1,0 +1,164 @@
+"""The benchmark's own parts: what is compared must be alike, and what is written must be what is read."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+BENCH = Path(__file__).resolve().parents[2] / "bench"
+
+
+@pytest.fixture
+def bench(monkeypatch):
+    """Imports a module of the benchmark, which is no part of what is installed."""
+    monkeypatch.syspath_prepend(BENCH)
+    return lambda name: importlib.import_module(f"agcnn_bench.{name}")
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    """The front door, as a person calls it."""
+    return subprocess.run([sys.executable, BENCH / "bench.py", *words], check=False, capture_output=True, text=True)
+
+
+def test_a_quick_pass_leaves_every_figure_with_its_spread(tmp_path):
+    """The JSON names the machine and the versions, and holds the median and the spread of all that was timed."""
+    done = run("parts", "database", "--quick", "--runs", "1", "--studies", "120", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (written,) = tmp_path.glob("*.json")
+    content = json.loads(written.read_text())
+    assert content["machine"]["cores"] >= 1
+    assert content["versions"]["python"]
+    figures = content["figures"]
+    forms = ("raw", "rle", "jpeg_ls", "jpeg_2000", "jpeg_lossless", "png")
+    wanted = [f"{part}.{form}" for part in ("decode", "normalise") for form in forms]
+    wanted += ["database.filling", "database.findings", "database.study_summary", "database.studies_due"]
+    wanted += ["database.command.findings"]
+    for name in wanted:
+        assert 0 < figures[name]["min"] <= figures[name]["median"] <= figures[name]["max"], name
+        assert name in done.stdout
+    assert figures["normalise.raw"]["core_seconds"]["median"] > 0
+    assert content["facts"]["database.findings"] == 15 * (120 - 2)
+    assert content["ratios"] == {}
+
+
+def test_without_a_gpu_its_part_says_so(bench):
+    """Asked for by name, the GPU's part ends with one sentence, before anything is drawn."""
+    network = bench("network")
+    if network.has_gpu():
+        pytest.skip("there is a GPU here")
+    with pytest.raises(SystemExit, match="there is no GPU"):
+        network.run_gpu(None)
+
+
+def test_an_unknown_part_is_named():
+    """A misspelt part is refused before anything is timed."""
+    done = run("decoding")
+    assert done.returncode == 2
+    assert "no part 'decoding'" in done.stderr
+
+
+@pytest.mark.parametrize("bits", [2, 8, 12, 15])
+def test_jpeg_lossless_decodes_to_what_was_encoded(bench, bits):
+    """Whatever the values, noise with the largest jumps included, the decoder gives them back."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import JPEGLosslessSV1
+
+    from agcnn_clinic.dicom.decode import stored_values
+
+    generator = np.random.default_rng(bits)
+    smooth = np.linspace(0, (1 << bits) - 1, 61 * 83).reshape(61, 83)
+    noise = generator.integers(0, 1 << bits, (61, 83))
+    jumps = np.where(generator.random((61, 83)) < 0.5, 0, (1 << bits) - 1)
+    for values in (smooth, noise, jumps, np.zeros((61, 83))):
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
+        dataset.Rows, dataset.Columns = values.shape
+        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16 if bits > 8 else 8, bits, bits - 1
+        dataset.PixelRepresentation = 0
+        dataset.PixelData = encapsulate([bench("jpeg_lossless").encode(values.astype(np.uint16), bits)])
+        decoded, _ = stored_values(dataset, max_pixels=10_000)
+        assert np.array_equal(decoded, values.astype(np.int32))
+
+
+def test_jpeg_lossless_refuses_values_that_do_not_fit(bench):
+    """A value above the stated bits would come back as another one."""
+    with pytest.raises(ValueError, match="2 to 15 bits"):
+        bench("jpeg_lossless").encode(np.full((8, 8), 4096, np.uint16), 12)
+
+
+def test_the_ports_loop_reads_every_film_as_agcnn_does(bench):
+    """What is timed side by side finds the same boxes and the same probabilities."""
+    import torch
+
+    from agcnn_models.agcnn import build_agcnn
+    from agcnn_models.settings import Backbone
+
+    torch.manual_seed(0)
+    model = build_agcnn(Backbone.DENSENET121).eval()
+    images = torch.randn(4, 3, 96, 96)
+    probabilities, boxes = bench("port").loop_read(model, images)
+    ours = model.read(images)
+    assert torch.equal(boxes, ours.boxes)
+    assert torch.allclose(probabilities, ours.fusion_probabilities, atol=1e-5)
+
+
+def test_the_tree_counts_what_a_grandchild_uses():
+    """Processor time and memory are those of all descendants, not of the process alone."""
+    burn = "import time\nx = bytearray(50_000_000)\nwhile time.process_time() < 0.5: pass\nprint(flush=True)\ninput()"
+    outer = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {burn!r}])"
+    script = (
+        "import subprocess, sys\n"
+        "from agcnn_bench.tree import Tree\n"
+        "child = subprocess.Popen([sys.executable, '-c', sys.argv[1]], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "with Tree(child.pid) as tree:\n"
+        "    child.stdout.readline()\n"
+        "print(tree.core_seconds, tree.peak_mb)\n"
+        "child.communicate(b'\\n')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, outer], check=False, capture_output=True, text=True, cwd=BENCH)
+    assert done.returncode == 0, done.stderr
+    seconds, megabytes = map(float, done.stdout.split())
+    assert 0.45 < seconds < 5
+    assert megabytes > 50
+
+
+def test_ratios_follow_from_the_figures(bench):
+    """Each part's core-seconds count once; what was not measured has no ratio."""
+    figures, ratios = bench("figures"), bench("ratios")
+    results = figures.Results()
+    ratios.derive(results)
+    assert results.ratios == {}
+
+    def add(name: str, seconds: float, cores: float = 0.0) -> None:
+        results.figures[name] = figures.Figure("s", (seconds,), (cores,))
+
+    for form in ("raw", "rle", "jpeg_ls", "jpeg_2000", "jpeg_lossless", "png"):
+        add(f"normalise.{form}", 9, cores=0.3)
+    add("network.cpu.as_served", 9, cores=0.1)
+    add("record", 9, cores=0.05)
+    add("report.whole", 9, cores=0.15)
+    results.figures["whole.watch.rate"] = figures.Figure("studies/s", (2.0,))
+    results.facts["whole.cores"] = 2
+    add("network.cpu.starter.agcnn", 0.1)
+    add("network.cpu.starter.loop_crop", 0.15)
+    add("network.cpu.starter.attention_and_crop", 0.004)
+    add("network.cpu.densenet121.agcnn_beside", 0.1)
+    add("network.cpu.one_fp32_densenet", 0.05)
+    add("network.gpu.resnet50.agcnn", 0.0001)
+    ratios.derive(results)
+    assert results.ratios == pytest.approx(
+        {
+            "efficiency": 2.0 * (0.3 + 0.1 + 0.05 + 0.15) / 2,
+            "batch_over_loop_crop_cpu": 1.5,
+            "attention_crop_share_cpu": 0.04,
+            "agcnn_over_one_fp32_densenet": 0.5,
+            "films_per_second_gpu_resnet50": 10_000,
+        }
+    )

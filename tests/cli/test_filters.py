@@ -1,0 +1,83 @@
+"""What a person types is a value and never part of a statement: quotes, wildcards and statements find nothing."""
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from agcnn_clinic.errors import UsageError
+
+HOSTILE = (
+    "' OR 1=1 --",
+    "x'; DROP TABLE finding; --",
+    '" OR ""="',
+    "%%%%%%%%",  # a model is also found by eight characters of its hash
+    "________",
+    "P____",
+    "P%",
+    "*",
+    "\\",
+    "%(patient)s :patient ?",
+)
+FILTERS = (
+    ("studies", "--patient"),
+    ("studies", "--accession"),
+    ("findings", "--patient"),
+    ("findings", "--accession"),
+    ("findings", "--model"),
+    ("audit list", "--user"),
+)
+NAMES = (
+    ("show", ()),
+    ("findings --study", ()),
+    ("report", ()),
+    ("review", ("--show",)),
+    ("audit list --study", ()),
+)
+CHOICES = (("studies", "--state"), ("findings", "--label"), ("audit list", "--event"))
+
+
+@pytest.fixture(scope="module")
+def before(rows_clinic):
+    """What the clinic's tables held before anything hostile was asked for."""
+    return _content(rows_clinic)
+
+
+def _content(folder) -> dict[str, list]:
+    with closing(sqlite3.connect(folder / "clinic.sqlite")) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {
+            name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables if name != "audit_event"
+        }
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_filter_finds_only_what_is_written_so(rows_clinic, before, run, text):
+    """No row of any listing is called so; none is shown, and no table has changed."""
+    for command, option in FILTERS:
+        found = run(rows_clinic, *command.split(), option, text, "--format", "json")
+        assert json.loads(found.stdout) == [], (command, option)
+    assert _content(rows_clinic) == before
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_name_of_a_study_is_no_pattern(rows_clinic, before, run, text):
+    """No study is called so, not even as the beginning of a UID; a choice that is none is refused, too."""
+    for command, options in NAMES:
+        with pytest.raises(UsageError):
+            run(rows_clinic, *command.split(), text, *options)
+    for command, option in CHOICES:
+        with pytest.raises(UsageError):
+            run(rows_clinic, *command.split(), option, text)
+    assert _content(rows_clinic) == before
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_review_of_an_image_called_so_is_refused(rows_clinic, before, run, text):
+    """Nor is an image, a label or a verdict; what is stored is stored as text."""
+    with pytest.raises(UsageError):
+        run(rows_clinic, "review", "A00001", "--confirm", "--instance", text)
+    with pytest.raises(UsageError):
+        run(rows_clinic, "review", "A00001", "--set", f"{text}=present")
+    assert _content(rows_clinic) == before

@@ -1,0 +1,322 @@
+"""The audit trail: it names events as the standard does, it only grows, and whatever is done to it is found."""
+
+import hashlib
+import json
+import shutil
+import sqlite3
+import threading
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydicom.sr.codedict import Collection
+
+from agcnn_clinic.database.audit import (
+    BEGINNING,
+    About,
+    EventFilter,
+    Verdict,
+    append,
+    audit_event,
+    count_events,
+    events,
+    verify,
+)
+from agcnn_clinic.database.audit_events import EVENTS, MEANINGS, Action, AuditEvent, EventId, EventOutcome, EventType
+from agcnn_clinic.database.session import open_database
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+LENGTH = 12
+"""Rows of the chain that tests tamper with."""
+GUARDS = ("audit_event_no_update", "audit_event_no_delete", "audit_event_in_order")
+
+
+def grow(database, count: int, *, begin: int = 0) -> None:
+    """Add events of all kinds."""
+    kinds = list(AuditEvent)
+    with database.transaction() as connection:
+        for number in range(begin, begin + count):
+            about = About([f"study{number % 3}"], [number, number + 1], {"rows": number, "text": "Ünï\n\u202e"})
+            append(connection, kinds[number % len(kinds)], about, now=NOON + timedelta(seconds=number))
+
+
+def verdict_of(database, **options):
+    with database.connection() as connection:
+        return verify(connection, **options)
+
+
+@pytest.fixture(scope="module")
+def chain(migrated, tmp_path_factory):
+    """The file of a database with a chain of LENGTH events, and its head; only to be copied."""
+    file = tmp_path_factory.mktemp("chain") / "clinic.sqlite"
+    shutil.copy(migrated, file)
+    with open_database(f"sqlite:///{file}") as database:
+        grow(database, LENGTH - verdict_of(database).count)
+        return file, verdict_of(database).head
+
+
+@pytest.fixture
+def tampered(chain, tmp_path):
+    """Carry statements out on a copy of the chain as somebody would who may write the file; then verify it."""
+
+    def verdict(*statements, expect=None):
+        file = tmp_path / "tampered.sqlite"
+        shutil.copy(chain[0], file)
+        with closing(sqlite3.connect(file)) as connection, connection:
+            for guard in GUARDS:
+                connection.execute(f"DROP TRIGGER {guard}")
+            for statement in statements:
+                assert connection.execute(*statement).rowcount, statement
+        with open_database(f"sqlite:///{file}") as database:
+            return verdict_of(database, expect=expect)
+
+    return verdict
+
+
+def test_codes_and_meanings_are_the_standards():
+    """Each code value and meaning is in the context group that PS3.15 takes it from."""
+    groups = {EventId: ("cid400",), EventType: ("cid401", "cid403")}
+    for code, meaning in MEANINGS.items():
+        for group in groups[type(code)]:
+            known = [getattr(Collection(group), name) for name in Collection(group).dir()]
+            assert (code.value, "DCM", meaning) in [(one.value, one.scheme_designator, one.meaning) for one in known]
+    assert MEANINGS.keys() == {*EventId, *EventType} - {EventType.NONE}
+
+
+def test_every_event_has_a_code_and_an_action_that_the_standard_allows():
+    """PS3.15 A.5.3 fixes the action of each event id, and asks for a type of some."""
+    allowed = {
+        EventId.APPLICATION_ACTIVITY: {Action.EXECUTE},
+        EventId.AUDIT_LOG_USED: {Action.READ},
+        EventId.DICOM_INSTANCES_ACCESSED: {Action.CREATE, Action.READ, Action.UPDATE, Action.DELETE},
+        EventId.EXPORT: {Action.READ},
+        EventId.IMPORT: {Action.CREATE},
+        EventId.QUERY: {Action.EXECUTE},
+        EventId.SECURITY_ALERT: {Action.EXECUTE},
+    }
+    assert EVENTS.keys() == set(AuditEvent)
+    for coded in EVENTS.values():
+        assert coded.action in allowed[coded.event_id]
+        typed = coded.event_id in (EventId.APPLICATION_ACTIVITY, EventId.SECURITY_ALERT)
+        assert (coded.event_type is not EventType.NONE) == typed
+
+
+def test_a_row_can_be_checked_with_nothing_of_ours(chain):
+    """What the module's first lines say is enough to follow the chain with sqlite3, json and hashlib alone."""
+    with closing(sqlite3.connect(chain[0])) as connection:
+        rows = connection.execute("SELECT * FROM audit_event ORDER BY id").fetchall()
+    previous = "0" * 64
+    for number, (*content, stored) in enumerate(rows, 1):
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
+        previous = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+        assert (content[0], stored) == (number, previous)
+    assert (len(rows), previous) == (LENGTH, chain[1])
+
+
+def test_an_event_says_who_when_and_what(database):
+    """The codes of its kind, the user of the process, the moment in UTC, and what it is about."""
+    about = About(["abc", "abc", "def"], [3, 4], {"rows": 2}, EventOutcome.MINOR_FAILURE)
+    with database.transaction() as connection:
+        append(connection, AuditEvent.QUERIED, about, now=NOON)
+    with database.connection() as connection:
+        row = next(events(connection, EventFilter()))
+    assert (row["event"], row["event_id"], row["event_type"], row["action"]) == ("queried", "110112", "", "E")
+    assert (row["recorded_at"], row["outcome"]) == ("2026-03-02T12:00:00.000000Z", 4)
+    assert (row["studies"], row["files"], row["details"]) == ('["abc","def"]', "[3,4]", '{"rows":2}')
+    assert row["user_name"]
+    assert row["process_id"] > 0
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE audit_event SET user_name = 'somebody else' WHERE id = 2",
+        "DELETE FROM audit_event WHERE id = 2",
+        "DELETE FROM audit_event",
+        "INSERT OR REPLACE INTO audit_event SELECT * FROM audit_event WHERE id = 2",
+        f"INSERT INTO audit_event SELECT 99{', 0' * 16}",
+        f"INSERT INTO audit_event SELECT NULL{', 0' * 16}",
+    ],
+)
+def test_the_database_refuses_to_change_what_is_there(database, statement):
+    """Neither an update nor a deletion, nor a row that is not the next one, by whatever program."""
+    grow(database, 3)
+    with closing(sqlite3.connect(database.file)) as connection:
+        with pytest.raises(sqlite3.IntegrityError, match="the audit trail is append-only"):
+            connection.execute(statement)
+        connection.rollback()
+    assert verdict_of(database).broken == ""
+
+
+def test_an_event_is_there_exactly_if_its_transaction_was_committed(database, factories):
+    """What is rolled back with its rows has left no trace, and the chain goes on."""
+    before = verdict_of(database)
+
+    def work_that_fails():
+        with database.write() as session:
+            factories.make_study(session, 1)
+            append(session, AuditEvent.IMPORTED, About(), now=NOON)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work_that_fails()
+    assert verdict_of(database) == before
+    grow(database, 1)
+    assert verdict_of(database).count == before.count + 1
+
+
+def test_writers_side_by_side_make_one_chain(database):
+    """Four threads add events at once; none is lost, and each stands on the one before it."""
+    before = verdict_of(database).count
+    threads = [threading.Thread(target=lambda: [grow(database, 1) for _ in range(10)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert verdict_of(database).count == before + 40
+    assert verdict_of(database).broken == ""
+
+
+def test_an_untouched_chain_holds(tampered, chain):
+    """Taking the guards away is no change of a row; the head is the one that was noted, and is found in the chain."""
+    verdict = tampered(expect=chain[1].upper())
+    assert (verdict.count, verdict.head, verdict.broken, verdict.met) == (LENGTH, chain[1], "", True)
+
+
+COLUMNS = [column.name for column in audit_event.columns]
+VALUES = st.one_of(st.none(), st.integers(-(2**31), 2**31), st.text(max_size=8), st.binary(max_size=4), st.floats(0, 9))
+
+
+def _same(one, other) -> bool:
+    return one == other and type(one) is type(other)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(row=st.integers(1, LENGTH), column=st.sampled_from(COLUMNS), value=VALUES)
+def test_any_change_of_any_value_is_found(tampered, chain, row, column, value):
+    """Whatever value is put in the place of another one, of whatever type: that row is named, or the gap it makes."""
+    with closing(sqlite3.connect(chain[0])) as connection:
+        # As the column's affinity would store it: '5' in a column of integers is 5.
+        kind = "INTEGER" if audit_event.c[column].type.python_type is int else "VARCHAR"
+        connection.execute(f"CREATE TEMP TABLE stored (value {kind})")
+        connection.execute("INSERT INTO stored VALUES (?)", (value,))
+        (stored,) = connection.execute("SELECT value FROM stored").fetchone()
+        (before,) = connection.execute(f"SELECT {column} FROM audit_event WHERE id = ?", (row,)).fetchone()
+        nullable_or_taken = connection.execute("SELECT 1 FROM audit_event WHERE id = ?", (stored,)).fetchone()
+    assume(stored is not None and not _same(stored, before))
+    assume(column != "id" or (isinstance(stored, int) and not nullable_or_taken))
+    verdict = tampered((f"UPDATE audit_event SET {column} = ? WHERE id = ?", (value, row)))
+    assert verdict.broken
+    if column != "id":
+        assert f"Row {row} " in verdict.broken
+        assert verdict.count == row - 1
+
+
+@pytest.mark.parametrize("row", [1, 5, LENGTH])
+def test_a_change_with_a_hash_made_anew_is_found_in_the_row_after_it(tampered, chain, row):
+    """Whoever gives a changed row its right hash must give all later rows theirs; of the last row the head tells."""
+    with closing(sqlite3.connect(chain[0])) as connection:
+        *content, _ = connection.execute("SELECT * FROM audit_event WHERE id = ?", (row,)).fetchone()
+        before = connection.execute("SELECT sha256 FROM audit_event WHERE id = ?", (row - 1,)).fetchone()
+    content[COLUMNS.index("user_name")] = "somebody else"
+    text = json.dumps(content, separators=(",", ":"))
+    made = hashlib.sha256(f"{before[0] if before else BEGINNING}\n{text}".encode()).hexdigest()
+    change = "UPDATE audit_event SET user_name = 'somebody else', sha256 = ? WHERE id = ?"
+    verdict = tampered((change, (made, row)), expect=chain[1])
+    assert verdict.met is not True
+    assert (f"Row {row + 1} " in verdict.broken) == (row < LENGTH)
+
+
+@pytest.mark.parametrize("row", range(1, LENGTH))
+def test_a_row_that_is_taken_out_is_found(tampered, row):
+    """The gap is named; closing it by numbering the later rows anew does not help."""
+    taken = ("DELETE FROM audit_event WHERE id = ?", (row,))
+    assert f"Row {row} of the audit trail is missing" in tampered(taken).broken
+    closed = [
+        ("UPDATE audit_event SET id = ? WHERE id = ?", (later - 1, later)) for later in range(row + 1, LENGTH + 1)
+    ]
+    assert f"Row {row} of the audit trail is not as it was written" in tampered(taken, *closed).broken
+
+
+@pytest.mark.parametrize(("one", "other"), [(1, 2), (3, 9), (LENGTH - 1, LENGTH)])
+def test_rows_that_change_places_are_found(tampered, one, other):
+    """The first of the two is named."""
+    moves = [(one, -1), (other, one), (-1, other)]
+    verdict = tampered(*(("UPDATE audit_event SET id = ? WHERE id = ?", (new, old)) for old, new in moves))
+    assert f"Row {one} " in verdict.broken
+
+
+@pytest.mark.parametrize("place", [1, 5, LENGTH])
+def test_a_row_that_is_put_in_is_found(tampered, place):
+    """A copy of a row, with the later ones moved on to make room."""
+    moved = [("UPDATE audit_event SET id = ? WHERE id = ?", (row + 1, row)) for row in range(LENGTH, place - 1, -1)]
+    rest = ", ".join(COLUMNS[1:])
+    put = (f"INSERT INTO audit_event SELECT {place}, {rest} FROM audit_event WHERE id = ?", (place + 1,))
+    assert tampered(*moved, put).broken
+
+
+@pytest.mark.parametrize("kept", range(LENGTH))
+def test_rows_cut_off_the_end_are_found_with_a_hash_that_was_kept(tampered, chain, kept):
+    """What is left is whole by itself; the head that was noted before is no longer in it."""
+    cut = ("DELETE FROM audit_event WHERE id > ?", (kept,))
+    verdict = tampered(cut, expect=chain[1])
+    assert (verdict.count, verdict.broken, verdict.met) == (kept, "", False)
+    assert verdict.head != chain[1]
+    assert kept or verdict.head == BEGINNING
+
+
+def test_a_chain_that_was_written_anew_is_found_with_a_hash_that_was_kept(database):
+    """Somebody who knows how the chain is made leaves a whole one, but not one with the hash that was noted."""
+    grow(database, 5)
+    noted = verdict_of(database).head
+    with closing(sqlite3.connect(database.file)) as connection, connection:
+        for guard in GUARDS:
+            connection.execute(f"DROP TRIGGER {guard}")
+        connection.execute("DELETE FROM audit_event")
+    grow(database, 8, begin=1)
+    verdict = verdict_of(database, expect=noted)
+    assert (verdict.broken, verdict.met) == ("", False)
+
+
+def test_a_hash_that_was_kept_is_found_however_far_the_trail_has_grown(database):
+    """Every earlier head stays in the chain."""
+    heads = [verdict_of(database).head]
+    for number in range(3):
+        grow(database, 1, begin=number)
+        heads.append(verdict_of(database).head)
+    assert [verdict_of(database, expect=head).met for head in heads[1:]] == [True] * 3
+
+
+def test_the_newest_part_can_be_checked_alone(tampered, database):
+    """`last` begins at a row that is taken as it stands, and finds what is wrong after it."""
+    grow(database, 20)
+    total = verdict_of(database).count
+    assert verdict_of(database, last=5) == Verdict(5, verdict_of(database).head)
+    assert verdict_of(database, last=10 * total).count == total
+    with closing(sqlite3.connect(database.file)) as connection, connection:
+        connection.execute("DROP TRIGGER audit_event_no_update")
+        connection.execute("UPDATE audit_event SET host = 'x' WHERE id = ?", (total - 7,))
+    assert verdict_of(database, last=5).broken == ""
+    assert f"Row {total - 7} " in verdict_of(database, last=10).broken
+
+
+def test_events_are_chosen_by_time_kind_study_and_user(database):
+    """Each filter alone, and how many there are."""
+    grow(database, 6)
+    user = next(iter(_chosen(database, EventFilter())))["user_name"]
+    moments = EventFilter(since=NOON + timedelta(seconds=1), until=NOON + timedelta(seconds=3))
+    assert [row["recorded_at"][17:19] for row in _chosen(database, moments)] == ["02", "01"]
+    assert [row["event"] for row in _chosen(database, EventFilter(event=AuditEvent.STOPPED))] == ["stopped"]
+    assert len(_chosen(database, EventFilter(study="study1"))) == 2
+    assert _chosen(database, EventFilter(study="study")) == _chosen(database, EventFilter(study="%")) == []
+    assert len(_chosen(database, EventFilter(user=user))) == verdict_of(database).count
+    assert _chosen(database, EventFilter(user="nobody at all")) == []
+
+
+def _chosen(database, wanted: EventFilter) -> list[dict]:
+    with database.connection() as connection:
+        rows = list(events(connection, wanted))
+        assert count_events(connection, wanted) == len(rows)
+    return rows

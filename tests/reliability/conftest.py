@@ -1,0 +1,347 @@
+"""Daemons that are made to be killed, what they are fed, and what must be true of their clinic afterwards."""
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+from pydicom.uid import generate_uid
+from pypdf import PdfReader
+
+from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.config import load_config
+
+NURSERY = Path(__file__).with_name("nursery.py")
+PLAN_BYTES = 64
+PATIENCE_SECONDS = 300.0
+
+UNCOVERED = """
+SELECT COUNT(*) FROM study WHERE
+    EXISTS (SELECT 1 FROM instance JOIN received_file f ON f.instance_id = instance.id
+            WHERE instance.study_id = study.id AND f.outcome = 'analysed')
+    AND NOT EXISTS (SELECT 1 FROM report WHERE study_id = study.id AND study_revision >= study.revision)
+"""
+"""Studies of which an image was read and no report covers all that is known."""
+
+
+def wait_until(fulfilled: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
+    """Look again and again, until it is so; fail when too much time has passed."""
+    pause, deadline = threading.Event(), time.monotonic() + seconds
+    while not fulfilled():
+        assert time.monotonic() < deadline, f"it did not happen in time: {what}"
+        pause.wait(0.05)
+
+
+class Nursery:
+    """The process that forks daemons; see nursery.py."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(NURSERY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, **order: object) -> dict:
+        """Send an order and return the answer."""
+        self.process.stdin.write(json.dumps(order) + "\n")
+        self.process.stdin.flush()
+        return json.loads(self.process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        self.process.communicate()
+
+
+@pytest.fixture(scope="session")
+def nursery():
+    """One nursery for all daemons of this test process."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
+class Trial:
+    """A clinic, the daemon that works on it at the moment, and all that was ever dropped into its inbox."""
+
+    def __init__(self, root: Path, bundle: Path, nursery: Nursery, mode: str) -> None:
+        make_clinic(root)
+        file = root / "config.toml"
+        text = file.read_text()
+        for old, new in (
+            ('model = "starter"', f'model = "{bundle}"'),
+            ('mode = "auto"', f'mode = "{mode}"'),
+            ("settle_seconds = 2.0", "settle_seconds = 0.0"),
+            ("study_quiet_seconds = 30.0", "study_quiet_seconds = 0.1"),
+            ("rescan_seconds = 10.0", "rescan_seconds = 0.3"),
+            ("batch_size = 8", "batch_size = 4"),
+            ("threads = 0", "threads = 1"),
+            ("decode_workers = 0", "decode_workers = 1"),
+            ("picture_dpi = 150", "picture_dpi = 72"),
+        ):
+            assert old in text
+            text = text.replace(old, new)
+        file.write_text(text)
+        self.config_file, self.config = file, load_config(file)
+        self.log = root.with_name(f"{root.name}.log")
+        self.plan = root.with_name(f"{root.name}.plan")
+        self.plan.write_bytes(b"\0" * PLAN_BYTES)
+        self.nursery = nursery
+        self.pid = 0
+        self._log_begin = 0
+        self.expected: dict[str, tuple[str, str]] = {}
+        """Outcome and reason code of each file by the name under which it was dropped."""
+        self.digest_of: dict[str, str] = {}
+        """SHA-256 of each of them."""
+        self._opened: set[str] = set()
+
+    def start(self) -> None:
+        """Start a daemon on this clinic."""
+        self._log_begin = self.log.stat().st_size if self.log.exists() else 0
+        answer = self.nursery.ask(start=str(self.config_file), plan=str(self.plan), log=str(self.log))
+        self.pid = answer["pid"]
+
+    def arm(self, point: str = "", passage: int = 1) -> None:
+        """Tell the daemon, also one that is running, where to kill itself; without a point: nowhere."""
+        plan = f"{point} {passage}".encode() if point else b""
+        with self.plan.open("r+b") as file:
+            file.write(plan.ljust(PLAN_BYTES, b"\0"))
+
+    def status(self) -> int | None:
+        """How the daemon ended, negative for a signal; None while it runs."""
+        return self.nursery.ask(poll=self.pid)["status"]
+
+    def kill(self) -> None:
+        """SIGKILL, now."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.wait_for_death()
+
+    def wait_for_end(self, status: int) -> None:
+        """Wait until the daemon has ended by itself, with this exit status."""
+        wait_until(lambda: self.status() is not None, f"end; {self.said()}")
+        assert self.status() == status, self.said()
+
+    def wait_for_death(self) -> None:
+        """Wait until the daemon was ended by SIGKILL and all its child processes are gone, too."""
+        wait_until(lambda: self.status() is not None, f"death; {self.said()}")
+        assert self.status() == -signal.SIGKILL, self.said()
+        wait_until(lambda: not self.left_processes(), "end of the child processes")
+
+    def left_processes(self) -> list[int]:
+        """The processes of the daemon's session that live on."""
+
+        def lives(process: psutil.Process) -> bool:
+            return os.getsid(process.pid) == self.pid and process.status() != psutil.STATUS_ZOMBIE
+
+        left = []
+        for process in psutil.process_iter():
+            try:
+                if lives(process):
+                    left.append(process.pid)
+            except (psutil.NoSuchProcess, ProcessLookupError, PermissionError):
+                continue
+        return left
+
+    def stop(self) -> float:
+        """SIGTERM, as a service manager sends it; the daemon ends well, after so many seconds."""
+        began = time.monotonic()
+        os.kill(self.pid, signal.SIGTERM)
+        self.wait_for_end(0)
+        return time.monotonic() - began
+
+    def peak_mb(self) -> float:
+        """The most memory that the daemon, without its children, has had at once."""
+        (line,) = [line for line in Path(f"/proc/{self.pid}/status").read_text().splitlines() if "VmHWM" in line]
+        return int(line.split()[1]) / 1024
+
+    def said(self) -> str:
+        """The end of the daemon's log."""
+        return self.log.read_text()[-4000:] if self.log.exists() else ""
+
+    def rows(self, statement: str) -> list[tuple]:
+        """What any SQLite program sees in the database."""
+        with closing(sqlite3.connect(self.config.root / "clinic.sqlite", timeout=30)) as connection:
+            return connection.execute(statement).fetchall()
+
+    def is_idle(self) -> bool:
+        """Whether nothing is left to do; fails when the daemon has ended."""
+        assert self.status() is None, self.said()
+        if not self.log.exists() or "watching the inbox" not in self.log.read_text()[self._log_begin :]:
+            return False
+        ((pending,),) = self.rows("SELECT COUNT(*) FROM received_file WHERE outcome = 'pending'")
+        if pending or self.rows(UNCOVERED) != [(0,)]:
+            return False
+        return not self.files_of_the_inbox() and not any(self.config.archive.glob(".incoming/*"))
+
+    def files_of_the_inbox(self) -> list[Path]:
+        """What is still to be taken. A folder that a killed daemon had just emptied may stay: a sender may fill it."""
+        return [Path(folder, name) for folder, _, names in os.walk(self.config.inbox) for name in names]
+
+    def wait_until_idle(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until nothing is left to do."""
+        wait_until(self.is_idle, f"idle; {self.said()}", seconds)
+
+    def wait_for_rows(self, count: int) -> None:
+        """Wait until so many files have a row."""
+
+        def there() -> bool:
+            assert self.status() is None, self.said()
+            return self.rows("SELECT COUNT(*) FROM received_file")[0][0] >= count
+
+        wait_until(there, f"{count} rows; {self.said()}")
+
+    def check(self) -> None:
+        """Assert everything that this room promises of a clinic that is idle."""
+        rows = self.rows("SELECT original_name, outcome, reason_code FROM received_file")
+        assert Counter(rows) == Counter((name, *end) for name, end in self.expected.items())
+        self._check_findings()
+        self._check_files()
+        self._check_reports()
+        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        assert self.rows("PRAGMA foreign_key_check") == []
+
+    def _check_findings(self) -> None:
+        read = sum(outcome == "analysed" for outcome, _ in self.expected.values())
+        assert self.rows("SELECT COUNT(*), COUNT(DISTINCT file_id) FROM inference") == [(read, read)]
+        assert self.rows("SELECT COUNT(*) FROM attended_region") == [(read,)]
+        per_inference = self.rows("SELECT COUNT(*), COUNT(DISTINCT label) FROM finding GROUP BY inference_id")
+        assert per_inference == [(15, 15)] * read
+
+    def _check_files(self) -> None:
+        assert self.files_of_the_inbox() == []
+        assert [path for path in self.config.root.rglob("*") if path.suffix in (".part", ".tmp")] == []
+        archived = {path: path.stem for path in self.config.archive.rglob("*") if path.is_file()}
+        assert set(archived.values()) == set(self.digest_of.values())
+        for path, digest in archived.items():
+            assert hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        shown = {path.name for path in self.config.quarantine.iterdir()}
+        named = {name for (name,) in self.rows("SELECT quarantine_path FROM received_file WHERE quarantine_path != ''")}
+        assert shown == named | {f"{name}.reason.json" for name in named}
+        for name in named:
+            assert (self.config.quarantine / name).read_bytes()
+            assert json.loads((self.config.quarantine / f"{name}.reason.json").read_text())["reason_code"]
+
+    def _check_reports(self) -> None:
+        assert self.rows(UNCOVERED) == [(0,)]
+        reports = self.rows("SELECT path, sha256 FROM report")
+        assert {path.name for path in self.config.reports.iterdir()} == {Path(path).name for path, _ in reports}
+        for path, digest in reports:
+            pdf = self.config.root / path
+            assert hashlib.sha256(pdf.read_bytes()).hexdigest() == digest
+            if digest not in self._opened:
+                assert PdfReader(pdf).pages
+                self._opened.add(digest)
+        current = self.rows(
+            "SELECT study.id FROM study JOIN report ON report.study_id = study.id "
+            "WHERE report.study_revision = study.revision"
+        )
+        assert len(set(current)) == len(current)
+
+
+class Mail:
+    """Drops into an inbox what hospitals send: each time other pictures, and always the same mixture."""
+
+    def __init__(self, film: np.ndarray, write_dicom: Callable[..., Path], outside: Path) -> None:
+        self._film = film[:256, :256]
+        self._write_dicom = write_dicom
+        self._outside = outside
+        self._outside.mkdir()
+
+    def _stored(self, chance: random.Random) -> np.ndarray:
+        noise = np.random.default_rng(chance.getrandbits(32)).integers(0, 60, self._film.shape)
+        return (self._film * 4000 + noise).astype(np.uint16)
+
+    def drop(self, trial: Trial, prefix: str, chance: random.Random) -> None:
+        """Put a dozen files, of eight kinds and two studies, into the inbox, each whole from its first moment."""
+        study, conflict = generate_uid(entropy_srcs=[prefix, "study"]), generate_uid(entropy_srcs=[prefix, "conflict"])
+        made = {
+            "a.dcm": self._dicom(prefix, chance, "a", StudyInstanceUID=study),
+            "b-1.dcm": self._dicom(prefix, chance, "b1", StudyInstanceUID=study),
+            "b-2.dcm": self._dicom(prefix, chance, "b2", StudyInstanceUID=study),
+            "d-lateral.dcm": self._dicom(prefix, chance, "d", StudyInstanceUID=study, ViewPosition="LL"),
+            "f-1.dcm": self._dicom(prefix, chance, "f1", StudyInstanceUID=study, SOPInstanceUID=conflict),
+            "f-2.dcm": self._dicom(prefix, chance, "f2", StudyInstanceUID=study, SOPInstanceUID=conflict),
+        }
+        made["c-again.dcm"] = made["a.dcm"]
+        made["e-cut.dcm"] = made["a.dcm"][:300]
+        ends = {
+            "c-again.dcm": ("duplicate", "same_bytes"),
+            "d-lateral.dcm": ("refused", "wrong_view"),
+            "e-cut.dcm": ("quarantined", "unreadable_header"),
+            "f-2.dcm": ("quarantined", "uid_conflict"),
+        }
+        for name, content in made.items():
+            self._expect(trial, f"{prefix}-{name}", content, ends.get(name, ("analysed", "read")))
+        links = f"{prefix}-g.txt", f"{prefix}-h-link.txt"
+        text = f"no image {prefix}".encode()
+        self._expect(trial, links[0], text, ("quarantined", "unrecognised"))
+        self._expect(trial, links[1], text, ("duplicate", "same_bytes"))
+        folder = self._folder(trial, prefix, chance)
+        for name, content in sorted(made.items()):
+            self._put(trial, f"{prefix}-{name}", content)
+        self._put(trial, links[0], text, also=links[1])
+        folder.rename(trial.config.inbox / folder.name)
+
+    def _dicom(self, prefix: str, chance: random.Random, name: str, **attributes: str) -> bytes:
+        path = self._write_dicom(self._outside / f"{prefix}-{name}", self._stored(chance), **attributes)
+        content = path.read_bytes()
+        path.unlink()
+        return content
+
+    def _folder(self, trial: Trial, prefix: str, chance: random.Random) -> Path:
+        """A folder in a folder, with two PNGs and their study.toml."""
+        folder = self._outside / f"{prefix}-i"
+        (folder / "in").mkdir(parents=True)
+        for number in (1, 2):
+            path = folder / "in" / f"{number}.png"
+            Image.fromarray((self._stored(chance) // 16).astype(np.uint8)).save(path)
+            self._expect(trial, f"{folder.name}/in/{path.name}", path.read_bytes(), ("analysed", "read"))
+        (folder / "in" / "study.toml").write_text(f'patient_id = "{prefix}"\n')
+        return folder
+
+    @staticmethod
+    def _expect(trial: Trial, name: str, content: bytes, end: tuple[str, str]) -> None:
+        trial.expected[name] = end
+        trial.digest_of[name] = hashlib.sha256(content).hexdigest()
+
+    def _put(self, trial: Trial, name: str, content: bytes, also: str = "") -> None:
+        path = self._outside / name
+        path.write_bytes(content)
+        if also:
+            os.link(path, self._outside / also)
+            (self._outside / also).rename(trial.config.inbox / also)
+        path.rename(trial.config.inbox / name)
+
+
+@pytest.fixture
+def mail(film, write_dicom, tmp_path) -> Mail:
+    """What comes into the inbox."""
+    return Mail(film, write_dicom, tmp_path / "outside")
+
+
+@pytest.fixture
+def new_trial(tmp_path, small_bundle, nursery):
+    """A function that makes a clinic of its own by a name; its daemon is gone at the end of the test."""
+    made: list[Trial] = []
+
+    def new(name: str, mode: str = "auto") -> Trial:
+        trial = Trial(tmp_path / name, small_bundle, nursery, mode)
+        made.append(trial)
+        return trial
+
+    yield new
+    for trial in made:
+        if trial.pid and trial.status() is None:
+            trial.kill()

@@ -1,0 +1,81 @@
+"""Reports of studies whose images retention has removed."""
+
+import hashlib
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import update
+
+from agcnn_clinic.database.tables import ReceivedFile, Report
+from agcnn_clinic.errors import RemovedError
+from agcnn_clinic.reporting.due import make_report, remake
+from agcnn_clinic.reporting.loop import Reporting
+
+
+@pytest.fixture
+def make(clinic):
+    """Makes the next report of a study."""
+    return lambda study: make_report(
+        clinic.database, study, clock=clinic.clock, config=clinic.config, read_picture=clinic.read_picture
+    )
+
+
+@pytest.fixture
+def again(clinic):
+    """Makes a delivered report again."""
+    return lambda study, version=None: remake(
+        clinic.database, study, version, config=clinic.config, read_picture=clinic.read_picture
+    )
+
+
+def remove_image(clinic, file_id: int, *, back: bool = False) -> None:
+    with clinic.database.write() as session:
+        moment = None if back else clinic.clock()
+        session.execute(update(ReceivedFile).where(ReceivedFile.id == file_id).values(removed_at=moment))
+
+
+def test_a_report_whose_image_is_gone_cannot_be_made_again(clinic, make, again):
+    """A sentence says so, since when, and where the delivered PDF is; with the image back, the report is the same."""
+    study = clinic.add_study()
+    file = clinic.add_file(study)
+    path = make(study)
+    before = path.read_bytes()
+    clinic.clock.forward(days=100)
+    remove_image(clinic, file)
+    with pytest.raises(RemovedError, match=f"removed 1 of its images on {clinic.clock().date()}.*{path.name}"):
+        again(study)
+    assert path.read_bytes() == before
+    path.unlink()
+    with pytest.raises(RemovedError, match="is not there, either"):
+        again(study)
+    remove_image(clinic, file, back=True)
+    assert again(study).path.read_bytes() == before
+
+
+def test_a_late_image_is_reported_beside_one_that_is_gone(clinic, make, again, text_of):
+    """Version 2 says of the first image what was found, and that its picture is no more; it can be made again."""
+    study = clinic.add_study()
+    first = clinic.add_file(study)
+    make(study)
+    clinic.clock.forward(days=100)
+    remove_image(clinic, first)
+    clinic.clock.forward(days=1)
+    clinic.add_file(study, at=clinic.clock() - timedelta(hours=1))
+    assert Reporting(clinic.database, clinic.config, clinic.read_picture, clinic.clock).step(quiet_seconds=30) == 1
+    (path,) = clinic.config.reports.glob("*-v2.pdf")
+    assert "cannot be read any more" in " ".join(text_of(path.read_bytes()))
+    before = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert hashlib.sha256(again(study).path.read_bytes()).hexdigest() == before
+
+
+def test_a_pdf_that_was_removed_is_there_again_once_it_is_made_again(clinic, make, again):
+    """The row says so, too."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    path = make(study)
+    path.unlink()
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(removed_at=clinic.clock()))
+    assert again(study).path == path
+    with clinic.database.session() as session:
+        assert session.query(Report).one().removed_at is None

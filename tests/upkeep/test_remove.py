@@ -1,0 +1,184 @@
+"""Rows first, then bytes: whatever ends the process, no row claims what is gone, and nothing is left for ever."""
+
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+
+from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.intake.accept import Group, Intake, accept
+from agcnn_clinic.intake.discover import found
+from agcnn_clinic.intake.requeue import requeue_files
+from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.storage import Storage
+from agcnn_clinic.upkeep import remove
+from agcnn_clinic.upkeep.plan import plan
+from agcnn_clinic.upkeep.remove import Remover
+
+ALL = {"archive_days": 30, "quarantine_days": 30, "reports_days": 30}
+
+
+class KilledError(BaseException):
+    """What no handler catches."""
+
+
+def test_bytes_go_and_rows_stay(ward):
+    """Film, report and quarantined file with its reason are gone; each row says when; what was found stays."""
+    _, film, report = ward.reported_study()
+    garbage = ward.file(None, ReasonCode.UNRECOGNISED)
+    (ward.config.reports / "000000000001-v1.remade.pdf").write_bytes(b"%PDF")
+    kept = ward.reported_study(days_ago=1)
+    removed = ward.upkeep(**ALL).step()
+    assert len(removed) == 3
+    assert not ward.has(film)
+    assert not ward.has(garbage)
+    assert not ward.has_report(report)
+    assert ward.row(film).removed_at == ward.now
+    assert ward.has(kept[1])
+    assert ward.has_report(kept[2])
+    assert list(ward.config.quarantine.iterdir()) == []
+    assert len(list(ward.config.reports.iterdir())) == 1
+
+
+@pytest.mark.parametrize("passages", range(9))
+def test_whatever_ends_the_process_the_next_run_finishes(ward, monkeypatch, passages):
+    """Ended before or after any commit or removal: rows never claim what is gone, and in the end all is gone."""
+    monkeypatch.setattr(remove, "BATCH", 1)
+    files = [ward.reported_study()[1:] for _ in range(2)] + [(ward.file(None, ReasonCode.UNRECOGNISED), None)]
+    left = passages
+
+    def dies(function):
+        def wrapped(*args, **kwargs):
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise KilledError
+            result = function(*args, **kwargs)
+            left -= 1
+            if left == -1:
+                raise KilledError
+            return result
+
+        return wrapped
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "remove", dies(Storage.remove))
+        patch.setattr(Remover, "_unlink_reports", dies(Remover._unlink_reports))
+        with pytest.raises(KilledError):
+            ward.upkeep(**ALL).step()
+    for file, report in files:
+        row = ward.row(file)
+        assert row.removed_at or (ward.config.archive / row.stored_path).exists()
+        if report:
+            row = ward.report_row(report)
+            assert row.removed_at or (ward.config.root / row.path).exists()
+    ward.upkeep(**ALL).step()
+    assert [path for path in ward.config.archive.rglob("*") if path.is_file()] == []
+    assert list(ward.config.reports.iterdir()) == []
+    assert list(ward.config.quarantine.iterdir()) == []
+    assert not any(ward.has(file) for file, _ in files)
+
+
+def test_a_disk_that_refuses_is_told_and_tried_again(ward, monkeypatch):
+    """The row says gone, the error says why the bytes are not; the next run removes them, also if nothing else goes."""
+    _, film, _ = ward.reported_study()
+
+    def refuses(self, stored_paths):
+        raise StorageError("Read-only file system.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Storage, "remove", refuses)
+        with pytest.raises(StorageError):
+            ward.upkeep(archive_days=30).step()
+    assert (ward.config.archive / ward.row(film).stored_path).exists()
+    ward.now -= timedelta(days=200)  # and a clock that was set back does not hide it
+    ward.upkeep().step()
+    assert not ward.has(film)
+
+
+def test_what_changed_since_the_plan_stays(ward):
+    """A late image reopens the study, or the same bytes come again, between plan and removal: nothing goes."""
+    study, film, report = ward.reported_study()
+    shared = ward.file(None, ReasonCode.MEDIA_COMPANION, content=b"same")
+    upkeep = ward.upkeep(**ALL)
+    removals = upkeep.planned()
+    assert len(removals) == 3
+    ward.file(study, None)
+    ward.file(None, ReasonCode.SAME_BYTES, content=b"same")
+    assert upkeep._remover.remove(removals, ward.now, lambda: False) == []
+    assert ward.has(film)
+    assert ward.has(shared)
+    assert ward.has_report(report)
+
+
+@pytest.fixture
+def intake(ward):
+    """The intake of that clinic."""
+    with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
+        yield Intake(ward.storage, ward.database, sandbox, 1_000_000, ward.config.inbox)
+
+
+def test_the_same_bytes_again_bring_them_back(ward, intake):
+    """They are a duplicate still, and kept: the earlier row says so, and can be requeued again."""
+    path = ward.config.inbox / "notes.txt"
+    content = b"not an image"
+    path.write_bytes(content)
+    accept(intake, [Group((found(path),), remove=True)], ward.now - timedelta(days=100))
+    assert json.loads(next(ward.config.quarantine.glob("*.json")).read_text())
+    ward.upkeep(**ALL).step()
+    assert not ward.has(1)
+    (line,) = requeue_files(ward.database, ward.storage, intake.sandbox, [1])
+    assert "drop the file into the inbox again" in line
+    path.write_bytes(content)
+    accept(intake, [Group((found(path),), remove=True)], ward.now)
+    assert ward.row(2).reason_code == "same_bytes"
+    assert ward.has(1)
+    assert ward.has(2)
+
+
+def test_intake_and_retention_do_not_take_the_same_bytes_for_kept_and_gone(ward, intake, monkeypatch):
+    """While a file's bytes are kept and its row is not written yet, retention waits; then it sees the new row."""
+    content = b"not an image"
+    path = ward.config.inbox / "notes.txt"
+    path.write_bytes(content)
+    accept(intake, [Group((found(path),), remove=True)], ward.now - timedelta(days=100))
+    path.write_bytes(content)
+    in_between, began = threading.Event(), threading.Event()
+    register = accept.__globals__["_registered"]
+
+    def slow(*args):
+        in_between.set()
+        assert began.wait(30)
+        # Long enough for a retention that does not wait to have removed the bytes.
+        tidying.join(1)
+        return register(*args)
+
+    monkeypatch.setitem(accept.__globals__, "_registered", slow)
+
+    def tidy():
+        began.set()
+        ward.upkeep(**ALL).step()
+
+    tidying = threading.Thread(target=tidy)
+    taking = threading.Thread(target=accept, args=(intake, [Group((found(path),), remove=True)], ward.now))
+    taking.start()
+    assert in_between.wait(30)
+    tidying.start()
+    taking.join(60)
+    tidying.join(60)
+    assert ward.has(1)
+    assert ward.has(2)
+
+
+def test_a_stop_is_heard_between_batches(ward, monkeypatch):
+    """SIGTERM does not wait until a year's films are gone."""
+    monkeypatch.setattr(remove, "BATCH", 1)
+    for _ in range(3):
+        ward.file(None, ReasonCode.MEDIA_COMPANION)
+    upkeep = ward.upkeep(archive_days=30)
+    answers = iter([False, True])
+    assert len(upkeep.step(lambda: next(answers))) == 1
+    with ward.database.session() as session:
+        assert len(plan(session, upkeep._config, ward.now, lambda _: ward.disk)) == 2
