@@ -22,7 +22,8 @@ def emptied(databases, migrated, tmp_path_factory):
         def emptied():
             with database.write() as session:
                 for table in reversed(Base.metadata.sorted_tables):
-                    session.execute(delete(table))
+                    if table.name != "audit_event":  # nobody may
+                        session.execute(delete(table))
             return database
 
         yield emptied
