@@ -24,13 +24,14 @@ from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database import trail
+from agcnn_clinic.database.claims import ALONE, Claims
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
 from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, StorageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
-from agcnn_clinic.lock import only_process
+from agcnn_clinic.lock import at_work_on
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
@@ -61,7 +62,7 @@ class Clinic:
 
 @contextlib.contextmanager
 def at_work(config: Config) -> Iterator[Clinic]:
-    """Open everything that a clinic needs to work, as the only process that works on it.
+    """Open everything that a clinic needs to work, as the only process that works on it or as one of its workers.
 
     Raises:
         ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
@@ -72,14 +73,15 @@ def at_work(config: Config) -> Iterator[Clinic]:
     from agcnn_models.manifest import digest  # noqa: PLC0415
 
     with (
-        only_process(config.lock_file),
         contextlib.closing(
             open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
         ) as database,
+        at_work_on(config, database) as claims,
         decoders(config) as sandbox,
     ):
-        storage = Storage(config)
-        storage.prepare()
+        beside = claims.living()
+        storage = Storage(config, claims.worker)
+        storage.prepare(beside)
         try:
             reader = load_reader(
                 configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads
@@ -88,11 +90,11 @@ def at_work(config: Config) -> Iterator[Clinic]:
             trail.model_refused(database, config.analysis.model, error, _now())
             raise
         model = ModelIdentity(reader.manifest.name, reader.manifest.version, digest(reader.manifest))
-        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
+        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox, claims)
         with (
-            trail.working(database, config, model, _now),
+            trail.working(database, config, model, _now, beside=len(beside)),
             contextlib.closing(
-                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size)
+                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size, claims)
             ) as analysis,
         ):
             yield Clinic(
@@ -100,8 +102,8 @@ def at_work(config: Config) -> Iterator[Clinic]:
                 database,
                 Inbox(config, intake),
                 analysis,
-                reporting(config, database, sandbox),
-                Upkeep(database, storage, config),
+                reporting(config, database, sandbox, claims),
+                Upkeep(database, storage, config, claims=claims),
             )
 
 
@@ -116,10 +118,13 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def reporting(config: Config, database: Database, sandbox: Sandbox) -> Reporting:
+def reporting(config: Config, database: Database, sandbox: Sandbox, claims: Claims = ALONE) -> Reporting:
     """The reporting loop, whose pictures come from the archive as analysis read them, decoded in a child process."""
     return Reporting(
-        database, config, lambda path, media_type: sandbox.run(read_picture, path, media_type, config.gate.max_pixels)
+        database,
+        config,
+        lambda path, media_type: sandbox.run(read_picture, path, media_type, config.gate.max_pixels),
+        claims=claims,
     )
 
 

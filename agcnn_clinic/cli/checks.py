@@ -249,8 +249,11 @@ def _model(config: Config) -> Iterator[Result]:
 
 
 def _daemon(config: Config) -> Iterator[Result]:
+    from agcnn_clinic.database.engine import sqlite_file
     from agcnn_clinic.lock import holder
 
+    if sqlite_file(config.database_url) is None:
+        return  # the server knows its workers
     # A clinic that never worked has no lock file, and looking must not make one.
     running = holder(config.lock_file) if config.lock_file.exists() else None
     found = "nothing works on this clinic now" if running is None else f"process {running} works on this clinic"

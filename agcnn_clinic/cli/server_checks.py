@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row, text
 
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.database.tables import Base, ReceivedFile, Study
+from agcnn_clinic.database.tables import Base, Claim, Inference, ReceivedFile, Report, Study, Worker
 
 OLDEST = 14
 """The oldest major version of PostgreSQL that its makers still mend."""
@@ -32,11 +32,17 @@ _SERVER = text("""
 
 _MISSING_RIGHTS = text("""
     SELECT DISTINCT needed || ' on ' || relname AS missing
-    FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS needed
+    FROM pg_class, unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS needed
     WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND relname = ANY(:tables)
-      AND (needed <> 'UPDATE' OR relname = ANY(:updated))
+      AND (needed <> 'UPDATE' OR relname = ANY(:updated)) AND (needed <> 'DELETE' OR relname = ANY(:deleted))
       AND NOT has_table_privilege(oid, needed)
     ORDER BY missing
+""")
+
+
+_WORKERS = text("""
+    SELECT host, process_id FROM worker
+    WHERE lease_until > timezone('utc', clock_timestamp()) ORDER BY began_at, id
 """)
 
 
@@ -46,11 +52,18 @@ def check_server(database: Database) -> Iterator[Result]:
         server = connection.execute(_SERVER).one()
         missing = connection.execute(
             _MISSING_RIGHTS,
-            {"tables": list(Base.metadata.tables), "updated": [Study.__tablename__, ReceivedFile.__tablename__]},
+            {
+                "tables": list(Base.metadata.tables),
+                "updated": [table.__tablename__ for table in (Study, ReceivedFile, Inference, Report, Worker)],
+                "deleted": [table.__tablename__ for table in (Worker, Claim)],
+            },
         )
         yield _version(server, _round_trip(connection))
         yield from _safety(server)
         yield _rights(server, [row.missing for row in missing])
+        if connection.execute(text("SELECT to_regclass('worker')")).scalar() is not None:
+            found = "; ".join(f"process {row.process_id} on {row.host}" for row in connection.execute(_WORKERS))
+            yield Result("workers", State.OK, f"at work: {found}" if found else "none is at work now")
 
 
 def _round_trip(connection: Connection) -> float:

@@ -24,7 +24,11 @@ _KEEPALIVES = {"idle": 30, "interval": 10, "count": 3}
 """A machine that has vanished is noticed within a minute, here and by the server, which then takes its lock away."""
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SELECT pg_advisory_xact_lock({WRITERS_TURN})"
+_WRITE = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL idle_in_transaction_session_timeout = '30s'; "
+    f"SELECT pg_advisory_xact_lock({WRITERS_TURN})"
+)
+"""A writer that has fallen asleep in its turn (a machine suspended, a process stopped) must not keep it for ever."""
 
 
 def postgresql_engine(url: URL, *, busy_timeout_seconds: float) -> Engine:

@@ -4,7 +4,8 @@
       1                                            *  1--1 attended_region
       |--* report *--* inference                   model        finding 1--* review
 
-Beside them stands `audit_event` (see `audit`), which points to none of them: it must outlive what it tells of.
+Beside them stands `audit_event` (see `audit`), which points to none of them: it must outlive what it tells of. So do
+`worker 1--* claim`, which say who has what in hand, and hold nothing that is worth a backup.
 
 A `received_file` is one file that entered the inbox, and has exactly one outcome. An `instance` is a SOP Instance,
 of which several files may come (revisions); at most one of them is analysed by a given model.
@@ -308,6 +309,31 @@ class Report(Base):
     study: Mapped[Study] = relationship(back_populates="reports")
     model: Mapped[Model | None] = relationship()
     readings: Mapped[list["ReportReading"]] = relationship(order_by="ReportReading.inference_id")
+
+
+class Worker(Base):
+    """A process that works on a clinic which it shares with others; see `leases`. SQLite's clinics have none."""
+
+    __tablename__ = "worker"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Made by the process for itself: process ids come again, and machines may have one name."""
+    host: Mapped[str]
+    process_id: Mapped[int]
+    began_at: Mapped[datetime]
+    lease_until: Mapped[datetime] = mapped_column(index=True)
+    """By the server's clock, as `began_at`. Whoever finds it past may remove the row."""
+
+
+class Claim(Base):
+    """A piece of work that a worker has in hand; it goes with the worker."""
+
+    __tablename__ = "claim"
+
+    work: Mapped[str] = mapped_column(primary_key=True)
+    """A value of `claims.Work`."""
+    key: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    worker_id: Mapped[str] = mapped_column(ForeignKey("worker.id", ondelete="CASCADE"), index=True)
 
 
 class ReportReading(Base):

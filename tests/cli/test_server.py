@@ -59,6 +59,7 @@ def test_doctor_knows_a_sound_server_but_for_its_haste(found):
         "database server": State.OK,
         "database durability": State.PROBLEM,
         "database rights": State.OK,
+        "workers": State.OK,
     }
     assert "PostgreSQL" in lines["database server"].found
     assert "fsync" in lines["database durability"].found
@@ -84,4 +85,7 @@ def test_doctor_names_the_rights_that_are_missing(found, server, clinic):
         line = found(server.url_of(server.name_of(url), "reader"))["database rights"]
         connection.execute("DROP OWNED BY reader; DROP ROLE reader")
     assert line.state is State.PROBLEM
-    assert line.found == ("the role reader lacks INSERT on finding, UPDATE on received_file, UPDATE on study")
+    assert line.found == (
+        "the role reader lacks DELETE on claim, DELETE on worker, INSERT on finding, UPDATE on inference, "
+        "UPDATE on received_file, UPDATE on report, UPDATE on study, UPDATE on worker"
+    )

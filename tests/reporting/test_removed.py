@@ -24,7 +24,12 @@ def make(clinic):
 def again(clinic):
     """Makes a delivered report again."""
     return lambda study, version=None: remake(
-        clinic.database, study, version, config=clinic.config, read_picture=clinic.read_picture
+        clinic.database,
+        study,
+        version,
+        clock=clinic.clock,
+        config=clinic.config,
+        read_picture=clinic.read_picture,
     )
 
 
