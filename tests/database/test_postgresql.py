@@ -1,19 +1,21 @@
 """A database on a server: its turns and promises, and what is said when it refuses, fails or goes away."""
 
 import threading
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import event, func, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
-from agcnn_clinic.database import migrate
+from agcnn_clinic.database import migrate, trail
+from agcnn_clinic.database.audit import verify
 from agcnn_clinic.database.backup import backup
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.queries import find_study
 from agcnn_clinic.database.revision import HEAD
 from agcnn_clinic.database.session import open_database
-from agcnn_clinic.database.tables import Base, Study
+from agcnn_clinic.database.tables import Base, ReceivedFile, Study
 from agcnn_clinic.database.values import Text
 from agcnn_clinic.errors import DatabaseError, OnError
 
@@ -303,3 +305,24 @@ def test_a_backup_is_the_servers_own_matter(database, tmp_path):
     with pytest.raises(DatabaseError, match="pg_dump"):
         backup(database, tmp_path / "copy")
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.postgresql_only
+def test_a_dump_takes_the_trail_and_its_guards_along(url, server, factories, tmp_path):
+    """What docs/DATABASE.md says of backups: restored, the rows are there, the chain holds, and still only grows."""
+    with open_database(url) as database, database.write() as session:
+        factories.make_clinic_rows(session, studies=3)
+        trail.requeued(session, session.get_one(ReceivedFile, 1), datetime(2026, 1, 1, tzinfo=UTC))
+    copy, file = server.new(), server.folder / "clinic.dump"
+    server._run("pg_dump", "--format", "custom", "--file", file, url)
+    server._run("pg_restore", "--clean", "--if-exists", "--dbname", copy, file)
+    with open_database(url) as one, open_database(copy) as other:
+        heads = []
+        for database in (one, other):
+            with database.connection() as connection:
+                assert connection.execute(select(func.count()).select_from(Study)).scalar() == 3
+                heads.append(verify(connection))
+        assert heads[0] == heads[1]
+        assert (heads[0].broken, heads[0].count) == ("", 2)
+        with pytest.raises(DatabaseError, match="append-only"), other.transaction() as connection:
+            connection.execute(text("DELETE FROM audit_event"))

@@ -22,7 +22,7 @@ from agcnn_clinic.demo.phantom import draw
 pytestmark = pytest.mark.postgresql_only
 
 TIMEOUT = 240.0
-LEASE_SECONDS = 2
+LEASE_SECONDS = 5
 SINGLE = 40
 """Films that are a study of their own."""
 
