@@ -8,7 +8,7 @@ UV ?= uv
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit test-postgresql fuzz bench format lock advisories clean
+.PHONY: help setup demo test lint types imports unit test-postgresql tools fuzz bench format lock advisories clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
@@ -38,11 +38,14 @@ types: setup
 imports: setup
 	$(BIN)/lint-imports
 
-unit: setup
+unit: setup tools
 	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 test-postgresql: setup ## All tests on a PostgreSQL server that is started for them (Debian: apt install postgresql)
 	$(BIN)/python -m pytest -n 2 --database postgresql $(TESTS)
+
+tools: ## strace for the test of power cuts, where Debian's packages may be installed; without it that test skips
+	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || .ci/debian strace
 
 fuzz: setup ## Read sound files with a few bytes changed, for MINUTES=5
 	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)

@@ -239,7 +239,8 @@ def _preambles() -> None:
     }.items():
         name = f"preamble {what}"
         hostile(name, READ, partial(native, name, preamble=head.ljust(128, b"\0")))
-        hostile(f"{what} alone", HEADER_BROKEN, partial(head.ljust, 700, b"\x01"))
+        ends_as = {ReasonCode.ZIP_DAMAGED} if what == "ZIP" else HEADER_BROKEN
+        hostile(f"{what} alone", ends_as, partial(head.ljust, 700, b"\x01"))
     hostile("no preamble", READ, lambda: body(dataset("no preamble")))
     hostile("no preamble, implicit", READ, lambda: body(dataset("no preamble, implicit"), implicit=True))
     hostile("nothing", {ReasonCode.EMPTY_FILE, ReasonCode.UNRECOGNISED}, bytes)

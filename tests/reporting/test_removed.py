@@ -27,9 +27,9 @@ def again(clinic):
         clinic.database,
         study,
         version,
-        clock=clinic.clock,
         config=clinic.config,
         read_picture=clinic.read_picture,
+        clock=clinic.clock,
     )
 
 
