@@ -164,6 +164,8 @@ class Storage:
 
     def _copied(self, blocks: Iterable[bytes]) -> tuple[Path, str, int, bytes]:
         """Write blocks to a temporary file and sync it: its path, SHA-256, size and first bytes."""
+        # Another worker that took this one for dead has removed it.
+        make_folder(self._incoming)
         descriptor, name = tempfile.mkstemp(suffix=".part", dir=self._incoming)
         digest, size, head = hashlib.sha256(), 0, b""
         try:
