@@ -8,10 +8,10 @@ UV ?= uv
 MINUTES ?= 5
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types imports unit tools fuzz bench format lock advisories clean
+.PHONY: help setup demo test lint types imports unit test-postgresql tools fuzz bench format lock advisories clean
 
 help: ## This list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 setup: $(STAMP) ## Make .venv/ with the locked dependencies and the project in it
 
@@ -40,6 +40,9 @@ imports: setup
 
 unit: setup tools
 	$(BIN)/python -m pytest -n logical --maxprocesses 8 $(TESTS)
+
+test-postgresql: setup ## All tests on a PostgreSQL server that is started for them (Debian: apt install postgresql)
+	$(BIN)/python -m pytest -n 2 --database postgresql $(TESTS)
 
 tools: ## strace for the test of power cuts, where Debian's packages may be installed; without it that test skips
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || .ci/debian strace

@@ -40,6 +40,7 @@ class Database(_Section):
 
     url: str = "sqlite:///clinic.sqlite"
     busy_timeout_seconds: Seconds = 30
+    lease_seconds: Annotated[float, Field(ge=5)] = 60
 
 
 class Intake(_Section):

@@ -88,6 +88,12 @@ class RenderingError(ClinicError):
     on_error = OnError.RETRY
 
 
+class LeaseLostError(ClinicError):
+    """Another worker has taken over what this one had in hand; nothing of it was recorded here."""
+
+    on_error = OnError.RETRY
+
+
 class RemovedError(ClinicError):
     """What was asked for needs bytes that retention has removed."""
 

@@ -1,4 +1,8 @@
-"""One process works on a clinic at a time. The lock is the kernel's: it goes when the process goes, however it goes."""
+"""Who may work on a clinic.
+
+On SQLite one process at a time. The lock is the kernel's: it goes when the process goes, however it goes. On PostgreSQL
+any number of workers, which share the work by leases.
+"""
 
 import contextlib
 import fcntl
@@ -6,7 +10,30 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.claims import ALONE, Claims
+from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import ClinicBusyError, StorageError
+
+
+@contextlib.contextmanager
+def at_work_on(config: Config, database: Database) -> Iterator[Claims]:
+    """Be a worker of a clinic for the length of a `with` block; gives what to claim its work with.
+
+    Raises:
+        ClinicBusyError: another process works on it, and it cannot be shared.
+        StorageError: the clinic's folder cannot be written.
+        DatabaseError: the database cannot be used.
+    """
+    if database.file is not None:
+        with only_process(config.lock_file):
+            yield ALONE
+        return
+    # Only a server has these, and SQLite's commands shall not wait for the object mapper.
+    from agcnn_clinic.database.leases import Leases  # noqa: PLC0415
+
+    with Leases(database, config.database.lease_seconds) as leases:
+        yield leases
 
 
 @contextlib.contextmanager

@@ -30,7 +30,7 @@ from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, Sto
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
-from agcnn_clinic.lock import only_process
+from agcnn_clinic.lock import at_work_on
 from agcnn_clinic.press import press
 from agcnn_clinic.prints import RecentPrints
 from agcnn_clinic.reporting import pdf
@@ -67,7 +67,7 @@ class Clinic:
 
 @contextlib.contextmanager
 def at_work(config: Config) -> Iterator[Clinic]:
-    """Open everything that a clinic needs to work, as the only process that works on it.
+    """Open everything that a clinic needs to work, as the only process that works on it or as one of its workers.
 
     Raises:
         ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
@@ -79,16 +79,17 @@ def at_work(config: Config) -> Iterator[Clinic]:
     from agcnn_models.manifest import digest  # noqa: PLC0415
 
     with (
-        only_process(config.lock_file),
         contextlib.closing(
             open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
         ) as database,
+        at_work_on(config, database) as claims,
         decoders(config) as sandbox,
         # Others than the decoders: what a hostile file may take over never gets to make a report.
         Sandbox(decode_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
-        storage = Storage(config)
-        storage.prepare()
+        beside = claims.living()
+        storage = Storage(config, claims.worker)
+        storage.prepare(beside)
         darkroom = Darkroom(RecentPrints(), print_size(config.reporting))
         try:
             reader = load_reader(
@@ -98,11 +99,11 @@ def at_work(config: Config) -> Iterator[Clinic]:
             trail.model_refused(database, config.analysis.model, error, _now())
             raise
         model = ModelIdentity(reader.manifest.name, reader.manifest.version, digest(reader.manifest))
-        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
+        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox, claims)
         with (
-            trail.working(database, config, model, _now),
+            trail.working(database, config, model, _now, beside=len(beside)),
             contextlib.closing(
-                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size, darkroom)
+                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size, darkroom, claims)
             ) as analysis,
         ):
             yield Clinic(
@@ -115,8 +116,9 @@ def at_work(config: Config) -> Iterator[Clinic]:
                     config,
                     press(config, sandbox, darkroom.recent, presses),
                     at_once=decode_workers(config),
+                    claims=claims,
                 ),
-                Upkeep(database, storage, config),
+                Upkeep(database, storage, config, claims=claims),
             )
 
 

@@ -17,7 +17,7 @@ import shutil
 import stat
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -76,7 +76,8 @@ class Staged:
     identity: Identity
     """Of the source, as it was copied."""
     arrival: str
-    """Which file it was: name, device, inode, times and content. The same file found again has the same arrival."""
+    """Which file it was: name, inode, times and content. The same file found again has the same arrival, also on
+    another machine that shares the inbox: the number of a device is each machine's own."""
     arrival_as_link: str
     """The arrival that it had, if it shared its inode with another name then: without the time of the last change
     of the inode, which moves when the other name is removed."""
@@ -85,17 +86,22 @@ class Staged:
 class Storage:
     """The archive and the quarantine of one clinic."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, worker: str = "") -> None:
+        """`worker`: who copies into the archive, where several do; see `claims.Claims`."""
         self._archive = config.archive
         self._quarantine = config.quarantine
         self._reports = config.reports
-        self._incoming = config.archive / ".incoming"
+        self._incoming = config.archive / ".incoming" / worker
+        self._all_incoming = config.archive / ".incoming"
         self.changing = threading.Lock()
         """Held from when bytes get their place until their row says so, and from when rows say that bytes are gone
         until they are: two loops of this process could else take the same bytes for kept and for gone."""
 
-    def prepare(self) -> None:
+    def prepare(self, living: Collection[str] = ()) -> None:
         """Make the folders, and clear what an interrupted run left half written (its source is in inbox or archive).
+
+        Args:
+            living: the other workers that copy into the archive now.
 
         Raises:
             StorageError: a folder cannot be made or written.
@@ -103,8 +109,11 @@ class Storage:
         with _explained("The archive, quarantine or reports folder cannot be written"):
             for folder in (self._archive, self._quarantine, self._reports, self._incoming):
                 make_folder(folder)
-            for left in self._incoming.iterdir():
-                left.unlink()
+            for left in self._all_incoming.iterdir():
+                if left.is_dir() and left != self._incoming and left.name not in living:
+                    shutil.rmtree(left, ignore_errors=True)  # another worker may be at it, too
+                elif not left.is_dir():
+                    left.unlink(missing_ok=True)
             for folder in (self._quarantine, self._reports):
                 clear_temporaries(folder)
             # What an interrupted run had renamed or made here may not be on the disk yet; from now on it is.
@@ -135,8 +144,8 @@ class Storage:
                 if identity != identity_of(before) or identity.size != size:
                     target.unlink()
                     raise StorageError("A file of the inbox is still being written; it is taken once it is still.")
-        as_link = _arrival(name, before.st_dev, before.st_ino, before.st_mtime_ns, digest)
-        alone = _arrival(name, before.st_dev, before.st_ino, before.st_mtime_ns, before.st_ctime_ns, digest)
+        as_link = _arrival(name, before.st_ino, before.st_mtime_ns, digest)
+        alone = _arrival(name, before.st_ino, before.st_mtime_ns, before.st_ctime_ns, digest)
         return Staged(target, digest, size, head, identity, as_link if before.st_nlink > 1 else alone, as_link)
 
     def stage_content(self, blocks: Iterable[bytes], arrival: str) -> Staged:
@@ -155,6 +164,8 @@ class Storage:
 
     def _copied(self, blocks: Iterable[bytes]) -> tuple[Path, str, int, bytes]:
         """Write blocks to a temporary file and sync it: its path, SHA-256, size and first bytes."""
+        # Another worker that took this one for dead has removed it.
+        make_folder(self._incoming)
         descriptor, name = tempfile.mkstemp(suffix=".part", dir=self._incoming)
         digest, size, head = hashlib.sha256(), 0, b""
         try:

@@ -6,11 +6,14 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hashlib
+import importlib.util
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -22,6 +25,8 @@ from pydicom.uid import generate_uid
 from scipy import ndimage
 
 from agcnn_clinic import __version__, faults
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.dicom_writer import write_dicom as write_dicom_film
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import StudyDescription
@@ -38,22 +43,129 @@ FILM_QUANTILES = (0.0, 0.16, 0.38, 0.45, 0.51, 0.56, 0.6, 0.64, 0.67, 0.71, 0.74
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
+    parser.addoption(
+        "--database",
+        choices=("sqlite", "postgresql"),
+        default="sqlite",
+        help="where the clinics of the tests keep their rows; a server is started for them",
+    )
     parser.addoption("--rounds", type=int, default=20, help="how often tests/reliability kills a daemon at random")
     parser.addoption("--seed", type=int, default=1, help="of those rounds")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if not config.getoption("--slow"):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes long; run with --slow"))
+    for item in items:
+        if "slow" in item.keywords and not config.getoption("--slow"):
+            item.add_marker(pytest.mark.skip(reason="takes long; run with --slow"))
+        only = item.get_closest_marker("sqlite_only")
+        if only is not None and config.getoption("--database") != "sqlite":
+            item.add_marker(pytest.mark.skip(reason=f"about SQLite: {only.args[0]}"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "databases" not in metafunc.fixturenames or metafunc.config.getoption("--database") != "sqlite":
+        return
+    marks = {mark.name for mark in metafunc.definition.iter_markers()}
+    if "postgresql_only" in marks:
+        metafunc.parametrize("databases", ["postgresql"], indirect=True, scope="session")
+    elif "both_databases" in marks and "sqlite_only" not in marks:
+        metafunc.parametrize("databases", ["sqlite", "postgresql"], indirect=True, scope="session")
+
+
+def beside(name: str) -> ModuleType:
+    """The module tests/NAME.py, loaded once: the folder is no package."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+@pytest.fixture(scope="session")
+def factories() -> ModuleType:
+    """The module tests/factories.py: rows of a clinic."""
+    return beside("factories")
+
+
+@pytest.fixture(scope="session")
+def server() -> Any:
+    """A PostgreSQL server of the tests' own; skips where none is installed."""
+    server = beside("databases").start_server()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def databases(request: pytest.FixtureRequest) -> Any:
+    """Makes databases of the kind that `--database` names, or of those that a test's mark says."""
+    kind = getattr(request, "param", request.config.getoption("--database"))
+    return request.getfixturevalue("server") if kind == "postgresql" else beside("databases").SqliteFiles()
+
+
+@pytest.fixture(scope="session")
+def new_clinic(databases: Any) -> Callable[[Path], Config]:
+    """Makes a clinic: `new_clinic(folder)` gives its settings."""
+    return lambda folder: beside("databases").new_clinic(databases, folder)
+
+
+@pytest.fixture(scope="session")
+def empty_clinic(new_clinic: Callable[[Path], Config], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a clinic that was just made; only to be copied."""
+    return new_clinic(tmp_path_factory.mktemp("empty") / "clinic").root
+
+
+@pytest.fixture
+def copy_of_clinic(databases: Any) -> Any:
+    """Copies a clinic at rest with its database: `copy_of_clinic(folder, target)`."""
+    copied: list[str] = []
+    yield lambda folder, target: copied.append(beside("databases").copy_of_clinic(databases, folder, target))
+    for url in copied:
+        databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def migrated(databases: Any, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of an empty database at head; only to be copied."""
+    return beside("databases").migrated(databases, tmp_path_factory.mktemp("migrated"))
+
+
+@pytest.fixture
+def url(databases: Any, migrated: str, tmp_path: Path) -> Any:
+    """The URL of an empty database at head."""
+    url = databases.copy(migrated, tmp_path)
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture(scope="session")
+def select() -> Callable[..., list[dict[str, Any]]]:
+    """What any program sees in a database: `select(url, statement)` gives the rows, by column."""
+
+    def select(url: str, statement: str) -> list[dict[str, Any]]:
+        with open_database(url, check_revision=False) as database, database.connection() as connection:
+            return [dict(row) for row in connection.exec_driver_sql(statement).mappings()]
+
+    return select
+
+
+@pytest.fixture(scope="session")
+def execute() -> Callable[..., None]:
+    """What any program may do to a database: `execute(url, statement)`, committed."""
+
+    def execute(url: str, statement: str) -> None:
+        with open_database(url, check_revision=False) as database, database.write() as session:
+            session.connection().exec_driver_sql(statement)
+
+    return execute
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real films; tests that ask for it skip where it is absent."""
-    beside = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get(SHARED_DATA_VARIABLE, beside))
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get(SHARED_DATA_VARIABLE, default))
     if not folder.is_dir():
         pytest.skip(f"there is no {folder}; ${SHARED_DATA_VARIABLE} can name another folder of real films")
     return folder

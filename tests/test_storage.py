@@ -99,6 +99,20 @@ def test_preparing_clears_what_a_killed_run_left_half_copied(storage, config):
     assert all_files(config.archive) == []
 
 
+def test_preparing_leaves_alone_what_a_living_worker_copies(config, tmp_path):
+    """Of three workers one is dead: its half copy goes; a worker whose folder went makes it again."""
+    film = tmp_path / "film"
+    film.write_bytes(b"film")
+    workers = {name: Storage(config, name) for name in ("new", "living", "dead")}
+    for name in ("living", "dead"):
+        workers[name].prepare(workers)
+        workers[name].stage(film, "film")
+    workers["new"].prepare({"living"})
+    (left,) = all_files(config.archive)
+    assert left.startswith(".incoming/living/")
+    assert workers["dead"].stage(film, "film").path.is_file()
+
+
 def test_preparing_clears_what_a_killed_write_left_and_not_one_that_goes_on(storage, config):
     """A temporary file of a dead process goes; one that a living process writes is locked, and stays."""
     dead, living = (config.reports / f".agcnn-clinic-{name}.part" for name in ("dead", "living"))

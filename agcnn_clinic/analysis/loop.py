@@ -17,6 +17,7 @@ from agcnn_clinic.analysis.normalise import Normalised
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database import trail
+from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -58,11 +59,13 @@ class Analysis:
         gate: Gate,
         batch_size: int,
         darkroom: Darkroom | None = None,
+        claims: Claims = ALONE,
     ) -> None:
         self._database = database
         self._storage = storage
         self._films = FilmReader(storage, sandbox, reader, gate, darkroom)
         self._batch_size = batch_size
+        self._claims = claims
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
         self._ahead: dict[int, tuple[_Job, Future[Normalised]]] = {}
@@ -81,7 +84,8 @@ class Analysis:
         """
         now = time.monotonic()
         self._resting = {file_id: until for file_id, until in self._resting.items() if until > now}
-        jobs = due(self._database, limit=2 * self._batch_size, resting=self._resting)
+        not_now = {*self._resting, *self._claims.others(Work.FILE)}
+        jobs = self._claimed(due(self._database, limit=2 * self._batch_size, resting=not_now))
         if not jobs:
             return 0
         self._begin(jobs)
@@ -102,6 +106,16 @@ class Analysis:
         """Take back the attempts on what was begun and not decided: the process ends as it was told to."""
         with contextlib.suppress(DatabaseError):
             self._uncount(list(self._counted))
+        self._claims.release(Work.FILE, self._ahead)
+
+    def _claimed(self, jobs: Sequence[_Job]) -> list[_Job]:
+        """Those of the jobs that are this worker's; what was begun and is another's by now is forgotten."""
+        ids = [job.file_id for job in jobs]
+        still_due = select(ReceivedFile.id).where(ReceivedFile.id.in_(ids), ReceivedFile.outcome == Outcome.PENDING)
+        mine = self._claims.take(Work.FILE, ids, still_due)
+        for file_id in self._ahead.keys() - mine:
+            del self._ahead[file_id]
+        return [job for job in jobs if job.file_id in mine]
 
     def _begin(self, jobs: Sequence[_Job]) -> None:
         """Start decoding this batch and the next: children decode while the network reads.
@@ -134,6 +148,7 @@ class Analysis:
         """Leave files alone that archive or quarantine fail: that is not their doing, and no attempt on them."""
         self._resting |= dict.fromkeys(file_ids, now + REST_SECONDS)
         self._uncount(file_ids)
+        self._claims.release(Work.FILE, file_ids)
         log.warning(
             "%d files cannot be read from the archive or laid out in the quarantine; they stay pending: %s",
             len(file_ids),
@@ -173,8 +188,11 @@ class Analysis:
         reached(FaultPoint.OUTCOMES_LAID_OUT)
         decided = [(job, result) for job, result in results if job.file_id not in failed]
         with self._database.write() as session:
+            kept = self._claims.kept(session, Work.FILE, [job.file_id for job, _ in decided])
             files = []
             for job, result in decided:
+                if job.file_id not in kept:
+                    continue
                 code, detail, details = verdicts[job.file_id]
                 file = session.get_one(ReceivedFile, job.file_id)
                 file.quarantine_path = quarantined.get(file.id, "")
@@ -184,10 +202,14 @@ class Analysis:
                 decide(file, code, now=now, detail=detail, details=details)
                 files.append(file)
             trail.analysed(session, files, model_id=self._model_id, now=now)
+            self._claims.done(session, Work.FILE, kept)
             session.flush()
             reached(FaultPoint.OUTCOMES_WRITTEN)
         reached(FaultPoint.OUTCOMES_COMMITTED)
         self._counted.difference_update(job.file_id for job, _ in decided)
+        if len(kept) < len(decided):
+            lost = len(decided) - len(kept)
+            log.warning("%d films were taken over by another worker; they are not recorded here", lost)
         return failed
 
 

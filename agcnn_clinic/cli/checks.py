@@ -145,6 +145,7 @@ def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
     """Schema, file and journal; `thorough` compares each index with its table and follows each reference, too."""
     from sqlalchemy import text
 
+    from agcnn_clinic.cli.server_checks import check_server
     from agcnn_clinic.database.revision import HEAD, Standing, standing
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.database.storage import file_system_of, mounts
@@ -169,6 +170,7 @@ def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
                     "Install the newer agcnn-clinic that upgraded it.",
                 )
         if database.file is None:
+            yield from check_server(database)
             return
         with database.connection() as connection:
             check = "integrity_check" if thorough else "quick_check"
@@ -247,8 +249,11 @@ def _model(config: Config) -> Iterator[Result]:
 
 
 def _daemon(config: Config) -> Iterator[Result]:
+    from agcnn_clinic.database.engine import sqlite_file
     from agcnn_clinic.lock import holder
 
+    if sqlite_file(config.database_url) is None:
+        return  # the server knows its workers
     # A clinic that never worked has no lock file, and looking must not make one.
     running = holder(config.lock_file) if config.lock_file.exists() else None
     found = "nothing works on this clinic now" if running is None else f"process {running} works on this clinic"

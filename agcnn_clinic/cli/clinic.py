@@ -1,5 +1,6 @@
 """init, watch and process: the daily work."""
 
+import logging
 import signal
 import threading
 from datetime import UTC, datetime
@@ -16,6 +17,8 @@ from agcnn_clinic.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from agcnn_clinic.config import Config
+
+log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_FILE = "config.toml"
@@ -63,7 +66,8 @@ def watch(ctx: typer.Context) -> None:
     """Watch the inbox: read what is dropped there until SIGTERM or Ctrl-C."""
     config = clinic_config(ctx)
     start_logging(config.log)
-    from agcnn_clinic.service import at_work, until_told
+    from agcnn_clinic.database.failures import DatabaseUnavailableError
+    from agcnn_clinic.service import RETRY_SECONDS, at_work, until_told
 
     stop = threading.Event()
 
@@ -73,8 +77,14 @@ def watch(ctx: typer.Context) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, tell)
-    with at_work(config) as clinic:
-        until_told(clinic, stop)
+    while not stop.is_set():
+        try:
+            with at_work(config) as clinic:
+                until_told(clinic, stop)
+        except DatabaseUnavailableError as error:
+            # A database server may come up after this machine; what met a loop at work was tried again there.
+            log.warning("%s", error)
+            stop.wait(RETRY_SECONDS)
 
 
 def process(

@@ -22,20 +22,19 @@ def retention(
     import contextlib
 
     from agcnn_clinic.cli.context import clinic_config, clinic_database
-    from agcnn_clinic.lock import only_process
+    from agcnn_clinic.lock import at_work_on
     from agcnn_clinic.storage import Storage
     from agcnn_clinic.upkeep.loop import Upkeep
 
     config = clinic_config(ctx)
     form = chosen_format(form, output)
     with clinic_database(ctx) as database, contextlib.ExitStack() as stack:
-        upkeep = Upkeep(database, Storage(config), config)
         if dry_run:
-            removals = upkeep.planned()
+            removals = Upkeep(database, Storage(config), config).planned()
         else:
             # The daemon takes files meanwhile, perhaps these very bytes.
-            stack.enter_context(only_process(config.lock_file))
-            removals = upkeep.step()
+            claims = stack.enter_context(at_work_on(config, database))
+            removals = Upkeep(database, Storage(config), config, claims=claims).step()
         print_rows(map(_row, removals), _COLUMNS, shown=_SHOWN, form=form, output=output, limit=row_limit(limit, form))
     if not config.retention.is_on:
         typer.echo("Retention is off: nothing has a limit under [retention] of config.toml.", err=True)

@@ -34,16 +34,15 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
-    String,
     Table,
     func,
     insert,
     select,
-    text,
 )
 
 from agcnn_clinic import __version__
 from agcnn_clinic.database.audit_events import EVENTS, AuditEvent, EventOutcome
+from agcnn_clinic.database.values import Text, storable
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -55,22 +54,22 @@ audit_event = Table(
     "audit_event",
     MetaData(),
     Column("id", Integer, nullable=False, autoincrement=False, comment="Its place in the trail, from 1 without a gap."),
-    Column("recorded_at", String, nullable=False, comment="ISO 8601, UTC, to the microsecond."),
-    Column("event", String, nullable=False, comment="What happened: a value of AuditEvent."),
-    Column("event_id", String, nullable=False, comment="Its code in PS3.16 CID 400."),
-    Column("event_type", String, nullable=False, comment="Its code in CID 401 or CID 403; empty where it has none."),
-    Column("action", String, nullable=False, comment="C, R, U, D or E (PS3.15 A.5.2)."),
+    Column("recorded_at", Text, nullable=False, comment="ISO 8601, UTC, to the microsecond."),
+    Column("event", Text, nullable=False, comment="What happened: a value of AuditEvent."),
+    Column("event_id", Text, nullable=False, comment="Its code in PS3.16 CID 400."),
+    Column("event_type", Text, nullable=False, comment="Its code in CID 401 or CID 403; empty where it has none."),
+    Column("action", Text, nullable=False, comment="C, R, U, D or E (PS3.15 A.5.2)."),
     Column("outcome", Integer, nullable=False, comment="0, 4, 8 or 12 (PS3.15 A.5.2)."),
-    Column("user_name", String, nullable=False, comment="The operating system's user whose process wrote it."),
+    Column("user_name", Text, nullable=False, comment="The operating system's user whose process wrote it."),
     Column("user_id", Integer, nullable=False, comment="That user's number."),
-    Column("login_name", String, nullable=False, comment="Who logged in, also behind sudo; empty for a service."),
+    Column("login_name", Text, nullable=False, comment="Who logged in, also behind sudo; empty for a service."),
     Column("process_id", Integer, nullable=False, comment="The process that wrote it."),
-    Column("host", String, nullable=False, comment="The machine's name."),
-    Column("software_version", String, nullable=False, comment="agcnn-clinic's version."),
-    Column("studies", String, nullable=False, comment="Keys of the studies that it is about: a JSON array."),
-    Column("files", String, nullable=False, comment="Ids of the received files that it is about: a JSON array."),
-    Column("details", String, nullable=False, comment="A JSON object; `audit_events.EVENTS` says what it holds."),
-    Column("sha256", String, nullable=False, comment="The chain's hash at this row."),
+    Column("host", Text, nullable=False, comment="The machine's name."),
+    Column("software_version", Text, nullable=False, comment="agcnn-clinic's version."),
+    Column("studies", Text, nullable=False, comment="Keys of the studies that it is about: a JSON array."),
+    Column("files", Text, nullable=False, comment="Ids of the received files that it is about: a JSON array."),
+    Column("details", Text, nullable=False, comment="A JSON object; `audit_events.EVENTS` says what it holds."),
+    Column("sha256", Text, nullable=False, comment="The chain's hash at this row."),
     PrimaryKeyConstraint("id", name="pk_audit_event"),
     Index("ix_audit_event_event_id", "event", "id"),
 )
@@ -122,9 +121,8 @@ class Verdict:
 def append(transaction: Session | Connection, event: AuditEvent, about: About, *, now: datetime) -> None:
     """Add an event at the end of the trail, in the caller's transaction: it is there exactly if that is committed."""
     connection = transaction if isinstance(transaction, Connection) else transaction.connection()
-    if connection.dialect.name == "postgresql":
-        # SQLite's writers come one after the other by themselves.
-        connection.execute(text("LOCK TABLE audit_event IN SHARE ROW EXCLUSIVE MODE"))
+    # Writers take turns (`engine.writing`): nobody adds a row between this and the caller's commit. Should another
+    # program do so, the primary key refuses one of the two.
     newest, head = head_of(connection)
     coded = EVENTS[event]
     who = _who()
@@ -258,7 +256,8 @@ class _Who:
 @cache
 def _who() -> _Who:
     user = os.getuid()
-    return _Who(_name_of(user), user, _login_name(), socket.gethostname())
+    # What is hashed must be what is stored: a name may be bytes that are no text.
+    return _Who(storable(_name_of(user)), user, storable(_login_name()), storable(socket.gethostname()))
 
 
 def _login_name() -> str:

@@ -42,7 +42,7 @@ class Database:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A session for reading: it sees one state of the database throughout, and SQLite refuses to write in it."""
+        """A session for reading: it sees one state of the database throughout, and nothing can be written in it."""
         from sqlalchemy.orm import Session  # noqa: PLC0415 (0.1 s that reading a view does without)
 
         with translated(), Session(self._engine, expire_on_commit=False) as session:

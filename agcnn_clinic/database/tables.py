@@ -4,7 +4,8 @@
       1                                            *  1--1 attended_region
       |--* report *--* inference                   model        finding 1--* review
 
-Beside them stands `audit_event` (see `audit`), which points to none of them: it must outlive what it tells of.
+Beside them stands `audit_event` (see `audit`), which points to none of them: it must outlive what it tells of. So do
+`worker 1--* claim`, which say who has what in hand, and hold nothing that is worth a backup.
 
 A `received_file` is one file that entered the inbox, and has exactly one outcome. An `instance` is a SOP Instance,
 of which several files may come (revisions); at most one of them is analysed by a given model.
@@ -15,6 +16,7 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -29,6 +31,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from agcnn_clinic.database.audit import audit_event
+from agcnn_clinic.database.values import Text
 from agcnn_clinic.domain import MediaType, Outcome, Verdict
 
 NAMING = {
@@ -66,7 +69,12 @@ class Base(DeclarativeBase):
     """The root of all tables."""
 
     metadata = MetaData(naming_convention=NAMING)
-    type_annotation_map = {datetime: UtcDateTime, dict[str, Any]: JSON, list[str]: JSON}  # noqa: RUF012 (SQLAlchemy's own shape)
+    type_annotation_map = {  # noqa: RUF012 (SQLAlchemy's own shape)
+        str: Text,
+        datetime: UtcDateTime,
+        dict[str, Any]: JSON,
+        list[str]: JSON,
+    }
 
 
 audit_event.to_metadata(Base.metadata)
@@ -135,7 +143,7 @@ class ReceivedFile(Base):
     original_name: Mapped[str]
     """Its path below the inbox, for a person to recognise it; invalid bytes are escaped."""
     media_type: Mapped[str]
-    size: Mapped[int]
+    size: Mapped[int] = mapped_column(BigInteger)
     sha256: Mapped[str] = mapped_column(index=True)
     """Of the file's bytes. Not unique: a file may come twice, and each arrival is a row."""
     arrival: Mapped[str | None] = mapped_column(unique=True)
@@ -301,6 +309,31 @@ class Report(Base):
     study: Mapped[Study] = relationship(back_populates="reports")
     model: Mapped[Model | None] = relationship()
     readings: Mapped[list["ReportReading"]] = relationship(order_by="ReportReading.inference_id")
+
+
+class Worker(Base):
+    """A process that works on a clinic which it shares with others; see `leases`. SQLite's clinics have none."""
+
+    __tablename__ = "worker"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    """Made by the process for itself: process ids come again, and machines may have one name."""
+    host: Mapped[str]
+    process_id: Mapped[int]
+    began_at: Mapped[datetime]
+    lease_until: Mapped[datetime] = mapped_column(index=True)
+    """By the server's clock, as `began_at`. Whoever finds it past may remove the row."""
+
+
+class Claim(Base):
+    """A piece of work that a worker has in hand; it goes with the worker."""
+
+    __tablename__ = "claim"
+
+    work: Mapped[str] = mapped_column(primary_key=True)
+    """A value of `claims.Work`."""
+    key: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    worker_id: Mapped[str] = mapped_column(ForeignKey("worker.id", ondelete="CASCADE"), index=True)
 
 
 class ReportReading(Base):

@@ -147,8 +147,13 @@ def reads_with(connection: Connection, model: ModelIdentity, now: datetime) -> N
 
 
 @contextmanager
-def working(database: Database, config: Config, model: ModelIdentity, clock: Callable[[], datetime]) -> Iterator[None]:
+def working(
+    database: Database, config: Config, model: ModelIdentity, clock: Callable[[], datetime], *, beside: int = 0
+) -> Iterator[None]:
     """Tell of the beginning and the end of the work on a clinic, and of what has changed since the work before.
+
+    `beside` other workers are at work, whose beginnings have no end yet: only without any does one tell of a run that
+    was killed.
 
     The newest hash goes to the log at both, where the system's journal keeps it out of the clinic's own reach.
     """
@@ -157,8 +162,9 @@ def working(database: Database, config: Config, model: ModelIdentity, clock: Cal
         configured(connection, config, now)
         reads_with(connection, model, now)
         before = last_of(connection, AuditEvent.STARTED, AuditEvent.STOPPED)
-        ended = before is None or before[0] is AuditEvent.STOPPED
-        append(connection, AuditEvent.STARTED, About(details={"run_before_ended": ended}), now=now)
+        ended = before is None or before[0] is AuditEvent.STOPPED or beside > 0
+        details = {"run_before_ended": ended} | ({"workers_beside": beside} if beside else {})
+        append(connection, AuditEvent.STARTED, About(details=details), now=now)
     _log_head(database)
     try:
         yield

@@ -29,6 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from agcnn_clinic.database.values import storable
 from agcnn_clinic.errors import UsageError
 
 LABEL_COLUMNS: dict[str, str] = {
@@ -289,7 +290,7 @@ def _of_finding(wanted: FindingFilter) -> list[ColumnElement[bool]]:
         *_if_given(wanted.positive, columns.positive.is_),
         *_if_given(wanted.min_probability, columns.probability.__ge__),
         *_if_given(wanted.max_probability, columns.probability.__le__),
-        *_if_given(wanted.study, columns.study_key.__eq__),
+        *_if_given(wanted.study, lambda text: columns.study_key == storable(text)),
         *_if_given(wanted.model, _is_model),
     ]
 
@@ -301,8 +302,9 @@ def _of_study(
     return [
         *_if_given(wanted.date_from, lambda first: day >= first.isoformat()),
         *_if_given(wanted.date_to, lambda last: and_(day != "", day <= last.isoformat())),
-        *_if_given(wanted.patient, columns.patient_id.__eq__),
-        *_if_given(wanted.accession, columns.accession_number.__eq__),
+        # A command line may hold bytes that are no text; nothing that is stored has them.
+        *_if_given(wanted.patient, lambda text: columns.patient_id == storable(text)),
+        *_if_given(wanted.accession, lambda text: columns.accession_number == storable(text)),
     ]
 
 
@@ -310,8 +312,8 @@ def _if_given(wanted: _T | None, condition: Callable[[_T], ColumnElement[bool]])
     return [] if wanted is None else [condition(wanted)]
 
 
-def _is_model(text: str) -> ColumnElement[bool]:
-    columns = finding_list.c
+def _is_model(given: str) -> ColumnElement[bool]:
+    columns, text = finding_list.c, storable(given)
     name, _, version = text.rpartition("@")
     ways = [columns.model_name == text]
     if name and version:

@@ -7,15 +7,18 @@ row knows the arrival it was made from.
 import contextlib
 import hashlib
 import logging
-from collections.abc import Collection, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from agcnn_clinic.database import trail
+from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.dicom.uid import derived_uid
@@ -53,6 +56,7 @@ class Intake:
     sandbox: Sandbox
     max_file_bytes: int
     inbox: Path
+    claims: Claims = ALONE
 
 
 class Taken(NamedTuple):
@@ -75,17 +79,24 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
             one folder must not become two studies.
         now: the time of arrival.
 
+    What another worker has in hand is neither taken nor left.
+
     Raises:
         DatabaseError: the database cannot be used; nothing was taken.
     """
+    with _claimed(intake, groups) as mine:
+        return _accepted(intake, mine, now)
+
+
+def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     batch: list[list[Item]] = []
     try:
         batch.extend(_staged_group(intake, group) for group in groups)
         new = _without_known_arrivals(intake.database, [item for items in batch for item in items])
         read_headers(intake.database, intake.sandbox, intake.max_file_bytes, new)
-        with intake.storage.changing:
+        with intake.storage.changing, intake.claims.keeping():
             kept = _kept_groups(intake.storage, batch, set(new))
-            registered = _registered(intake.database, kept, now)
+            registered = _registered(intake, kept, now)
     finally:
         for item in (item for items in batch for item in items):
             with contextlib.suppress(OSError):
@@ -98,6 +109,39 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
         left=sum(len(group.files) for group in groups) - len(settled),
         held=tuple(held),
     )
+
+
+@contextlib.contextmanager
+def _claimed(intake: Intake, groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Those groups that are this worker's, until their sources are out of the inbox or left there.
+
+    What left the inbox since it was looked through was taken by another worker, or by its sender.
+    """
+    keys = [(group, _keys(group, intake.inbox)) for group in groups]
+    taken = intake.claims.take(Work.ARRIVAL, {key for _, wanted in keys for key in wanted})
+    try:
+        yield [
+            group
+            for group, wanted in keys
+            if taken.issuperset(wanted) and (not wanted or all(os.path.lexists(file.path) for file in group.files))
+        ]
+    finally:
+        intake.claims.release(Work.ARRIVAL, taken)
+
+
+def _keys(group: Group, inbox: Path) -> list[int]:
+    """What a group is claimed by: its names in the inbox. None of a zip, or of what a person named, is another's."""
+    if not group.remove or group.container is not None:
+        return []
+    names = (os.fsencode(file.path.relative_to(inbox)) for file in group.files)
+    return [int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True) for name in names]
+
+
+def _still_claimed(intake: Intake, session: Session, group: Group) -> bool:
+    keys, container = _keys(group, intake.inbox), group.container
+    if container is not None and not intake.claims.kept(session, Work.FILE, [container.file_id]):
+        return False
+    return not keys or intake.claims.kept(session, Work.ARRIVAL, keys).issuperset(keys)
 
 
 def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
@@ -125,12 +169,15 @@ def _kept_groups(storage: Storage, batch: Sequence[list[Item]], new: Collection[
     return kept
 
 
-def _registered(database: Database, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
+def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
     """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
     registered = []
     files: list[ReceivedFile] = []
-    with database.write() as session:
+    with intake.database.write() as session:
         for group in kept:
+            # Lost meanwhile, they are another worker's; a group without items could not be staged.
+            if group.items and not _still_claimed(intake, session, group.items[0].group):
+                continue
             try:
                 with session.begin_nested():
                     rows = [register(session, registration, now) for registration in group.registrations]

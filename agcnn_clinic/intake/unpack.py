@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from agcnn_clinic.config import Config
+from agcnn_clinic.database.claims import Work
 from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
@@ -28,6 +29,10 @@ from agcnn_clinic.intake.open_zip import InZip, OpenZip, as_member, in_zip
 from agcnn_clinic.intake.zip_file import PAGE, Member, ZipLimits, examine
 
 log = logging.getLogger(__name__)
+
+_PENDING = select(ReceivedFile.id).where(
+    ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.media_type == MediaType.ZIP
+)
 
 
 class Unpacker:
@@ -55,12 +60,11 @@ class Unpacker:
         self._clock = clock
 
     def pending(self) -> list[int]:
-        """The zips that are to be unpacked, in order of arrival."""
-        statement = select(ReceivedFile.id).where(
-            ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.media_type == MediaType.ZIP
-        )
+        """The zips that are to be unpacked, in order of arrival; not those that another worker unpacks."""
         with self._intake.database.session() as session:
-            return list(session.scalars(statement.order_by(ReceivedFile.id)))
+            found = list(session.scalars(_PENDING.order_by(ReceivedFile.id)))
+        others = self._intake.claims.others(Work.FILE) if found else ()
+        return [file_id for file_id in found if file_id not in others]
 
     def unpack(self, file_id: int, now: Callable[[], datetime]) -> tuple[int, int]:
         """Take the files of a zip that have no row yet; it is decided once all have one.
@@ -68,6 +72,15 @@ class Unpacker:
         Returns:
             How many files were taken, and how many stay for another time: then the zip stays pending.
         """
+        claims = self._intake.claims
+        if not claims.take(Work.FILE, [file_id], _PENDING.where(ReceivedFile.id == file_id)):
+            return 0, 0
+        try:
+            return self._unpacked(file_id, now)
+        finally:
+            claims.release(Work.FILE, [file_id])
+
+    def _unpacked(self, file_id: int, now: Callable[[], datetime]) -> tuple[int, int]:
         archive, name = self._opened(file_id)
         taken = left = 0
         try:
@@ -186,6 +199,8 @@ class Unpacker:
             reason = reason_file(code, detail, now)
             laid_out = self._intake.storage.quarantine(file.stored_path, reason)
         with self._intake.database.write() as session:
+            if not self._intake.claims.kept(session, Work.FILE, [file_id]):
+                return
             file = session.get_one(ReceivedFile, file_id)
             file.quarantine_path = laid_out
             decide(file, code, now=now, detail=detail, details=details)

@@ -5,22 +5,23 @@ file without a row: the report is still due, and the same version is written ove
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import Exists, case, exists, func, select, update
+from sqlalchemy import Exists, Select, case, exists, func, select, update
 from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
 from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.database import trail
+from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, Model, ReceivedFile, Report, ReportReading, Study
 from agcnn_clinic.domain import MediaType, Outcome
-from agcnn_clinic.errors import ImageError, RemovedError, UsageError
+from agcnn_clinic.errors import ImageError, LeaseLostError, RemovedError, UsageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.prints import Edges, Prints
 from agcnn_clinic.reporting.compose import compose
@@ -52,8 +53,19 @@ class Remade:
     note: str
 
 
-def studies_due(session: Session, now: datetime, quiet_seconds: float, *, limit: int = 100) -> list[int]:
+def studies_due(
+    session: Session, now: datetime, quiet_seconds: float, *, limit: int = 100, but_not: Collection[int] = ()
+) -> list[int]:
     """The ids of complete studies whose report is missing or older than what is known, the longest waiting first.
+
+    Those of `but_not` are left out; see `is_due` for the rest.
+    """
+    statement = is_due(now, quiet_seconds).where(Study.id.not_in(but_not))
+    return list(session.scalars(statement.order_by(Study.last_received_at, Study.id).limit(limit)))
+
+
+def is_due(now: datetime, quiet_seconds: float) -> Select[int]:
+    """Asks for all studies of which a report is due.
 
     A study is complete when nothing came for it during `quiet_seconds`, no file of it is pending and at least one
     was read: where nothing was read there is nothing to report on. A report by request covers nothing: the clinic's
@@ -62,18 +74,12 @@ def studies_due(session: Session, now: datetime, quiet_seconds: float, *, limit:
     covered = exists().where(
         Report.study_id == Study.id, Report.study_revision >= Study.revision, Report.model_id.is_(None)
     )
-    statement = (
-        select(Study.id)
-        .where(
-            Study.last_received_at <= now - timedelta(seconds=quiet_seconds),
-            ~covered,
-            ~_has_file(Outcome.PENDING),
-            _has_file(Outcome.ANALYSED),
-        )
-        .order_by(Study.last_received_at, Study.id)
-        .limit(limit)
+    return select(Study.id).where(
+        Study.last_received_at <= now - timedelta(seconds=quiet_seconds),
+        ~covered,
+        ~_has_file(Outcome.PENDING),
+        _has_file(Outcome.ANALYSED),
     )
-    return list(session.scalars(statement))
 
 
 def _has_file(outcome: Outcome) -> Exists:
@@ -91,6 +97,7 @@ def make_report(
     config: Config,
     press: Press,
     model_id: int | None = None,
+    claims: Claims = ALONE,
 ) -> Path:
     """Make the next version of a study's report; returns where it was delivered.
 
@@ -104,8 +111,10 @@ def make_report(
         config: the clinic's settings.
         press: makes the PDF.
         model_id: the model whose readings are printed; None for those that count.
+        claims: what the study was claimed with; a report that a person asks for is claimed by nobody.
 
     Raises:
+        LeaseLostError: the study is another worker's by now; what was made is forgotten.
         StorageError: the archive cannot be read or the reports folder cannot be written.
         RenderingError: the PDF cannot be made.
         DatabaseError: the database cannot be used.
@@ -117,12 +126,15 @@ def make_report(
         reached(FaultPoint.REPORT_RENDERED)
         path = config.reports / report_name(content.study_key, content.edition.version)
         with database.write() as session:
+            if not claims.kept(session, Work.STUDY, [study_id]):
+                raise LeaseLostError("A report was made by another worker meanwhile; this one's is forgotten.")
             if _next_version(session.get_one(Study, study_id)) != content.edition.version:
                 continue
             # Within the transaction, so that nobody else writes under this name. The file is there before its row is.
             deliver(data, path)
             sha256 = hashlib.sha256(data).hexdigest()
             session.add(_row(study_id, content, model_id, _below(config.root, path), sha256))
+            claims.done(session, Work.STUDY, [study_id])
             trail.reported(session, content.study_key, version=content.edition.version, sha256=sha256, now=clock())
             session.flush()
             reached(FaultPoint.REPORT_ROW_WRITTEN)

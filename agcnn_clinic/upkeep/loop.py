@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agcnn_clinic.config import Config
+from agcnn_clinic.database.claims import ALONE, EVERYTHING, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.storage import Storage
@@ -48,12 +49,14 @@ class Upkeep:
         config: Config,
         clock: Callable[[], datetime] = _now,
         disk_of: Callable[[Path], Disk] = disk_of,
+        claims: Claims = ALONE,
     ) -> None:
         self._database = database
         self._config = config
         self._clock = clock
         self._disk_of = disk_of
-        self._remover = Remover(database, storage, config)
+        self._claims = claims
+        self._remover = Remover(database, storage, config, claims)
 
     def planned(self) -> list[Removal]:
         """What would go now.
@@ -67,10 +70,20 @@ class Upkeep:
     def step(self, stopped: Callable[[], bool] = _never) -> list[Removal]:
         """Remove what may go, and what a run that was ended left; returns what was removed.
 
+        While another worker does so there is nothing to do here.
+
         Raises:
             StorageError: a folder cannot be written.
             DatabaseError: the database cannot be used.
         """
+        if not self._claims.take(Work.UPKEEP, [EVERYTHING]):
+            return []
+        try:
+            return self._removed(stopped)
+        finally:
+            self._claims.release(Work.UPKEEP, [EVERYTHING])
+
+    def _removed(self, stopped: Callable[[], bool]) -> list[Removal]:
         self._remover.finish()
         removed = self._remover.remove(self.planned(), self._clock(), stopped)
         for (kind, why), count in sorted(Counter((one.candidate.kind, one.why) for one in removed).items()):

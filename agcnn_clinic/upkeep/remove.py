@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database import trail
+from agcnn_clinic.database.claims import Claims
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.errors import StorageError
@@ -26,9 +27,10 @@ BATCH = 200
 class Remover:
     """Removes the bytes of one clinic."""
 
-    def __init__(self, database: Database, storage: Storage, config: Config) -> None:
+    def __init__(self, database: Database, storage: Storage, config: Config, claims: Claims) -> None:
         self._database = database
         self._storage = storage
+        self._claims = claims
         self._root = config.root
 
     def remove(self, removals: Sequence[Removal], now: datetime, stopped: Callable[[], bool]) -> list[Removal]:
@@ -48,7 +50,7 @@ class Remover:
                 break
             batch = removals[first : first + BATCH]
             # Until the bytes are gone, intake may not take the same ones for kept.
-            with self._storage.changing:
+            with self._storage.changing, self._claims.removing():
                 with self._database.write() as session:
                     going = _still(session, batch)
                     moment = _moment(session, now)
@@ -64,7 +66,7 @@ class Remover:
         Raises:
             StorageError: a folder cannot be written.
         """
-        with self._storage.changing:
+        with self._storage.changing, self._claims.removing():
             with self._database.session() as session:
                 newest = _newest(session)
                 if newest is None:

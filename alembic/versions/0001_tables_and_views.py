@@ -244,7 +244,7 @@ def finding_list(dialect: str, more: str = "") -> str:
         JOIN received_file ON received_file.id = inference.file_id
         JOIN instance ON instance.id = received_file.instance_id
         JOIN study ON study.id = instance.study_id
-        ORDER BY finding.inference_id DESC, finding.id
+        {_order(dialect, "finding.inference_id DESC, finding.id")}
     """  # noqa: S608 (constants of this file)
 
 
@@ -280,7 +280,9 @@ def study_summary(dialect: str, which: str = "", which_report: str = "") -> str:
         f"(SELECT max(finding.probability) {newest} AND finding.label = '{label}') AS {column}"
         for label, column in LABEL_COLUMNS.items()
     )
-    positive = f"SELECT DISTINCT finding.label AS label {newest} AND finding.positive ORDER BY finding.label"
+    # SQLite sorts by bytes already.
+    order = "" if dialect == "sqlite" else ' COLLATE "C"'
+    positive = f"SELECT DISTINCT finding.label{order} AS label {newest} AND finding.positive ORDER BY label"
     joined = "group_concat(label, '|')" if dialect == "sqlite" else "string_agg(label, '|')"
     return f"""
         CREATE VIEW study_summary AS
@@ -307,8 +309,13 @@ def study_summary(dialect: str, which: str = "", which_report: str = "") -> str:
             (SELECT report.path {newest_report}) AS report_path,
             (SELECT {_iso_time(dialect, "report.created_at")} {newest_report}) AS report_created_at
         FROM study
-        ORDER BY study.id DESC
+        {_order(dialect, "study.id DESC")}
     """  # noqa: S608 (constants of this file)
+
+
+def _order(dialect: str, by: str) -> str:
+    # PostgreSQL would sort all rows of a view that has an order before it gives the first one.
+    return f"ORDER BY {by}" if dialect == "sqlite" else ""
 
 
 def _json_text(dialect: str, column: str, key: str) -> str:

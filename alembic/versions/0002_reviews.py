@@ -81,7 +81,7 @@ def review_list(dialect: str) -> str:
         JOIN received_file ON received_file.id = inference.file_id
         JOIN instance ON instance.id = received_file.instance_id
         JOIN study ON study.id = instance.study_id
-        ORDER BY review.id DESC
+        {"ORDER BY review.id DESC" if dialect == "sqlite" else ""}
     """  # noqa: S608 (constants of this file)
 
 

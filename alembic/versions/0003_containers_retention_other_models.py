@@ -1,4 +1,7 @@
-"""Archives of files, bytes that retention has removed, and readings that other models made beside the clinic's own."""
+"""Archives of files, bytes that retention has removed, and readings that other models made beside the clinic's own.
+
+PostgreSQL, whose integers end at 2 GB and whose texts sort by language, learns large files and the order of bytes.
+"""
 
 from collections.abc import Sequence
 from types import ModuleType
@@ -18,14 +21,33 @@ OUTCOMES = ("pending", "analysed", "refused", "quarantined", "duplicate")
 CONTAINER = "fk_received_file_container_id_received_file"
 MODEL = "fk_report_model_id_model"
 
+BYTE_ORDER = """
+    DO $$
+    DECLARE place record;
+    BEGIN
+        FOR place IN
+            SELECT table_name, column_name FROM information_schema.columns
+            WHERE table_schema = current_schema() AND data_type = 'character varying' AND table_name IN (
+                'study', 'instance', 'received_file', 'model', 'inference', 'finding', 'attended_region', 'report',
+                'review'
+            )
+        LOOP
+            EXECUTE 'ALTER TABLE ' || quote_ident(place.table_name)
+                || ' ALTER COLUMN ' || quote_ident(place.column_name) || ' TYPE varchar COLLATE "C"';
+        END LOOP;
+    END $$
+"""
+"""An index in the order of a language is wrong after an update of the operating system that changes that order."""
+
 
 def upgrade() -> None:
     """Add the columns and the new values. What the rows of before say stays as it is."""
     _drop_views()
-    with op.batch_alter_table("received_file", copy_from=_received_file(MEDIA_TYPES, OUTCOMES)) as table:
+    with op.batch_alter_table("received_file", copy_from=_received_file(MEDIA_TYPES, OUTCOMES, sa.Integer())) as table:
         table.add_column(sa.Column("container_id", sa.Integer(), nullable=True))
         table.add_column(sa.Column("removed_at", sa.DateTime(), nullable=True))
         table.create_foreign_key(CONTAINER, "received_file", ["container_id"], ["id"])
+        table.alter_column("size", existing_type=sa.Integer(), type_=sa.BigInteger(), existing_nullable=False)
         _allow(table, (*MEDIA_TYPES, "zip"), (*OUTCOMES, "unpacked"))
     op.create_index(op.f("ix_received_file_container_id"), "received_file", ["container_id"])
     op.add_column("inference", sa.Column("beside", sa.Boolean(), nullable=False, server_default=sa.false()))
@@ -33,6 +55,8 @@ def upgrade() -> None:
         table.add_column(sa.Column("model_id", sa.Integer(), nullable=True))
         table.add_column(sa.Column("removed_at", sa.DateTime(), nullable=True))
         table.create_foreign_key(MODEL, "model", ["model_id"], ["id"])
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(BYTE_ORDER)
     _note_what_reports_print()
     _make_views(
         more=",\n            inference.beside AS beside",
@@ -45,7 +69,8 @@ def downgrade() -> None:
     """Take them away.
 
     An archive becomes a refused file of unknown type. Which bytes were removed, which readings stood beside, and what
-    each report printed, is forgotten.
+    each report printed, is forgotten. Room for large files and the order of bytes stay: what was stored with them may
+    need them.
     """
     _drop_views()
     op.drop_table("report_reading")
@@ -58,7 +83,10 @@ def downgrade() -> None:
     op.execute("UPDATE received_file SET media_type = 'unknown' WHERE media_type = 'zip'")
     op.drop_index(op.f("ix_received_file_container_id"), "received_file")
     after = _received_file(
-        (*MEDIA_TYPES, "zip"), (*OUTCOMES, "unpacked"), *_added("container_id", CONTAINER, "received_file")
+        (*MEDIA_TYPES, "zip"),
+        (*OUTCOMES, "unpacked"),
+        sa.BigInteger(),
+        *_added("container_id", CONTAINER, "received_file"),
     )
     with op.batch_alter_table("received_file", copy_from=after) as table:
         table.drop_constraint(CONTAINER, type_="foreignkey")
@@ -114,7 +142,9 @@ def _added(column: str, constraint: str, references: str) -> tuple[SchemaItem, .
 # SQLite cannot alter a constraint: Alembic makes the table anew, from these.
 
 
-def _received_file(media_types: Sequence[str], outcomes: Sequence[str], *added: SchemaItem) -> sa.Table:
+def _received_file(
+    media_types: Sequence[str], outcomes: Sequence[str], size: sa.Integer, *added: SchemaItem
+) -> sa.Table:
     return sa.Table(
         "received_file",
         sa.MetaData(),
@@ -122,7 +152,7 @@ def _received_file(media_types: Sequence[str], outcomes: Sequence[str], *added: 
         sa.Column("instance_id", sa.Integer(), nullable=True),
         sa.Column("original_name", sa.String(), nullable=False),
         sa.Column("media_type", sa.String(), nullable=False),
-        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("size", size, nullable=False),
         sa.Column("sha256", sa.String(), nullable=False),
         sa.Column("arrival", sa.String(), nullable=True),
         sa.Column("stored_path", sa.String(), nullable=False),

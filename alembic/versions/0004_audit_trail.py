@@ -35,6 +35,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_event")),
     )
     op.create_index(op.f("ix_audit_event_event_id"), "audit_event", ["event", "id"])
+    if op.get_context().dialect.name == "postgresql":
+        op.execute(_BYTE_ORDER)
     for statement in _GUARDS[op.get_context().dialect.name]:
         op.execute(statement)
 
@@ -44,7 +46,23 @@ def downgrade() -> None:
     op.drop_table("audit_event")
     if op.get_context().dialect.name == "postgresql":
         op.execute("DROP FUNCTION audit_event_is_append_only()")
+        op.execute("DROP FUNCTION audit_event_is_next()")
 
+
+# As 0003 does it for the tables before: an index in the order of a language may be wrong after an update.
+_BYTE_ORDER = """
+    DO $$
+    DECLARE place record;
+    BEGIN
+        FOR place IN
+            SELECT column_name FROM information_schema.columns
+            WHERE table_schema = current_schema() AND table_name = 'audit_event' AND data_type = 'character varying'
+        LOOP
+            EXECUTE 'ALTER TABLE audit_event ALTER COLUMN ' || quote_ident(place.column_name)
+                || ' TYPE varchar COLLATE "C"';
+        END LOOP;
+    END $$
+"""
 
 # Every statement that could change a row that is there, and every row that does not continue the chain.
 _GUARDS = {
@@ -76,6 +94,19 @@ _GUARDS = {
         """
         CREATE TRIGGER audit_event_no_truncate BEFORE TRUNCATE ON audit_event
         FOR EACH STATEMENT EXECUTE FUNCTION audit_event_is_append_only()
+        """,
+        """
+        CREATE FUNCTION audit_event_is_next() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF NEW.id IS DISTINCT FROM (SELECT coalesce(max(id), 0) + 1 FROM audit_event) THEN
+                RAISE EXCEPTION 'the audit trail is append-only';
+            END IF;
+            RETURN NEW;
+        END $$
+        """,
+        """
+        CREATE TRIGGER audit_event_in_order BEFORE INSERT ON audit_event
+        FOR EACH ROW EXECUTE FUNCTION audit_event_is_next()
         """,
     ),
 }

@@ -9,7 +9,6 @@ from sqlalchemy import select
 
 from agcnn_clinic.analysis.infer import Reader, load_reader
 from agcnn_clinic.analysis.loop import Analysis
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -55,9 +54,9 @@ def sandbox():
 
 
 @pytest.fixture
-def room(tmp_path, reader, sandbox):
+def room(tmp_path, reader, sandbox, new_clinic):
     """An empty clinic."""
-    config = make_clinic(tmp_path / "clinic")
+    config = new_clinic(tmp_path / "clinic")
     storage = Storage(config)
     storage.prepare()
     with open_database(config.database_url) as database:

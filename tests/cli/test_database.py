@@ -2,37 +2,36 @@
 
 import os
 import shutil
-import sqlite3
 
 import pytest
 
+from agcnn_clinic.config import load_config
 from agcnn_clinic.database.revision import HEAD
 from agcnn_clinic.errors import ClinicBusyError, DatabaseError, UsageError
 from agcnn_clinic.lock import only_process
 
 
 @pytest.fixture
-def clinic(rows_clinic, tmp_path):
-    """A copy of the clinic, to be changed."""
-    return shutil.copytree(rows_clinic, tmp_path / "clinic")
+def clinic(rows_clinic, rows_url, databases, tmp_path):
+    """A copy of the clinic and of its database, to be changed."""
+    folder = shutil.copytree(rows_clinic, tmp_path / "clinic")
+    config = folder / "config.toml"
+    if databases.name == "postgresql":
+        config.write_text(config.read_text().replace(rows_url, databases.copy(rows_url, folder)))
+    return folder
 
 
-def set_revision(clinic, statement):
-    connection = sqlite3.connect(clinic / "clinic.sqlite")
-    connection.execute(statement)
-    connection.commit()
-    connection.close()
-
-
-def test_current_says_where_the_database_stands(clinic, run):
+def test_current_says_where_the_database_stands(clinic, run, execute):
     """The revision is printed with what it means, also where it is not the software's own."""
     assert f"{HEAD}, which this version needs" in run(clinic, "db", "current").stdout
-    set_revision(clinic, "UPDATE alembic_version SET version_num = 'future'")
+    url = load_config(clinic / "config.toml").database_url
+    execute(url, "UPDATE alembic_version SET version_num = 'future'")
     assert "install the newer one" in run(clinic, "db", "current").stdout
-    set_revision(clinic, "DELETE FROM alembic_version")
+    execute(url, "DELETE FROM alembic_version")
     assert "agcnn-clinic db upgrade" in run(clinic, "db", "current").stdout
 
 
+@pytest.mark.sqlite_only("an empty file")
 def test_upgrade_brings_a_new_database_to_head(clinic, run):
     """An empty file becomes a database at head; a second time nothing is left to do."""
     for file in clinic.glob("clinic.sqlite*"):
@@ -45,6 +44,7 @@ def test_upgrade_brings_a_new_database_to_head(clinic, run):
     assert run(clinic, "studies").stdout == "Nothing matches.\n"
 
 
+@pytest.mark.sqlite_only("a missing file")
 def test_upgrade_makes_no_clinic(clinic, run):
     """Where there is no database, `db upgrade` says so: a new one is for `init`."""
     for file in clinic.glob("clinic.sqlite*"):
@@ -53,20 +53,22 @@ def test_upgrade_makes_no_clinic(clinic, run):
         run(clinic, "db", "upgrade")
 
 
-def test_a_backup_takes_the_database_s_place(clinic, run):
+@pytest.mark.sqlite_only("a server has its own tool")
+def test_a_backup_takes_the_database_s_place(clinic, run, execute):
     """After `db restore` the commands print what they printed when the copy was made; the newer one is kept."""
     before = run(clinic, "findings", "-f", "csv").stdout
     copy = clinic / "copy.sqlite"
     assert "holds the database" in run(clinic, "db", "backup", copy).stdout
     with pytest.raises(UsageError, match="exists already"):
         run(clinic, "db", "backup", copy)
-    set_revision(clinic, "DELETE FROM finding")
+    execute(load_config(clinic / "config.toml").database_url, "DELETE FROM finding")
     printed = run(clinic, "db", "restore", copy).stdout
     assert "The one before is kept as" in printed
     assert run(clinic, "findings", "-f", "csv").stdout == before
     assert list(clinic.glob("clinic-before-*.sqlite"))
 
 
+@pytest.mark.sqlite_only("a server has its own tool")
 def test_nothing_is_restored_under_a_working_daemon(clinic, run):
     """While a process holds the clinic's lock, the command says which one."""
     run(clinic, "db", "backup", clinic / "copy.sqlite")
@@ -74,13 +76,15 @@ def test_nothing_is_restored_under_a_working_daemon(clinic, run):
         run(clinic, "db", "restore", clinic / "copy.sqlite")
 
 
-def test_an_older_backup_asks_for_an_upgrade(clinic, run):
+@pytest.mark.sqlite_only("a server has its own tool")
+def test_an_older_backup_asks_for_an_upgrade(clinic, run, execute):
     """It is restored as it is, and the next command to run is named."""
-    set_revision(clinic, "UPDATE alembic_version SET version_num = '0001'")
+    execute(load_config(clinic / "config.toml").database_url, "UPDATE alembic_version SET version_num = '0001'")
     run(clinic, "db", "backup", clinic / "copy.sqlite")
     assert "agcnn-clinic db upgrade" in run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
 
 
+@pytest.mark.sqlite_only("a server has its own tool")
 def test_what_came_after_the_backup_is_told_and_listed(clinic, run):
     """Archived files that the restored database does not know are counted, and printed for `process` to read again."""
     run(clinic, "db", "backup", clinic / "copy.sqlite")

@@ -14,7 +14,6 @@ import typer
 from typer.testing import CliRunner
 
 from agcnn_clinic.cli import checks, decoders
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.cli.doctor import doctor
 from agcnn_clinic.cli.result import State
@@ -59,10 +58,10 @@ def bundle(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def clinic(tmp_path, bundle) -> Config:
+def clinic(tmp_path, bundle, new_clinic) -> Config:
     """A fresh clinic that reads with that bundle."""
     root = tmp_path / "clinic"
-    make_clinic(root)
+    new_clinic(root)
     config = root / "config.toml"
     text = config.read_text(encoding="utf-8")
     config.write_text(text.replace('model = "starter"', f'model = "{bundle}"'), encoding="utf-8")
@@ -105,6 +104,7 @@ def _all(config: Config):
     return {result.check: result for check in checks.of_clinic() for result in check(config)}
 
 
+@pytest.mark.sqlite_only("the lines on its file")
 def test_a_fresh_clinic_is_well(run, clinic):
     """Every line is there, none is a problem, and the exit code is 0; looking has left no file behind."""
     before = sorted(clinic.root.rglob("*"))
@@ -155,6 +155,7 @@ def test_a_missing_folder_does_not_hide_the_rest(clinic):
     assert found["database schema"].state is State.OK
 
 
+@pytest.mark.sqlite_only("its file")
 def test_a_missing_database_is_a_problem(clinic):
     """No file: nothing else is said of it."""
     (clinic.root / "clinic.sqlite").unlink()
@@ -164,6 +165,7 @@ def test_a_missing_database_is_a_problem(clinic):
     assert found["daemon"].state is State.OK
 
 
+@pytest.mark.sqlite_only("its file")
 def test_a_damaged_database_is_a_problem(clinic):
     """Pages overwritten in the middle of the file are found, or the file cannot be opened at all."""
     path = clinic.root / "clinic.sqlite"
@@ -253,13 +255,10 @@ def test_thorough_reads_everything(run, holding):
 
 
 @pytest.mark.parametrize(("revision", "advice"), [("0000", "newer"), (None, "db upgrade")])
-def test_a_schema_of_another_version_is_a_problem(clinic, revision, advice):
+def test_a_schema_of_another_version_is_a_problem(clinic, execute, revision, advice):
     """A revision that this version does not know asks for newer software, no revision for an upgrade."""
-    with sqlite3.connect(clinic.root / "clinic.sqlite") as connection:
-        connection.execute("DELETE FROM alembic_version")
-        if revision:
-            connection.execute("INSERT INTO alembic_version VALUES (?)", [revision])
-    connection.close()
+    drop, change = "DROP TABLE alembic_version", f"UPDATE alembic_version SET version_num = '{revision}'"
+    execute(clinic.database_url, drop if revision is None else change)
     found = _all(clinic)["database schema"]
     assert found.state is State.PROBLEM
     assert advice in found.advice

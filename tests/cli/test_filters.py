@@ -1,11 +1,10 @@
 """What a person types is a value and never part of a statement: quotes, wildcards and statements find nothing."""
 
 import json
-import sqlite3
-from contextlib import closing
 
 import pytest
 
+from agcnn_clinic.database.tables import Base
 from agcnn_clinic.errors import UsageError
 
 HOSTILE = (
@@ -39,30 +38,29 @@ CHOICES = (("studies", "--state"), ("findings", "--label"), ("audit list", "--ev
 
 
 @pytest.fixture(scope="module")
-def before(rows_clinic):
+def before(content):
     """What the clinic's tables held before anything hostile was asked for."""
-    return _content(rows_clinic)
+    return content()
 
 
-def _content(folder) -> dict[str, list]:
-    with closing(sqlite3.connect(folder / "clinic.sqlite")) as connection:
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {
-            name: connection.execute(f"SELECT * FROM {name}").fetchall() for name in tables if name != "audit_event"
-        }
+@pytest.fixture(scope="module")
+def content(rows_url, select):
+    """A function that gives every row of every table, but for the trail."""
+    tables = [name for name in Base.metadata.tables if name != "audit_event"]
+    return lambda: {name: select(rows_url, f"SELECT * FROM {name} ORDER BY 1") for name in tables}
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_filter_finds_only_what_is_written_so(rows_clinic, before, run, text):
+def test_a_filter_finds_only_what_is_written_so(rows_clinic, before, content, run, text):
     """No row of any listing is called so; none is shown, and no table has changed."""
     for command, option in FILTERS:
         found = run(rows_clinic, *command.split(), option, text, "--format", "json")
         assert json.loads(found.stdout) == [], (command, option)
-    assert _content(rows_clinic) == before
+    assert content() == before
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_name_of_a_study_is_no_pattern(rows_clinic, before, run, text):
+def test_a_name_of_a_study_is_no_pattern(rows_clinic, before, content, run, text):
     """No study is called so, not even as the beginning of a UID; a choice that is none is refused, too."""
     for command, options in NAMES:
         with pytest.raises(UsageError):
@@ -70,14 +68,14 @@ def test_a_name_of_a_study_is_no_pattern(rows_clinic, before, run, text):
     for command, option in CHOICES:
         with pytest.raises(UsageError):
             run(rows_clinic, *command.split(), option, text)
-    assert _content(rows_clinic) == before
+    assert content() == before
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_a_review_of_an_image_called_so_is_refused(rows_clinic, before, run, text):
+def test_a_review_of_an_image_called_so_is_refused(rows_clinic, before, content, run, text):
     """Nor is an image, a label or a verdict; what is stored is stored as text."""
     with pytest.raises(UsageError):
         run(rows_clinic, "review", "A00001", "--confirm", "--instance", text)
     with pytest.raises(UsageError):
         run(rows_clinic, "review", "A00001", "--set", f"{text}=present")
-    assert _content(rows_clinic) == before
+    assert content() == before

@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ClinicError
@@ -41,10 +40,10 @@ FILTERS = (
 
 
 @pytest.fixture(scope="module")
-def formula_clinic(tmp_path_factory, factories):
+def formula_clinic(tmp_path_factory, factories, new_clinic):
     """A clinic in which every text of a study, a file and a model is a formula."""
     folder = tmp_path_factory.mktemp("formulas")
-    config = make_clinic(folder)
+    config = new_clinic(folder)
     with open_database(config.database_url) as database, database.write() as session:
         texts = ("patient_id", "patient_name", "accession_number", "study_description", "institution_name")
         for number, formula in enumerate(FORMULAS):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from agcnn_clinic.bundles import known_bundles
-from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.config import load_config
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Model
@@ -14,9 +14,9 @@ from agcnn_models.manifest import digest, read_manifest
 
 
 @pytest.fixture
-def two_models(tmp_path, factories):
+def two_models(tmp_path, factories, new_clinic):
     """Three studies of an image each, read by the model that ships; one also by another one, beside."""
-    config = make_clinic(tmp_path)
+    config = new_clinic(tmp_path)
     starter = read_manifest(known_bundles()[0])
     with open_database(config.database_url) as database, database.write() as session:
         own = factories.make_model(session, starter.name, starter.version)
@@ -69,13 +69,14 @@ def test_using_another_model_says_what_there_is_to_read_again(two_models, run, s
     assert "reanalyse" not in said
     said = run(two_models, "models", "use", small_bundle).stdout
     assert "until `agcnn-clinic reanalyse --all`: untrained 0.0.1 would read 3 images of 3 studies" in said
-    with open_database(f"sqlite:///{two_models / 'clinic.sqlite'}") as database, database.write() as session:
+    with open_database(load_config(two_models / "config.toml").database_url) as database, database.write() as session:
         other = session.query(Model).filter_by(name="large").one()
         let_count(session, 3, other.id)
     said = run(two_models, "models", "use", "starter").stdout
     assert "would read 0 images of 1 study (and has read 1 image of them before)" in said
 
 
+@pytest.mark.sqlite_only("every byte of its file")
 def test_a_dry_run_writes_nothing_and_says_no_patient(two_models, run, small_bundle):
     """Only what would be done is printed, limited to as many studies as asked for."""
     before = (two_models / "clinic.sqlite").read_bytes()

@@ -6,13 +6,11 @@ import json
 import os
 import random
 import re
-import sqlite3
 import subprocess
 import sys
 
 import pytest
 
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
@@ -21,21 +19,14 @@ ESCAPES = "\x1b[31mRed^\x07Bell\x9b2J\u202e<b>&[bold]"
 COMMANDS = ("findings", "studies", "show P0001", "quarantine list", "quarantine show 2")
 HEAVY = ("torch", "torchvision", "pandas", "pyarrow", "alembic", "scipy", "SimpleITK", "pydicom", "sqlalchemy.orm")
 FORMATS = ("table", "csv", "json")
-
-
-def select(folder, query):
-    connection = sqlite3.connect(folder / "clinic.sqlite")
-    connection.row_factory = sqlite3.Row
-    rows = [dict(row) for row in connection.execute(query)]
-    connection.close()
-    return rows
+NEWEST_FIRST = "ORDER BY inference_id DESC, finding_id"
 
 
 @pytest.fixture(scope="module")
-def hostile_clinic(tmp_path_factory, factories):
+def hostile_clinic(tmp_path_factory, factories, new_clinic):
     """A clinic in which every free text holds escape sequences, markup or a formula."""
     folder = tmp_path_factory.mktemp("hostile")
-    config = make_clinic(folder)
+    config = new_clinic(folder)
     with open_database(config.database_url) as database, database.write() as session:
         study = factories.make_study(
             session,
@@ -53,38 +44,38 @@ def hostile_clinic(tmp_path_factory, factories):
     return folder
 
 
-def test_json_is_the_view(rows_clinic, run):
-    """`findings --format json` and a plain SELECT * FROM finding_list agree: rows, order, columns and values."""
+def test_json_is_the_view(rows_clinic, run, select, rows_url):
+    """`findings --format json` and a SELECT * FROM finding_list agree: rows, order, columns and values."""
     printed = json.loads(run(rows_clinic, "findings", "--format", "json").stdout)
-    selected = select(rows_clinic, "SELECT * FROM finding_list")
+    selected = select(rows_url, f"SELECT * FROM finding_list {NEWEST_FIRST}")
     assert len(printed) > 200
     assert printed == selected
     assert list(printed[0]) == list(selected[0])
 
 
-def test_studies_as_json_are_the_view_with_the_state(rows_clinic, run):
+def test_studies_as_json_are_the_view_with_the_state(rows_clinic, run, select, rows_url):
     """`studies --format json` is study_summary with one column more, where each study stands."""
     printed = json.loads(run(rows_clinic, "studies", "--format", "json").stdout)
     assert {row.pop("state") for row in printed} <= {"receiving", "read", "reported", "not read"}
-    assert printed == select(rows_clinic, "SELECT * FROM study_summary")
+    assert printed == select(rows_url, "SELECT * FROM study_summary ORDER BY study_id DESC")
 
 
-def test_csv_holds_all_digits(rows_clinic, run):
+def test_csv_holds_all_digits(rows_clinic, run, select, rows_url):
     """CSV has a heading, a row a finding, and numbers that read back as the very same numbers."""
     read = list(csv.DictReader(io.StringIO(run(rows_clinic, "findings", "-f", "csv").stdout)))
-    selected = select(rows_clinic, "SELECT * FROM finding_list")
+    selected = select(rows_url, f"SELECT * FROM finding_list {NEWEST_FIRST}")
     assert [float(row["probability"]) for row in read] == [row["probability"] for row in selected]
     assert {row["positive"] for row in read} == {"true", "false", ""}
 
 
-def test_parquet_keeps_the_types(rows_clinic, run, tmp_path):
+def test_parquet_keeps_the_types(rows_clinic, run, tmp_path, select, rows_url):
     """Parquet, chosen by the file's ending, has numbers, flags with unknowns and moments with their zone."""
     import pandas as pd
 
     file = tmp_path / "findings.parquet"
     run(rows_clinic, "findings", "--output", file)
     frame = pd.read_parquet(file)
-    selected = select(rows_clinic, "SELECT * FROM finding_list")
+    selected = select(rows_url, f"SELECT * FROM finding_list {NEWEST_FIRST}")
     assert frame["probability"].tolist() == [row["probability"] for row in selected]
     assert str(frame["created_at"].dt.tz) == "UTC"
     assert frame["created_at"][0].isoformat() == selected[0]["created_at"].replace(".000000Z", "+00:00")
@@ -110,9 +101,9 @@ def test_no_rows_in_each_format(rows_clinic, run):
     assert run(*none, "-f", "csv").stdout.startswith("finding_id,")
 
 
-def test_a_table_shows_at_most_a_hundred_rows(rows_clinic, run):
+def test_a_table_shows_at_most_a_hundred_rows(rows_clinic, run, select, rows_url):
     """A table stops at a hundred rows and says how to see all; --limit 0 prints them, and JSON is never cut."""
-    total = len(select(rows_clinic, "SELECT * FROM finding_list"))
+    total = len(select(rows_url, "SELECT * FROM finding_list"))
     cut, whole = run(rows_clinic, "findings"), run(rows_clinic, "findings", "--limit", 0)
     assert len(cut.stdout.splitlines()) == 2 + 100
     assert "--limit 0" in cut.stderr
@@ -131,9 +122,9 @@ def test_a_table_that_is_read_by_a_program_is_not_cut(rows_clinic, run):
     ]
 
 
-def test_filters_reach_the_database(rows_clinic, run):
+def test_filters_reach_the_database(rows_clinic, run, select, rows_url):
     """The options of `findings` choose what the same words choose in SQL."""
-    first = select(rows_clinic, "SELECT * FROM finding_list WHERE positive LIMIT 1")[0]
+    first = select(rows_url, "SELECT * FROM finding_list WHERE positive LIMIT 1")[0]
     asked = {
         ("--label", "pleural thickening"): "label = 'Pleural_Thickening'",
         ("--positive",): "positive",
@@ -147,7 +138,7 @@ def test_filters_reach_the_database(rows_clinic, run):
     }
     for options, condition in asked.items():
         printed = json.loads(run(rows_clinic, "findings", *options, "-f", "json").stdout)
-        assert printed == select(rows_clinic, f"SELECT * FROM finding_list WHERE {condition}"), options
+        assert printed == select(rows_url, f"SELECT * FROM finding_list WHERE {condition} {NEWEST_FIRST}"), options
         assert printed, options
 
 
@@ -175,11 +166,11 @@ def test_the_table_of_studies_says_what_was_found(rows_clinic, run):
             assert label.replace("_", " ") in line
 
 
-def test_show_tells_all_of_a_study(rows_clinic, run):
+def test_show_tells_all_of_a_study(rows_clinic, run, select, rows_url):
     """`show` prints each image, each file with its outcome and reason, each reading, and each report."""
-    study = select(rows_clinic, "SELECT * FROM study_summary WHERE files_analysed > 0 AND files_refused > 0")[0]
+    study = select(rows_url, "SELECT * FROM study_summary WHERE files_analysed > 0 AND files_refused > 0")[0]
     printed = run(rows_clinic, "show", study["study_key"]).stdout
-    for image in select(rows_clinic, f"SELECT * FROM instance WHERE study_id = {study['study_id']}"):
+    for image in select(rows_url, f"SELECT * FROM instance WHERE study_id = {study['study_id']}"):
         assert image["sop_instance_uid"] in printed
     for word in (
         "ANALYSED",
@@ -194,9 +185,9 @@ def test_show_tells_all_of_a_study(rows_clinic, run):
     assert (study["report_path"] or "None yet.") in printed
 
 
-def test_show_as_json_tells_the_same(rows_clinic, run):
+def test_show_as_json_tells_the_same(rows_clinic, run, select, rows_url):
     """`show --format json` nests the rows of the tables, without heat maps."""
-    study = select(rows_clinic, "SELECT * FROM study_summary WHERE files_analysed > 0")[0]
+    study = select(rows_url, "SELECT * FROM study_summary WHERE files_analysed > 0")[0]
     shown = json.loads(run(rows_clinic, "show", study["study_instance_uid"], "-f", "json").stdout)
     assert shown["key"] == study["study_key"]
     readings = [i for instance in shown["instances"] for file in instance["files"] for i in file["inferences"]]
@@ -213,10 +204,10 @@ def test_an_ambiguous_study_lists_the_candidates(rows_clinic, run):
     assert caught.value.exit_code == 2
 
 
-def test_quarantine_lists_what_is_kept_apart(rows_clinic, run):
+def test_quarantine_lists_what_is_kept_apart(rows_clinic, run, select, rows_url):
     """`quarantine list` has a row a quarantined file, and `quarantine show` its reason and where it lies."""
     listed = json.loads(run(rows_clinic, "quarantine", "list", "-f", "json").stdout)
-    rows = select(rows_clinic, "SELECT * FROM received_file WHERE outcome = 'quarantined' ORDER BY id DESC")
+    rows = select(rows_url, "SELECT * FROM received_file WHERE outcome = 'quarantined' ORDER BY id DESC")
     assert [row["id"] for row in listed] == [row["id"] for row in rows]
     shown = run(rows_clinic, "quarantine", "show", rows[0]["id"]).stdout
     assert rows[0]["reason"] in shown

@@ -8,7 +8,6 @@ from functools import partial
 
 import pytest
 
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.cli.reviewed_table import age_in_years, reviewed_table
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.session import open_database
@@ -18,11 +17,11 @@ from agcnn_training.data.table import Row
 
 
 @pytest.fixture
-def clinic(tmp_path, factories):
+def clinic(tmp_path, factories, new_clinic):
     """A clinic with three studies of two patients, each with one image in which the model found a Mass."""
     folder = tmp_path / "clinic"
     folder.mkdir()
-    with open_database(make_clinic(folder).database_url) as database, database.write() as session:
+    with open_database(new_clinic(folder).database_url) as database, database.write() as session:
         model = factories.make_model(session)
         for number, patient in enumerate(("P1", "P1", "P2"), start=1):
             study = factories.make_study(session, number, patient_id=patient)

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 import sqlite3
 import threading
 from contextlib import closing
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pydicom.sr.codedict import Collection
+from sqlalchemy.exc import IntegrityError
 
 from agcnn_clinic.database.audit import (
     BEGINNING,
@@ -26,11 +26,22 @@ from agcnn_clinic.database.audit import (
 )
 from agcnn_clinic.database.audit_events import EVENTS, MEANINGS, Action, AuditEvent, EventId, EventOutcome, EventType
 from agcnn_clinic.database.session import open_database
+from agcnn_clinic.errors import DatabaseError
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
 LENGTH = 12
 """Rows of the chain that tests tamper with."""
-GUARDS = ("audit_event_no_update", "audit_event_no_delete", "audit_event_in_order")
+GUARDS = {
+    "sqlite": [f"DROP TRIGGER audit_event_{guard}" for guard in ("no_update", "no_delete", "in_order")],
+    "postgresql": ["ALTER TABLE audit_event DISABLE TRIGGER USER"],
+}
+"""What takes the guards away, as who owns the table can."""
+
+pytestmark = pytest.mark.both_databases
+
+
+COLUMNS = [column.name for column in audit_event.columns]
+REST = ", ".join(COLUMNS[1:])
 
 
 def grow(database, count: int, *, begin: int = 0) -> None:
@@ -48,29 +59,35 @@ def verdict_of(database, **options):
 
 
 @pytest.fixture(scope="module")
-def chain(migrated, tmp_path_factory):
-    """The file of a database with a chain of LENGTH events, and its head; only to be copied."""
-    file = tmp_path_factory.mktemp("chain") / "clinic.sqlite"
-    shutil.copy(migrated, file)
-    with open_database(f"sqlite:///{file}") as database:
+def chain(databases, migrated, tmp_path_factory):
+    """The URL of a database with a chain of LENGTH events, and its head; only to be copied."""
+    url = databases.copy(migrated, tmp_path_factory.mktemp("chain"))
+    with open_database(url) as database:
         grow(database, LENGTH - verdict_of(database).count)
-        return file, verdict_of(database).head
+        return url, verdict_of(database).head
+
+
+def tamper(database, *statements):
+    """Take the guards away and carry statements out; each is its text and its values."""
+    with database.transaction() as connection:
+        for guard in GUARDS[connection.dialect.name]:
+            connection.exec_driver_sql(guard)
+        mark = "?" if connection.dialect.name == "sqlite" else "%s"
+        for statement, *values in statements:
+            assert connection.exec_driver_sql(statement.replace("?", mark), *values).rowcount, statement
 
 
 @pytest.fixture
-def tampered(chain, tmp_path):
-    """Carry statements out on a copy of the chain as somebody would who may write the file; then verify it."""
+def tampered(databases, chain, tmp_path):
+    """Carry statements out on a copy of the chain as somebody would who owns the table; then verify it."""
 
     def verdict(*statements, expect=None):
-        file = tmp_path / "tampered.sqlite"
-        shutil.copy(chain[0], file)
-        with closing(sqlite3.connect(file)) as connection, connection:
-            for guard in GUARDS:
-                connection.execute(f"DROP TRIGGER {guard}")
-            for statement in statements:
-                assert connection.execute(*statement).rowcount, statement
-        with open_database(f"sqlite:///{file}") as database:
-            return verdict_of(database, expect=expect)
+        url = databases.copy(chain[0], tmp_path)
+        with open_database(url) as database:
+            tamper(database, *statements)
+            found = verdict_of(database, expect=expect)
+        databases.drop(url)
+        return found
 
     return verdict
 
@@ -103,10 +120,9 @@ def test_every_event_has_a_code_and_an_action_that_the_standard_allows():
         assert (coded.event_type is not EventType.NONE) == typed
 
 
-def test_a_row_can_be_checked_with_nothing_of_ours(chain):
-    """What the module's first lines say is enough to follow the chain with sqlite3, json and hashlib alone."""
-    with closing(sqlite3.connect(chain[0])) as connection:
-        rows = connection.execute("SELECT * FROM audit_event ORDER BY id").fetchall()
+def test_a_row_can_be_checked_with_nothing_of_ours(chain, select):
+    """What the module's first lines say is enough to follow the chain with SQL, json and hashlib alone."""
+    rows = [tuple(row.values()) for row in select(chain[0], "SELECT * FROM audit_event ORDER BY id")]
     previous = "0" * 64
     for number, (*content, stored) in enumerate(rows, 1):
         text = json.dumps(content, separators=(",", ":"), ensure_ascii=True)
@@ -135,18 +151,36 @@ def test_an_event_says_who_when_and_what(database):
         "UPDATE audit_event SET user_name = 'somebody else' WHERE id = 2",
         "DELETE FROM audit_event WHERE id = 2",
         "DELETE FROM audit_event",
-        "INSERT OR REPLACE INTO audit_event SELECT * FROM audit_event WHERE id = 2",
-        f"INSERT INTO audit_event SELECT 99{', 0' * 16}",
-        f"INSERT INTO audit_event SELECT NULL{', 0' * 16}",
+        "INSERT INTO audit_event SELECT * FROM audit_event WHERE id = 2 ON CONFLICT (id) DO UPDATE SET host = 'x'",
+        f"INSERT INTO audit_event SELECT 99, {REST} FROM audit_event WHERE id = 2",
+        f"INSERT INTO audit_event SELECT -1, {REST} FROM audit_event WHERE id = 2",
+        f"INSERT INTO audit_event SELECT NULL, {REST} FROM audit_event WHERE id = 2",
     ],
 )
 def test_the_database_refuses_to_change_what_is_there(database, statement):
     """Neither an update nor a deletion, nor a row that is not the next one, by whatever program."""
+    refused(database, statement)
+
+
+@pytest.mark.sqlite_only("its own words")
+def test_sqlite_refuses_to_replace_what_is_there(database):
+    """INSERT OR REPLACE deletes without asking the trigger of deletions."""
+    refused(database, "INSERT OR REPLACE INTO audit_event SELECT * FROM audit_event WHERE id = 2")
+
+
+@pytest.mark.postgresql_only
+def test_postgresql_refuses_to_empty_the_table(database):
+    """TRUNCATE asks no trigger of rows."""
+    refused(database, "TRUNCATE audit_event")
+
+
+def refused(database, statement: str) -> None:
     grow(database, 3)
-    with closing(sqlite3.connect(database.file)) as connection:
-        with pytest.raises(sqlite3.IntegrityError, match="the audit trail is append-only"):
-            connection.execute(statement)
-        connection.rollback()
+    with (
+        pytest.raises((IntegrityError, DatabaseError), match="the audit trail is append-only"),
+        database.transaction() as connection,
+    ):
+        connection.exec_driver_sql(statement)
     assert verdict_of(database).broken == ""
 
 
@@ -185,7 +219,6 @@ def test_an_untouched_chain_holds(tampered, chain):
     assert (verdict.count, verdict.head, verdict.broken, verdict.met) == (LENGTH, chain[1], "", True)
 
 
-COLUMNS = [column.name for column in audit_event.columns]
 VALUES = st.one_of(st.none(), st.integers(-(2**31), 2**31), st.text(max_size=8), st.binary(max_size=4), st.floats(0, 9))
 
 
@@ -193,11 +226,12 @@ def _same(one, other) -> bool:
     return one == other and type(one) is type(other)
 
 
+@pytest.mark.sqlite_only("any type of value in any column")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(1, LENGTH), column=st.sampled_from(COLUMNS), value=VALUES)
 def test_any_change_of_any_value_is_found(tampered, chain, row, column, value):
     """Whatever value is put in the place of another one, of whatever type: that row is named, or the gap it makes."""
-    with closing(sqlite3.connect(chain[0])) as connection:
+    with closing(sqlite3.connect(chain[0].removeprefix("sqlite:///"))) as connection:
         # As the column's affinity would store it: '5' in a column of integers is 5.
         kind = "INTEGER" if audit_event.c[column].type.python_type is int else "VARCHAR"
         connection.execute(f"CREATE TEMP TABLE stored (value {kind})")
@@ -215,14 +249,14 @@ def test_any_change_of_any_value_is_found(tampered, chain, row, column, value):
 
 
 @pytest.mark.parametrize("row", [1, 5, LENGTH])
-def test_a_change_with_a_hash_made_anew_is_found_in_the_row_after_it(tampered, chain, row):
+def test_a_change_with_a_hash_made_anew_is_found_in_the_row_after_it(tampered, chain, row, select):
     """Whoever gives a changed row its right hash must give all later rows theirs; of the last row the head tells."""
-    with closing(sqlite3.connect(chain[0])) as connection:
-        *content, _ = connection.execute("SELECT * FROM audit_event WHERE id = ?", (row,)).fetchone()
-        before = connection.execute("SELECT sha256 FROM audit_event WHERE id = ?", (row - 1,)).fetchone()
+    (found,) = select(chain[0], f"SELECT * FROM audit_event WHERE id = {row}")
+    *content, _ = found.values()
+    before = select(chain[0], f"SELECT sha256 FROM audit_event WHERE id = {row - 1}")
     content[COLUMNS.index("user_name")] = "somebody else"
     text = json.dumps(content, separators=(",", ":"))
-    made = hashlib.sha256(f"{before[0] if before else BEGINNING}\n{text}".encode()).hexdigest()
+    made = hashlib.sha256(f"{before[0]['sha256'] if before else BEGINNING}\n{text}".encode()).hexdigest()
     change = "UPDATE audit_event SET user_name = 'somebody else', sha256 = ? WHERE id = ?"
     verdict = tampered((change, (made, row)), expect=chain[1])
     assert verdict.met is not True
@@ -271,10 +305,7 @@ def test_a_chain_that_was_written_anew_is_found_with_a_hash_that_was_kept(databa
     """Somebody who knows how the chain is made leaves a whole one, but not one with the hash that was noted."""
     grow(database, 5)
     noted = verdict_of(database).head
-    with closing(sqlite3.connect(database.file)) as connection, connection:
-        for guard in GUARDS:
-            connection.execute(f"DROP TRIGGER {guard}")
-        connection.execute("DELETE FROM audit_event")
+    tamper(database, ("DELETE FROM audit_event",))
     grow(database, 8, begin=1)
     verdict = verdict_of(database, expect=noted)
     assert (verdict.broken, verdict.met) == ("", False)
@@ -295,9 +326,7 @@ def test_the_newest_part_can_be_checked_alone(tampered, database):
     total = verdict_of(database).count
     assert verdict_of(database, last=5) == Verdict(5, verdict_of(database).head)
     assert verdict_of(database, last=10 * total).count == total
-    with closing(sqlite3.connect(database.file)) as connection, connection:
-        connection.execute("DROP TRIGGER audit_event_no_update")
-        connection.execute("UPDATE audit_event SET host = 'x' WHERE id = ?", (total - 7,))
+    tamper(database, ("UPDATE audit_event SET host = 'x' WHERE id = ?", (total - 7,)))
     assert verdict_of(database, last=5).broken == ""
     assert f"Row {total - 7} " in verdict_of(database, last=10).broken
 

@@ -13,6 +13,8 @@ from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Finding
 from agcnn_clinic.errors import DatabaseError, UsageError
 
+pytestmark = pytest.mark.sqlite_only("a server has its own tool")
+
 
 def test_a_backup_is_the_database_in_one_file(filled, tmp_path):
     """A copy opens like the original, holds the same rows, and needs no log beside it; only its owner can read it."""

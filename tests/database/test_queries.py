@@ -36,6 +36,7 @@ def three(database, factories):
     return database
 
 
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     ("text", "uid"),
     [
@@ -117,6 +118,7 @@ def test_beginnings_are_found_as_a_loop_would(filled, number, length):
                     find_study(session, text)
 
 
+@pytest.mark.sqlite_only("its plans")
 def test_a_beginning_is_found_by_index(three):
     """Looking for the beginning of a name reads no whole table."""
     statements = []

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import sys
 import threading
 from pathlib import Path
 
@@ -16,11 +17,14 @@ from agcnn_clinic.database.storage import file_system_of, is_network_file_system
 from agcnn_clinic.database.tables import Study
 from agcnn_clinic.errors import ConfigError, DatabaseError, ExitCode, OnError
 
+pytestmark = pytest.mark.both_databases
+
 
 def count(session):
     return session.scalar(select(func.count()).select_from(Study))
 
 
+@pytest.mark.sqlite_only("its PRAGMAs")
 def test_connections_are_durable_and_keep_foreign_keys(database):
     """Each connection uses WAL, FULL synchronisation, foreign keys and the timeout that was asked for."""
     with database.connection() as connection:
@@ -119,6 +123,7 @@ def test_a_locked_database_is_a_passing_failure(url, factories):
         assert caught.value.exit_code is ExitCode.DATABASE
 
 
+@pytest.mark.sqlite_only("a file that may not grow")
 def test_a_full_disk_is_a_passing_failure(database, factories):
     """A database that may not grow says that the disk is full, and keeps what it had."""
 
@@ -139,6 +144,7 @@ def test_a_missing_database_is_not_made(tmp_path):
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.sqlite_only("its file")
 def test_a_database_that_vanishes_is_not_made_anew(url):
     """A file that is removed under an open database is an error, not an empty new database."""
     file = Path(url.removeprefix("sqlite:///"))
@@ -159,6 +165,7 @@ def test_a_file_of_another_kind_is_told_apart(tmp_path):
         open_database(f"sqlite:///{file}")
 
 
+@pytest.mark.sqlite_only("its file")
 def test_a_damaged_database_is_told_apart(url, factories):
     """Pages overwritten with noise are reported as damage, with the advice to restore a backup."""
     file = Path(url.removeprefix("sqlite:///"))
@@ -182,14 +189,10 @@ def test_a_damaged_database_is_told_apart(url, factories):
     ("revision", "advice"),
     [("0000", "newer version"), ("f00d", "newer version"), (None, "agcnn-clinic db upgrade")],
 )
-def test_another_revision_is_refused(url, revision, advice):
+def test_another_revision_is_refused(url, execute, revision, advice):
     """A database that is behind or ahead of the software is not opened, and the error says what to do."""
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"))
-    connection.execute(
-        "DROP TABLE alembic_version" if revision is None else f"UPDATE alembic_version SET version_num = '{revision}'"
-    )
-    connection.commit()
-    connection.close()
+    drop, change = "DROP TABLE alembic_version", f"UPDATE alembic_version SET version_num = '{revision}'"
+    execute(url, drop if revision is None else change)
     with pytest.raises(DatabaseError, match=advice):
         open_database(url)
     with open_database(url, check_revision=False) as database:
@@ -217,17 +220,33 @@ def test_a_wrong_address_is_not_repeated():
     assert "secret" not in str(caught.value)
 
 
-def test_a_missing_driver_is_a_matter_of_configuration():
-    """A database whose driver is not installed is a ConfigError that names the driver."""
-    with pytest.raises(ConfigError, match="not installed"):
-        open_database("nodatabase://host/clinic")
+@pytest.mark.parametrize("url", ["nodatabase://me:secret@host/clinic", "mysql+pymysql://me:secret@host/clinic"])
+def test_a_kind_of_database_that_is_not_known_is_refused(url):
+    """Only SQLite and PostgreSQL are taken, and the sentence says how to write them."""
+    with pytest.raises(ConfigError, match="postgresql://USER") as caught:
+        open_database(url)
+    assert "secret" not in str(caught.value)
 
 
+def test_another_driver_is_refused():
+    """A driver that the clinic does not use is no way to its database, whether it is installed or not."""
+    with pytest.raises(ConfigError, match='begin it with "postgresql://"'):
+        open_database("postgresql+psycopg2://me@host/clinic")
+
+
+def test_a_missing_driver_is_a_matter_of_configuration(monkeypatch):
+    """Without psycopg a PostgreSQL address is a ConfigError that names the extra to install."""
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ConfigError, match=r"agcnn-clinic\[postgresql\]"):
+        open_database("postgresql://me@host/clinic")
+
+
+@pytest.mark.sqlite_only("names of files")
 def test_odd_file_names_are_taken_as_they_are(migrated, tmp_path):
     """Spaces, percent signs and letters of any script in the path are no part of a URL."""
     folder = tmp_path / "Klinik 100%20 #é"
     folder.mkdir()
-    shutil.copy(migrated, folder / "c.sqlite")
+    shutil.copy(migrated.removeprefix("sqlite:///"), folder / "c.sqlite")
     with (
         open_database(f"sqlite:///{folder / 'c.sqlite'}", check_revision=False) as database,
         database.session() as session,

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import load_config
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
@@ -15,7 +16,8 @@ PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
 class ClinicFolder:
     """A clinic on disk and the program run on it as a person would."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, select: Callable[[str, str], list[dict[str, Any]]]) -> None:
+        self._select = select
         self.config_file = root / "config.toml"
         self.config = load_config(self.config_file)
 
@@ -27,12 +29,16 @@ class ClinicFolder:
         """Run the program to its end."""
         return subprocess.run(self.command(*arguments), check=check, capture_output=True, text=True, timeout=300)
 
+    def select(self, statement: str) -> list[dict[str, Any]]:
+        """What any program sees in its database."""
+        return self._select(self.config.database_url, statement)
+
 
 @pytest.fixture
-def clinic(tmp_path, small_bundle):
+def clinic(tmp_path, small_bundle, new_clinic, select):
     """An empty clinic that reads with the small bundle and does not wait for long."""
     root = tmp_path / "clinic"
-    make_clinic(root)
+    new_clinic(root)
     text = (root / "config.toml").read_text()
     for old, new in (
         ('model = "starter"', f'model = "{small_bundle}"'),
@@ -45,4 +51,4 @@ def clinic(tmp_path, small_bundle):
         assert old in text
         text = text.replace(old, new)
     (root / "config.toml").write_text(text)
-    return ClinicFolder(root)
+    return ClinicFolder(root, select)

@@ -15,6 +15,8 @@ from agcnn_clinic.database.audit import EventFilter, events, verify
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.phantom import draw
 
+pytestmark = pytest.mark.sqlite_only("whose its files are")
+
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
 CANARIES = {
     "patient_name": "Canary^Name",

@@ -3,13 +3,11 @@
 import json
 import shutil
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
 import zipfile
 from collections import Counter
-from contextlib import closing
 
 import pydicom
 import pytest
@@ -19,9 +17,8 @@ from agcnn_clinic.demo.phantom import draw
 
 
 def rows(clinic, statement: str) -> list[tuple]:
-    """What any SQLite program sees in the clinic's database."""
-    with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite", timeout=30)) as connection:
-        return connection.execute(statement).fetchall()
+    """What any program sees in the clinic's database."""
+    return [tuple(row.values()) for row in clinic.select(statement)]
 
 
 def change(clinic, *pairs) -> None:

@@ -1,9 +1,7 @@
 """Another model beside the clinic's own, and late images, as a clinic lives through them."""
 
-import sqlite3
 import subprocess
 import threading
-from contextlib import closing
 from pathlib import Path
 
 import pydicom
@@ -19,9 +17,8 @@ CANARIES = {"patient_name": "Canary^Bird", "patient_id": "CANARY-77", "accession
 
 
 def rows(clinic, statement: str) -> list[tuple]:
-    """What any SQLite program sees in the clinic's database."""
-    with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite", timeout=30)) as connection:
-        return connection.execute(statement).fetchall()
+    """What any program sees in the clinic's database."""
+    return [tuple(row.values()) for row in clinic.select(statement)]
 
 
 @pytest.fixture
@@ -134,11 +131,14 @@ def test_a_killed_reanalysis_is_finished_by_the_next_one(clinic, add, other_bund
             daemon.terminate()
     assert "stay" not in done.stdout
     clinic.run("process")
-    standing = "SELECT model_id, beside, count(*), count(DISTINCT file_id) FROM inference GROUP BY model_id, beside"
+    standing = (
+        "SELECT model_id, beside, count(*) AS readings, count(DISTINCT file_id) AS files "
+        "FROM inference GROUP BY model_id, beside ORDER BY model_id"
+    )
     assert rows(clinic, standing) == [(1, 1, 8, 8), (2, 0, 8, 8)]
     assert rows(clinic, "SELECT count(*) FROM finding") == [(2 * 8 * 15,)]
     assert rows(clinic, "SELECT revision, count(*) FROM study GROUP BY revision") == [(2, 8)]
-    assert rows(clinic, "SELECT version, count(*) FROM report GROUP BY version") == [(1, 8), (2, 8)]
+    assert rows(clinic, "SELECT version, count(*) FROM report GROUP BY version ORDER BY version") == [(1, 8), (2, 8)]
     assert rows(clinic, "SELECT count(*) FROM report_reading") == [(16,)]
 
 

@@ -2,12 +2,11 @@
 
 import json
 import signal
-import sqlite3
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,9 +27,8 @@ def wait_until(fulfilled: Callable[[], bool], process: subprocess.Popen[str]) ->
 
 
 def rows(clinic, statement: str) -> list[tuple]:
-    """What any SQLite program sees in the clinic's database."""
-    with closing(sqlite3.connect(clinic.config.root / "clinic.sqlite", timeout=30)) as connection:
-        return connection.execute(statement).fetchall()
+    """What any program sees in the clinic's database."""
+    return [tuple(row.values()) for row in clinic.select(statement)]
 
 
 @contextmanager
@@ -121,6 +119,6 @@ def test_a_killed_daemon_leaves_work_that_the_next_one_finishes(clinic, tmp_path
     clinic.run("process")
     assert rows(clinic, "SELECT outcome, COUNT(*) FROM received_file GROUP BY outcome") == [("analysed", 12)]
     assert rows(clinic, "SELECT COUNT(*) FROM inference") == [(12,)]
-    assert rows(clinic, "SELECT COUNT(*), COUNT(DISTINCT study_id) FROM report") == [(12, 12)]
+    assert rows(clinic, "SELECT COUNT(*) AS reports, COUNT(DISTINCT study_id) AS studies FROM report") == [(12, 12)]
     assert len(list(clinic.config.reports.glob("*.pdf"))) == 12
     assert list(clinic.config.root.rglob("*.part")) == []

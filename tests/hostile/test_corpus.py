@@ -10,7 +10,6 @@ from sqlalchemy import select
 
 from agcnn_clinic.analysis.loop import Analysis
 from agcnn_clinic.analysis.normalise import PRELOAD, normalise
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
@@ -25,7 +24,9 @@ MEMORY_MB = 1024
 
 
 @pytest.mark.parametrize("share", [pytest.param(5, id="a fifth"), pytest.param(1, id="all", marks=pytest.mark.slow)])
-def test_every_hostile_file_ends_with_an_outcome_and_a_reason(tmp_path, table, seeds, reader, caplog, share):
+def test_every_hostile_file_ends_with_an_outcome_and_a_reason(
+    new_clinic, tmp_path, table, seeds, reader, caplog, share
+):
     """Each has the outcome that its row allows, within memory; the process lives, and reads a good film afterwards."""
     table = table[::share]
     caplog.set_level(logging.DEBUG)
@@ -39,7 +40,7 @@ def test_every_hostile_file_ends_with_an_outcome_and_a_reason(tmp_path, table, s
         (folder / f"{number:04}").write_bytes(data)
         allowed[f"{number:04}"] = (row.name, {ReasonCode.SAME_BYTES} if digest in digests else row.ends_as)
         digests.add(digest)
-    config = make_clinic(tmp_path / "clinic")
+    config = new_clinic(tmp_path / "clinic")
     storage = Storage(config)
     storage.prepare()
     with (

@@ -1,6 +1,5 @@
 """A clinic's intake over real files, a real database and real child processes."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -48,16 +46,10 @@ class Desk:
         return {row.original_name: (row.outcome, row.reason_code) for row in self.rows()}
 
 
-@pytest.fixture(scope="session")
-def empty_clinic(tmp_path_factory) -> Path:
-    """The folder of a clinic that was just made; only to be copied."""
-    return make_clinic(tmp_path_factory.mktemp("empty") / "clinic").root
-
-
 @pytest.fixture
-def desk(tmp_path: Path, sandbox, empty_clinic):
+def desk(tmp_path: Path, sandbox, empty_clinic, copy_of_clinic):
     """An empty clinic that takes files at once."""
-    shutil.copytree(empty_clinic, tmp_path / "clinic")
+    copy_of_clinic(empty_clinic, tmp_path / "clinic")
     file = tmp_path / "clinic" / "config.toml"
     text = file.read_text().replace("settle_seconds = 2.0", "settle_seconds = 0.0")
     # These tests fill small disks; what keeps intake from doing so has tests of its own.

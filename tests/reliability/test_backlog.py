@@ -6,6 +6,8 @@ import time
 import numpy as np
 import pytest
 
+pytestmark = pytest.mark.sqlite_only("a daemon alone with its file, killed at each durable step")
+
 FIRST_ROW_SECONDS = 20.0
 END_SECONDS = 10.0
 """Generous, for a machine that does other work at the same time; what was measured is printed."""

@@ -8,6 +8,8 @@ import pytest
 
 from agcnn_clinic.faults import FaultPoint
 
+pytestmark = pytest.mark.sqlite_only("a daemon alone with its file, killed at each durable step")
+
 KILLS = [
     *((point, 1) for point in FaultPoint),
     (FaultPoint.INBOX_FILE_REMOVED, 12),  # of 13: the last one's companions are gone

@@ -1,7 +1,6 @@
 """A small clinic for the tests of reporting: a real database, a drawn film as a PNG in a real archive."""
 
 import hashlib
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -18,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from agcnn_clinic.config import Config, Reporting
-from agcnn_clinic.database.migrate import upgrade
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Instance, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, Geometry, MediaType, Outcome, Picture, ReasonCode
@@ -257,21 +255,12 @@ class Clinic:
         )
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A migrated SQLite file without rows."""
-    path = tmp_path_factory.mktemp("empty") / "clinic.sqlite"
-    upgrade(f"sqlite:///{path}")
-    return path
-
-
 @pytest.fixture
-def clinic(tmp_path: Path, empty_database: Path) -> Any:
+def clinic(tmp_path: Path, url: str) -> Any:
     """A clinic with an empty database."""
     config = Config()
     config._root = tmp_path
-    shutil.copy(empty_database, tmp_path / "clinic.sqlite")
-    with open_database(f"sqlite:///{tmp_path / 'clinic.sqlite'}") as database:
+    with open_database(url) as database:
         yield Clinic(tmp_path, config, database)
 
 

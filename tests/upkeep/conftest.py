@@ -1,15 +1,12 @@
 """A clinic with real files in archive, quarantine and reports, and a clock that is handed in."""
 
 import hashlib
-import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
@@ -153,16 +150,10 @@ class Ward:
         return there
 
 
-@pytest.fixture(scope="session")
-def empty_clinic(tmp_path_factory) -> Path:
-    """The folder of a clinic that was just made; only to be copied."""
-    return make_clinic(tmp_path_factory.mktemp("empty") / "clinic").root
-
-
 @pytest.fixture
-def ward(tmp_path, empty_clinic):
+def ward(tmp_path, empty_clinic, copy_of_clinic):
     """A clinic without anything in it."""
-    shutil.copytree(empty_clinic, tmp_path / "clinic")
+    copy_of_clinic(empty_clinic, tmp_path / "clinic")
     config = load_config(tmp_path / "clinic" / "config.toml")
     storage = Storage(config)
     storage.prepare()

@@ -1,0 +1,77 @@
+"""SQLite, set up so that a row that was committed is still there after a power cut."""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from agcnn_clinic.database import storage
+from agcnn_clinic.database.values import storable_json
+from agcnn_clinic.errors import DatabaseError
+
+_FILE_MODE = 0o600
+"""The database holds patient data: nobody else reads it unless the administrator says so."""
+
+
+def sqlite_engine(file: Path, *, busy_timeout_seconds: float, foreign_keys: bool, create: bool) -> Engine:
+    """An engine for a database file; see `engine.make_engine`.
+
+    Raises:
+        DatabaseError: the file is missing or on a network file system.
+    """
+    storage.refuse_network_folder(file, storage.mounts())
+    if create:
+        _create(file)
+    elif not file.is_file():
+        raise DatabaseError(
+            f"There is no database {file}; make a clinic with `agcnn-clinic init`, or correct database.url."
+        )
+    # mode=rw: a file that vanishes under a running daemon must be an error, not an empty new database.
+    location = URL.create("sqlite", database="file:" + quote(str(file.absolute())), query={"mode": "rw", "uri": "true"})
+    engine = create_engine(
+        location,
+        connect_args={"timeout": busy_timeout_seconds},
+        json_serializer=storable_json,
+        hide_parameters=True,  # an error's text may end in a log, and parameters are patient data
+    )
+
+    def on_connect(connection: Any, record: Any) -> None:
+        del record
+        _set_up(connection, busy_timeout_seconds=busy_timeout_seconds, foreign_keys=foreign_keys)
+
+    event.listen(engine, "connect", on_connect)
+    return engine
+
+
+def begin(connection: Connection, *, write: bool) -> None:
+    """Begin a transaction: one that sees one state and may not write, or the only one that writes."""
+    connection.exec_driver_sql(f"PRAGMA query_only = {'OFF' if write else 'ON'}")
+    # IMMEDIATE waits for its turn at the start. A read that turns into a write later cannot wait: it fails.
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _create(file: Path) -> None:
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_RDWR, _FILE_MODE))
+    except OSError as error:
+        raise DatabaseError(
+            f"The database {file} cannot be made: {error.strerror}; check that the folder exists and may be written."
+        ) from error
+
+
+def _set_up(connection: Any, *, busy_timeout_seconds: float, foreign_keys: bool) -> None:
+    # SQLAlchemy's recipe: the driver begins no transaction by itself, so that `begin` can choose its kind.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout_seconds * 1000)}")
+    cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
+    # A commit returns only once the disk has it; WAL alone would let the last ones go in a power cut.
+    cursor.execute("PRAGMA synchronous = FULL")
+    (mode,) = cursor.execute("PRAGMA journal_mode = WAL").fetchone()
+    cursor.close()
+    if mode != "wal":
+        raise DatabaseError(
+            f"The database cannot keep a write-ahead log where it lies (journal mode {mode}); move it to a local disk."
+        )

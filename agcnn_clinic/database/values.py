@@ -1,0 +1,60 @@
+"""What a column takes: the same text and JSON in every database, compared byte by byte.
+
+SQLite would store a NUL within a text, and PostgreSQL refuses the whole row; neither can store half of a surrogate
+pair. They come from where people type: a command line, a study.toml, a name in an archive.
+"""
+
+import json
+import math
+import re
+from typing import Any
+
+from sqlalchemy import Dialect, String, TypeDecorator
+from sqlalchemy.types import TypeEngine
+
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+"""Stands where a character was that no database takes."""
+
+_REFUSED = re.compile("[\0\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """Text that every database takes: NUL and lone surrogates are replaced by U+FFFD."""
+    return _REFUSED.sub(REPLACEMENT, text)
+
+
+def storable_json(value: Any) -> str:
+    """JSON that every database takes: its texts are `storable`, and numbers that JSON does not know become null."""
+    return json.dumps(_plain(value), allow_nan=False)
+
+
+class Text(TypeDecorator[str]):
+    """A text of any length, `storable`, compared byte by byte.
+
+    SQLite compares so by itself. A PostgreSQL database has the order of some language, which an update of the operating
+    system may change under its indexes: two rows of one SOP Instance UID would be the end of that.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Ask PostgreSQL for the order of bytes."""
+        return dialect.type_descriptor(String(collation="C" if dialect.name == "postgresql" else None))
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Replace what a database would refuse, in a row to be stored and in a value to be looked for."""
+        del dialect
+        return None if value is None else storable(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, str):
+        return storable(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {_plain(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,188 @@
+"""Two daemons on one inbox, one archive and one PostgreSQL: each study is done once, whoever dies."""
+
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from pypdf import PdfReader
+
+from agcnn_clinic.database.audit import verify
+from agcnn_clinic.database.session import open_database
+from agcnn_clinic.demo.phantom import draw
+
+pytestmark = pytest.mark.postgresql_only
+
+TIMEOUT = 240.0
+LEASE_SECONDS = 5
+SINGLE = 40
+"""Films that are a study of their own."""
+
+
+def rows(clinic, statement: str) -> list[tuple]:
+    """What any program sees in the clinic's database."""
+    return [tuple(row.values()) for row in clinic.select(statement)]
+
+
+def wait_until(fulfilled: Callable[[], bool], *processes: subprocess.Popen[bytes]) -> None:
+    """Look again and again, until it is so; fail when one of the daemons ends or too much time has passed."""
+    pause, deadline = threading.Event(), time.monotonic() + TIMEOUT
+    while not fulfilled():
+        assert [process.poll() for process in processes] == [None] * len(processes)
+        assert time.monotonic() < deadline, "it did not happen in time"
+        pause.wait(0.02)
+
+
+@pytest.fixture
+def shared(clinic):
+    """A clinic whose workers are in a hurry."""
+    text = clinic.config_file.read_text()
+    for old, new in (
+        ("lease_seconds = 60.0", f"lease_seconds = {LEASE_SECONDS}"),
+        ("rescan_seconds = 10.0", "rescan_seconds = 0.5"),
+        ("batch_size = 8", "batch_size = 3"),
+        ("picture_dpi = 150", "picture_dpi = 72"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    clinic.config_file.write_text(text)
+    return clinic
+
+
+@pytest.fixture
+def watch(shared, tmp_path):
+    """Starts daemons; none outlives the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def watch() -> subprocess.Popen[bytes]:
+        with (tmp_path / f"{len(started)}.log").open("wb") as log:
+            started.append(subprocess.Popen(shared.command("watch"), stderr=log))
+        return started[-1]
+
+    yield watch
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def send(clinic, write_film, numbers: range) -> None:
+    """Drop films, each a study of its own, and every tenth once more under another name."""
+    outside = clinic.config.root.parent / "outside"
+    outside.mkdir(exist_ok=True)
+    for number in numbers:
+        write_film(outside / f"{number:02}.dcm", draw(number, (256, 256)).pixels, patient_id=f"P{number}")
+        if number % 10 == 0:
+            shutil.copy(outside / f"{number:02}.dcm", clinic.config.inbox / f"{number:02}-again.dcm")
+        (outside / f"{number:02}.dcm").rename(clinic.config.inbox / f"{number:02}.dcm")
+
+
+def send_folder_and_zip(clinic, write_film) -> None:
+    """A study of three PNGs in a folder, and a zip of two films."""
+    outside = clinic.config.root.parent / "outside"
+    folder = outside / "pngs"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        pixels = draw(1000 + number, (256, 256)).pixels
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(folder / f"{number}.png")
+    (folder / "study.toml").write_text('patient_id = "PNG"\n')
+    with zipfile.ZipFile(outside / "films.zip", "w") as archive:
+        for number in (2000, 2001):
+            write_film(outside / f"{number}.dcm", draw(number, (256, 256)).pixels)
+            archive.write(outside / f"{number}.dcm", f"{number}.dcm")
+    folder.rename(clinic.config.inbox / "pngs")
+    (outside / "films.zip").rename(clinic.config.inbox / "films.zip")
+
+
+def is_idle(clinic, *, files: int, studies: int) -> bool:
+    """Whether every file has its outcome, every study its report, and nobody has anything in hand."""
+    ((decided,),) = rows(clinic, "SELECT count(*) FROM received_file WHERE outcome <> 'pending'")
+    ((reported,),) = rows(clinic, "SELECT count(DISTINCT study_id) FROM report")
+    claimed = rows(clinic, "SELECT 1 FROM claim")
+    left = [path for path in clinic.config.inbox.rglob("*") if path.is_file()]
+    return decided >= files and reported >= studies and not claimed and not left
+
+
+def check_once(clinic, *, outcomes: dict[str, int], studies: int) -> None:
+    """Assert that nothing was done twice, and that the trail is one chain."""
+    names = Counter(name for (name,) in rows(clinic, "SELECT original_name FROM received_file"))
+    assert [name for name, count in names.items() if count > 1] == []
+    found = rows(clinic, "SELECT outcome, count(*) AS files FROM received_file GROUP BY outcome")
+    assert dict(found) == outcomes
+    read = outcomes["analysed"]
+    assert rows(clinic, "SELECT count(*) AS all, count(DISTINCT file_id) AS files FROM inference") == [(read, read)]
+    reports = rows(clinic, "SELECT path, study_id FROM report")
+    assert len(reports) == len({study for _, study in reports}) == studies
+    assert {path.name for path in clinic.config.reports.iterdir()} == {Path(path).name for path, _ in reports}
+    assert all(PdfReader(clinic.config.root / path).pages for path, _ in reports)
+    # Each film was told of once, too: as it came, and as it was read.
+    for event, times in (("imported", sum(outcomes.values())), ("analysed", read)):
+        told = rows(clinic, f"SELECT files FROM audit_event WHERE event = '{event}'")
+        assert sum(len(files.strip("[]").split(",")) for (files,) in told) == times
+    with open_database(clinic.config.database_url) as database, database.connection() as connection:
+        assert verify(connection).broken == ""
+
+
+def in_hand(clinic, process) -> list[tuple]:
+    return rows(clinic, f"SELECT work FROM claim JOIN worker ON worker.id = worker_id WHERE process_id = {process.pid}")
+
+
+def stop_with_work_in_hand(clinic, process) -> None:
+    """SIGSTOP, at a moment at which the daemon is in the middle of films."""
+
+    def caught() -> bool:
+        if ("file",) in in_hand(clinic, process):
+            process.send_signal(signal.SIGSTOP)
+            if ("file",) in in_hand(clinic, process):
+                return True
+            process.send_signal(signal.SIGCONT)
+        return False
+
+    wait_until(caught, process)
+
+
+def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch, write_film):
+    """Both have worked; what the killed one had in hand goes to the other; no file, reading or report is double."""
+    send(shared, write_film, range(SINGLE // 2))
+    killed, survivor = watch(), watch()
+    wait_until(lambda: len(rows(shared, "SELECT 1 FROM worker")) == 2, killed, survivor)
+    send_folder_and_zip(shared, write_film)
+    send(shared, write_film, range(SINGLE // 2, SINGLE))
+    stop_with_work_in_hand(shared, killed)
+    taken = in_hand(shared, killed)
+    killed.kill()
+    killed.wait()
+    assert taken
+    again = SINGLE // 10
+    files, studies = SINGLE + again + 3 + 3, SINGLE + 1 + 2
+    wait_until(lambda: is_idle(shared, files=files, studies=studies), survivor)
+    survivor.send_signal(signal.SIGTERM)
+    assert survivor.wait() == 0
+    outcomes = {"analysed": SINGLE + 3 + 2, "duplicate": again, "unpacked": 1}
+    check_once(shared, outcomes=outcomes, studies=studies)
+    workers = {pid for (pid,) in rows(shared, "SELECT process_id FROM audit_event WHERE event = 'analysed'")}
+    assert survivor.pid in workers
+    assert rows(shared, "SELECT 1 FROM worker") == []
+
+
+def test_a_worker_that_was_asleep_for_longer_than_its_lease_records_nothing_twice(shared, watch, write_film):
+    """It wakes up with films in hand that the other has read meanwhile, and goes on as a worker like any other."""
+    send(shared, write_film, range(12))
+    asleep, awake = watch(), watch()
+    stop_with_work_in_hand(shared, asleep)
+    wait_until(lambda: is_idle(shared, files=14, studies=12), awake)
+    asleep.send_signal(signal.SIGCONT)
+    send(shared, write_film, range(20, 26))
+    wait_until(lambda: is_idle(shared, files=21, studies=18), asleep, awake)
+    wait_until(lambda: len(rows(shared, "SELECT 1 FROM worker")) == 2, asleep, awake)
+    for process in (asleep, awake):
+        process.send_signal(signal.SIGTERM)
+        assert process.wait() == 0
+    check_once(shared, outcomes={"analysed": 18, "duplicate": 3}, studies=18)

@@ -1,0 +1,64 @@
+"""Two workers at one inbox: a file is taken by one of them, also where the other one fell asleep over it."""
+
+import dataclasses
+
+import pytest
+from sqlalchemy import text, update
+
+from agcnn_clinic.database.leases import Leases
+from agcnn_clinic.database.tables import Worker
+from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.storage import Storage
+
+pytestmark = pytest.mark.postgresql_only
+
+
+@pytest.fixture
+def workers(desk):
+    """Two inboxes on the one folder, and the leases of the first."""
+    with Leases(desk.database, 3600, renewing=False) as one, Leases(desk.database, 3600, renewing=False) as other:
+        inboxes = []
+        for leases in (one, other):
+            storage = Storage(desk.config, leases.worker)
+            storage.prepare(leases.living())
+            intake = dataclasses.replace(desk.intake, storage=storage, claims=leases)
+            inboxes.append(Inbox(desk.config, intake))
+        yield *inboxes, one
+
+
+def silence(desk, leases) -> None:
+    with desk.database.write() as session:
+        past = text("timezone('utc', now()) - interval '1 hour'")
+        session.execute(update(Worker).where(Worker.id == leases.worker).values(lease_until=past))
+
+
+@pytest.mark.parametrize("point", [FaultPoint.COPY_SYNCED, FaultPoint.ARCHIVE_SYNCED, FaultPoint.ARRIVALS_COMMITTED])
+def test_what_one_has_in_hand_the_other_leaves_alone(desk, workers, write_film, film, at_point, point):
+    """It counts it neither as taken nor as left."""
+    one, other, _ = workers
+    write_film(desk.config.inbox / "a.dcm", film.astype("float32"))
+    seen = []
+    at_point(point, lambda: seen.append((other.sweep()[0], other.left_behind)))
+    assert one.sweep()[0] == 1
+    assert seen == [(0, 0)]
+    assert other.sweep()[0] == 0
+    assert desk.outcomes() == {"a.dcm": ("pending", "")}
+    assert list(desk.config.inbox.iterdir()) == []
+
+
+@pytest.mark.parametrize("point", [FaultPoint.COPY_SYNCED, FaultPoint.ARRIVALS_COMMITTED])
+def test_one_that_fell_asleep_over_a_file_takes_it_no_second_time(desk, workers, write_film, film, at_point, point):
+    """The other one has taken it, or has seen that it has its row: there is one row, and the bytes are kept."""
+    one, other, leases = workers
+    write_film(desk.config.inbox / "a.dcm", film.astype("float32"))
+
+    def sleep() -> None:
+        silence(desk, leases)
+        other.sweep()
+
+    at_point(point, sleep)
+    one.sweep()
+    (row,) = desk.rows()
+    assert (desk.config.archive / row.stored_path).is_file()
+    assert list(desk.config.inbox.iterdir()) == []

@@ -1,0 +1,59 @@
+"""Two workers at one database: a study's report is made by one of them."""
+
+import pytest
+from sqlalchemy import text, update
+
+from agcnn_clinic.database.leases import Leases
+from agcnn_clinic.database.tables import Report, Worker
+from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.reporting.loop import Reporting
+
+pytestmark = pytest.mark.postgresql_only
+
+
+@pytest.fixture
+def workers(clinic):
+    """Two reportings, and the leases of the first."""
+    with Leases(clinic.database, 3600, renewing=False) as one, Leases(clinic.database, 3600, renewing=False) as other:
+        made = [
+            Reporting(clinic.database, clinic.config, clinic.press, clinic.clock, claims=leases)
+            for leases in (one, other)
+        ]
+        yield *made, one
+
+
+def studies(clinic, count: int) -> None:
+    for _ in range(count):
+        clinic.add_file(clinic.add_study())
+
+
+def reports(clinic) -> list[int]:
+    with clinic.database.session() as session:
+        return sorted(report.study_id for report in session.query(Report))
+
+
+def test_what_one_renders_the_other_leaves_alone(clinic, workers, at_point):
+    """Of three studies the second makes two while the first is at one."""
+    one, other, _ = workers
+    studies(clinic, 3)
+    seen = []
+    at_point(FaultPoint.REPORT_RENDERED, lambda: seen.append(other.step(quiet_seconds=0)))
+    assert one.step(quiet_seconds=0) == 1
+    assert seen == [2]
+    assert reports(clinic) == [1, 2, 3]
+
+
+def test_a_report_that_another_one_has_made_meanwhile_is_forgotten(clinic, workers, at_point):
+    """The first fell asleep with the PDF in memory: there is one version, and the loop goes on."""
+    one, other, leases = workers
+    studies(clinic, 1)
+
+    def sleep() -> None:
+        with clinic.database.write() as session:
+            past = text("timezone('utc', now()) - interval '1 hour'")
+            session.execute(update(Worker).where(Worker.id == leases.worker).values(lease_until=past))
+        assert other.step(quiet_seconds=0) == 1
+
+    at_point(FaultPoint.REPORT_RENDERED, sleep)
+    assert one.step(quiet_seconds=0) == 0
+    assert reports(clinic) == [1]
