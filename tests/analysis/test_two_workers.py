@@ -16,7 +16,7 @@ def workers(room, reader, sandbox):
     """Two analyses of two films a batch, and the leases of the first."""
     with Leases(room.database, 3600, renewing=False) as one, Leases(room.database, 3600, renewing=False) as other:
         made = [
-            Analysis(room.database, room.storage, sandbox, reader, room.config.gate, 2, leases)
+            Analysis(room.database, room.storage, sandbox, reader, room.config.gate, 2, claims=leases)
             for leases in (one, other)
         ]
         yield *made, one

@@ -1,6 +1,7 @@
 """When a report is due, how it is made, and how it is made again."""
 
 import hashlib
+import re
 from datetime import timedelta
 
 import pytest
@@ -90,7 +91,8 @@ def test_looking_for_what_is_due_reads_no_list_of_outcomes(clinic) -> None:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     files = [step for step in plan if "received_file" in step]
     assert files == ["SEARCH received_file USING INDEX ix_received_file_instance_id (instance_id=?)"] * 2
-    assert not [step for step in plan if step.startswith("SCAN")]
+    # The empty list of others' claims is a constant row.
+    assert not [step for step in plan if step.startswith("SCAN") and not re.search("CONSTANT|subquery", step)]
 
 
 def test_a_report_is_delivered_and_recorded(clinic, make) -> None:
