@@ -47,6 +47,7 @@ _AHEAD = 2
 """Chunks that an actor has in hand or waiting: it never runs dry, and memory stays bounded."""
 _START_SECONDS = 600.0
 _RESTARTS = 3
+_STARTS = 3
 _STORE_AT_LEAST = 256 * 2**20
 
 
@@ -299,13 +300,26 @@ def _connect(ray: Any, address: str | None, cpus: int, store_bytes: int, scratch
             "_system_config": {"automatic_object_spilling_enabled": False},
         }
     try:
-        ray.init(address=address or "local", **options)
+        _start(ray, address or "local", options, tries=1 if address else _STARTS)
     except Exception as error:  # Ray raises plain exceptions, too
         if address is None:
             raise ReadersUnavailableError(f"Ray cannot be started on this machine: {_first_line(error)}") from error
         raise UsageError(
             f"There is no Ray cluster to be used at {address}: {_first_line(error)} Start one, or leave --address out."
         ) from error
+
+
+def _start(ray: Any, address: str, options: dict[str, Any], *, tries: int) -> None:
+    # Ray gives its own processes 30 seconds to start, which a busy machine may not.
+    for left in reversed(range(tries)):
+        try:
+            ray.init(address=address, **options)
+        except Exception:
+            ray.shutdown()
+            if not left:
+                raise
+        else:
+            return
 
 
 def _first_line(error: Exception) -> str:
