@@ -8,11 +8,12 @@ from typing import NamedTuple
 
 from agcnn_clinic.analysis.infer import Reader, Reading
 from agcnn_clinic.analysis.normalise import Normalised, normalise
+from agcnn_clinic.analysis.region import source_region
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.domain import Geometry, MediaType
+from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.prints import Edges, RecentPrints, with_region
+from agcnn_clinic.prints import RecentPrints, with_region
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -95,20 +96,9 @@ class FilmReader:
         normalised, darkroom = result.normalised, self._darkroom
         if darkroom is None or normalised is None or normalised.film is None:
             return
-        region = region_of(reading, normalised.picture.geometry)
+        region = source_region(reading.region, normalised.picture.geometry).edges
         prints = with_region(normalised.film, normalised.picture, region, darkroom.size)
         darkroom.recent.put(self._storage.archived(result.film.stored_path), region, prints)
-
-
-def region_of(reading: Reading, geometry: Geometry) -> Edges:
-    """The attended region in the source image, as it is stored."""
-    box = reading.region
-    return Edges(
-        box.x_min * geometry.scale_x,
-        box.y_min * geometry.scale_y,
-        box.x_max * geometry.scale_x,
-        box.y_max * geometry.scale_y,
-    )
 
 
 def film_of(file: ReceivedFile, previous_path: str | None = None, gone_picture: str | None = None) -> Film:

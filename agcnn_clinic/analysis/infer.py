@@ -16,7 +16,7 @@ from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Manifest
-from agcnn_models.preprocessing import SourceBox, box_to_source, to_model_input
+from agcnn_models.preprocessing import Preprocessing, SourceBox, box_to_source, centre, resized, standardise
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,20 @@ class LabelReading:
     def positive(self) -> bool | None:
         """Whether the calibrated probability reaches the threshold; None without one."""
         return None if self.threshold is None else self.probability >= self.threshold
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkFilm:
+    """All of a picture that the network sees: small, so that it can be sent where the picture cannot.
+
+    Attributes:
+        grey: float32 [crop, crop] in [0, 1].
+        height, width: of the picture, in pixels.
+    """
+
+    grey: NDArray[np.float32]
+    height: int
+    width: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +72,13 @@ class Reader:
 
     def read(self, pictures: Sequence[Picture]) -> list[Reading]:
         """Read pictures of any sizes as one batch; the order is kept."""
+        return self.read_films([network_film(picture, self.manifest.preprocessing) for picture in pictures])
+
+    def read_films(self, films: Sequence[NetworkFilm]) -> list[Reading]:
+        """Read what `network_film` made for this model's preprocessing as one batch; the order is kept."""
         preprocessing = self.manifest.preprocessing
-        inputs = torch.stack([to_model_input(picture.pixels, preprocessing) for picture in pictures])
-        diagnosis = self._model.read(inputs.to(self.device))
+        grey = torch.from_numpy(np.stack([film.grey for film in films]))[:, None]  # [B, 1, crop, crop]
+        diagnosis = self._model.read(standardise(grey, preprocessing).to(self.device))
         calibrated = self._bundle.calibrate(diagnosis.fusion_logits.cpu().numpy())
         by_global = diagnosis.global_probabilities.cpu().numpy()
         by_local = diagnosis.local_probabilities.cpu().numpy()
@@ -68,8 +86,7 @@ class Reader:
         heat_maps = diagnosis.heat_map.cpu().numpy().astype(np.float16)
         boxes = diagnosis.boxes.cpu().tolist()
         readings = []
-        for row, picture in enumerate(pictures):
-            height, width = picture.pixels.shape
+        for row, film in enumerate(films):
             labels = tuple(
                 LabelReading(
                     label,
@@ -82,9 +99,17 @@ class Reader:
                 for column, label in enumerate(LABELS)
             )
             readings.append(
-                Reading(labels, heat_maps[row], box_to_source(tuple(boxes[row]), preprocessing, height, width))
+                Reading(
+                    labels, heat_maps[row], box_to_source(tuple(boxes[row]), preprocessing, film.height, film.width)
+                )
             )
         return readings
+
+
+def network_film(picture: Picture, preprocessing: Preprocessing) -> NetworkFilm:
+    """Return what the network sees of a picture of any size, before it is standardised."""
+    grey: NDArray[np.float32] = centre(resized(picture.pixels, preprocessing), preprocessing)[0].contiguous().numpy()
+    return NetworkFilm(grey, *picture.pixels.shape)
 
 
 def load_reader(folder: Path, *, device: str, threads: int) -> Reader:

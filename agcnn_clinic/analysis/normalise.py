@@ -43,6 +43,7 @@ class Normalised:
         warnings: remarks on the header and the pixels, for the report.
         seconds: spent here.
         film: uint8 [h, w], the print of the whole picture, where one was asked for.
+        study_instance_uid: the study that it says it belongs to; empty for a PNG.
         same_as_previous: whether the earlier file of the SOP Instance shows the same; None where there is none.
         differing_attributes: keywords of what differs from the earlier file's header.
     """
@@ -52,6 +53,7 @@ class Normalised:
     quality: dict[str, float | int | None]
     warnings: tuple[Warn, ...]
     seconds: float
+    study_instance_uid: str = ""
     same_as_previous: bool | None = None
     differing_attributes: tuple[str, ...] = ()
     film: NDArray[np.uint8] | None = None
@@ -114,7 +116,8 @@ def _dicom(dataset: Dataset, gate: Gate) -> Normalised:
     header = describe(dataset)
     remarks = check_header(image_facts(dataset), gate)
     picture = render(dataset, max_pixels=gate.max_pixels)
-    return _passed(picture, header.instance, gate, remarks)
+    passed = _passed(picture, header.instance, gate, remarks)
+    return replace(passed, study_instance_uid=header.study.study_instance_uid)
 
 
 def _png(path: Path, gate: Gate, stated_view: str) -> Normalised:

@@ -1,5 +1,6 @@
 """A reading becomes rows: the inference, its findings, the attended region."""
 
+from dataclasses import asdict
 from datetime import datetime
 
 import numpy as np
@@ -7,8 +8,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
-from agcnn_clinic.analysis.films import Result, region_of
+from agcnn_clinic.analysis.films import Result
 from agcnn_clinic.analysis.infer import Reader
+from agcnn_clinic.analysis.region import source_region
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Model, ReceivedFile
 from agcnn_models.manifest import Manifest, digest
 
@@ -55,8 +57,7 @@ def record(
     normalised, reading = result.normalised, result.reading
     if normalised is None or reading is None:
         return
-    geometry, region = normalised.picture.geometry, reading.region
-    edges, spacing = region_of(reading, geometry), geometry.spacing_mm
+    geometry = normalised.picture.geometry
     inference = Inference(
         file=file,
         model_id=model_id,
@@ -84,13 +85,7 @@ def record(
             for label in reading.labels
         ],
         attended_region=AttendedRegion(
-            x_min=edges.x_min,
-            y_min=edges.y_min,
-            x_max=edges.x_max,
-            y_max=edges.y_max,
-            width_mm=None if spacing is None else (region.x_max - region.x_min) * spacing,
-            height_mm=None if spacing is None else (region.y_max - region.y_min) * spacing,
-            spacing_source=geometry.spacing_source,
+            **asdict(source_region(reading.region, geometry)), spacing_source=geometry.spacing_source
         ),
     )
     session.add(inference)

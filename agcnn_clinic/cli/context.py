@@ -1,5 +1,6 @@
 """What every command starts from: the clinic's configuration and its database, opened when first asked for."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,20 @@ def clinic_config(ctx: typer.Context) -> "Config":
 
     options = ctx.find_object(GlobalOptions) or GlobalOptions()
     return load_config(find_config(options.config))
+
+
+def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
+    """The configuration that `clinic_config` gives; without one, what every setting is by default.
+
+    Raises:
+        ConfigError: `--config` or the environment names one that is not there, or one is not valid.
+    """
+    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG, Config
+
+    options = ctx.find_object(GlobalOptions) or GlobalOptions()
+    if options.config is None and CONFIG_ENVIRONMENT_VARIABLE not in os.environ and not Path(DEFAULT_CONFIG).is_file():
+        return Config()
+    return clinic_config(ctx)
 
 
 def clinic_database(ctx: typer.Context) -> "Database":

@@ -10,6 +10,7 @@ import typer
 from agcnn_clinic import __version__
 from agcnn_clinic.cli import (
     audit,
+    batch,
     clinic,
     data,
     database,
@@ -62,6 +63,7 @@ app.command(rich_help_panel=DAILY)(clinic.watch)
 app.command(rich_help_panel=DAILY)(clinic.process)
 app.command(rich_help_panel=DAILY)(report.report)
 app.command(rich_help_panel=DAILY)(reanalyse.reanalyse)
+app.command(rich_help_panel=DAILY)(batch.batch)
 app.command(rich_help_panel=RESULTS)(results.studies)
 app.command(rich_help_panel=RESULTS)(results.findings)
 app.command(rich_help_panel=RESULTS)(results.show)

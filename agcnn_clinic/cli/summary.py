@@ -1,11 +1,13 @@
-"""The few lines that `process` and `demo` end with."""
+"""The few lines that `process`, `demo` and `batch` end with."""
+
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.table import Table
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.summary import Summary
-from agcnn_clinic.domain import REASONS, Outcome
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 
 _MANY = 12
 """More reports than this are counted, not listed."""
@@ -21,15 +23,20 @@ def print_summary(summary: Summary, config: Config) -> None:
     if not summary.files:
         console.print("Nothing new was decided.")
         return
-    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(justify="right")
-    for code, count in summary.files:
-        outcome, sentence = REASONS[code]
-        table.add_row(str(count), str(outcome), "" if outcome is Outcome.ANALYSED else str(code), sentence)
-    console.print(table)
+    print_outcomes(console, summary.files)
     if len(summary.reports) > _MANY:
         console.print(f"{len(summary.reports)} reports are in {config.reports}")
     for key, path in summary.reports[:_MANY] if len(summary.reports) <= _MANY else ():
         console.print(f"report of {key}: {config.root / path}", markup=False)
     if summary.count(Outcome.QUARANTINED):
         console.print("`agcnn-clinic quarantine list` tells more of the quarantined files.")
+
+
+def print_outcomes(console: Console, files: Iterable[tuple[ReasonCode, int]]) -> None:
+    """Print how many files ended for each reason."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(justify="right")
+    for code, count in files:
+        outcome, sentence = REASONS[code]
+        table.add_row(str(count), str(outcome), "" if outcome is Outcome.ANALYSED else str(code), sentence)
+    console.print(table)

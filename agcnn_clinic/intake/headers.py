@@ -13,6 +13,7 @@ from agcnn_clinic.dicom.media import MediaDirectory, is_media_directory, read_me
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import Header, MediaType, ReasonCode, StudyDescription
 from agcnn_clinic.errors import ImageError
+from agcnn_clinic.intake.identify import refused_at_sight
 from agcnn_clinic.intake.items import Item
 from agcnn_clinic.intake.medium import inventory
 from agcnn_clinic.png import read_png_header
@@ -65,11 +66,7 @@ def _known_at_sight(item: Item, max_file_bytes: int) -> ImageError | None:
     described = bool(item.registration.get("source"))
     if medium is not None and kind in _NO_FILMS_OF_A_MEDIUM and not described and not medium.lists(item.found.name):
         return ImageError(ReasonCode.MEDIA_COMPANION)
-    if item.staged.size == 0:
-        return ImageError(ReasonCode.EMPTY_FILE)
-    if item.staged.size > max_file_bytes and kind is not MediaType.ZIP:
-        return ImageError(ReasonCode.FILE_TOO_LARGE)
-    return ImageError(ReasonCode.UNRECOGNISED) if kind is MediaType.UNKNOWN else None
+    return refused_at_sight(kind, item.staged.size, max_file_bytes)
 
 
 def _png_header(path: Path, sha256: str, registration: dict[str, Any]) -> Header:

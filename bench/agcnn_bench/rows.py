@@ -11,10 +11,11 @@ from agcnn_bench.clinics import Bench, make_clinic
 from agcnn_bench.figures import timed
 from agcnn_bench.films import Form
 from agcnn_clinic import __version__
-from agcnn_clinic.analysis.films import Film, Result, region_of
+from agcnn_clinic.analysis.films import Film, Result
 from agcnn_clinic.analysis.infer import Reader, load_reader
 from agcnn_clinic.analysis.normalise import PRELOAD, Normalised, normalise
 from agcnn_clinic.analysis.record import record, register_model
+from agcnn_clinic.analysis.region import source_region
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.outcomes import decide
@@ -79,7 +80,7 @@ def _read_one(bench: Bench, config: Config, database: Database) -> _Read:
     normalised = normalise(path, Form.RAW.media_type, config.gate, print_size=size)
     reader = load_reader(configured_bundle(config), device="cpu", threads=0)
     (reading,) = reader.read([normalised.picture])
-    prints = prints_of(normalised.picture, region_of(reading, normalised.picture.geometry), size)
+    prints = prints_of(normalised.picture, source_region(reading.region, normalised.picture.geometry).edges, size)
     result = Result(Film(0, "", Form.RAW.media_type, ""), normalised, reading=reading)
     with database.write() as session:
         model_id = register_model(session, reader.manifest, datetime.now(UTC))
