@@ -49,6 +49,8 @@ RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 GATHER_SECONDS = 0.2
 """How long a loop that was woken waits for what else is coming: a folder being copied wakes it for every file."""
+LOOKING_SHARE = 20.0
+"""A loop that finds nothing to do rests so many times as long as it took to find that out."""
 REPORT_SECONDS, REPORT_MEMORY_MB = 120.0, 2048
 """What the rendering of one report may take; a page takes a tenth of a second and a few megabytes."""
 
@@ -85,7 +87,9 @@ def at_work(config: Config) -> Iterator[Clinic]:
         at_work_on(config, database) as claims,
         decoders(config) as sandbox,
         # Others than the decoders: what a hostile file may take over never gets to make a report.
-        Sandbox(decode_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
+        Sandbox(decode_workers(config), LOOKING_SHARE = 20.0
+"""A loop that finds nothing to do rests so many times as long as it took to find that out."""
+REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
         beside = claims.living()
         storage = Storage(config, claims.worker)
@@ -194,7 +198,10 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
         return 0 if clinic.analysis.step() else 0.1
 
     def report() -> float:
-        return 0 if clinic.reporting.step(quiet_seconds=intake.study_quiet_seconds) else 0.2
+        began = time.monotonic()
+        made = clinic.reporting.step(quiet_seconds=intake.study_quiet_seconds)
+        # Looking takes longer the more studies there are: 0.2 s of a hundred thousand.
+        return 0 if made else max(0.2, LOOKING_SHARE * (time.monotonic() - began))
 
     def tidy() -> float:
         clinic.upkeep.step(stop.is_set)
