@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import resource
 import sqlite3
+import sys
 import threading
+import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
@@ -349,3 +352,32 @@ def _chosen(database, wanted: EventFilter) -> list[dict]:
         rows = list(events(connection, wanted))
         assert count_events(connection, wanted) == len(rows)
     return rows
+
+
+@pytest.mark.slow
+@pytest.mark.sqlite_only("filled through its file")
+def test_a_million_events_are_followed_in_little_memory(url, capsys):
+    """The chain is read row by row, however long it is."""
+    file, count, head = url.removeprefix("sqlite:///"), 1_000_000, BEGINNING
+
+    def rows():
+        nonlocal head
+        for number in range(1, count + 1):
+            about = ["2026-03-02T12:00:00.000000Z", "analysed", "110103", "", "U", 0, "clinic", 1000, "", 4711, "host"]
+            content = [number, *about, "0.1.0", '["abcdefghijkl"]', f"[{number}]", '{"model":"starter"}']
+            packed = json.dumps(content, separators=(",", ":"))
+            head = hashlib.sha256(f"{head}\n{packed}".encode()).hexdigest()
+            yield [*content, head]
+
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("DROP TRIGGER audit_event_no_delete")
+        connection.execute("DELETE FROM audit_event")
+        connection.executemany(f"INSERT INTO audit_event VALUES ({', '.join('?' * 17)})", rows())
+    before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with open_database(url) as database:
+        assert verdict_of(database) == Verdict(count, head)
+    seconds = time.process_time() - began
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    assert grown < 100
+    with capsys.disabled():
+        sys.stdout.write(f"\n{count} events followed in {seconds:.1f} s of one core, {grown:.0f} MB more memory\n")
