@@ -87,9 +87,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         at_work_on(config, database) as claims,
         decoders(config) as sandbox,
         # Others than the decoders: what a hostile file may take over never gets to make a report.
-        Sandbox(decode_workers(config), LOOKING_SHARE = 20.0
-"""A loop that finds nothing to do rests so many times as long as it took to find that out."""
-REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
+        Sandbox(decode_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
         beside = claims.living()
         storage = Storage(config, claims.worker)
