@@ -95,7 +95,10 @@ def at_work(config: Config) -> Iterator[Clinic]:
         darkroom = Darkroom(RecentPrints(), print_size(config.reporting))
         try:
             reader = load_reader(
-                configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads
+                configured_bundle(config),
+                device=config.analysis.device,
+                threads=config.analysis.threads,
+                precision=config.analysis.precision,
             )
         except ModelUnavailableError as error:
             trail.model_refused(database, config.analysis.model, error, _now())

@@ -16,7 +16,9 @@ from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Manifest
+from agcnn_models.precision import Precision, number_format
 from agcnn_models.preprocessing import Preprocessing, SourceBox, box_to_source, centre, resized, standardise
+from agcnn_models.serving import read_within_memory, serve
 
 
 @dataclass(frozen=True)
@@ -62,13 +64,19 @@ class Reading:
 
 
 class Reader:
-    """A model, loaded once, that reads batches of pictures."""
+    """A model, loaded once, that reads batches of pictures in its served form.
 
-    def __init__(self, bundle: Bundle, model: AGCNN, device: torch.device) -> None:
+    Attributes:
+        device: where the network runs.
+        computed_on: what an inference records of that: "cpu", or "cuda bfloat16" where not in float32.
+    """
+
+    def __init__(self, bundle: Bundle, model: AGCNN, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         self.manifest: Manifest = bundle.manifest
         self.device = device
+        self.computed_on = str(device) if dtype == torch.float32 else f"{device} {str(dtype).removeprefix('torch.')}"
         self._bundle = bundle
-        self._model = model
+        self._model = serve(model, dtype)
 
     def read(self, pictures: Sequence[Picture]) -> list[Reading]:
         """Read pictures of any sizes as one batch; the order is kept."""
@@ -78,7 +86,10 @@ class Reader:
         """Read what `network_film` made for this model's preprocessing as one batch; the order is kept."""
         preprocessing = self.manifest.preprocessing
         grey = torch.from_numpy(np.stack([film.grey for film in films]))[:, None]  # [B, 1, crop, crop]
-        diagnosis = self._model.read(standardise(grey, preprocessing).to(self.device))
+        inputs = standardise(grey, preprocessing)
+        if self.device.type == "cuda":
+            inputs = inputs.pin_memory().to(self.device, non_blocking=True)
+        diagnosis = read_within_memory(self._model, inputs)
         calibrated = self._bundle.calibrate(diagnosis.fusion_logits.cpu().numpy())
         by_global = diagnosis.global_probabilities.cpu().numpy()
         by_local = diagnosis.local_probabilities.cpu().numpy()
@@ -112,13 +123,14 @@ def network_film(picture: Picture, preprocessing: Preprocessing) -> NetworkFilm:
     return NetworkFilm(grey, *picture.pixels.shape)
 
 
-def load_reader(folder: Path, *, device: str, threads: int) -> Reader:
+def load_reader(folder: Path, *, device: str, threads: int, precision: str = "auto") -> Reader:
     """Open a bundle, verify it and put its network on a device.
 
     Args:
         folder: the bundle.
         device: "auto" (the GPU when there is one), "cpu", "cuda", "cuda:1".
         threads: CPU threads of the network; 0 for one a core.
+        precision: "auto" (bfloat16 where the device has instructions for it), "float32" or "bfloat16".
 
     Raises:
         ModelUnavailableError: the bundle is missing, wrong or tampered with, or there is no such device.
@@ -127,7 +139,7 @@ def load_reader(folder: Path, *, device: str, threads: int) -> Reader:
     try:
         bundle = open_bundle(folder)
         target = _device(device)
-        return Reader(bundle, bundle.load_model(target), target)
+        return Reader(bundle, bundle.load_model(target), target, number_format(Precision(precision), target))
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
 

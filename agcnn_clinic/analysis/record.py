@@ -63,7 +63,7 @@ def record(
         model_id=model_id,
         created_at=now,
         software_version=__version__,
-        device=str(reader.device),
+        device=reader.computed_on,
         thresholds_id=reader.manifest.thresholds.set_id,
         warnings=[str(warning) for warning in normalised.warnings],
         quality=normalised.quality,

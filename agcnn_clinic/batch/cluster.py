@@ -68,6 +68,8 @@ class Task:
     max_file_bytes: int
     decode_seconds: float
     decode_memory_mb: int
+    precision: str = "auto"
+    """See `infer.load_reader`."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +143,8 @@ class Decoder:
 class Network:
     """An actor: network-size films in, rows out."""
 
-    def __init__(self, bundle: Path, device: str, threads: int) -> None:
-        self._settings = bundle, device, threads
+    def __init__(self, bundle: Path, device: str, threads: int, precision: str) -> None:
+        self._settings = bundle, device, threads, precision
         self._reader: Reader | None = None
 
     def load(self) -> None:
@@ -162,8 +164,8 @@ class Network:
     def _loaded(self) -> Reader:
         # An actor that Ray has started anew has no model yet.
         if self._reader is None:
-            bundle, device, threads = self._settings
-            self._reader = load_reader(bundle, device=device, threads=threads)
+            bundle, device, threads, precision = self._settings
+            self._reader = load_reader(bundle, device=device, threads=threads, precision=precision)
         return self._reader
 
 
@@ -184,7 +186,8 @@ class Workers:
         decoder = ray.remote(Decoder).options(num_cpus=layout.decoder_cpus, **again)
         network = ray.remote(Network).options(num_cpus=layout.network_cpus, num_gpus=int(layout.gpu), **again)
         self._networks = [
-            network.remote(task.bundle, "cuda" if layout.gpu else "cpu", layout.threads) for _ in range(layout.networks)
+            network.remote(task.bundle, "cuda" if layout.gpu else "cpu", layout.threads, task.precision)
+            for _ in range(layout.networks)
         ]
         self._decoders = [decoder.remote(task) for _ in range(layout.decoders)]
         try:

@@ -149,6 +149,7 @@ def _read(
         max_file_bytes=config.intake.max_file_mb * 1_000_000,
         decode_seconds=config.analysis.decode_seconds,
         decode_memory_mb=config.analysis.decode_memory_mb,
+        precision=config.analysis.precision,
     )
     most = max(wanted.decoders, wanted.cpus or usable_cores())
     room = store_bytes(most, output.origin.batch_size, task.preprocessing)

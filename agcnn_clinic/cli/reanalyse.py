@@ -120,7 +120,7 @@ def _run(
 
     analysis = config.analysis
     with decoders(config) as sandbox:
-        reader = load_reader(folder, device=analysis.device, threads=analysis.threads)
+        reader = load_reader(folder, device=analysis.device, threads=analysis.threads, precision=analysis.precision)
         work = Reanalysis(database, Storage(config), sandbox, reader, config.gate, analysis.batch_size, counts=counts)
         with progress_bar("reading again") as progress:
             return work.run(scope, lambda tried: progress(ahead.images, tried))

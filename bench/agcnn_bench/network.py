@@ -26,6 +26,7 @@ from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.bundle import open_bundle
 from agcnn_models.preprocessing import Preprocessing, to_model_input
+from agcnn_models.serving import serve
 from agcnn_models.settings import Backbone
 
 STARTER = "starter"
@@ -44,7 +45,7 @@ class Setting:
 
     Attributes:
         device: of weights and films.
-        half: autocast to bfloat16; else float32.
+        half: in bfloat16, of weights in the served form and by autocast in the others'; else float32.
         batch: films in a batch where things are compared.
         runs: how often a figure is taken.
     """
@@ -65,15 +66,22 @@ class Setting:
             torch.cuda.synchronize(self.device)
 
     def precision(self) -> contextlib.AbstractContextManager[object]:
-        """What the forward passes run under."""
+        """What forward passes of networks with float32 weights run under."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network and the films that it is timed on: [N, 3, S, S], standardised."""
+    """A network and the films that it is timed on: [N, 3, S, S], standardised.
+
+    Attributes:
+        model: in the form in which it is served.
+        trained: as it was loaded, with the same weights; what the ports run.
+        films: standardised.
+    """
 
     model: AGCNN
+    trained: AGCNN
     films: Tensor
 
     def batch(self, count: int) -> Tensor:
@@ -88,7 +96,7 @@ def run(bench: Bench) -> None:
     bench.results.facts["network_threads"] = torch.get_num_threads()
     pictures = _pictures(bench)
     setting = Setting(torch.device("cpu"), half=False, batch=2 if bench.quick else COMPARED, runs=bench.runs)
-    subjects = _subjects(bench, pictures, setting.device)
+    subjects = _subjects(bench, pictures, setting)
     for name, subject in subjects.items():
         for count in (1, 2) if bench.quick else BATCHES:
             images = subject.batch(count)
@@ -115,7 +123,7 @@ def run_gpu(bench: Bench) -> None:
         raise SystemExit("bench: there is no GPU that torch can use, so that no figure of one can be made here.")
     bench.results.facts["gpu"] = torch.cuda.get_device_name()
     setting = Setting(torch.device("cuda"), half=True, batch=GPU_BATCH, runs=bench.runs)
-    subjects = _subjects(bench, _pictures(bench), setting.device)
+    subjects = _subjects(bench, _pictures(bench), setting)
     for name, subject in subjects.items():
         attention_alone(bench.results, name, subject, setting)
         beside_the_loop(bench.results, name, subject, setting)
@@ -125,14 +133,13 @@ def run_gpu(bench: Bench) -> None:
 def attention_alone(results: Results, name: str, subject: Subject, setting: Setting) -> None:
     """Eq. 3, Eq. 4 and the crop, without the branches; and the crop by itself."""
     model, images = subject.model, subject.batch(setting.batch)
-    with torch.inference_mode(), setting.precision():
+    with torch.inference_mode():
         features = model.global_branch.feature_map(images)
         boxes = model.attend(images, features).boxes
 
     @torch.inference_mode()
     def attend() -> None:
-        with setting.precision():
-            model.attend(images, features)
+        model.attend(images, features)
         setting.finish()
 
     @torch.inference_mode()
@@ -149,21 +156,20 @@ def beside_the_loop(results: Results, name: str, subject: Subject, setting: Sett
     model, images = subject.model, subject.batch(setting.batch)
 
     def batched() -> None:
-        with setting.precision():
-            model.read(images)
+        model.read(images)
         setting.finish()
 
     def looped() -> None:
         with setting.precision():
-            loop_read(model, images)
+            loop_read(subject.trained, images)
         setting.finish()
 
     figures = in_turns({"agcnn": batched, "loop_crop": looped}, setting.runs, per=setting.batch)
     for way, figure in figures.items():
         results.add(f"network.{setting.place}.{name}.{way}", figure)
     with setting.precision():
-        probabilities, boxes = loop_read(model, images)
-        ours = model.read(images)
+        probabilities, boxes = loop_read(subject.trained, images)
+    ours = model.read(images)
     results.facts[f"loop_crop_{setting.place}_{name}"] = {
         "films_with_the_same_box": int((boxes == ours.boxes.cpu()).all(dim=1).sum()),
         "films": len(images),
@@ -180,8 +186,7 @@ def beside_one_densenet(results: Results, subject: Subject, setting: Setting) ->
     grey = images[:1, :1].float() * 255  # its films are grey, in about [-1024, 1024]
 
     def agcnn() -> None:
-        with setting.precision():
-            subject.model.read(images)
+        subject.model.read(images)
         setting.finish()
 
     def densenet() -> None:
@@ -225,18 +230,19 @@ def _pictures(bench: Bench) -> list[Picture]:
     return [read_picture(path, Form.RAW.media_type, MAX_PIXELS) for path in paths]
 
 
-def _subjects(bench: Bench, pictures: list[Picture], device: torch.device) -> dict[str, Subject]:
+def _subjects(bench: Bench, pictures: list[Picture], setting: Setting) -> dict[str, Subject]:
     """Both backbones with random weights at the paper's 224 pixels, and the model that ships at its own size."""
+    device, dtype = setting.device, torch.bfloat16 if setting.half else torch.float32
     preprocessing = QUICK if bench.quick else PAPER
     bench.results.facts["network_pixels"] = preprocessing.crop
     subjects: dict[str, Subject] = {}
     for backbone in Backbone:
         torch.manual_seed(0)
         model = build_agcnn(backbone).eval().to(device)
-        subjects[backbone] = Subject(model, _inputs(pictures, preprocessing).to(device))
+        subjects[backbone] = Subject(serve(model, dtype), model, _inputs(pictures, preprocessing).to(device))
     bundle = open_bundle(configured_bundle(Config()))
     model = bundle.load_model(device)
-    subjects[STARTER] = Subject(model, _inputs(pictures, bundle.manifest.preprocessing).to(device))
+    subjects[STARTER] = Subject(serve(model, dtype), model, _inputs(pictures, bundle.manifest.preprocessing).to(device))
     return subjects
 
 

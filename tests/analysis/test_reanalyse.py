@@ -23,7 +23,7 @@ class BusyReader:
     def __init__(self, reader, happening):
         self._reader = reader
         self._happening = happening
-        self.manifest, self.device = reader.manifest, reader.device
+        self.manifest, self.computed_on = reader.manifest, reader.computed_on
 
     def read(self, pictures):
         happening, self._happening = self._happening, lambda: None

@@ -7,7 +7,8 @@ import pytest
 import torch
 from rich.console import Console
 
-from agcnn_training.compute import EMULATED, computes_bfloat16, settle_precision
+from agcnn_models.precision import computes_bfloat16
+from agcnn_training.compute import EMULATED, settle_precision
 from agcnn_training.recipe import Precision, Recipe, load_recipe, stage_key
 from agcnn_training.train import TrainRequest, train
 

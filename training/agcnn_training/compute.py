@@ -4,6 +4,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
+from agcnn_models.precision import computes_bfloat16
 from agcnn_training.distributed import local_rank
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Precision, Recipe
@@ -39,14 +40,6 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision is Precision.BFLOAT16:
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
-
-
-def computes_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; where it has none it emulates them, far slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    abilities = torch.cpu.get_capabilities()
-    return any(bool(abilities.get(name)) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
 def settle_precision(recipe: Recipe, device: torch.device) -> Recipe:

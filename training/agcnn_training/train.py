@@ -10,9 +10,10 @@ from rich.console import Console
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import stored_weights, write_bundle
 from agcnn_models.manifest import WeightsDtype
+from agcnn_models.precision import computes_bfloat16
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
-from agcnn_training.compute import EMULATED, choose_device, computes_bfloat16, settle_precision
+from agcnn_training.compute import EMULATED, choose_device, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
 from agcnn_training.data.source import Dataset, fingerprint, open_data
 from agcnn_training.distributed import Ranks, joined

@@ -12,6 +12,8 @@ from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.recipe import load_recipe
 from agcnn_training.train import TrainRequest, run_path, train
 
+pytestmark = pytest.mark.slow
+
 STARTER = Path(__file__).parents[3] / "models/bundles/starter/model.safetensors"
 
 RECIPE = """

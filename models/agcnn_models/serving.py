@@ -1,0 +1,182 @@
+"""AG-CNN as the clinic runs it: the same network, made of fewer passes over memory.
+
+What a trained network computes stays, up to rounding: BatchNorm is folded into convolutions, a DenseNet's block
+writes into one buffer instead of concatenating anew in each layer, and a transition averages before its convolution
+of 1x1 instead of after it, which is the same since both are linear. Nothing here can be trained.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import DenseNet, ResNet
+from torchvision.models.densenet import _DenseBlock, _DenseLayer, _Transition
+from torchvision.models.resnet import Bottleneck
+
+from agcnn_models.agcnn import AGCNN, Diagnosis
+from agcnn_models.backbones import Branch
+from agcnn_models.fused import FusedConvolution, NormRelu, affine
+
+__all__ = ["read_within_memory", "serve"]
+
+
+@torch.no_grad()
+def serve(model: AGCNN, dtype: torch.dtype = torch.float32) -> AGCNN:
+    """Return the served form of a model in eval mode, on its device; the model itself stays as it is.
+
+    It takes the same images and gives the same readings: equal up to rounding in float32, and to about a hundredth
+    of a probability in bfloat16. Pool5, classifiers, attention and crop compute in float32 in either.
+    Raises RuntimeError in training mode.
+    """
+    if model.training:
+        raise RuntimeError("call eval() first: what is folded are the statistics of inference")
+    served = AGCNN(_served(model.global_branch, dtype), _served(model.local_branch, dtype), model.settings)
+    served.fusion = model.fusion
+    return served.eval()
+
+
+def read_within_memory(model: AGCNN, images: Tensor) -> Diagnosis:
+    """Diagnose images [B, 3, D S, D S]; where the device's memory does not suffice, in halves, and halves of those.
+
+    Raises torch.OutOfMemoryError when a single image is too large.
+    """
+    try:
+        return model.read(images)
+    except torch.OutOfMemoryError:
+        if len(images) == 1:
+            raise
+    # Outside the except clause: the exception would keep the failed pass's tensors alive.
+    if images.is_cuda:
+        torch.cuda.empty_cache()
+    middle = len(images) // 2
+    halves = [read_within_memory(model, half) for half in (images[:middle], images[middle:])]
+    return Diagnosis(*(torch.cat(parts) for parts in zip(*halves, strict=True)))
+
+
+def _served(branch: Branch, dtype: torch.dtype) -> "_Served":
+    if isinstance(branch, ResNet):
+        return _ServedResNet(branch, dtype)
+    if isinstance(branch, DenseNet):
+        return _ServedDenseNet(branch, dtype)
+    raise TypeError(f"{type(branch).__name__} has no served form")
+
+
+class _Served(Branch):
+    """What the served branches share: the pooling and the classifier of the branch that they were made from."""
+
+    def __init__(self, branch: Branch, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.pooling, self.feature_channels = branch.pooling, branch.feature_channels
+        self.classifier_name, self.dtype = branch.classifier_name, dtype
+        self.classifier = cast("nn.Linear", branch.get_submodule(branch.classifier_name))
+
+    def classify(self, pooled: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(pooled)
+        return logits
+
+    def _taken(self, x: Tensor) -> Tensor:
+        return x.to(self.dtype, memory_format=torch.channels_last)
+
+
+class _ServedResNet(_Served):
+    def __init__(self, branch: Branch, dtype: torch.dtype) -> None:
+        super().__init__(branch, dtype)
+        net = cast("ResNet", branch)
+        self.stem = _normed(net.conv1, net.bn1, dtype)
+        layers = (net.layer1, net.layer2, net.layer3, net.layer4)
+        self.blocks = nn.Sequential(*(_ServedBottleneck(block, dtype) for layer in layers for block in layer))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.stem(self._taken(x)), 3, 2, 1)  # [B, 64, H/4, W/4]
+        features: Tensor = self.blocks(x)  # [B, 2048, H/32, W/32]
+        return features.float()
+
+
+class _ServedBottleneck(nn.Module):
+    def __init__(self, block: Bottleneck, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.reduce = _normed(block.conv1, block.bn1, dtype)
+        self.look = _normed(block.conv2, block.bn2, dtype)
+        self.widen = _normed(block.conv3, block.bn3, dtype)  # its ReLU comes after the sum
+        shortcut = block.downsample
+        self.shortcut = None if shortcut is None else _normed(shortcut[0], shortcut[1], dtype, relu=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.widen(self.look(self.reduce(x)), x if self.shortcut is None else self.shortcut(x))
+        return result
+
+
+class _ServedDenseNet(_Served):
+    def __init__(self, branch: Branch, dtype: torch.dtype) -> None:
+        super().__init__(branch, dtype)
+        parts = dict(cast("nn.Sequential", branch.get_submodule("features")).named_children())
+        self.stem = _normed(cast("nn.Conv2d", parts["conv0"]), cast("nn.BatchNorm2d", parts["norm0"]), dtype)
+        steps: list[nn.Module] = []
+        for part in parts.values():
+            if isinstance(part, _DenseBlock):
+                steps.append(_ServedBlock(part, dtype))
+            elif isinstance(part, _Transition):
+                steps.append(_ServedTransition(part, dtype))
+        self.steps = nn.Sequential(*steps)
+        scale, shift = affine(cast("nn.BatchNorm2d", parts["norm5"]))
+        self.scale, self.shift = (each.float()[None, :, None, None] for each in (scale, shift))
+
+    def feature_map(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.stem(self._taken(x)), 3, 2, 1)  # [B, 64, H/4, W/4]
+        features: Tensor = self.steps(x)  # [B, 1024, H/32, W/32]
+        return torch.addcmul(self.shift, features.float(), self.scale).relu_()
+
+
+class _ServedBlock(nn.Module):
+    """A dense block in one buffer: each layer reads the channels before its own and writes its own."""
+
+    def __init__(self, block: _DenseBlock, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(_ServedLayer(layer, dtype) for layer in block.values())
+        self.growth = next(iter(block.values())).conv2.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        known = x.shape[1]
+        size = (len(x), known + self.growth * len(self.layers), *x.shape[2:])
+        features = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
+        features[:, :known] = x
+        for layer in self.layers:
+            features[:, known : known + self.growth] = layer(features[:, :known])
+            known += self.growth
+        return features
+
+
+class _ServedLayer(nn.Module):
+    def __init__(self, layer: _DenseLayer, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.before = NormRelu(layer.norm1, dtype)
+        gain, shift = affine(layer.norm2)
+        weight, bias = self.before.folded(layer.conv1.weight.double(), dtype, gain)
+        self.reduce = FusedConvolution(layer.conv1, weight, bias + shift, relu=True, dtype=dtype)
+        nothing = layer.conv2.weight.new_zeros(layer.conv2.out_channels)
+        self.look = FusedConvolution(layer.conv2, layer.conv2.weight, nothing, relu=False, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.look(self.reduce(self.before(x)))
+        return result
+
+
+class _ServedTransition(nn.Module):
+    def __init__(self, transition: _Transition, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.before = NormRelu(transition.norm, dtype)
+        weight, bias = self.before.folded(transition.conv.weight.double(), dtype)
+        self.narrow = FusedConvolution(transition.conv, weight, bias, relu=False, dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        # The mean first: a quarter of the pixels is left for the convolution.
+        result: Tensor = self.narrow(F.avg_pool2d(self.before(x), 2))
+        return result
+
+
+def _normed(convolution: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, *, relu: bool = True) -> FusedConvolution:
+    """A convolution without bias and the BatchNorm after it, as one."""
+    scale, shift = affine(norm)
+    weight = convolution.weight.double() * scale[:, None, None, None]
+    return FusedConvolution(convolution, weight, shift, relu=relu, dtype=dtype)

@@ -1,0 +1,119 @@
+"""The served form reads what the trained network reads."""
+
+import pytest
+import torch
+from torch import nn
+
+from agcnn_models.agcnn import Diagnosis, build_agcnn
+from agcnn_models.precision import Precision, number_format
+from agcnn_models.serving import read_within_memory, serve
+from agcnn_models.settings import Backbone, Pooling
+
+CPU = torch.device("cpu")
+
+
+def _trained(backbone, pooling=Pooling.MAX):
+    """A network whose BatchNorms are not the identity: with falling, flat and ordinary channels."""
+    torch.manual_seed(5)
+    model = build_agcnn(backbone, pooling).eval()
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            nn.init.uniform_(norm.weight, 0.6, 1.2)
+            nn.init.normal_(norm.bias, std=0.2)
+            nn.init.normal_(norm.running_mean, std=0.1)
+            nn.init.uniform_(norm.running_var, 0.5, 1.0)
+            with torch.no_grad():
+                norm.weight[3] *= -1
+                norm.weight[5] = 0
+    return model
+
+
+@pytest.fixture(scope="module", params=Backbone)
+def model(request):
+    """Each backbone once."""
+    return _trained(request.param)
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Three small images."""
+    return torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(8))
+
+
+@pytest.mark.parametrize("pooling", Pooling)
+def test_the_served_form_reads_as_the_trained_one(model, images, pooling):
+    """Float rounding apart, with every pooling, and with the very boxes."""
+    for branch in (model.global_branch, model.local_branch):
+        branch.pooling = pooling
+    eager, served = model.read(images[:2]), serve(model).read(images[:2])
+    assert torch.equal(served.boxes, eager.boxes)
+    torch.testing.assert_close(served.heat_map, eager.heat_map, rtol=0, atol=1e-5)
+    torch.testing.assert_close(served.fusion_logits, eager.fusion_logits, rtol=1e-4, atol=1e-4)
+    for name in ("global_probabilities", "local_probabilities", "fusion_probabilities"):
+        torch.testing.assert_close(getattr(served, name), getattr(eager, name), rtol=0, atol=1e-5)
+
+
+def test_a_film_is_served_the_same_in_any_batch(model, images):
+    """Batching across studies must not change what is found."""
+    served = serve(model)
+    together, alone = served.read(images), served.read(images[2:])
+    assert torch.equal(together.boxes[2:], alone.boxes)
+    torch.testing.assert_close(together.fusion_probabilities[2:], alone.fusion_probabilities, rtol=0, atol=1e-5)
+
+
+def test_bfloat16_moves_no_probability_by_a_hundredth(model, images):
+    """The largest difference from float32, whether the processor has bfloat16 or emulates it."""
+    exact, rounded = (serve(model, dtype) for dtype in (torch.float32, torch.bfloat16))
+    found = rounded.global_branch(images[:1]).sigmoid() - exact.global_branch(images[:1]).sigmoid()
+    assert found.abs().max() < 0.01
+
+
+def test_a_model_in_training_mode_is_not_served():
+    """Its statistics are still moving."""
+    with torch.device("meta"):
+        model = build_agcnn(Backbone.RESNET50)
+    with pytest.raises(RuntimeError, match=r"eval\(\)"):
+        serve(model)
+
+
+class _Cramped:
+    """A network with memory for so many films."""
+
+    def __init__(self, room):
+        self.room, self.batches = room, []
+
+    def read(self, images):
+        self.batches.append(len(images))
+        if len(images) > self.room:
+            raise torch.OutOfMemoryError("no room")
+        column = images[:, 0, 0, 0]
+        return Diagnosis(*(column,) * 6)
+
+
+def test_too_large_a_batch_is_read_in_halves():
+    """Seven films where there is room for two: nothing is lost, and the order is kept."""
+    images = torch.arange(7.0)[:, None, None, None].expand(7, 3, 2, 2)
+    cramped = _Cramped(2)
+    assert read_within_memory(cramped, images).fusion_logits.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert cramped.batches == [7, 3, 1, 2, 4, 2, 2]
+
+
+def test_a_film_too_large_for_the_device_is_an_error():
+    """There is no half of a film."""
+    with pytest.raises(torch.OutOfMemoryError):
+        read_within_memory(_Cramped(0), torch.zeros(2, 3, 2, 2))
+
+
+@pytest.mark.parametrize(
+    ("precision", "able", "expected"),
+    [
+        (Precision.AUTO, True, torch.bfloat16),
+        (Precision.AUTO, False, torch.float32),
+        (Precision.FLOAT32, True, torch.float32),
+        (Precision.BFLOAT16, False, torch.bfloat16),
+    ],
+)
+def test_auto_is_what_the_processor_has(monkeypatch, precision, able, expected):
+    """A choice by name is obeyed; "auto" is bfloat16 only where there are instructions for it."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": able})
+    assert number_format(precision, CPU) is expected
