@@ -25,8 +25,8 @@ __all__ = ["read_within_memory", "serve"]
 def serve(model: AGCNN, dtype: torch.dtype = torch.float32) -> AGCNN:
     """Return the served form of a model in eval mode, on its device; the model itself stays as it is.
 
-    It takes the same images and gives the same readings: equal up to rounding in float32, and to about a hundredth
-    of a probability in bfloat16. Pool5, classifiers, attention and crop compute in float32 in either.
+    It takes the same images and gives the same readings: equal up to rounding in float32, and to the rounding
+    of bfloat16 else. Pool5, classifiers, attention and crop compute in float32 in either.
     Raises RuntimeError in training mode.
     """
     if model.training:
