@@ -9,6 +9,7 @@ from functools import cache
 from io import BytesIO
 
 import numpy as np
+from cmap import Colormap
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -73,10 +74,7 @@ def spread(
 @cache
 def colour_table(name: str) -> Colours:
     """A perceptually uniform colour map as uint8 [256, 3]."""
-    from matplotlib import colormaps  # noqa: PLC0415 (0.2 s that only a report needs)
-
-    table: Colours = colormaps[name](np.arange(256), bytes=True)[:, :3]
-    return table
+    return (np.asarray(Colormap(name).lut(256))[:, :3] * 255).astype(np.uint8)
 
 
 def colour_scale(colour_map: str, size: tuple[int, int]) -> Plate:

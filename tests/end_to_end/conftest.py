@@ -1,5 +1,6 @@
 """A whole clinic in a temporary folder, with a small model of random weights: quick, and real in every other way."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,9 @@ import pytest
 from agcnn_clinic.config import load_config
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
+CACHES = ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
+HOMELESS = {name: value for name, value in os.environ.items() if name not in CACHES} | {"HOME": "/proc/nowhere"}
+"""The environment of a service: libraries that keep a cache in the user's home find none."""
 
 
 class ClinicFolder:
@@ -26,8 +30,9 @@ class ClinicFolder:
         return [str(PROGRAM), "--config", str(self.config_file), *map(str, arguments)]
 
     def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run the program to its end."""
-        return subprocess.run(self.command(*arguments), check=check, capture_output=True, text=True, timeout=300)
+        """Run the program to its end, as an account whose home does not exist and cannot be made."""
+        command = self.command(*arguments)
+        return subprocess.run(command, env=HOMELESS, check=check, capture_output=True, text=True, timeout=300)
 
     def select(self, statement: str) -> list[dict[str, Any]]:
         """What any program sees in its database."""

@@ -67,7 +67,6 @@ def watch(config: str, plan: Path, log: Path) -> None:
 
 def serve() -> None:
     """Do what standard input says, until it ends."""
-    import matplotlib  # noqa: F401, ICN001 (loaded for the daemons' sake)
     import torch  # noqa: F401
 
     import agcnn_clinic.analysis.loop
