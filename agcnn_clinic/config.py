@@ -86,7 +86,7 @@ class Analysis(_Section):
 
     model: str = "starter"
     device: str = "auto"
-    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
     batch_size: Annotated[int, Field(gt=0)] = 8
     threads: Annotated[int, Field(ge=0)] = 0
     decode_workers: Annotated[int, Field(ge=0)] = 0

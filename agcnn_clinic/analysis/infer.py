@@ -16,7 +16,7 @@ from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Manifest
-from agcnn_models.precision import Precision, number_format
+from agcnn_models.precision import FLOAT32, NumberFormats, Precision, number_formats
 from agcnn_models.preprocessing import Preprocessing, SourceBox, box_to_source, centre, resized, standardise
 from agcnn_models.serving import read_within_memory, serve
 
@@ -68,15 +68,15 @@ class Reader:
 
     Attributes:
         device: where the network runs.
-        computed_on: what an inference records of that: "cpu", or "cuda bfloat16" where not in float32.
+        computed_on: what an inference records of that: "cpu", or "cuda mixed" where not all was in float32.
     """
 
-    def __init__(self, bundle: Bundle, model: AGCNN, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, bundle: Bundle, model: AGCNN, device: torch.device, formats: NumberFormats = FLOAT32) -> None:
         self.manifest: Manifest = bundle.manifest
         self.device = device
-        self.computed_on = str(device) if dtype == torch.float32 else f"{device} {str(dtype).removeprefix('torch.')}"
+        self.computed_on = str(device) if formats == FLOAT32 else f"{device} {formats.precision}"
         self._bundle = bundle
-        self._model = serve(model, dtype)
+        self._model = serve(model, formats)
 
     def read(self, pictures: Sequence[Picture]) -> list[Reading]:
         """Read pictures of any sizes as one batch; the order is kept."""
@@ -130,7 +130,7 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
         folder: the bundle.
         device: "auto" (the GPU when there is one), "cpu", "cuda", "cuda:1".
         threads: CPU threads of the network; 0 for one a core.
-        precision: "auto" (bfloat16 where the device has instructions for it), "float32" or "bfloat16".
+        precision: one of `agcnn_models.precision.Precision`.
 
     Raises:
         ModelUnavailableError: the bundle is missing, wrong or tampered with, or there is no such device.
@@ -139,7 +139,7 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
     try:
         bundle = open_bundle(folder)
         target = _device(device)
-        return Reader(bundle, bundle.load_model(target), target, number_format(Precision(precision), target))
+        return Reader(bundle, bundle.load_model(target), target, number_formats(Precision(precision), target))
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
 

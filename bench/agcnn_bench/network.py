@@ -6,7 +6,7 @@ Nothing here names a device but `run` and `run_gpu`: a figure of the GPU is made
 import contextlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from agcnn_clinic.domain import Picture
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.bundle import open_bundle
+from agcnn_models.precision import Precision, number_formats
 from agcnn_models.preprocessing import Preprocessing, to_model_input
 from agcnn_models.serving import serve
 from agcnn_models.settings import Backbone
@@ -65,6 +66,11 @@ class Setting:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    @property
+    def numbers(self) -> Precision:
+        """What both branches compute in where they are compared with networks in the same numbers."""
+        return Precision.BFLOAT16 if self.half else Precision.FLOAT32
+
     def precision(self) -> contextlib.AbstractContextManager[object]:
         """What forward passes of networks with float32 weights run under."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.half else contextlib.nullcontext()
@@ -104,7 +110,7 @@ def run(bench: Bench) -> None:
             bench.results.add(f"network.cpu.{name}.batch_{count}", figure)
         attention_alone(bench.results, name, subject, setting)
         beside_the_loop(bench.results, name, subject, setting)
-    beside_one_densenet(bench.results, subjects[Backbone.DENSENET121], setting)
+    beside_one_densenet(bench.results, _as_the_clinic_would(bench, subjects[Backbone.DENSENET121]), setting)
     _as_served(bench, pictures)
 
 
@@ -232,18 +238,26 @@ def _pictures(bench: Bench) -> list[Picture]:
 
 def _subjects(bench: Bench, pictures: list[Picture], setting: Setting) -> dict[str, Subject]:
     """Both backbones with random weights at the paper's 224 pixels, and the model that ships at its own size."""
-    device, dtype = setting.device, torch.bfloat16 if setting.half else torch.float32
+    device, formats = setting.device, number_formats(setting.numbers, setting.device)
     preprocessing = QUICK if bench.quick else PAPER
     bench.results.facts["network_pixels"] = preprocessing.crop
     subjects: dict[str, Subject] = {}
     for backbone in Backbone:
         torch.manual_seed(0)
         model = build_agcnn(backbone).eval().to(device)
-        subjects[backbone] = Subject(serve(model, dtype), model, _inputs(pictures, preprocessing).to(device))
+        subjects[backbone] = Subject(serve(model, formats), model, _inputs(pictures, preprocessing).to(device))
     bundle = open_bundle(configured_bundle(Config()))
     model = bundle.load_model(device)
-    subjects[STARTER] = Subject(serve(model, dtype), model, _inputs(pictures, bundle.manifest.preprocessing).to(device))
+    inputs = _inputs(pictures, bundle.manifest.preprocessing).to(device)
+    subjects[STARTER] = Subject(serve(model, formats), model, inputs)
     return subjects
+
+
+def _as_the_clinic_would(bench: Bench, subject: Subject) -> Subject:
+    """The subject in the numbers that `analysis.precision` stands for by default on this device."""
+    formats = number_formats(Precision.AUTO, subject.films.device)
+    bench.results.facts[f"network.{subject.films.device.type}.precision"] = formats.precision.value
+    return replace(subject, model=serve(subject.trained, formats))
 
 
 def _inputs(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:

@@ -17,21 +17,22 @@ from torchvision.models.resnet import Bottleneck
 from agcnn_models.agcnn import AGCNN, Diagnosis
 from agcnn_models.backbones import Branch
 from agcnn_models.fused import FusedConvolution, NormRelu, affine
+from agcnn_models.precision import FLOAT32, NumberFormats
 
 __all__ = ["read_within_memory", "serve"]
 
 
 @torch.no_grad()
-def serve(model: AGCNN, dtype: torch.dtype = torch.float32) -> AGCNN:
+def serve(model: AGCNN, formats: NumberFormats = FLOAT32) -> AGCNN:
     """Return the served form of a model in eval mode, on its device; the model itself stays as it is.
 
     It takes the same images and gives the same readings: equal up to rounding in float32, and to the rounding
-    of bfloat16 else. Pool5, classifiers, attention and crop compute in float32 in either.
-    Raises RuntimeError in training mode.
+    of bfloat16 in a branch that computes in it. Raises RuntimeError in training mode.
     """
     if model.training:
         raise RuntimeError("call eval() first: what is folded are the statistics of inference")
-    served = AGCNN(_served(model.global_branch, dtype), _served(model.local_branch, dtype), model.settings)
+    global_branch = _served(model.global_branch, formats.global_branch)
+    served = AGCNN(global_branch, _served(model.local_branch, formats.local_branch), model.settings)
     served.fusion = model.fusion
     return served.eval()
 
