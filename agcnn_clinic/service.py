@@ -36,7 +36,7 @@ from agcnn_clinic.prints import RecentPrints
 from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.pictures import print_size
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox import Sandbox, load_ahead
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.loop import Upkeep
 
@@ -45,10 +45,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+CHILDREN_NEED = (*PRELOAD, pdf.__name__)
+"""What the children load: one process does it for all of them, those that decode and those that render."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 GATHER_SECONDS = 0.2
-"""How long a loop that was woken waits for what else is coming: a folder being copied wakes it for every file."""
+"""How far apart the steps of a loop that is woken begin: a folder being copied wakes it for every file."""
 LOOKING_SHARE = 20.0
 """A loop that finds nothing to do rests so many times as long as it took to find that out."""
 REPORT_SECONDS, REPORT_MEMORY_MB = 120.0, 2048
@@ -74,7 +76,8 @@ def at_work(config: Config) -> Iterator[Clinic]:
     Raises:
         ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
     """
-    # torch takes seconds to import, which `report` does without.
+    load_ahead(*CHILDREN_NEED)
+    # torch takes seconds to import, which `report` does without, and the children load meanwhile.
     from agcnn_clinic.analysis.films import Darkroom  # noqa: PLC0415
     from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
     from agcnn_clinic.analysis.loop import Analysis  # noqa: PLC0415
@@ -130,9 +133,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
 def decoders(config: Config) -> Sandbox:
     """The child processes that decode what the model reads."""
     analysis = config.analysis
-    # One process loads the libraries of all children, those of the presses, too.
-    preload = (*PRELOAD, pdf.__name__)
-    return Sandbox(decode_workers(config), analysis.decode_seconds, analysis.decode_memory_mb, preload=preload)
+    return Sandbox(decode_workers(config), analysis.decode_seconds, analysis.decode_memory_mb, preload=CHILDREN_NEED)
 
 
 def decode_workers(config: Config) -> int:
@@ -237,6 +238,7 @@ def _repeat(
     An error that may pass is logged and the step tried again; one that may not stops all loops.
     """
     while not stop.is_set():
+        began = time.monotonic()
         try:
             rest = step()
         except ClinicError as error:
@@ -251,13 +253,13 @@ def _repeat(
             stop.set()
             return
         if rest:
-            _rest(rest, wake, stop)
+            _rest(rest, wake, stop, began + GATHER_SECONDS)
 
 
-def _rest(seconds: float, wake: threading.Event, stop: threading.Event) -> None:
-    """Wait, until woken or told to stop at the latest."""
+def _rest(seconds: float, wake: threading.Event, stop: threading.Event, not_before: float) -> None:
+    """Wait, until told to stop at the latest, or until woken, but then not for less than until `not_before`."""
     until = time.monotonic() + seconds
     while not stop.is_set() and not wake.is_set() and (left := until - time.monotonic()) > 0:
         wake.wait(min(left, 0.5))
     if wake.is_set():
-        stop.wait(GATHER_SECONDS)
+        stop.wait(max(0.0, not_before - time.monotonic()))

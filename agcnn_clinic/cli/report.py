@@ -25,18 +25,18 @@ def report(
     What another model read becomes a version of its own, marked as made by request. The clinic's own report stays the
     one that counts, and the one that is made again when neither a version nor a model is named.
     """
-    from agcnn_clinic.database.queries import find_model, find_study
-    from agcnn_clinic.sandbox import Sandbox
+    from agcnn_clinic.sandbox import Sandbox, load_ahead
 
     if version is not None and model is not None:
         raise UsageError("Name a version or a model, not both: a version knows the model that it was made with.")
+    # The decoder's libraries are loaded over there while this process loads its own.
+    load_ahead("agcnn_clinic.analysis.normalise")
+    from agcnn_clinic.database.queries import find_model, find_study
+
     config = clinic_config(ctx)
     analysis = config.analysis
-    # Its libraries are loaded over there while this process loads its own.
-    decoder = Sandbox(
-        1, analysis.decode_seconds, analysis.decode_memory_mb, preload=("agcnn_clinic.analysis.normalise",)
-    )
-    with decoder as sandbox:
+    with Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb) as sandbox:
+        sandbox.start_first()
         database = clinic_database(ctx)
         with database.session() as session:
             found = find_study(session, study)

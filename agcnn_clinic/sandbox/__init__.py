@@ -6,6 +6,6 @@ confine   what a child gives up before its first task: writing, the network, oth
 wire      how an answer crosses the pipe
 """
 
-from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox, load_ahead
 
-__all__ = ["Sandbox"]
+__all__ = ["Sandbox", "load_ahead"]

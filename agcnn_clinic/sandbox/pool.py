@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
@@ -38,6 +38,8 @@ ONE_THREAD = dict.fromkeys(
 )
 """The children are the parallelism: each gets one thread, which libraries read when they are first imported."""
 
+_START_METHOD: Final = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+
 PARENT_GRACE_SECONDS = 30.0
 """How much later than the child's own alarm the parent ends a child: a large result takes time to be sent."""
 
@@ -53,6 +55,18 @@ MAX_RESULT_BYTES = 2**30
 
 class _ChildLostError(Exception):
     """A child ended for a reason that is not its task: it was told to stop, or was gone before it had one."""
+
+
+def load_ahead(*modules: str) -> None:
+    """Begin to load what the children of all sandboxes need, without waiting for it.
+
+    One process loads it, once, and the children are forked from there: the first call decides. A program that calls
+    this before it loads what it needs itself does both at a time.
+    """
+    if _START_METHOD == "forkserver":
+        with _environment(ONE_THREAD):
+            multiprocessing.get_context(_START_METHOD).set_forkserver_preload([serve.__module__, *modules])
+            multiprocessing.forkserver.ensure_running()
 
 
 class Sandbox:
@@ -76,7 +90,7 @@ class Sandbox:
             workers: how many children.
             seconds: the deadline of one task, counted from when a child takes it.
             memory_mb: what a task may allocate beyond what is mapped when it begins; 0: no limit.
-            preload: modules that are imported once, before the children are forked from there.
+            preload: modules that the children need; see `load_ahead`.
             max_result_bytes: what the arrays of one result may take; a child that sends more is ended.
         """
         if workers < 1 or seconds <= 0 or memory_mb < 0:
@@ -84,9 +98,8 @@ class Sandbox:
         self._seconds = seconds
         self._memory_mb = memory_mb
         self._max_result_bytes = max_result_bytes
-        self._preload = [serve.__module__, *preload]
-        methods = multiprocessing.get_all_start_methods()
-        self._context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        self._preload = preload
+        self._context = multiprocessing.get_context(_START_METHOD)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
         self._lock = threading.Lock()
         self._children: set[_Child] = set()
@@ -95,10 +108,7 @@ class Sandbox:
 
     def __enter__(self) -> Self:
         """Begin to load the libraries of the children, without waiting for it."""
-        if self._context.get_start_method() == "forkserver":
-            with _environment(ONE_THREAD):
-                self._context.set_forkserver_preload(self._preload)
-                multiprocessing.forkserver.ensure_running()
+        load_ahead(*self._preload)
         return self
 
     def __exit__(
@@ -112,6 +122,10 @@ class Sandbox:
         for child in children:
             child.end()
         self._threads.shutdown(wait=True)
+
+    def start_first(self) -> None:
+        """Begin to start a child for a task that is sure to come. Why that failed, if it did, the task will tell."""
+        self._threads.submit(lambda: self._give_back(self._take()))
 
     def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Let a child call the function.
@@ -147,7 +161,7 @@ class Sandbox:
                 raise CancelledError
             if self._idle:
                 return self._idle.pop()
-        with _environment({} if self._context.get_start_method() == "forkserver" else ONE_THREAD):
+        with _environment({} if _START_METHOD == "forkserver" else ONE_THREAD):
             child = _Child(self._context)
         with self._lock:
             self._children.add(child)

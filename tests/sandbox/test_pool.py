@@ -175,6 +175,32 @@ def test_a_pool_that_nobody_used_ends_at_once():
     assert sandboxes() == before
 
 
+def test_a_child_that_was_started_ahead_does_the_first_task():
+    """It is there before the task, and the task starts no other."""
+    with Sandbox(workers=1, seconds=20.0, memory_mb=0) as sandbox:
+        before = {child.pid for child in multiprocessing.active_children()}
+        sandbox.start_first()
+        first = sandbox.run(os.getpid)
+        assert {child.pid for child in multiprocessing.active_children()} - before == {first}
+
+
+def test_a_child_of_the_installed_program_loads_none_of_its_commands(tmp_path):
+    """A child runs the program's script once more to learn its functions, and finds nothing there to load."""
+    (tmp_path / "probe.py").write_text("import sys\ndef loaded(name: str) -> bool:\n    return name in sys.modules\n")
+    script = tmp_path / "agcnn-clinic"
+    script.write_text(
+        "from agcnn_clinic.cli.start import main\n"
+        "if __name__ == '__main__':\n"
+        "    import probe\n"
+        "    from agcnn_clinic.sandbox import Sandbox\n"
+        "    with Sandbox(1, 60.0, 0) as sandbox:\n"
+        "        modules = ('agcnn_clinic.cli.start', 'agcnn_clinic.cli.main', 'typer')\n"
+        "        print([sandbox.run(probe.loaded, name) for name in modules])\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[True, False, False]\n"
+
+
 def test_children_end_with_a_parent_that_is_killed(tmp_path):
     """After kill -9 of the parent no child is left, not even one that waits for work."""
     script = tmp_path / "parent.py"
