@@ -328,6 +328,21 @@ class Geometry:
     """The attribute that the spacing came from; `ImagerPixelSpacing` is the detector's, not the patient's."""
 
 
+@dataclass(frozen=True)
+class Tones:
+    """How bright the pixels of a picture are.
+
+    Attributes:
+        low, high: the 1st and the 99th percentile, in [0, 1].
+        black, white: the fractions of pixels that are 0 and 1.
+    """
+
+    low: float
+    high: float
+    black: float
+    white: float
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
     """One upright grey image, ready for the model and for the eye.
@@ -336,12 +351,14 @@ class Picture:
         pixels: float32 [height, width] in [0, 1]; 1 is the brightest (MONOCHROME2: dense tissue is bright).
         geometry: how it maps to the source.
         sha256: of the pixels and their shape: equal pictures have equal hashes.
+        tones: how bright its pixels are.
         warnings: remarks for the report.
     """
 
     pixels: "NDArray[np.float32]"
     geometry: Geometry
     sha256: str
+    tones: Tones
     warnings: tuple[Warn, ...] = field(default=())
 
     def __post_init__(self) -> None:

@@ -1,11 +1,12 @@
 """What makes a `Picture`, and what makes two of them the same."""
 
 import hashlib
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agcnn_clinic.domain import Geometry, Picture, Warn
+from agcnn_clinic.domain import Geometry, Picture, Tones, Warn
 
 LEVELS = 65535
 """A picture is compared and hashed in steps of 1/65535: finer differences are rounding of the arithmetic."""
@@ -15,16 +16,45 @@ SAME_PERCENTILE = 99.9
 SAME_AT_PERCENTILE = 4 / 255
 
 
-def picture_of(pixels: NDArray[np.float32], geometry: Geometry, warnings: tuple[Warn, ...] = ()) -> Picture:
-    """Return the picture of these pixels, float32 [height, width] in [0, 1], with its hash.
+class Levels(NamedTuple):
+    """A picture in `LEVELS` + 1 steps.
 
-    Raises ValueError for another shape or type.
+    Attributes:
+        of_pixels: uint16 [height, width].
+        counts: int64 [LEVELS + 1], how many pixels are at each level.
+    """
+
+    of_pixels: NDArray[np.uint16]
+    counts: NDArray[np.int64]
+
+
+def levels_of(pixels: NDArray[np.float32]) -> Levels:
+    """Return the levels of pixels in [0, 1]."""
+    levels = quantised(pixels)
+    return Levels(levels, np.bincount(levels.ravel(), minlength=LEVELS + 1))
+
+
+def picture_of(
+    pixels: NDArray[np.float32], geometry: Geometry, warnings: tuple[Warn, ...] = (), levels: Levels | None = None
+) -> Picture:
+    """Return the picture of these pixels, float32 [height, width] in [0, 1], with its hash and its tones.
+
+    `levels` are those of `pixels`, for who has them already. Raises ValueError for another shape or type.
     """
     if pixels.ndim != 2 or pixels.size == 0 or pixels.dtype != np.float32:
         raise ValueError(f"A picture is float32 [height, width], not {pixels.dtype} {list(pixels.shape)}.")
+    levels = levels or levels_of(pixels)
     digest = hashlib.sha256(f"{pixels.shape[0]}x{pixels.shape[1]}\n".encode())
-    digest.update(quantised(pixels).astype("<u2", copy=False).tobytes())
-    return Picture(pixels, geometry, digest.hexdigest(), warnings)
+    digest.update(np.ascontiguousarray(levels.of_pixels, dtype="<u2").data)
+    return Picture(pixels, geometry, digest.hexdigest(), tones_of(levels.counts), warnings)
+
+
+def tones_of(counts: NDArray[np.int64]) -> Tones:
+    """Return the tones of a picture that has so many pixels at each level."""
+    below = np.cumsum(counts)
+    total = int(below[-1])
+    low, high = (int(np.searchsorted(below, fraction * total)) for fraction in (0.01, 0.99))
+    return Tones(low / LEVELS, high / LEVELS, int(counts[0]) / total, int(counts[-1]) / total)
 
 
 def quantised(pixels: NDArray[np.float32]) -> NDArray[np.uint16]:

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agcnn_clinic.domain import Geometry, Picture
-from agcnn_clinic.prints import Box, Edges, RecentPrints, box_of, film_print, fitted, grey, prints_of, with_region
+from agcnn_clinic.picture import picture_of
+from agcnn_clinic.prints import Box, Edges, RecentPrints, box_of, fitted, grey, prints_of, with_region
 
 SOMEWHERE = Edges(10.0, 20.0, 60.0, 70.0)
 
@@ -18,7 +19,7 @@ def picture() -> Picture:
     """A film that is dark but for a bright corner at the top right."""
     pixels = np.full((700, 800), 0.1, np.float32)
     pixels[:60, 700:] = 1
-    return Picture(pixels, Geometry(700, 800), "x")
+    return picture_of(pixels, Geometry(700, 800))
 
 
 @given(st.integers(10, 900), st.integers(10, 900))
@@ -42,7 +43,8 @@ def test_the_crop_is_what_lies_in_the_box(picture) -> None:
 def test_a_crop_is_the_same_whether_the_film_was_made_grey_before_or_after(picture) -> None:
     """What is kept from the reading equals what is made again from the archive."""
     again = prints_of(picture, SOMEWHERE, (20, 20))
-    kept = with_region(film_print(picture, (20, 20)), picture, SOMEWHERE, (20, 20))
+    whole = grey(picture.pixels)
+    kept = with_region(fitted(whole, (20, 20)), whole, picture.geometry, SOMEWHERE, (20, 20))
     assert np.array_equal(kept.film, again.film)
     assert np.array_equal(kept.crop, again.crop)
     assert np.array_equal(again.crop, fitted(grey(picture.pixels)[20:70, 10:60], (20, 20)))

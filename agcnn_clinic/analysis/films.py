@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from agcnn_clinic.analysis.infer import Reader, Reading
-from agcnn_clinic.analysis.normalise import Normalised, normalise
+from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.region import source_region
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.domain import MediaType
+from agcnn_clinic.domain import MediaType, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.prints import RecentPrints, with_region
 from agcnn_clinic.sandbox import Sandbox
@@ -34,18 +34,18 @@ class Film:
 
 @dataclass
 class Result:
-    """How far a film came: normalised or not, read or not.
+    """How far a film came: developed or not, read or not.
 
     Attributes:
         film: which one.
-        normalised: its picture, where it passed the gate.
+        developed: what was made of it, where it passed the gate.
         error: why it has none.
         reading: what the model says of it.
         network_seconds: its share of the network's time.
     """
 
     film: Film
-    normalised: Normalised | None = None
+    developed: Developed | None = None
     error: ImageError | StorageError | None = None
     reading: Reading | None = None
     network_seconds: float = 0.0
@@ -65,39 +65,57 @@ class FilmReader:
         self, storage: Storage, sandbox: Sandbox, reader: Reader, gate: Gate, darkroom: Darkroom | None = None
     ) -> None:
         self.reader = reader
+        self._wanted = Wanted(reader.manifest.preprocessing, None if darkroom is None else darkroom.size)
         self._darkroom = darkroom
         self._storage = storage
         self._sandbox = sandbox
         self._gate = gate
 
-    def decode(self, film: Film) -> Future[Normalised]:
-        """Let a child process read a film's file, let it pass the gate, and render it."""
+    def decode(self, film: Film) -> Future[Developed]:
+        """Let a child process read a film's file, let it pass the gate, and develop it."""
         previous = None if film.previous_path is None else self._storage.archived(film.previous_path)
         path = self._storage.archived(film.stored_path)
-        size = None if self._darkroom is None else self._darkroom.size
         return self._sandbox.submit(
-            normalise, path, film.media_type, self._gate, previous, film.stated_view, film.gone_picture, size
+            develop, path, film.media_type, self._gate, self._wanted, previous, film.stated_view, film.gone_picture
         )
 
+    def finish(self, film: Film, future: Future[Developed]) -> Result:
+        """Wait for what `decode` began.
+
+        Raises:
+            ReadersUnavailableError: no child process can be started.
+        """
+        try:
+            developed = future.result()
+        except (ImageError, StorageError) as error:
+            return Result(film, error=error)
+        if developed.seen is not None and not developed.seen.fits(self._wanted.preprocessing):
+            return Result(film, error=ImageError(ReasonCode.CRASHED, "its answer is none"))
+        return Result(film, developed=developed)
+
     def read(self, results: Sequence[Result]) -> None:
-        """Read as one batch those results that have a picture to be read, and give each its reading."""
+        """Read as one batch those results that are to be read, and give each its reading."""
         began = time.perf_counter()
-        pictures = [(result, result.normalised.picture) for result in results if result.normalised is not None]
-        if not pictures:
+        films = [
+            (result, result.developed.seen)
+            for result in results
+            if result.developed is not None and result.developed.seen is not None
+        ]
+        if not films:
             return
-        readings = self.reader.read([picture for _, picture in pictures])
-        seconds = (time.perf_counter() - began) / len(pictures)
-        for (result, _), reading in zip(pictures, readings, strict=True):
+        readings = self.reader.read_films([seen for _, seen in films])
+        seconds = (time.perf_counter() - began) / len(films)
+        for (result, _), reading in zip(films, readings, strict=True):
             result.reading, result.network_seconds = reading, seconds
             self._keep_prints(result, reading)
 
     def _keep_prints(self, result: Result, reading: Reading) -> None:
         """Keep what the report will print, while the film is in memory."""
-        normalised, darkroom = result.normalised, self._darkroom
-        if darkroom is None or normalised is None or normalised.film is None:
+        developed, darkroom = result.developed, self._darkroom
+        if darkroom is None or developed is None or developed.film is None or developed.grey is None:
             return
-        region = source_region(reading.region, normalised.picture.geometry).edges
-        prints = with_region(normalised.film, normalised.picture, region, darkroom.size)
+        region = source_region(reading.region, developed.geometry).edges
+        prints = with_region(developed.film, developed.grey, developed.geometry, region, darkroom.size)
         darkroom.recent.put(self._storage.archived(result.film.stored_path), region, prints)
 
 
@@ -105,15 +123,3 @@ def film_of(file: ReceivedFile, previous_path: str | None = None, gone_picture: 
     """A received file as a film."""
     stated_view = file.header.get("view_position", "")
     return Film(file.id, file.stored_path, MediaType(file.media_type), stated_view, previous_path, gone_picture)
-
-
-def finished(film: Film, future: Future[Normalised]) -> Result:
-    """Wait for what `FilmReader.decode` began.
-
-    Raises:
-        ReadersUnavailableError: no child process can be started.
-    """
-    try:
-        return Result(film, normalised=future.result())
-    except (ImageError, StorageError) as error:
-        return Result(film, error=error)

@@ -2,14 +2,11 @@
 
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.codes import IMAGE_CLASSES, View, body_part_words, words
 from agcnn_clinic.dicom.facts import ImageFacts
 from agcnn_clinic.domain import Picture, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
-from agcnn_clinic.picture import LEVELS, quantised
 
 
 @dataclass(frozen=True)
@@ -64,15 +61,11 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
 
 def measure(picture: Picture) -> Quality:
     """Return what the gate looks at in a picture."""
-    counts = np.bincount(quantised(picture.pixels).ravel(), minlength=LEVELS + 1)
-    below = np.cumsum(counts)
-    total = int(below[-1])
-    low, high = (int(np.searchsorted(below, fraction * total)) for fraction in (0.01, 0.99))
-    rows, columns = picture.pixels.shape
+    tones, (rows, columns) = picture.tones, picture.pixels.shape
     return Quality(
-        contrast=round((high - low) / LEVELS, 6),
-        black=round(int(counts[0]) / total, 6),
-        white=round(int(counts[-1]) / total, 6),
+        contrast=round(tones.high - tones.low, 6),
+        black=round(tones.black, 6),
+        white=round(tones.white, 6),
         rows=rows,
         columns=columns,
         spacing_mm=picture.geometry.spacing_mm,

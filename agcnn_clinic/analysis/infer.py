@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from agcnn_clinic.analysis.seen import NetworkFilm, network_film
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.domain import Picture
 from agcnn_clinic.errors import ModelUnavailableError
@@ -17,7 +18,7 @@ from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Manifest
 from agcnn_models.precision import FLOAT32, NumberFormats, Precision, number_formats
-from agcnn_models.preprocessing import Preprocessing, SourceBox, box_to_source, centre, resized, standardise
+from agcnn_models.preprocessing import SourceBox, box_to_source, standardise
 from agcnn_models.serving import read_within_memory, serve
 
 
@@ -36,20 +37,6 @@ class LabelReading:
     def positive(self) -> bool | None:
         """Whether the calibrated probability reaches the threshold; None without one."""
         return None if self.threshold is None else self.probability >= self.threshold
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkFilm:
-    """All of a picture that the network sees: small, so that it can be sent where the picture cannot.
-
-    Attributes:
-        grey: float32 [crop, crop] in [0, 1].
-        height, width: of the picture, in pixels.
-    """
-
-    grey: NDArray[np.float32]
-    height: int
-    width: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +102,6 @@ class Reader:
                 )
             )
         return readings
-
-
-def network_film(picture: Picture, preprocessing: Preprocessing) -> NetworkFilm:
-    """Return what the network sees of a picture of any size, before it is standardised."""
-    grey: NDArray[np.float32] = centre(resized(picture.pixels, preprocessing), preprocessing)[0].contiguous().numpy()
-    return NetworkFilm(grey, *picture.pixels.shape)
 
 
 def load_reader(folder: Path, *, device: str, threads: int, precision: str = "auto") -> Reader:

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import aliased
 
-from agcnn_clinic.analysis.films import Darkroom, Film, FilmReader, Result, film_of, finished
+from agcnn_clinic.analysis.films import Darkroom, Film, FilmReader, Result, film_of
 from agcnn_clinic.analysis.infer import Reader
-from agcnn_clinic.analysis.normalise import Normalised
+from agcnn_clinic.analysis.normalise import Developed
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database import trail
@@ -68,7 +68,7 @@ class Analysis:
         self._claims = claims
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
-        self._ahead: dict[int, tuple[_Job, Future[Normalised]]] = {}
+        self._ahead: dict[int, tuple[_Job, Future[Developed]]] = {}
         """Decoding already under way for the next batch, by file id."""
         self._counted: set[int] = set()
         """Undecided files on which this process has begun, and on which it has counted an attempt."""
@@ -94,7 +94,7 @@ class Analysis:
         except ReadersUnavailableError:
             self._uncount([job.file_id for job in jobs])
             raise
-        self._films.read([result for _, result in results if _to_be_read(result)])
+        self._films.read([result for _, result in results])
         reached(FaultPoint.BATCH_READ)
         failed = self._record([(job, result) for job, result in results if not isinstance(result.error, StorageError)])
         failed += [job.file_id for job, result in results if isinstance(result.error, StorageError)]
@@ -133,7 +133,7 @@ class Analysis:
         for job in new:
             attempts = job.attempts - (job.file_id in self._counted)
             if attempts >= MAX_ATTEMPTS:
-                future: Future[Normalised] = Future()
+                future: Future[Developed] = Future()
                 future.set_exception(ImageError(ReasonCode.CRASHED, f"{attempts} attempts did not end"))
             else:
                 future = self._films.decode(job.film)
@@ -142,7 +142,7 @@ class Analysis:
 
     def _finish(self, wanted: _Job) -> tuple[_Job, Result]:
         job, future = self._ahead.pop(wanted.file_id)
-        return job, finished(job.film, future)
+        return job, self._films.finish(job.film, future)
 
     def _let_rest(self, file_ids: Sequence[int], now: float) -> None:
         """Leave files alone that archive or quarantine fail: that is not their doing, and no attempt on them."""
@@ -196,8 +196,8 @@ class Analysis:
                 code, detail, details = verdicts[job.file_id]
                 file = session.get_one(ReceivedFile, job.file_id)
                 file.quarantine_path = quarantined.get(file.id, "")
-                if result.normalised is not None:
-                    file.picture_sha256 = result.normalised.picture.sha256
+                if result.developed is not None:
+                    file.picture_sha256 = result.developed.picture_sha256
                 record(session, file, result, self._films.reader, model_id=self._model_id, now=now)
                 decide(file, code, now=now, detail=detail, details=details)
                 files.append(file)
@@ -249,19 +249,15 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
         ]
 
 
-def _to_be_read(result: Result) -> bool:
-    return result.normalised is not None and result.normalised.same_as_previous is None
-
-
 def _verdict(result: Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
     """What becomes of a file: its code, what was found, and the machine-readable details."""
     if isinstance(result.error, ImageError):
         return ReasonCode(result.error.code), result.error.detail, {}
-    normalised = result.normalised
-    if normalised is None or normalised.same_as_previous is None:
+    developed = result.developed
+    if developed is None or developed.same_as_previous is None:
         return ReasonCode.READ, "", {}
-    differing = list(normalised.differing_attributes)
-    if normalised.same_as_previous:
+    differing = list(developed.differing_attributes)
+    if developed.same_as_previous:
         gone = result.film.gone_picture is not None
         detail = "the earlier header was removed by retention" if gone else ", ".join(differing)
         return ReasonCode.HEADER_DIFFERS, detail, {"differing_attributes": differing}

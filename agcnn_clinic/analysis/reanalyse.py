@@ -19,9 +19,9 @@ from datetime import UTC, datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from agcnn_clinic.analysis.films import Film, FilmReader, film_of, finished
+from agcnn_clinic.analysis.films import Film, FilmReader, film_of
 from agcnn_clinic.analysis.infer import Reader
-from agcnn_clinic.analysis.normalise import Normalised
+from agcnn_clinic.analysis.normalise import Developed
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database import trail
@@ -104,7 +104,7 @@ class Reanalysis:
         with self._database.session() as session:
             studies = studies_to_read(session, self._manifest_sha256, scope, counts=self._counts)
         open_studies = deque(studies)
-        decoding: deque[tuple[int, Film, Future[Normalised]]] = deque()
+        decoding: deque[tuple[int, Film, Future[Developed]]] = deque()
         for study_id, film in self._to_read(studies):
             decoding.append((study_id, film, self._films.decode(film)))
             # Children decode the next batch while the network reads this one.
@@ -124,10 +124,10 @@ class Reanalysis:
                 files = files_to_read(session, self._manifest_sha256, studies[start : start + _STUDIES_AT_ONCE])
             yield from ((study_id, film_of(file)) for study_id, file in files)
 
-    def _read(self, decoding: deque[tuple[int, Film, Future[Normalised]]], tally: Tally) -> None:
+    def _read(self, decoding: deque[tuple[int, Film, Future[Developed]]], tally: Tally) -> None:
         """Take a batch from the left, read it, and store what was read in one short transaction."""
         batch = [decoding.popleft() for _ in range(min(self._batch_size, len(decoding)))]
-        results = [finished(film, future) for _, film, future in batch]
+        results = [self._films.finish(film, future) for _, film, future in batch]
         self._films.read(results)
         for result in results:
             if isinstance(result.error, ImageError):

@@ -54,10 +54,10 @@ def record(
         now: the inference's time.
         beside: whether another reading of the image counts.
     """
-    normalised, reading = result.normalised, result.reading
-    if normalised is None or reading is None:
+    developed, reading = result.developed, result.reading
+    if developed is None or reading is None:
         return
-    geometry = normalised.picture.geometry
+    geometry = developed.geometry
     inference = Inference(
         file=file,
         model_id=model_id,
@@ -65,9 +65,9 @@ def record(
         software_version=__version__,
         device=reader.computed_on,
         thresholds_id=reader.manifest.thresholds.set_id,
-        warnings=[str(warning) for warning in normalised.warnings],
-        quality=normalised.quality,
-        timings={"decode": round(normalised.seconds, 4), "network": round(result.network_seconds, 4)},
+        warnings=[str(warning) for warning in developed.warnings],
+        quality=developed.quality,
+        timings={"decode": round(developed.seconds, 4), "network": round(result.network_seconds, 4)},
         beside=beside,
         heat_map=np.ascontiguousarray(reading.heat_map).tobytes(),
         heat_map_rows=reading.heat_map.shape[0],

@@ -1,7 +1,7 @@
 """One file of an archive -> what the network needs of it, or why it is not read: the work of a decoder.
 
 The same steps as intake and analysis take: sight, gate, pixels, gate. A child process takes them, so that a file that
-crashes it is one row. Nothing is copied, and the pixels at their full size stay in this process.
+crashes it is one row. Nothing is copied, and the pixels at their full size stay in the child.
 """
 
 import hashlib
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
 
-from agcnn_clinic.analysis.infer import NetworkFilm, network_film
-from agcnn_clinic.analysis.normalise import Normalised, normalise
+from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
+from agcnn_clinic.analysis.seen import NetworkFilm
 from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.dicom.media import is_media_directory
@@ -30,7 +30,7 @@ from agcnn_clinic.storage import HEAD_BYTES, Identity, identity_of
 from agcnn_models.settings import Preprocessing
 
 _AHEAD = 2
-"""So many files are with the child process while this one hashes and shrinks: more would hold full-size films."""
+"""So many files are with the child process while this one hashes."""
 
 
 @dataclass
@@ -71,7 +71,7 @@ class _Begun:
     found: Examined
     kind: MediaType = MediaType.UNKNOWN
     identity: Identity | None = None
-    future: Future[Normalised] | None = None
+    future: Future[Developed] | None = None
     error: ClinicError | None = None
 
 
@@ -79,7 +79,7 @@ class Examiner:
     """Child processes and the model's preprocessing: names go in, network-size films come out."""
 
     def __init__(self, preprocessing: Preprocessing, sandbox: Sandbox, gate: Gate, max_file_bytes: int) -> None:
-        self._preprocessing = preprocessing
+        self._wanted = Wanted(preprocessing)
         self._sandbox = sandbox
         self._gate = gate
         self._max_file_bytes = max_file_bytes
@@ -136,7 +136,9 @@ class Examiner:
             begun.error = self._describe(begun)
         if begun.error is None:
             view = begun.found.view_position
-            begun.future = self._sandbox.submit(normalise, begun.path, begun.kind, self._gate, None, view)
+            begun.future = self._sandbox.submit(
+                develop, begun.path, begun.kind, self._gate, self._wanted, stated_view=view
+            )
         file.seek(0)
         begun.found.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if begun.kind is MediaType.PNG:
@@ -161,7 +163,7 @@ class Examiner:
         return None
 
     def _end(self, begun: _Begun) -> Examined:
-        """Wait for the child, shrink its picture, and let go of it."""
+        """Wait for the child."""
         found = begun.found
         try:
             if begun.error is not None:
@@ -178,17 +180,19 @@ class Examiner:
             self._identify(begun)
         return found
 
-    def _take(self, begun: _Begun, normalised: Normalised) -> None:
-        found, picture = begun.found, normalised.picture
+    def _take(self, begun: _Begun, developed: Developed) -> None:
+        found, seen = begun.found, developed.seen
+        if seen is None or not seen.fits(self._wanted.preprocessing):
+            raise ImageError(ReasonCode.CRASHED, "its answer is none")
         found.code = ReasonCode.READ
         if begun.kind is MediaType.DICOM:
-            found.study_instance_uid = normalised.study_instance_uid
-            found.sop_instance_uid = normalised.header.sop_instance_uid
-            found.view_position = normalised.header.view_position
-        found.warnings = tuple(str(warning) for warning in normalised.warnings)
-        found.geometry = picture.geometry
-        found.film = network_film(picture, self._preprocessing)
-        found.seconds = normalised.seconds
+            found.study_instance_uid = developed.study_instance_uid
+            found.sop_instance_uid = developed.header.sop_instance_uid
+            found.view_position = developed.header.view_position
+        found.warnings = tuple(str(warning) for warning in developed.warnings)
+        found.geometry = developed.geometry
+        found.film = seen
+        found.seconds = developed.seconds
 
     def _identify(self, begun: _Begun) -> None:
         """Learn what a sound DICOM file is that is not for the model; a broken one is not opened again."""

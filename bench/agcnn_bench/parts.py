@@ -1,4 +1,4 @@
-"""Decoding and normalising alone, on films in every form: what a child process of the clinic does, on one core."""
+"""Decoding and developing alone, on films in every form: what a child process of the clinic does, on one core."""
 
 import os
 from collections.abc import Callable
@@ -9,10 +9,13 @@ from PIL import Image
 from agcnn_bench.clinics import Bench
 from agcnn_bench.figures import timed
 from agcnn_bench.films import MAX_PIXELS, Form
-from agcnn_clinic.analysis.normalise import normalise
+from agcnn_clinic.analysis.normalise import Wanted, develop
+from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.dicom import decode
 from agcnn_clinic.dicom.attributes import read_dataset
+from agcnn_clinic.reporting.pictures import print_size
+from agcnn_models.manifest import read_manifest
 
 _SAMPLES = "dicom-syntaxes"
 _MEGAPIXEL = 1_000_000
@@ -20,18 +23,19 @@ _MEGAPIXEL = 1_000_000
 
 def run(bench: Bench) -> None:
     """A film of every form, and samples of the transfer syntaxes that cannot be written here."""
-    gate = Config().gate
+    config = Config()
+    wanted = Wanted(read_manifest(configured_bundle(config)).preprocessing, print_size(config.reporting))
     for number, form in enumerate(Form):
         path = bench.films.write(bench.scratch, number, form)
         bench.results.facts[f"file_mb.{form}"] = round(path.stat().st_size / 1e6, 2)
         bench.results.add(f"decode.{form}", timed(_decoding(path, form), bench.runs))
-        whole = timed(lambda p=path, f=form: normalise(p, f.media_type, gate), bench.runs)  # type: ignore[misc]
-        bench.results.add(f"normalise.{form}", whole)
+        whole = timed(lambda p=path, f=form: develop(p, f.media_type, config.gate, wanted), bench.runs)  # type: ignore[misc]
+        bench.results.add(f"develop.{form}", whole)
     _samples(bench)
 
 
 def _decoding(path: Path, form: Form) -> Callable[[], object]:
-    """From the file to stored values. `normalise` decodes too, and adds the gate, the tables, square pixels, a hash."""
+    """From the file to stored values. `develop` decodes, too, and adds the gate, tables, a hash, and small pictures."""
 
     def png() -> None:
         with Image.open(path) as image:

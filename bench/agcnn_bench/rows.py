@@ -9,11 +9,11 @@ from sqlalchemy import select
 
 from agcnn_bench.clinics import Bench, make_clinic
 from agcnn_bench.figures import timed
-from agcnn_bench.films import Form
+from agcnn_bench.films import MAX_PIXELS, Form
 from agcnn_clinic import __version__
 from agcnn_clinic.analysis.films import Film, Result
 from agcnn_clinic.analysis.infer import Reader, load_reader
-from agcnn_clinic.analysis.normalise import PRELOAD, Normalised, normalise
+from agcnn_clinic.analysis.normalise import PRELOAD, Developed, Wanted, develop, read_picture
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.analysis.region import source_region
 from agcnn_clinic.bundles import configured_bundle
@@ -40,7 +40,7 @@ class _Read:
     """A film that was read: what `record` stores for each of many studies."""
 
     result: Result
-    normalised: Normalised
+    developed: Developed
     prints: Prints
     reader: Reader
     model_id: int
@@ -77,14 +77,15 @@ def _read_one(bench: Bench, config: Config, database: Database) -> _Read:
     """One real reading by the model that ships."""
     path = bench.films.write(bench.scratch, 0, Form.RAW)
     size = print_size(config.reporting)
-    normalised = normalise(path, Form.RAW.media_type, config.gate, print_size=size)
     reader = load_reader(configured_bundle(config), device="cpu", threads=0)
-    (reading,) = reader.read([normalised.picture])
-    prints = prints_of(normalised.picture, source_region(reading.region, normalised.picture.geometry).edges, size)
-    result = Result(Film(0, "", Form.RAW.media_type, ""), normalised, reading=reading)
+    developed = develop(path, Form.RAW.media_type, config.gate, Wanted(reader.manifest.preprocessing))
+    picture = read_picture(path, Form.RAW.media_type, MAX_PIXELS)
+    (reading,) = reader.read([picture])
+    prints = prints_of(picture, source_region(reading.region, picture.geometry).edges, size)
+    result = Result(Film(0, "", Form.RAW.media_type, ""), developed, reading=reading)
     with database.write() as session:
         model_id = register_model(session, reader.manifest, datetime.now(UTC))
-    return _Read(result, normalised, prints, reader, model_id)
+    return _Read(result, developed, prints, reader, model_id)
 
 
 def _pending(database: Database) -> list[int]:
@@ -98,7 +99,7 @@ def _record(database: Database, file_ids: Sequence[int], read: _Read) -> None:
     with database.write() as session:
         for file_id in file_ids:
             file = session.get_one(ReceivedFile, file_id)
-            file.picture_sha256 = read.normalised.picture.sha256
+            file.picture_sha256 = read.developed.picture_sha256
             record(session, file, read.result, read.reader, model_id=read.model_id, now=now)
             decide(file, ReasonCode.READ, now=now)
 

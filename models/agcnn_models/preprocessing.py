@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from agcnn_models.settings import Preprocessing
+from agcnn_models.shrinking import centre_margin, square
 
 __all__ = [
     "Preprocessing",
@@ -41,24 +41,11 @@ def to_model_input(picture: NDArray[np.float32] | NDArray[np.uint8], preprocessi
 
 
 def resized(picture: NDArray[np.float32] | NDArray[np.uint8], preprocessing: Preprocessing) -> Tensor:
-    """Return the whole picture [H, W] as a square: float32 [1, resize, resize] in [0, 1].
+    """Return the whole picture [H, W] as a square: float32 [1, resize, resize] in [0, 1]; see `shrinking.square`.
 
-    The sides are scaled apart, so that a film that is not square gets squashed, as in the paper; NIH's
-    films had been squashed to 1024 x 1024 before they were published. Bilinear, with antialiasing.
     Raises ValueError for anything but a two-dimensional float32 or uint8 picture.
     """
-    if picture.ndim != 2 or 0 in picture.shape:
-        raise ValueError(f"a picture has two dimensions, not the shape {picture.shape}")
-    if picture.dtype not in (np.float32, np.uint8):
-        raise ValueError(f"a picture is float32 in [0, 1] or uint8, not {picture.dtype}")
-    grey = torch.tensor(np.ascontiguousarray(picture))[None]  # [1, H, W], a copy: pictures may be read-only
-    square: Tensor = transforms.resize(
-        transforms.to_dtype(grey, torch.float32, scale=True),
-        [preprocessing.resize, preprocessing.resize],
-        interpolation=InterpolationMode.BILINEAR,
-        antialias=True,
-    )
-    return square
+    return torch.from_numpy(square(picture, preprocessing.resize))[None]
 
 
 def centre(image: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -85,7 +72,7 @@ def box_to_source(box: tuple[int, int, int, int], preprocessing: Preprocessing, 
     width: the pixels 0..223 of an input of 224 become the edges 0 and 224 before they are scaled.
     """
     x_min, y_min, x_max, y_max = box
-    margin = round((preprocessing.resize - preprocessing.crop) / 2.0)  # as center_crop rounds it
+    margin = centre_margin(preprocessing.resize, preprocessing.crop)
     across, down = width / preprocessing.resize, height / preprocessing.resize
     return SourceBox(
         x_min=(x_min + margin) * across,

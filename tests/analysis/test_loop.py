@@ -2,23 +2,28 @@
 
 import shutil
 import sqlite3
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from sqlalchemy import select, update
 
+from agcnn_clinic.analysis import films
 from agcnn_clinic.analysis.infer import load_reader
 from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, due
+from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
+from agcnn_clinic.config import Gate
 from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile
 from agcnn_clinic.demo.phantom import draw
-from agcnn_clinic.domain import Picture
+from agcnn_clinic.domain import MediaType, Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
+from agcnn_models.settings import Preprocessing
 
 
 def test_pending_films_are_decided_in_batches_in_order_of_arrival(room, send):
@@ -67,9 +72,22 @@ def test_the_same_film_alone_or_in_a_batch_reads_the_same(room, send, reader, sa
 
 def _picture(path, max_pixels) -> Picture:
     from agcnn_clinic.analysis.normalise import read_picture
-    from agcnn_clinic.domain import MediaType
 
     return read_picture(path, MediaType.DICOM, max_pixels)
+
+
+def shrinks_too_much(path: Path, kind: MediaType, gate: Gate, *_: object) -> Developed:
+    """What a child might answer that a file has taken over: a film of another size than the network takes."""
+    return develop(path, kind, gate, Wanted(Preprocessing(resize=32, crop=28)))
+
+
+def test_a_film_of_another_size_than_the_network_takes_is_no_answer(room, send, monkeypatch):
+    """It would take the whole batch with it; so its file is held to have crashed its child."""
+    send(1)
+    monkeypatch.setattr(films, "develop", shrinks_too_much)
+    room.analysis.step()
+    (file,) = room.files().values()
+    assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
 
 
 def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nobody(room, send):

@@ -1,6 +1,7 @@
 """A file on its way to a picture that has passed the gate, and its revisions."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pydicom
@@ -8,13 +9,17 @@ import pytest
 from PIL import Image
 from pydicom import uid as uids
 
-from agcnn_clinic.analysis.normalise import PRELOAD, normalise, read_picture
+from agcnn_clinic.analysis.normalise import PRELOAD, Wanted, develop, normalise, read_picture
+from agcnn_clinic.analysis.seen import NetworkFilm, network_film
 from agcnn_clinic.config import Gate
 from agcnn_clinic.domain import MediaType, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.prints import grey, prints_of
 from agcnn_clinic.sandbox import Sandbox
+from agcnn_models.settings import Preprocessing
 
 GATE = Gate()
+SMALL = Preprocessing(resize=64, crop=56)
 WHOLE = {"WindowCenter": 2048, "WindowWidth": 4096}
 
 
@@ -39,8 +44,46 @@ def test_a_film_is_normalised(write_dicom, tmp_path, twelve, film):
     assert result.quality["contrast"] > 0.5
     assert result.quality["spacing_mm"] == 0.2
     assert result.warnings == (Warn.LOW_RESOLUTION, Warn.BURNED_IN)
-    assert result.seconds > 0
     assert result.same_as_previous is None
+
+
+def test_a_film_is_developed_to_what_is_done_with_it(write_dicom, tmp_path, twelve):
+    """The network's view, the picture in 8 bits and its print: the same as are made of the picture itself."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, PixelSpacing=[0.2, 0.2], **WHOLE)
+    picture = normalise(path, MediaType.DICOM, GATE).picture
+    developed = develop(path, MediaType.DICOM, GATE, Wanted(SMALL, (90, 90)))
+    np.testing.assert_array_equal(developed.seen.grey, network_film(picture, SMALL).grey)
+    assert (developed.seen.height, developed.seen.width) == picture.pixels.shape
+    prints = prints_of(picture, None, (90, 90))
+    np.testing.assert_array_equal(developed.film, prints.film)
+    np.testing.assert_array_equal(developed.grey, grey(picture.pixels))
+    assert (developed.geometry, developed.picture_sha256) == (picture.geometry, picture.sha256)
+    assert developed.seconds > 0
+
+
+def test_a_film_that_was_read_before_is_compared_and_not_developed(write_dicom, tmp_path, twelve):
+    """Nobody is going to read it: no view for the network, no prints."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    developed = develop(path, MediaType.DICOM, GATE, Wanted(SMALL, (90, 90)), previous_path=path)
+    assert developed.same_as_previous is True
+    assert (developed.seen, developed.grey, developed.film) == (None, None, None)
+
+
+def test_nothing_counts_as_read_that_no_network_saw(write_dicom, tmp_path, twelve):
+    """Neither a child that was taken over nor a slip can give a film without a view for one that is to be read."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    developed = develop(path, MediaType.DICOM, GATE, Wanted(SMALL))
+    with pytest.raises(ValueError, match="to be read"):
+        replace(developed, seen=None)
+    with pytest.raises(ValueError, match="to be read"):
+        replace(developed, same_as_previous=True)
+
+
+@pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
+def test_the_network_is_given_nothing_outside_of_the_range(value):
+    """Its view may come from a process that a file has taken over."""
+    with pytest.raises(ValueError, match=r"\[0, 1\]"):
+        NetworkFilm(np.full((4, 4), value, np.float32), 9, 9)
 
 
 def test_a_png_is_normalised_and_its_stated_view_counts(tmp_path, film):

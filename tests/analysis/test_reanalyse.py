@@ -25,10 +25,10 @@ class BusyReader:
         self._happening = happening
         self.manifest, self.computed_on = reader.manifest, reader.computed_on
 
-    def read(self, pictures):
+    def read_films(self, films):
         happening, self._happening = self._happening, lambda: None
         happening()
-        return self._reader.read(pictures)
+        return self._reader.read_films(films)
 
 
 @pytest.fixture

@@ -8,20 +8,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcnn_clinic.analysis.normalise import Normalised, normalise
+from agcnn_clinic.analysis.normalise import Developed, Wanted, develop, normalise
 from agcnn_clinic.batch import examine as module
 from agcnn_clinic.config import Gate
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import MediaType
 from agcnn_models.preprocessing import to_model_input
+from agcnn_models.settings import Preprocessing
 
 
-def dies(path: Path, *_: object) -> Normalised:
+def dies(path: Path, *_: object, **__: object) -> Developed:
     """What a file does that takes a decoder over."""
     del path
     os.kill(os.getpid(), signal.SIGSEGV)
     raise AssertionError
+
+
+def shrinks_too_much(path: Path, kind: MediaType, gate: Gate, *_: object, **__: object) -> Developed:
+    """What a child might answer that a file has taken over: a film of another size than the network takes."""
+    return develop(path, kind, gate, Wanted(Preprocessing(resize=32, crop=28)))
 
 
 def examined(examiner, root, *names, follow=False):
@@ -58,10 +64,16 @@ def test_each_bad_file_has_its_reason_and_the_next_one_is_read(examiner, archive
 
 def test_a_file_that_kills_its_child_is_one_row(examiner, archive, monkeypatch):
     """The decoder lives on, and the same file is read when it behaves."""
-    monkeypatch.setattr(module, "normalise", dies)
+    monkeypatch.setattr(module, "develop", dies)
     assert examined(examiner, archive, "a.dcm")["a.dcm"].code == "crashed"
     monkeypatch.undo()
     assert examined(examiner, archive, "a.dcm")["a.dcm"].code == "read"
+
+
+def test_a_film_of_another_size_than_the_network_takes_is_no_answer(examiner, archive, monkeypatch):
+    """It would take the whole batch with it."""
+    monkeypatch.setattr(module, "develop", shrinks_too_much)
+    assert examined(examiner, archive, "a.dcm")["a.dcm"].code == "crashed"
 
 
 def test_what_is_decided_at_sight_is_not_opened(examiner, tmp_path):

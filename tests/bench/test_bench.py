@@ -34,13 +34,13 @@ def test_a_quick_pass_leaves_every_figure_with_its_spread(tmp_path):
     assert content["versions"]["python"]
     figures = content["figures"]
     forms = ("raw", "rle", "jpeg_ls", "jpeg_2000", "jpeg_lossless", "png")
-    wanted = [f"{part}.{form}" for part in ("decode", "normalise") for form in forms]
+    wanted = [f"{part}.{form}" for part in ("decode", "develop") for form in forms]
     wanted += ["database.filling", "database.findings", "database.study_summary", "database.studies_due"]
     wanted += ["database.command.findings"]
     for name in wanted:
         assert 0 < figures[name]["min"] <= figures[name]["median"] <= figures[name]["max"], name
         assert name in done.stdout
-    assert figures["normalise.raw"]["core_seconds"]["median"] > 0
+    assert figures["develop.raw"]["core_seconds"]["median"] > 0
     assert content["facts"]["database.findings"] == 15 * (120 - 2)
     assert content["ratios"] == {}
 
@@ -140,7 +140,7 @@ def test_ratios_follow_from_the_figures(bench):
         results.figures[name] = figures.Figure("s", (seconds,), (cores,))
 
     for form in ("raw", "rle", "jpeg_ls", "jpeg_2000", "jpeg_lossless", "png"):
-        add(f"normalise.{form}", 9, cores=0.3)
+        add(f"develop.{form}", 9, cores=0.3)
     add("network.cpu.as_served", 9, cores=0.1)
     add("record", 9, cores=0.05)
     add("report.whole", 9, cores=0.15)

@@ -21,6 +21,7 @@ from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Instance, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, Geometry, MediaType, Outcome, Picture, ReasonCode
 from agcnn_clinic.errors import ImageError
+from agcnn_clinic.picture import picture_of
 from agcnn_clinic.png import read_png
 from agcnn_clinic.prints import Edges, Prints, prints_of
 from agcnn_clinic.reporting import pdf
@@ -76,14 +77,14 @@ def render() -> Callable[..., bytes]:
     return _render
 
 
-def _render(content: ReportContent, picture_of: Callable[[ReadImage], Picture], settings: Reporting) -> bytes:
-    """The PDF of a report; where `picture_of` raises an ImageError, one that says so in the place of the pictures."""
+def _render(content: ReportContent, shown: Callable[[ReadImage], Picture], settings: Reporting) -> bytes:
+    """The PDF of a report; where `shown` raises an ImageError, one that says so in the place of the pictures."""
 
     def printed(image: ReadImage) -> Prints | None:
         region = image.region
         edges = None if region is None else Edges(region.x_min, region.y_min, region.x_max, region.y_max)
         try:
-            return prints_of(picture_of(image), edges, print_size(settings))
+            return prints_of(shown(image), edges, print_size(settings))
         except ImageError:
             return None
 
@@ -273,7 +274,7 @@ def settings() -> Reporting:
 def drawn_picture(_image: object = None) -> Picture:
     """The drawn film as the clinic's picture."""
     film = draw_film().astype(np.float32) / 255
-    return Picture(film, Geometry(*film.shape), "drawn")
+    return picture_of(film, Geometry(*film.shape))
 
 
 def texts(data: bytes) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from agcnn_clinic.prints import film_print
+from agcnn_clinic.prints import fitted, grey
 from agcnn_clinic.reporting.content import SeenArea
 from agcnn_clinic.reporting.overlay import MAX_OPACITY, Plate, colour_scale, colour_table, overlay, plain, spread
 
@@ -21,7 +21,7 @@ def opened(plate: Plate) -> NDArray[np.float64]:
 
 def test_the_film_is_the_picture(picture) -> None:
     """Bright stays bright and dark stays dark, where they are."""
-    plate = plain(film_print(picture(), (400, 400)))
+    plate = plain(fitted(grey(picture().pixels), (400, 400)))
     shown = opened(plate)
     assert (plate.width, plate.height) == (400, 350)
     assert shown[5:20, 5:30].max() < 20
@@ -50,7 +50,7 @@ def test_spreading_is_bilinear() -> None:
 
 def test_a_cold_film_shows_through_unchanged(picture) -> None:
     """Without heat the overlay is the film; with heat it takes the map's colour, and no more of it than allowed."""
-    base = film_print(picture(), (200, 200))
+    base = fitted(grey(picture().pixels), (200, 200))
     cold = opened(overlay(base, np.zeros((7, 7), np.float32), WHOLE, "inferno"))
     assert np.abs(cold - base.astype(np.float64)[..., None]).max() < 12
     hot = opened(overlay(base, np.ones((7, 7), np.float32), WHOLE, "inferno"))
@@ -60,7 +60,7 @@ def test_a_cold_film_shows_through_unchanged(picture) -> None:
 
 def test_the_margin_that_the_network_did_not_see_stays_grey(picture) -> None:
     """Full heat everywhere colours the centre crop alone."""
-    shown = opened(overlay(film_print(picture(), (256, 256)), np.ones((7, 7), np.float32), CENTRE, "viridis"))
+    shown = opened(overlay(fitted(grey(picture().pixels), (256, 256)), np.ones((7, 7), np.float32), CENTRE, "viridis"))
     colour = shown.max(axis=2) - shown.min(axis=2)
     assert colour[:10].max() < 12
     assert colour[40:180, 40:200].min() > 40

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agcnn_clinic.domain import Geometry, Picture
+from agcnn_clinic.domain import Geometry, Picture, Tones
 
 
 class Bomb:
@@ -125,7 +125,7 @@ def eats_memory() -> int:
 
 def picture(side: int = 4, value: float = 0.5) -> Picture:
     """A picture with pixels of one value."""
-    return Picture(np.full((side, side), value, np.float32), Geometry(side, side), "drawn")
+    return Picture(np.full((side, side), value, np.float32), Geometry(side, side), "drawn", Tones(0.0, 1.0, 0.0, 0.0))
 
 
 def values(side: int = 4) -> NDArray[np.float32]:

@@ -14,7 +14,8 @@ from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox import Sandbox, pool
 from agcnn_clinic.sandbox.pool import ONE_THREAD
 
-GOOD = {"pixels": [1, 1], "geometry": {}, "sha256": "x", "warnings": []}
+TONES = {"low": 0.0, "high": 1.0, "black": 0.0, "white": 0.0}
+GOOD = {"pixels": [1, 1], "geometry": {}, "sha256": "x", "tones": TONES, "warnings": []}
 GEOMETRY = {
     "source_rows": 1,
     "source_columns": 1,
