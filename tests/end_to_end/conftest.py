@@ -40,6 +40,18 @@ class ClinicFolder:
 
 
 @pytest.fixture
+def program() -> Path:
+    """The installed program."""
+    return PROGRAM
+
+
+@pytest.fixture
+def homeless() -> dict[str, str]:
+    """`HOMELESS`."""
+    return HOMELESS
+
+
+@pytest.fixture
 def clinic(tmp_path, small_bundle, new_clinic, select):
     """An empty clinic that reads with the small bundle and does not wait for long."""
     root = tmp_path / "clinic"

@@ -1,0 +1,24 @@
+"""What a stranger types first."""
+
+import json
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.sqlite_only("its clinic has the default database")
+
+
+def test_the_demo_ends_with_reports_and_says_what_became_of_each_study(tmp_path, program, homeless):
+    """On a machine where nothing was run before: every study that was read has its PDF, and none is still coming."""
+    folder = tmp_path / "demo"
+    done = subprocess.run(
+        [program, "demo", folder], env=homeless, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    asked = [program, "--config", folder / "config.toml", "studies", "--format", "json"]
+    studies = json.loads(subprocess.run(asked, env=homeless, capture_output=True, text=True, check=True).stdout)
+    assert {study["state"] for study in studies} == {"reported", "not read"}
+    for study in studies:
+        assert study["study_key"] in done.stdout
+        assert (study["report_path"] is not None) == (study["state"] == "reported")
+        assert study["report_path"] is None or (folder / study["report_path"]).read_bytes().startswith(b"%PDF-")
