@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 
 CHILDREN_NEED = (*PRELOAD, pdf.__name__)
 """What the children load: one process does it for all of them, those that decode and those that render."""
+MOST_DECODERS, MOST_PRESSES = 16, 4
+"""Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 GATHER_SECONDS = 0.2
@@ -90,7 +92,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         at_work_on(config, database) as claims,
         decoders(config) as sandbox,
         # Others than the decoders: what a hostile file may take over never gets to make a report.
-        Sandbox(decode_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
+        Sandbox(render_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
         beside = claims.living()
         storage = Storage(config, claims.worker)
@@ -123,7 +125,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
                     database,
                     config,
                     press(config, sandbox, darkroom.recent, presses),
-                    at_once=decode_workers(config),
+                    at_once=render_workers(config),
                     claims=claims,
                 ),
                 Upkeep(database, storage, config, claims=claims),
@@ -137,8 +139,13 @@ def decoders(config: Config) -> Sandbox:
 
 
 def decode_workers(config: Config) -> int:
-    """How many files are decoded, and how many reports rendered, at a time."""
-    return config.analysis.decode_workers or min(usable_cores(), 4)
+    """How many files are decoded at a time."""
+    return config.analysis.decode_workers or min(usable_cores(), MOST_DECODERS)
+
+
+def render_workers(config: Config) -> int:
+    """How many reports are rendered at a time."""
+    return min(decode_workers(config), MOST_PRESSES)
 
 
 def _now() -> datetime:

@@ -65,6 +65,8 @@ class Analysis:
         self._storage = storage
         self._films = FilmReader(storage, sandbox, reader, gate, darkroom)
         self._batch_size = batch_size
+        # While the network reads a batch, no child may run out of work.
+        self._in_hand = batch_size + max(batch_size, 2 * sandbox.workers)
         self._claims = claims
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
@@ -85,7 +87,7 @@ class Analysis:
         now = time.monotonic()
         self._resting = {file_id: until for file_id, until in self._resting.items() if until > now}
         not_now = {*self._resting, *self._claims.others(Work.FILE)}
-        jobs = self._claimed(due(self._database, limit=2 * self._batch_size, resting=not_now))
+        jobs = self._claimed(due(self._database, limit=self._in_hand, resting=not_now))
         if not jobs:
             return 0
         self._begin(jobs)

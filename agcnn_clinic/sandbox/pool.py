@@ -95,6 +95,7 @@ class Sandbox:
         """
         if workers < 1 or seconds <= 0 or memory_mb < 0:
             raise ValueError("A sandbox needs at least one worker, a deadline above 0 and no negative memory limit.")
+        self.workers = workers
         self._seconds = seconds
         self._memory_mb = memory_mb
         self._max_result_bytes = max_result_bytes
