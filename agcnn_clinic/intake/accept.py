@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
+from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.dicom.uid import derived_uid
@@ -29,15 +30,12 @@ from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.headers import read_headers
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group, Item
-from agcnn_clinic.intake.register import Registration, register
+from agcnn_clinic.intake.register import Known, Registration, bytes_are_there, register
 from agcnn_clinic.intake.study_toml import StudyToml, read_study_toml
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Staged, Storage, identity_of
 
 log = logging.getLogger(__name__)
-
-_VARIABLES = 10_000
-"""Values that are asked for in one query: SQLite knows a limit."""
 
 
 class _Kept(NamedTuple):
@@ -137,11 +135,25 @@ def _keys(group: Group, inbox: Path) -> list[int]:
     return [int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True) for name in names]
 
 
-def _still_claimed(intake: Intake, session: Session, group: Group) -> bool:
-    keys, container = _keys(group, intake.inbox), group.container
-    if container is not None and not intake.claims.kept(session, Work.FILE, [container.file_id]):
-        return False
-    return not keys or intake.claims.kept(session, Work.ARRIVAL, keys).issuperset(keys)
+def _still_claimed(intake: Intake, session: Session, kept: Sequence[_Kept]) -> list[_Kept]:
+    """Without what was lost meanwhile: that is another worker's. Asked once, since it holds for the transaction."""
+    wanted = [_claims(intake, group.items) for group in kept]
+    mine = {
+        (work, key)
+        for work in {work for claims in wanted for work, _ in claims}
+        for key in intake.claims.kept(session, work, [key for claims in wanted for of, key in claims if of is work])
+    }
+    return [group for group, claims in zip(kept, wanted, strict=True) if claims <= mine]
+
+
+def _claims(intake: Intake, items: Sequence[Item]) -> set[tuple[Work, int]]:
+    """What the rows of a group rest on; nothing for a group without items, which could not be staged."""
+    if not items:
+        return set()
+    group = items[0].group
+    if group.container is not None:
+        return {(Work.FILE, group.container.file_id)}
+    return {(Work.ARRIVAL, key) for key in _keys(group, intake.inbox)}
 
 
 def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
@@ -174,18 +186,17 @@ def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime) -> list[_K
     registered = []
     files: list[ReceivedFile] = []
     with intake.database.write() as session:
-        for group in kept:
-            # Lost meanwhile, they are another worker's; a group without items could not be staged.
-            if group.items and not _still_claimed(intake, session, group.items[0].group):
-                continue
+        mine = _still_claimed(intake, session, kept)
+        known = Known(session, [registration for group in mine for registration in group.registrations])
+        for group in mine:
             try:
-                with session.begin_nested():
-                    rows = [register(session, registration, now) for registration in group.registrations]
+                files += register(session, known, group.registrations, now)
             except StorageError as error:
                 log.warning("left in the inbox for now: %s", error)
             else:
                 registered.append(group)
-                files += rows
+        session.flush()
+        bytes_are_there(session, files)
         trail.imported(session, files, now)
         reached(FaultPoint.ARRIVALS_WRITTEN)
     return registered
@@ -252,8 +263,8 @@ def known_arrivals(database: Database, arrivals: Sequence[str]) -> set[str | Non
     """Return those of the arrivals that have a row."""
     known: set[str | None] = set()
     with database.session() as session:
-        for first in range(0, len(arrivals), _VARIABLES):
-            asked = ReceivedFile.arrival.in_(arrivals[first : first + _VARIABLES])
+        for part in in_parts(arrivals):
+            asked = ReceivedFile.arrival.in_(part)
             known.update(session.scalars(select(ReceivedFile.arrival).where(asked)))
     return known
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import select
 
+from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance
 from agcnn_clinic.dicom.media import MediaDirectory, on_medium
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 
 _NAMED = 100
 """So many missing files are named; the others are counted."""
-_VARIABLES = 10_000
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def inventory(database: Database, medium: Medium | None, directory: MediaDirecto
 def _known_instances(database: Database, uids: list[str]) -> set[str]:
     known: set[str] = set()
     with database.session() as session:
-        for first in range(0, len(uids), _VARIABLES):
-            asked = Instance.sop_instance_uid.in_(uids[first : first + _VARIABLES])
+        for part in in_parts(uids):
+            asked = Instance.sop_instance_uid.in_(part)
             known.update(session.scalars(select(Instance.sop_instance_uid).where(asked)))
     return known

@@ -11,7 +11,7 @@ from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.domain import Header, MediaType, Outcome
 from agcnn_clinic.errors import ImageError, UsageError
-from agcnn_clinic.intake.register import instance_of
+from agcnn_clinic.intake.register import Descriptions
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -45,7 +45,7 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
                 yield f"{file_id}: stays in quarantine; {_GONE}"
                 continue
             if header is not None:
-                file.instance = instance_of(session, header, datetime.now(UTC))
+                file.instance = Descriptions(session, [header]).instance(header, datetime.now(UTC))
                 file.header = asdict(header.instance)
             released = file.quarantine_path
             reopen(file)
