@@ -22,8 +22,10 @@ def clean(value: str, max_length: int = MAX_LENGTH) -> str:
     """Return text without control, format and unassigned characters, trimmed, at most `max_length` long."""
     # Bounded before it is looked at one by one: an attribute may be gigabytes long.
     bounded = value[: 4 * max_length]
-    kept = "".join(char for char in bounded if char in _JOINERS or unicodedata.category(char)[0] != "C")
-    return kept.strip()[:max_length].rstrip()
+    # Nearly every value is printable as a whole, and nothing that is printable is of one of those categories.
+    if not bounded.isprintable():
+        bounded = "".join(char for char in bounded if char in _JOINERS or unicodedata.category(char)[0] != "C")
+    return bounded.strip()[:max_length].rstrip()
 
 
 def values(dataset: Dataset, keyword: str) -> list[str]:
@@ -43,7 +45,8 @@ def values(dataset: Dataset, keyword: str) -> list[str]:
 
 def text(dataset: Dataset, keyword: str) -> str:
     """Return an attribute as one line, several values joined by a backslash as DICOM writes them."""
-    return clean("\\".join(values(dataset, keyword)))
+    found = values(dataset, keyword)
+    return found[0] if len(found) == 1 else clean("\\".join(found))
 
 
 def number(dataset: Dataset, keyword: str) -> int:

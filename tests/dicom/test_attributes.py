@@ -2,7 +2,9 @@
 
 import logging
 import struct
+import sys
 import tracemalloc
+import unicodedata
 import warnings
 import zlib
 from pathlib import Path
@@ -115,6 +117,14 @@ def test_values_that_cannot_be_converted_count_as_absent(write_dicom, tmp_path):
 def test_text_is_cleaned(value, expected):
     """Control and disguising characters go, joiners that belong to a spelling stay, length is bounded."""
     assert clean(value) == expected
+
+
+def test_what_goes_is_told_by_its_category_alone():
+    """Of all characters there are, each goes by itself and beside others as its Unicode category says."""
+    for code in range(sys.maxunicode + 1):
+        char = chr(code)
+        stays = char in "\u200c\u200d" or not unicodedata.category(char).startswith("C")
+        assert clean(f"a{char}b") == (f"a{char}b" if stays else "ab")
 
 
 @pytest.mark.parametrize(
