@@ -1,12 +1,14 @@
 """Two workers at one inbox: a file is taken by one of them, also where the other one fell asleep over it."""
 
 import dataclasses
+import zipfile
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import delete, func, select, text, update
 
+from agcnn_clinic.database.claims import Work
 from agcnn_clinic.database.leases import Leases
-from agcnn_clinic.database.tables import Worker
+from agcnn_clinic.database.tables import Claim, Worker
 from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.storage import Storage
@@ -62,3 +64,38 @@ def test_one_that_fell_asleep_over_a_file_takes_it_no_second_time(desk, workers,
     (row,) = desk.rows()
     assert (desk.config.archive / row.stored_path).is_file()
     assert list(desk.config.inbox.iterdir()) == []
+
+
+def test_of_a_batch_only_what_was_lost_is_not_recorded(desk, workers, write_film, film, at_point):
+    """One claim of three is gone: that file has no row and stays, and the others of its batch have theirs."""
+    one, _, _ = workers
+    for number, name in enumerate(("a.dcm", "b.dcm", "c.dcm")):
+        write_film(desk.config.inbox / name, film.astype("float32") + number)
+
+    def lose() -> None:
+        with desk.database.write() as session:
+            lost = select(func.max(Claim.key)).where(Claim.work == Work.ARRIVAL).scalar_subquery()
+            session.execute(delete(Claim).where(Claim.key == lost))
+
+    at_point(FaultPoint.ARCHIVE_SYNCED, lose)
+    assert one.sweep()[0] == 2
+    (left,) = desk.config.inbox.iterdir()
+    assert sorted([*desk.outcomes(), left.name]) == ["a.dcm", "b.dcm", "c.dcm"]
+
+
+def test_the_files_of_a_zip_that_was_lost_are_not_recorded(desk, workers, write_film, film, at_point, tmp_path):
+    """Its claim goes while a file of it is copied: only the zip has a row, and the next look takes the file."""
+    one, _, _ = workers
+    write_film(tmp_path / "a.dcm", film.astype("float32"))
+    with zipfile.ZipFile(desk.config.inbox / "mail.zip", "w") as packed:
+        packed.write(tmp_path / "a.dcm", "a.dcm")
+
+    def lose() -> None:
+        with desk.database.write() as session:
+            session.execute(delete(Claim).where(Claim.work == Work.FILE))
+
+    at_point(FaultPoint.ARRIVALS_COMMITTED, lambda: at_point(FaultPoint.COPY_SYNCED, lose))
+    one.sweep()
+    assert desk.outcomes() == {"mail.zip": ("pending", "")}
+    one.sweep()
+    assert desk.outcomes() == {"mail.zip": ("unpacked", "unpacked"), "mail.zip/a.dcm": ("pending", "")}
