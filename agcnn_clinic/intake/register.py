@@ -1,7 +1,7 @@
 """The rows of a file that has come in: its study, its instance, itself, and its outcome where that is clear at once."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -106,7 +106,7 @@ class Descriptions:
         study = self._studies.get(uid)
         if study is None:
             study = self._studies[uid] = Study(
-                key=study_key(uid), first_received_at=now, last_received_at=now, revision=0, **vars(header.study)
+                key=study_key(uid), first_received_at=now, last_received_at=now, revision=0, **asdict(header.study)
             )
             self._session.add(study)
         return study
@@ -184,7 +184,7 @@ def _row(
         reason_code="",
         reason="",
         details={},
-        header=(vars(header.instance) if header is not None else {}) | registration.source,
+        header=(asdict(header.instance) if header is not None else {}) | registration.source,
         container_id=registration.container_id,
     )
     session.add(file)

@@ -54,6 +54,7 @@ def test_nothing_of_a_study_goes_while_its_report_is_due(ward):
     assert len(going(ward, **ALL)) == 4
 
 
+@pytest.mark.sqlite_only("SQLite's way to write a row before what it refers to")
 def test_a_report_by_request_is_none_that_was_due(ward):
     """A version that was made with another model covers nothing."""
     study = ward.study()
@@ -159,6 +160,7 @@ def test_what_is_gone_does_not_go_again(ward, removed):
     assert upkeep.step() == []
 
 
+@pytest.mark.sqlite_only("how SQLite tells its plan")
 def test_planning_reads_no_outcome_of_other_studies(ward):
     """On a large clinic the plan must not look at all pending or analysed files once for each study."""
     from sqlalchemy import event
