@@ -377,4 +377,17 @@ def test_no_query_reads_whole_tables(database, query):
     scans = [step for step in plan if step.startswith("SCAN") and step != "SCAN positive"]
     assert scans in ([], ["SCAN study"], ["SCAN finding USING INDEX sqlite_autoindex_finding_1"])
     if "study_summary" in query:
-        assert not any("ix_finding_label_probability" in step or "ix_received_file_outcome" in step for step in plan)
+        wrong = ("ix_finding_label_inference_id (label=?)", "ix_received_file_outcome")
+        assert not any(index in step for step in plan for index in wrong)
+
+
+@pytest.mark.sqlite_only("its plans")
+@pytest.mark.parametrize("wanted", ["", "AND positive IS 1", "AND probability >= 0.5", "AND positive IS 0"])
+def test_findings_of_a_label_come_from_the_index_in_the_order_in_which_they_are_shown(database, wanted):
+    """A hundred of a million are shown without sorting the million."""
+    order = "ORDER BY inference_id DESC, finding_id LIMIT 101"
+    query = f"SELECT * FROM finding_list WHERE label = 'Mass' {wanted} {order}"
+    with database.connection() as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+    assert plan[0] == "SEARCH finding USING INDEX ix_finding_label_inference_id (label=?)"
+    assert "USE TEMP B-TREE FOR ORDER BY" not in plan
