@@ -8,9 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from agcnn_clinic.analysis.seen import NetworkFilm, network_film
+from agcnn_clinic.analysis.seen import NetworkFilm
 from agcnn_clinic.cores import usable_cores
-from agcnn_clinic.domain import Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import Bundle, open_bundle
@@ -64,10 +63,6 @@ class Reader:
         self.computed_on = str(device) if formats == FLOAT32 else f"{device} {formats.precision}"
         self._bundle = bundle
         self._model = serve(model, formats)
-
-    def read(self, pictures: Sequence[Picture]) -> list[Reading]:
-        """Read pictures of any sizes as one batch; the order is kept."""
-        return self.read_films([network_film(picture, self.manifest.preprocessing) for picture in pictures])
 
     def read_films(self, films: Sequence[NetworkFilm]) -> list[Reading]:
         """Read what `network_film` made for this model's preprocessing as one batch; the order is kept."""

@@ -56,3 +56,18 @@ def clinic_database(ctx: typer.Context) -> "Database":
 
     config = clinic_config(ctx)
     return open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
+
+
+def write_setting(config_file: Path, section: str, name: str, value: str | float) -> None:
+    """Change one setting where it stands in the file; comments and all else stay.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    import tomlkit
+
+    from agcnn_clinic.storage import write_atomically
+
+    document = tomlkit.parse(config_file.read_text(encoding="utf-8"))
+    document.setdefault(section, tomlkit.table())[name] = value
+    write_atomically(config_file, tomlkit.dumps(document).encode())

@@ -2,16 +2,14 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from agcnn_clinic.cli.clinic import CONFIG_FILE, make_clinic, run_until_idle
+from agcnn_clinic.cli.context import write_setting
 from agcnn_clinic.cli.logs import start_logging
 from agcnn_clinic.errors import UsageError
-
-if TYPE_CHECKING:
-    from agcnn_clinic.config import Config
 
 _MARK = ".agcnn-clinic-demo"
 
@@ -26,6 +24,7 @@ def demo(
     from rich.console import Console
     from rich.rule import Rule
 
+    from agcnn_clinic.config import load_config
     from agcnn_clinic.demo.samples import write_samples
 
     console = Console(highlight=False, soft_wrap=True)
@@ -35,7 +34,9 @@ def demo(
         shutil.rmtree(folder)
     make_clinic(folder)
     (folder / _MARK).touch()
-    config = _without_waiting(folder / CONFIG_FILE)
+    # All samples are there, and none comes later: a study counts as complete at once.
+    write_setting(folder / CONFIG_FILE, "intake", "study_quiet_seconds", 0.0)
+    config = load_config(folder / CONFIG_FILE)
     samples = write_samples(config.inbox)
     console.print(f"{len(samples)} files of synthetic studies were dropped into {config.inbox}")
     start_logging(config.log, quiet=True)
@@ -46,19 +47,6 @@ def demo(
     _show(folder / CONFIG_FILE, "studies")
     console.print()
     console.print("The films are drawn, not taken: what the model finds in them says nothing of its skill.")
-
-
-def _without_waiting(config: Path) -> "Config":
-    """Let a study count as complete at once: all samples are there, and none comes later."""
-    import tomlkit
-
-    from agcnn_clinic.config import load_config
-    from agcnn_clinic.storage import write_atomically
-
-    document = tomlkit.parse(config.read_text(encoding="utf-8"))
-    document["intake"]["study_quiet_seconds"] = 0.0
-    write_atomically(config, tomlkit.dumps(document).encode())
-    return load_config(config)
 
 
 def _show(config: Path, *command: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.context import GlobalOptions, clinic_config, clinic_database
+from agcnn_clinic.cli.context import GlobalOptions, clinic_config, clinic_database, write_setting
 from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.errors import ConfigError, DatabaseError, ModelUnavailableError, UsageError
 
@@ -78,12 +78,9 @@ def verify_model(ctx: typer.Context, model: Name = "") -> None:
 @models_app.command("use")
 def use_model(ctx: typer.Context, model: Name) -> None:
     """Read with this model from now on: verifies it and writes it into config.toml."""
-    import tomlkit
-
     from agcnn_clinic.bundles import bundle_folder, known_bundles
     from agcnn_clinic.config import find_config, load_config
     from agcnn_clinic.database import trail
-    from agcnn_clinic.storage import write_atomically
     from agcnn_models.bundle import verify_bundle
     from agcnn_models.errors import ModelError
     from agcnn_models.manifest import digest
@@ -97,11 +94,9 @@ def use_model(ctx: typer.Context, model: Name) -> None:
         except ModelError as error:
             trail.model_refused(database, model, error, datetime.now(UTC))
             raise ModelUnavailableError(str(error)) from error
-        document = tomlkit.parse(path.read_text(encoding="utf-8"))
         named = model if folder in known_bundles() else str(folder.resolve())
-        document.setdefault("analysis", tomlkit.table())["model"] = named
         with database.transaction() as connection:
-            write_atomically(path, tomlkit.dumps(document).encode())
+            write_setting(path, "analysis", "model", named)
             now = datetime.now(UTC)
             trail.configured(connection, load_config(path), now)
             identity = trail.ModelIdentity(manifest.name, manifest.version, digest(manifest))

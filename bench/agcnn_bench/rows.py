@@ -16,6 +16,7 @@ from agcnn_clinic.analysis.infer import Reader, load_reader
 from agcnn_clinic.analysis.normalise import PRELOAD, Developed, Wanted, develop, read_picture
 from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.analysis.region import source_region
+from agcnn_clinic.analysis.seen import network_film
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.outcomes import decide
@@ -80,7 +81,7 @@ def _read_one(bench: Bench, config: Config, database: Database) -> _Read:
     reader = load_reader(configured_bundle(config), device="cpu", threads=0)
     developed = develop(path, Form.RAW.media_type, config.gate, Wanted(reader.manifest.preprocessing))
     picture = read_picture(path, Form.RAW.media_type, MAX_PIXELS)
-    (reading,) = reader.read([picture])
+    (reading,) = reader.read_films([network_film(picture, reader.manifest.preprocessing)])
     prints = prints_of(picture, source_region(reading.region, picture.geometry).edges, size)
     result = Result(Film(0, "", Form.RAW.media_type, ""), developed, reading=reading)
     with database.write() as session:

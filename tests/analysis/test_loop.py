@@ -13,6 +13,7 @@ from agcnn_clinic.analysis import films
 from agcnn_clinic.analysis.infer import load_reader
 from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, due
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
+from agcnn_clinic.analysis.seen import network_film
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
@@ -66,7 +67,7 @@ def test_the_same_film_alone_or_in_a_batch_reads_the_same(room, send, reader, sa
     for name, probabilities in zip(("1.dcm", "2.dcm"), stored, strict=True):
         file = room.files()[name]
         picture = sandbox.run(_picture, room.config.archive / file.stored_path, room.config.gate.max_pixels)
-        (alone,) = reader.read([picture])
+        (alone,) = reader.read_films([network_film(picture, reader.manifest.preprocessing)])
         assert [label.probability for label in alone.labels] == pytest.approx(probabilities, abs=1e-5)
 
 

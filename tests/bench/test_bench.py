@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 BENCH = Path(__file__).resolve().parents[2] / "bench"
 
@@ -162,3 +163,18 @@ def test_ratios_follow_from_the_figures(bench):
             "films_per_second_gpu_resnet50": 10_000,
         }
     )
+
+
+def test_the_rounding_of_each_precision_is_told_beside_float32(tmp_path):
+    """In mixed numbers every region stays and the global branch is the same; all films are counted."""
+    for seed in range(2):
+        pixels = np.random.default_rng(seed).integers(0, 256, (64, 64), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{seed}.png")
+    done = subprocess.run([sys.executable, BENCH / "rounding.py", tmp_path], check=True, capture_output=True, text=True)
+    first, _, *rows = (line.split(" | ") for line in done.stdout.splitlines())
+    assert first[0].startswith("2 films, starter")
+    assert [(row[0], row[2]) for row in rows] == [
+        (precision, branch) for precision in ("mixed", "bfloat16") for branch in ("global", "local", "fusion")
+    ]
+    assert rows[0][1:] == ["2", "global", "0.0000", "0.0000", "0.0000", "0"]
+    assert float(rows[1][3]) < 0.01
