@@ -13,10 +13,9 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agcnn_clinic.analysis.normalise import PRELOAD
@@ -26,7 +25,7 @@ from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
-from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, StorageError
+from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
@@ -51,6 +50,8 @@ MOST_DECODERS, MOST_PRESSES = 16, 4
 """Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
+LOOK_SECONDS = 0.1
+"""How often a loop looks for what another one may have left it."""
 GATHER_SECONDS = 0.2
 """How far apart the steps of a loop that is woken begin: a folder being copied wakes it for every file."""
 LOOKING_SHARE = 20.0
@@ -152,42 +153,6 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> int:
-    """`process`: take what is named and what lies in the inbox, and work until nothing is left to do.
-
-    Args:
-        clinic: the clinic at work.
-        sources: files and folders besides the inbox; they stay where they are.
-        progress: told the number of files taken and of files decided so far.
-
-    Returns:
-        How many files could not be taken and stay where they are; the log says why.
-
-    Raises:
-        ClinicError: a cause that a person must remove; what was done until then is kept.
-    """
-    taken, decided = clinic.inbox.take(sources), 0
-    left_behind = clinic.inbox.left_behind
-    while True:
-        arrived, wait = clinic.inbox.sweep()
-        taken += arrived
-        progress(taken, decided)
-        while analysed := clinic.analysis.step():
-            decided += analysed
-            progress(taken, decided)
-        if wait is None and not arrived:
-            break
-        time.sleep(wait or 0)
-    # Nothing more is on its way, so that every study is complete.
-    while clinic.reporting.step(quiet_seconds=0):
-        pass
-    try:
-        clinic.upkeep.step()
-    except StorageError as error:
-        log.warning("%s", error)
-    return left_behind + clinic.inbox.left_behind
-
-
 def until_told(clinic: Clinic, stop: threading.Event) -> None:
     """`watch`: the loops side by side until `stop` is set; what is in hand then is finished or left as it was.
 
@@ -204,7 +169,7 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
         return 0 if taken else min(intake.rescan_seconds, wait or intake.rescan_seconds)
 
     def analyse() -> float:
-        return 0 if clinic.analysis.step() else 0.1
+        return 0 if clinic.analysis.step() else LOOK_SECONDS
 
     def report() -> float:
         began = time.monotonic()

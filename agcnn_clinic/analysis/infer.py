@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from agcnn_clinic.analysis.seen import NetworkFilm
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.errors import ModelUnavailableError
-from agcnn_models.agcnn import AGCNN
+from agcnn_models.agcnn import AGCNN, Diagnosis
 from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
@@ -19,6 +20,7 @@ from agcnn_models.manifest import Manifest
 from agcnn_models.precision import FLOAT32, NumberFormats, Precision, number_formats
 from agcnn_models.preprocessing import SourceBox, box_to_source, standardise
 from agcnn_models.serving import read_within_memory, serve
+from agcnn_models.shards import Shards
 
 
 @dataclass(frozen=True)
@@ -57,21 +59,25 @@ class Reader:
         computed_on: what an inference records of that: "cpu", or "cuda mixed" where not all was in float32.
     """
 
-    def __init__(self, bundle: Bundle, model: AGCNN, device: torch.device, formats: NumberFormats = FLOAT32) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        model: AGCNN,
+        device: torch.device,
+        formats: NumberFormats = FLOAT32,
+        threads: int = 1,
+    ) -> None:
         self.manifest: Manifest = bundle.manifest
         self.device = device
         self.computed_on = str(device) if formats == FLOAT32 else f"{device} {formats.precision}"
         self._bundle = bundle
         self._model = serve(model, formats)
+        self._shards = Shards(threads if device.type == "cpu" else 1)
 
     def read_films(self, films: Sequence[NetworkFilm]) -> list[Reading]:
         """Read what `network_film` made for this model's preprocessing as one batch; the order is kept."""
-        preprocessing = self.manifest.preprocessing
         grey = torch.from_numpy(np.stack([film.grey for film in films]))[:, None]  # [B, 1, crop, crop]
-        inputs = standardise(grey, preprocessing)
-        if self.device.type == "cuda":
-            inputs = inputs.pin_memory().to(self.device, non_blocking=True)
-        diagnosis = read_within_memory(self._model, inputs)
+        diagnosis = self._shards.read(self._diagnosed, grey)
         calibrated = self._bundle.calibrate(diagnosis.fusion_logits.cpu().numpy())
         by_global = diagnosis.global_probabilities.cpu().numpy()
         by_local = diagnosis.local_probabilities.cpu().numpy()
@@ -93,10 +99,18 @@ class Reader:
             )
             readings.append(
                 Reading(
-                    labels, heat_maps[row], box_to_source(tuple(boxes[row]), preprocessing, film.height, film.width)
+                    labels,
+                    heat_maps[row],
+                    box_to_source(tuple(boxes[row]), self.manifest.preprocessing, film.height, film.width),
                 )
             )
         return readings
+
+    def _diagnosed(self, grey: Tensor) -> Diagnosis:
+        inputs = standardise(grey, self.manifest.preprocessing)
+        if self.device.type == "cuda":
+            inputs = inputs.pin_memory().to(self.device, non_blocking=True)
+        return read_within_memory(self._model, inputs)
 
 
 def load_reader(folder: Path, *, device: str, threads: int, precision: str = "auto") -> Reader:
@@ -105,17 +119,17 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
     Args:
         folder: the bundle.
         device: "auto" (the GPU when there is one), "cpu", "cuda", "cuda:1".
-        threads: CPU threads of the network; 0 for one a core.
+        threads: CPU threads that share a batch; 0 for one a core.
         precision: one of `agcnn_models.precision.Precision`.
 
     Raises:
         ModelUnavailableError: the bundle is missing, wrong or tampered with, or there is no such device.
     """
-    torch.set_num_threads(threads or usable_cores())
+    threads = threads or usable_cores()
     try:
         bundle = open_bundle(folder)
         target = _device(device)
-        return Reader(bundle, bundle.load_model(target), target, number_formats(Precision(precision), target))
+        return Reader(bundle, bundle.load_model(target), target, number_formats(Precision(precision), target), threads)
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error
 

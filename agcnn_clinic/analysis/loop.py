@@ -18,7 +18,7 @@ from agcnn_clinic.analysis.record import record, register_model
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
-from agcnn_clinic.database.outcomes import decide, reason_file
+from agcnn_clinic.database.outcomes import decide, reason_file, to_decide
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
@@ -191,12 +191,13 @@ class Analysis:
         decided = [(job, result) for job, result in results if job.file_id not in failed]
         with self._database.write() as session:
             kept = self._claims.kept(session, Work.FILE, [job.file_id for job, _ in decided])
+            rows = to_decide(session, kept)
             files = []
             for job, result in decided:
                 if job.file_id not in kept:
                     continue
                 code, detail, details = verdicts[job.file_id]
-                file = session.get_one(ReceivedFile, job.file_id)
+                file = rows[job.file_id]
                 file.quarantine_path = quarantined.get(file.id, "")
                 if result.developed is not None:
                     file.picture_sha256 = result.developed.picture_sha256

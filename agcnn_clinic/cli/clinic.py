@@ -109,7 +109,8 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     from agcnn_clinic.cli.summary import print_summary
     from agcnn_clinic.database.summary import summary_since
     from agcnn_clinic.domain import Outcome
-    from agcnn_clinic.service import at_work, until_idle
+    from agcnn_clinic.once import until_idle
+    from agcnn_clinic.service import at_work
 
     began = datetime.now(UTC)
     with at_work(config) as clinic:

@@ -66,13 +66,13 @@ class Inbox:
         self.left_behind += len(self._unpacker.pending())
         return unpacked + taken, wait
 
-    def take(self, sources: Iterable[Path]) -> int:
-        """Take files and folders that a person names, at once; they stay where they are.
+    def take(self, sources: Iterable[Path], stopped: Callable[[], bool] = _never) -> int:
+        """Take files and folders that a person names, at once; they stay where they are. `stopped` as in `sweep`.
 
         A named folder is looked through like an inbox: its PNGs are a study each, unless a study.toml lies in it.
         It may be an exchange medium, which the inbox itself is not.
         """
-        self._stopped = _never
+        self._stopped = stopped
         return self._accept(group for source in sources for group in self._groups_of(source))
 
     def _groups_of(self, source: Path) -> Iterator[Group]:

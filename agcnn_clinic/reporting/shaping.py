@@ -26,6 +26,8 @@ NO_BREAK = "\u00a0"
 """A blank at which `wrapped` breaks no line; it is printed as any other."""
 _UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Controls, the overrides of direction among them (Cf); surrogates, private and unassigned code points."""
+_REMEMBERED_TEXTS = 1024
+"""Those that every report has, and those of the report in hand; the other texts of a report are its own."""
 _JOINERS = frozenset("\u200c\u200d")
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 
@@ -67,7 +69,7 @@ class Line:
     weight: Weight
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=_REMEMBERED_TEXTS)
 def clean(text: str) -> str:
     """A text that can be printed on one line: composed, without controls, with each white space as one blank."""
     kept: list[str] = []
@@ -85,7 +87,7 @@ def clean(text: str) -> str:
     return re.sub(" +", " ", "".join(kept)).strip()
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=_REMEMBERED_TEXTS)
 def shape(text: str, weight: Weight = Weight.REGULAR) -> Line:
     """Shape one line of text, already `clean`, with kerning, ligatures, joining and the order of both directions."""
     runs: list[Run] = []
@@ -161,8 +163,14 @@ def _shape_run(text: str, face: Face, weight: Weight, *, right_to_left: bool) ->
         for info, position in members:
             parts.append(Part(info.codepoint, pen + position.x_offset, position.y_offset))
             pen += position.x_advance
-        clusters.append(Cluster(tuple(parts), text[start : ends[start]], pen))
+        clusters.append(_cluster(tuple(parts), text[start : ends[start]], pen))
     return Run(face, tuple(clusters))
+
+
+@lru_cache(maxsize=8192)
+def _cluster(parts: tuple[Part, ...], text: str, advance: float) -> Cluster:
+    """One object for equal clusters: texts are many, and made of few letters."""
+    return Cluster(parts, text, advance)
 
 
 def text_width(text: str, size: float, weight: Weight = Weight.REGULAR) -> float:

@@ -19,7 +19,7 @@ from agcnn_clinic.analysis.region import source_region
 from agcnn_clinic.analysis.seen import network_film
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
-from agcnn_clinic.database.outcomes import decide
+from agcnn_clinic.database.outcomes import decide, to_decide
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import Outcome, ReasonCode
@@ -98,8 +98,7 @@ def _record(database: Database, file_ids: Sequence[int], read: _Read) -> None:
     """One transaction of the analysis loop: a batch of inferences and outcomes, synced to the disk."""
     now = datetime.now(UTC)
     with database.write() as session:
-        for file_id in file_ids:
-            file = session.get_one(ReceivedFile, file_id)
+        for file in to_decide(session, file_ids).values():
             file.picture_sha256 = read.developed.picture_sha256
             record(session, file, read.result, read.reader, model_id=read.model_id, now=now)
             decide(file, ReasonCode.READ, now=now)

@@ -1,5 +1,6 @@
 """Texts of any origin: what is printed of them, and that they never run out of their field."""
 
+import tracemalloc
 import unicodedata
 
 import pytest
@@ -118,3 +119,20 @@ def test_wrapped_ends_in_an_ellipsis_beyond_its_lines() -> None:
     lines = wrapped("word " * 50, 9, 100, max_lines=3)
     assert len(lines) == 3
     assert lines[-1].endswith("\u2026")
+
+
+def test_memory_does_not_grow_with_the_texts_that_were_shaped() -> None:
+    """A daemon prints UIDs and names without end: what one report needed does not stay for ever."""
+
+    def print_studies(first: int) -> None:
+        for number in range(first, first + 1500):
+            shape(clean(f"1.2.826.0.1.3680043.8.498.{number:040}"))
+
+    print_studies(0)
+    tracemalloc.start()
+    print_studies(1500)
+    before, _ = tracemalloc.get_traced_memory()
+    print_studies(3000)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 500_000

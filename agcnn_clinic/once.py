@@ -1,0 +1,99 @@
+"""`process`: the loops of `service` side by side, once, until none of them has anything left to do."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from pathlib import Path
+
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.service import LOOK_SECONDS, LOOKING_SHARE, Clinic
+
+log = logging.getLogger(__name__)
+
+
+def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> int:
+    """Take what is named and what lies in the inbox, and work until nothing is left to do.
+
+    Args:
+        clinic: the clinic at work.
+        sources: files and folders besides the inbox; they stay where they are.
+        progress: told the number of files taken and of files decided so far, by one thread at a time.
+
+    Returns:
+        How many files could not be taken and stay where they are; the log says why.
+
+    Raises:
+        ClinicError: a cause that a person must remove; what was done until then is kept.
+    """
+    once = _Once(clinic, sources, progress)
+    with ThreadPoolExecutor(thread_name_prefix="loop") as threads:
+        loops = [threads.submit(loop) for loop in (once.take, once.analyse, once.report)]
+        try:
+            wait(loops, return_when=FIRST_EXCEPTION)
+        finally:
+            once.stop()
+    for loop in loops:
+        loop.result()
+    try:
+        clinic.upkeep.step()
+    except StorageError as error:
+        log.warning("%s", error)
+    return once.left_behind
+
+
+class _Once:
+    """Three loops, each of which ends when it finds nothing to do after the one before it has ended."""
+
+    def __init__(self, clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> None:
+        self.left_behind = 0
+        self._clinic = clinic
+        self._sources = sources
+        self._progress = progress
+        self._telling = threading.Lock()
+        self._taken = self._decided = 0
+        self._all_taken, self._all_decided = threading.Event(), threading.Event()
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """End each loop after the step that it is at."""
+        self._stopped.set()
+        self._all_taken.set()
+        self._all_decided.set()
+
+    def take(self) -> None:
+        inbox, stopped = self._clinic.inbox, self._stopped.is_set
+        self._tell(taken=inbox.take(self._sources, stopped))
+        not_taken = inbox.left_behind
+        while not stopped():
+            arrived, unfinished = inbox.sweep(stopped)
+            self._tell(taken=arrived)
+            if unfinished is None and not arrived:
+                break
+            self._stopped.wait(unfinished or 0)
+        self.left_behind = not_taken + inbox.left_behind
+        self._all_taken.set()
+
+    def analyse(self) -> None:
+        last_look = False
+        while not last_look:
+            last_look = self._all_taken.wait(LOOK_SECONDS)
+            while not self._stopped.is_set() and (decided := self._clinic.analysis.step()):
+                self._tell(decided=decided)
+        self._all_decided.set()
+
+    def report(self) -> None:
+        self._all_taken.wait()  # only then is a study complete: nothing more is on its way
+        last_look, rest = False, LOOK_SECONDS
+        while not last_look:
+            last_look = self._all_decided.wait(rest)
+            began = time.monotonic()
+            while not self._stopped.is_set() and self._clinic.reporting.step(quiet_seconds=0):
+                began = time.monotonic()
+            rest = max(LOOK_SECONDS, LOOKING_SHARE * (time.monotonic() - began))
+
+    def _tell(self, *, taken: int = 0, decided: int = 0) -> None:
+        with self._telling:
+            self._taken, self._decided = self._taken + taken, self._decided + decided
+            self._progress(self._taken, self._decided)

@@ -1,0 +1,135 @@
+"""How the loops of `process` begin, wait for each other and end. What they do is tested with them."""
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from agcnn_clinic.errors import DatabaseError
+from agcnn_clinic.once import until_idle
+
+PATIENCE = 60.0
+
+
+class Inbox:
+    """Files that are found on the first look through it, and none that is waited for."""
+
+    left_behind = 0
+
+    def __init__(self, files: int) -> None:
+        self._files = files
+
+    def take(self, sources, _stopped):
+        return len(sources)
+
+    def sweep(self, _stopped):
+        found, self._files = self._files, 0
+        return found, None
+
+
+class Counting:
+    """A loop's work: so many steps that find something to do, and how often it was asked."""
+
+    def __init__(self, *found: int) -> None:
+        self._found = list(found)
+        self.asked = 0
+
+    def step(self, **_):
+        self.asked += 1
+        return self._found.pop(0) if self._found else 0
+
+
+def clinic(**loops):
+    """A clinic whose loops have nothing to do but what is said."""
+    nothing = {"inbox": Inbox(0), "analysis": Counting(), "reporting": Counting(), "upkeep": Counting()}
+    return SimpleNamespace(**nothing | loops)
+
+
+def nobody(taken: int, decided: int) -> None:
+    """Is told how far the work is."""
+
+
+def test_all_that_is_taken_is_counted_and_decided_and_upkeep_comes_last():
+    """Two files are named, three lie in the inbox; the analysis decides five, in two batches."""
+    told = []
+    upkeep = Counting()
+    at_work = clinic(inbox=Inbox(3), analysis=Counting(4, 1), upkeep=upkeep)
+    assert until_idle(at_work, ["a", "b"], lambda *counts: told.append(counts)) == 0
+    assert told[-1] == (5, 5)
+    assert upkeep.asked == 1
+
+
+def test_the_loops_work_at_the_same_time():
+    """Films are read while others are taken, and reports made while films are read."""
+    reading, reporting = threading.Event(), threading.Event()
+
+    class Taking(Inbox):
+        def sweep(self, stopped):
+            assert reading.wait(PATIENCE)
+            return super().sweep(stopped)
+
+    class Reading(Counting):
+        def step(self):
+            reading.set()
+            if self.asked == 1:  # the second step: all is taken by then, and the reports need not wait for this one
+                assert reporting.wait(PATIENCE)
+            return super().step()
+
+    class Reporting(Counting):
+        def step(self, **how):
+            reporting.set()
+            return super().step(**how)
+
+    until_idle(clinic(inbox=Taking(1), analysis=Reading(1), reporting=Reporting(1)), [], nobody)
+
+
+def test_no_report_is_made_before_everything_is_taken():
+    """Only then is a study known to be complete."""
+    taken = threading.Event()
+
+    class Taking(Inbox):
+        def sweep(self, stopped):
+            found = super().sweep(stopped)
+            if not found[0]:
+                taken.set()
+            return found
+
+    class Reporting(Counting):
+        def step(self, **how):
+            assert taken.is_set()
+            assert how == {"quiet_seconds": 0}
+            return super().step(**how)
+
+    until_idle(clinic(inbox=Taking(3), reporting=Reporting(1)), [], nobody)
+
+
+def test_what_is_decided_last_is_reported():
+    """The reporting loop looks once more after the analysis has ended."""
+    analysis = Counting(1)
+    asked_after = []
+
+    class Reporting(Counting):
+        def step(self, **how):
+            asked_after.append(analysis.asked)
+            return super().step(**how)
+
+    until_idle(clinic(analysis=analysis, reporting=Reporting()), [], nobody)
+    assert asked_after[-1] == analysis.asked
+
+
+@pytest.mark.parametrize("loop", ["inbox", "analysis", "reporting"])
+def test_what_stops_one_loop_stops_all(loop):
+    """The error comes out, the other loops do not wait for what will never come, and upkeep is left for another day."""
+
+    class Failing(Counting):
+        left_behind = 0
+
+        def step(self, *_, **__):
+            raise DatabaseError("The disk is full.")
+
+        take = sweep = step
+
+    upkeep = Counting()
+    with pytest.raises(DatabaseError, match="full"):
+        until_idle(clinic(**{loop: Failing(), "upkeep": upkeep}), [], nobody)
+    assert not upkeep.asked
