@@ -25,7 +25,7 @@ from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import Outcome, ReasonCode
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.prints import Prints, prints_of
+from agcnn_clinic.prints import Prints, grey, prints_of, with_region
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition
 from agcnn_clinic.reporting.due import Press, make_report, studies_due
@@ -82,7 +82,11 @@ def _read_one(bench: Bench, config: Config, database: Database) -> _Read:
     developed = develop(path, Form.RAW.media_type, config.gate, Wanted(reader.manifest.preprocessing))
     picture = read_picture(path, Form.RAW.media_type, MAX_PIXELS)
     (reading,) = reader.read_films([network_film(picture, reader.manifest.preprocessing)])
-    prints = prints_of(picture, source_region(reading.region, picture.geometry).edges, size)
+    edges = source_region(reading.region, picture.geometry).edges
+    prints, whole = prints_of(picture, edges, size), grey(picture.pixels)
+    bench.results.add(
+        "print.region", timed(lambda: with_region(prints.film, whole, picture.geometry, edges, size), bench.runs)
+    )
     result = Result(Film(0, "", Form.RAW.media_type, ""), developed, reading=reading)
     with database.write() as session:
         model_id = register_model(session, reader.manifest, datetime.now(UTC))

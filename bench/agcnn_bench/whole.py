@@ -3,12 +3,14 @@
 import sqlite3
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from statistics import fmean
 
 from agcnn_bench.clinics import Bench, ClinicFolder, make_clinic, wait_until, watching
 from agcnn_bench.figures import Figure
-from agcnn_bench.tree import Tree
+from agcnn_bench.tree import Memory, Tree
 from agcnn_clinic.cores import usable_cores
 
 SETTINGS: dict[str, object] = {"INTAKE__SETTLE_SECONDS": 0, "INTAKE__STUDY_QUIET_SECONDS": 0}
@@ -39,6 +41,15 @@ class _Run:
         self.peak_mb = tree.peak_mb
         self.early_mb = max((look.megabytes for look in tree.memory if look.mark <= EARLY), default=0.0)
         self.late_mb = max((look.megabytes for look in tree.memory if look.mark > EARLY), default=0.0)
+        self.mean_mb = _means([look for look in tree.memory if look.mark < studies], EARLY)
+
+
+def _means(looks: Iterable[Memory], each: int) -> list[int]:
+    """The mean of the memory during each so many studies: what grows slowly shows there, and not in the peaks."""
+    parts: dict[int, list[float]] = {}
+    for look in looks:
+        parts.setdefault(look.mark // each, []).append(look.megabytes)
+    return [round(fmean(seen)) for _, seen in sorted(parts.items())]
 
 
 def _add(bench: Bench, name: str, seen: list[_Run]) -> None:
@@ -50,6 +61,7 @@ def _add(bench: Bench, name: str, seen: list[_Run]) -> None:
     add("cores_busy", "of all", [run.cores_busy for run in seen])
     add("peak_memory", "MB", [run.peak_mb for run in seen])
     if all(run.late_mb for run in seen):
+        bench.results.facts[f"whole.{name}.mean_memory_mb_by_{EARLY}"] = [run.mean_mb for run in seen]
         add(f"memory_in_the_first_{EARLY}", "MB", [run.early_mb for run in seen])
         add(f"memory_after_the_first_{EARLY}", "MB", [run.late_mb for run in seen])
 

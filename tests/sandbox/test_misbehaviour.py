@@ -12,7 +12,7 @@ import pytest
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox import Sandbox, pool
-from agcnn_clinic.sandbox.pool import ONE_THREAD
+from agcnn_clinic.sandbox.pool import ENVIRONMENT
 
 TONES = {"low": 0.0, "high": 1.0, "black": 0.0, "white": 0.0}
 GOOD = {"pixels": [1, 1], "geometry": {}, "sha256": "x", "tones": TONES, "warnings": []}
@@ -203,7 +203,7 @@ print(isotropic(np.zeros((9, 9), np.float32), Spacing(2, 1, in_mm=True), 1000)[0
 @pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="only root can become another user")
 def test_a_child_of_an_ordinary_user_starts_no_threads():
     """The system counts threads by user (root is kept from forking by another layer); resampling needs none."""
-    environment = os.environ | ONE_THREAD
+    environment = os.environ | ENVIRONMENT
     done = subprocess.run(
         [sys.executable, "-c", AS_NOBODY],
         capture_output=True,
