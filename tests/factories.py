@@ -174,6 +174,7 @@ def make_report(session: Session, study: Study, version: int = 1) -> Report:
         sha256=_sha256(f"{study.key} {version}"),
     )
     session.add(report)
+    study.reported_revision = report.study_revision
     return report
 
 

@@ -27,6 +27,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -89,6 +90,16 @@ class Study(Base):
     """A DICOM Study as its first image described it (PS3.3 C.7.1.1, C.7.2.1). Later headers never overwrite it."""
 
     __tablename__ = "study"
+    __table_args__ = (
+        # Those whose report is due, or will never come: what the reporting loop asks for again and again.
+        Index(
+            "ix_study_unreported",
+            "last_received_at",
+            "id",
+            sqlite_where=text("reported_revision < revision"),
+            postgresql_where=text("reported_revision < revision"),
+        ),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     key: Mapped[str] = mapped_column(unique=True)
@@ -108,6 +119,8 @@ class Study(Base):
     last_received_at: Mapped[datetime] = mapped_column(index=True)
     revision: Mapped[int] = mapped_column(default=0)
     """Counts the outcomes that change what a report would say; a report stores the revision it covers."""
+    reported_revision: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """The revision that the clinic's own newest report covers; a report by request covers none."""
 
     instances: Mapped[list["Instance"]] = relationship(back_populates="study")
     reports: Mapped[list["Report"]] = relationship(back_populates="study", order_by="Report.version")

@@ -45,6 +45,9 @@ _ROWS_AT_ONCE = 1000
 HASH_BEGINNING = 8
 """So many characters of a hash are taken for a hash and not for a name."""
 
+_FEW_DAYS = 28
+"""A range of no more days is asked for day by day; of a longer one SQLite thinks that it is not worth the index."""
+
 _T = TypeVar("_T")
 
 _metadata = MetaData()
@@ -298,13 +301,22 @@ def _of_finding(wanted: FindingFilter) -> list[ColumnElement[bool]]:
 def _of_study(
     columns: ReadOnlyColumnCollection[str, Column[Any]], wanted: FindingFilter | StudyFilter
 ) -> list[ColumnElement[bool]]:
-    day = columns.study_date
     return [
-        *_if_given(wanted.date_from, lambda first: day >= first.isoformat()),
-        *_if_given(wanted.date_to, lambda last: and_(day != "", day <= last.isoformat())),
+        *_on_days(columns.study_date, wanted.date_from, wanted.date_to),
         # A command line may hold bytes that are no text; nothing that is stored has them.
         *_if_given(wanted.patient, lambda text: columns.patient_id == storable(text)),
         *_if_given(wanted.accession, lambda text: columns.accession_number == storable(text)),
+    ]
+
+
+def _on_days(column: Column[Any], first: date | None, last: date | None) -> list[ColumnElement[bool]]:
+    if first is not None and last is not None and 0 <= (last - first).days < _FEW_DAYS:
+        # For equality SQLite holds the index to be worth it; in a range it would rather look through all findings, from
+        # the newest on, which finds a day in the middle of many years late.
+        return [column.in_([(first + timedelta(days=days)).isoformat() for days in range((last - first).days + 1)])]
+    return [
+        *_if_given(first, lambda day: column >= day.isoformat()),
+        *_if_given(last, lambda day: and_(column != "", column <= day.isoformat())),
     ]
 
 

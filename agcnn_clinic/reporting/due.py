@@ -71,12 +71,9 @@ def is_due(now: datetime, quiet_seconds: float) -> Select[int]:
     was read: where nothing was read there is nothing to report on. A report by request covers nothing: the clinic's
     own stays due.
     """
-    covered = exists().where(
-        Report.study_id == Study.id, Report.study_revision >= Study.revision, Report.model_id.is_(None)
-    )
     return select(Study.id).where(
+        Study.reported_revision < Study.revision,
         Study.last_received_at <= now - timedelta(seconds=quiet_seconds),
-        ~covered,
         ~_has_file(Outcome.PENDING),
         _has_file(Outcome.ANALYSED),
     )
@@ -128,12 +125,15 @@ def make_report(
         with database.write() as session:
             if not claims.kept(session, Work.STUDY, [study_id]):
                 raise LeaseLostError("A report was made by another worker meanwhile; this one's is forgotten.")
-            if _next_version(session.get_one(Study, study_id)) != content.edition.version:
+            study = session.get_one(Study, study_id)
+            if _next_version(study) != content.edition.version:
                 continue
             # Within the transaction, so that nobody else writes under this name. The file is there before its row is.
             deliver(data, path)
             sha256 = hashlib.sha256(data).hexdigest()
             session.add(_row(study_id, content, model_id, _below(config.root, path), sha256))
+            if model_id is None:
+                study.reported_revision = content.study_revision
             claims.done(session, Work.STUDY, [study_id])
             trail.reported(session, content.study_key, version=content.edition.version, sha256=sha256, now=clock())
             session.flush()

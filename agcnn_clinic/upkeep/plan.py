@@ -170,13 +170,9 @@ def _needed() -> Select[Any]:
 
 def _is_undone() -> ColumnElement[bool]:
     """Whether a study waits for a reading or for a report."""
-    report = aliased(Report)
-    covered = exists().where(
-        report.study_id == Study.id, report.study_revision >= Study.revision, report.model_id.is_(None)
-    )
     return or_(
         _has_file(Outcome.PENDING),
-        and_(_has_file(Outcome.ANALYSED), ~covered),
+        and_(_has_file(Outcome.ANALYSED), Study.reported_revision < Study.revision),
     )
 
 

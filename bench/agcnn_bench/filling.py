@@ -60,6 +60,10 @@ def _read(number: int) -> bool:
     return number % NEVER_READ != 0
 
 
+def _reported(number: int, studies: int) -> bool:
+    return _read(number) and number <= studies - UNREPORTED
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -96,6 +100,7 @@ def _study(number: int, studies: int) -> Iterator[Row]:
         "first_received_at": moment,
         "last_received_at": moment,
         "revision": 1,
+        "reported_revision": int(_reported(number, studies)),
     }
 
 
@@ -197,7 +202,7 @@ def _region(number: int, studies: int) -> Iterator[Row]:
 
 
 def _report(number: int, studies: int) -> Iterator[Row]:
-    if _read(number) and number <= studies - UNREPORTED:
+    if _reported(number, studies):
         key = _digest(f"study {number}")[:12]
         yield {
             "study_id": number,

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import inspect, select, text
+from sqlalchemy import event, inspect, select, text
 
 from agcnn_clinic.database import views
 from agcnn_clinic.database.queries import study_detail
@@ -379,6 +379,32 @@ def test_no_query_reads_whole_tables(database, query):
     if "study_summary" in query:
         wrong = ("ix_finding_label_inference_id (label=?)", "ix_received_file_outcome")
         assert not any(index in step for step in plan for index in wrong)
+
+
+@pytest.mark.sqlite_only("its plans")
+@pytest.mark.parametrize("days", [1, 7, 28])
+def test_findings_of_a_few_days_come_from_the_index_of_days(database, days):
+    """In the middle of many years, too: no finding of another day is read on the way to them."""
+    first = date(2024, 2, 20)
+    asked = []
+    event.listen(database._engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
+    wanted = FindingFilter(date_from=first, date_to=first + timedelta(days=days - 1))
+    with database.connection() as connection:
+        list(views.findings(connection, wanted, limit=101))
+        statement, parameters = asked[-1]
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    assert plan[0] == "SEARCH study USING INDEX ix_study_study_date (study_date=?)"
+
+
+@pytest.mark.parametrize("days", [0, 1, 28, 29, 400])
+def test_a_range_of_dates_holds_its_first_and_its_last_day(filled, all_studies, days):
+    """However long it is, and whether it is asked for day by day or from end to end; a range of none holds nothing."""
+    known = sorted({row["study_date"] for row in all_studies} - {""})
+    first = date.fromisoformat(known[0])
+    last = first + timedelta(days=days - 1)
+    with filled.connection() as connection:
+        found = views.studies(connection, StudyFilter(date_from=first, date_to=last), now=NOW, quiet_seconds=30)
+        assert {row["study_date"] for row in found} == {day for day in known if day <= last.isoformat()}
 
 
 @pytest.mark.sqlite_only("its plans")

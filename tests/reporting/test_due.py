@@ -81,14 +81,15 @@ def test_the_longest_waiting_comes_first(clinic) -> None:
         assert studies_due(session, clinic.clock(), 0, limit=1) == [studies[0]]
 
 
-def test_looking_for_what_is_due_reads_no_list_of_outcomes(clinic) -> None:
-    """SQLite goes from a study to its files: by the index of outcomes it would read all of one for each study."""
+def test_looking_for_what_is_due_reads_no_reported_study_and_no_list_of_outcomes(clinic) -> None:
+    """SQLite goes from a study without a report to its files, and not by the index of outcomes to all that have one."""
     asked = []
     event.listen(clinic.database._engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
     due_now(clinic)
     statement, parameters = asked[-1]
     with clinic.database.connection() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    assert plan[0] == "SEARCH study USING INDEX ix_study_unreported (last_received_at<?)"
     files = [step for step in plan if "received_file" in step]
     assert files == ["SEARCH received_file USING INDEX ix_received_file_instance_id (instance_id=?)"] * 2
     # The empty list of others' claims is a constant row.

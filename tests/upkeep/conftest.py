@@ -101,8 +101,8 @@ class Ward:
             session.flush()
             return file.id
 
-    def report(self, study_id: int, *, days_ago: float = 99) -> int:
-        """A delivered report that covers what the study holds now; its id."""
+    def report(self, study_id: int, *, days_ago: float = 99, model_id: int | None = None) -> int:
+        """A delivered report that covers what the study holds now, or one by request with a model; its id."""
         with self.database.write() as session:
             study = session.get_one(Study, study_id)
             version = len(study.reports) + 1
@@ -116,8 +116,11 @@ class Ward:
                 software_version="1",
                 path=str(path.relative_to(self.config.root)),
                 sha256="0",
+                model_id=model_id,
             )
             session.add(report)
+            if model_id is None:
+                study.reported_revision = study.revision
             session.flush()
             return report.id
 
