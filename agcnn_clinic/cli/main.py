@@ -3,9 +3,10 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from agcnn_clinic import __version__
 from agcnn_clinic.cli import (
@@ -29,8 +30,22 @@ from agcnn_clinic.cli import (
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ClinicError, ExitCode
 
+_INTERRUPTED = "Interrupted; what was done until then is kept. The same command goes on where this one ended."
+
+
+class _Commands(TyperGroup):
+    """All commands. Interrupted, one ends with a sentence: typer would end it with none."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _end(_INTERRUPTED, ExitCode.NOT_ALL)
+
+
 app = typer.Typer(
     name="agcnn-clinic",
+    cls=_Commands,
     help="Reads chest radiographs from an inbox: findings in a database, a PDF report for each study. "
     "For research use only.",
     no_args_is_help=True,
@@ -92,15 +107,13 @@ def main() -> None:
         app(standalone_mode=True)
     except ClinicError as error:
         _end(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _end("Interrupted; what was done until then is kept.", ExitCode.NOT_ALL)
     except BrokenPipeError:
         # The reader of our output has gone (`... | head`): nobody is left to tell.
         sys.stderr.close()
         sys.exit(ExitCode.DONE)
 
 
-def _end(sentence: str, code: ExitCode) -> None:
+def _end(sentence: str, code: ExitCode) -> NoReturn:
     if "--debug" in sys.argv:
         raise  # noqa: PLE0704 (called from an except clause only)
     print(f"agcnn-clinic: {sentence}", file=sys.stderr)  # noqa: T201
