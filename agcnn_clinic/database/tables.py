@@ -78,7 +78,8 @@ class Base(DeclarativeBase):
     }
 
 
-audit_event.to_metadata(Base.metadata)
+for _column in audit_event.to_metadata(Base.metadata).columns:
+    _column.comment = None  # they are for the manual; a database that keeps comments was never given them
 
 
 def _one_of(column: str, values: type[Outcome | MediaType | Verdict]) -> CheckConstraint:

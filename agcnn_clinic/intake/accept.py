@@ -26,8 +26,8 @@ from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
+from agcnn_clinic.intake import headers
 from agcnn_clinic.intake.discover import Found
-from agcnn_clinic.intake.headers import read_headers
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group, Item
 from agcnn_clinic.intake.register import Known, Registration, bytes_are_there, register
@@ -89,11 +89,16 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
 def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     batch: list[list[Item]] = []
     try:
-        batch.extend(_staged_group(intake, group) for group in groups)
-        new = _without_known_arrivals(intake.database, [item for items in batch for item in items])
-        read_headers(intake.database, intake.sandbox, intake.max_file_bytes, new)
+        asked: list[headers.Asked] = []
+        for group in groups:
+            items = _staged_group(intake, group)
+            batch.append(items)
+            # The children read these while the next ones are copied.
+            asked += headers.ask(intake.sandbox, intake.max_file_bytes, items)
+        new = set(_without_known_arrivals(intake.database, [item for items in batch for item in items]))
+        headers.note(intake.database, [one for one in asked if one.item in new])
         with intake.storage.changing, intake.claims.keeping():
-            kept = _kept_groups(intake.storage, batch, set(new))
+            kept = _kept_groups(intake.storage, batch, new)
             registered = _registered(intake, kept, now)
     finally:
         for item in (item for items in batch for item in items):

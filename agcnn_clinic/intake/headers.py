@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.dicom.attributes import read_dicom_header
@@ -24,40 +24,54 @@ _NO_FILMS_OF_A_MEDIUM = (MediaType.UNKNOWN, MediaType.PNG, MediaType.ZIP)
 describes the PNG, or the DICOMDIR lists the file."""
 
 
-def read_headers(database: Database, sandbox: Sandbox, max_file_bytes: int, items: Sequence[Item]) -> None:
-    """Read all headers side by side in the child processes; a file's failure is its own."""
-    headers: list[tuple[Item, Future[Header]]] = []
-    directories: list[tuple[Item, Future[MediaDirectory]]] = []
+class Asked(NamedTuple):
+    """A file whose header a child process is reading."""
+
+    item: Item
+    answer: Future[Header] | Future[MediaDirectory]
+
+
+def ask(sandbox: Sandbox, max_file_bytes: int, items: Sequence[Item]) -> list[Asked]:
+    """Let child processes read the headers of files, without waiting for them; a file's failure is its own.
+
+    What can be said of a file at sight is said, and its header is left alone.
+    """
+    asked = []
     for item in items:
         if item.error is None:
             item.error = _known_at_sight(item, max_file_bytes)
         if item.error is not None or item.media_type in (MediaType.STUDY_TOML, MediaType.ZIP):
             continue
         path = item.staged.path
+        answer: Future[Header] | Future[MediaDirectory]
         if is_media_directory(item.staged.head):
-            directories.append((item, sandbox.submit(read_media_directory, path)))
+            answer = sandbox.submit(read_media_directory, path)
         elif item.media_type is MediaType.DICOM:
-            headers.append((item, sandbox.submit(read_dicom_header, path)))
+            answer = sandbox.submit(read_dicom_header, path)
         else:
-            headers.append((item, sandbox.submit(_png_header, path, item.staged.sha256, item.registration)))
-    for item, header in headers:
+            answer = sandbox.submit(_png_header, path, item.staged.sha256, item.registration)
+        asked.append(Asked(item, answer))
+    return asked
+
+
+def note(database: Database, asked: Sequence[Asked]) -> None:
+    """Wait for the answers and note in each item what its file says of itself, or why it cannot be read."""
+    for item, answer in asked:
         try:
-            item.header = header.result()
+            found = answer.result()
+            if isinstance(found, Header):
+                item.header = found
+            else:
+                _compare(database, item, found)
         except ImageError as error:
             item.error = error
-    for item, directory in directories:
-        _compare(database, item, directory)
 
 
-def _compare(database: Database, item: Item, directory: Future[MediaDirectory]) -> None:
+def _compare(database: Database, item: Item, directory: MediaDirectory) -> None:
     """Decide a DICOMDIR: it is refused, and its row says whether all came that it lists."""
-    try:
-        found = inventory(database, item.group.medium, directory.result())
-    except ImageError as error:
-        item.error = error
-    else:
-        item.error = ImageError(ReasonCode.MEDIA_DIRECTORY, found.sentence)
-        item.registration["details"] = found.details
+    found = inventory(database, item.group.medium, directory)
+    item.error = ImageError(ReasonCode.MEDIA_DIRECTORY, found.sentence)
+    item.registration["details"] = found.details
 
 
 def _known_at_sight(item: Item, max_file_bytes: int) -> ImageError | None:

@@ -118,6 +118,7 @@ def test_a_file_that_ended_the_process_again_and_again_is_kept_apart(room, send)
     assert (room.config.quarantine / file.quarantine_path).is_file()
 
 
+@pytest.mark.sqlite_only("another program that holds its lock")
 def test_a_disk_or_database_that_fails_is_no_attempt_on_the_films(room, send, at_point):
     """However often the outcomes cannot be written, the films are read once they can, and not called crashing."""
     send(1, 2)

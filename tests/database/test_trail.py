@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime
 
 import pytest
+from sqlalchemy import inspect
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database import migrate, trail
@@ -148,7 +149,7 @@ def test_a_migration_is_told_where_there_is_a_trail(url):
     migrate.upgrade(url)
     migrate.downgrade(url, "0003")
     with open_database(url, check_revision=False) as database, database.connection() as connection:
-        assert connection.exec_driver_sql("SELECT 1 FROM sqlite_master WHERE name LIKE 'audit%'").all() == []
+        assert not [name for name in inspect(connection).get_table_names() if name.startswith("audit")]
     migrate.upgrade(url)
     with open_database(url) as database, database.connection() as connection:
         (row,) = events(connection, EventFilter())

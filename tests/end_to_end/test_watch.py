@@ -86,6 +86,7 @@ def test_a_slowly_copied_study_is_read_once_it_is_whole_and_reported(clinic, fil
     assert "canary" not in log.lower()
 
 
+@pytest.mark.sqlite_only("one process has the clinic's lock; several share a server, see test_workers.py")
 def test_a_daemon_survives_garbage_and_a_second_one_is_told_to_leave(clinic, film):
     """What is no image is quarantined, the next film is read, and another process does not join in."""
     with daemon(clinic) as process:
@@ -106,6 +107,7 @@ def test_a_daemon_survives_garbage_and_a_second_one_is_told_to_leave(clinic, fil
         assert reason.with_name(reason.name.removesuffix(".reason.json")).is_file()
 
 
+@pytest.mark.sqlite_only("a lock ends with its process; leases run out, see test_workers.py")
 def test_a_killed_daemon_leaves_work_that_the_next_one_finishes(clinic, tmp_path, write_film):
     """SIGKILL in the middle of a dozen studies: started again, each file has one outcome and each study one report."""
     for number in range(12):

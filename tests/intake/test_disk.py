@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from agcnn_clinic.config import load_config
@@ -61,6 +62,7 @@ def test_a_batch_together_does_not_cross_the_mark():
     assert Watermark({"archive": Path()}, 0, Disk(0)).fitting([100]) == [True]
 
 
+@pytest.mark.sqlite_only("its file grows, too")
 def test_every_disk_that_grows_is_watched(desk):
     """Archive, database and reports; the fullest counts; one that cannot be asked is not in the way."""
     assert set(watched_folders(desk.config)) == {"archive", "database", "reports"}

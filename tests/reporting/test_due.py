@@ -81,6 +81,7 @@ def test_the_longest_waiting_comes_first(clinic) -> None:
         assert studies_due(session, clinic.clock(), 0, limit=1) == [studies[0]]
 
 
+@pytest.mark.sqlite_only("how SQLite tells its plan")
 def test_looking_for_what_is_due_reads_no_reported_study_and_no_list_of_outcomes(clinic) -> None:
     """SQLite goes from a study without a report to its files, and not by the index of outcomes to all that have one."""
     asked = []
