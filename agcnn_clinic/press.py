@@ -1,6 +1,7 @@
 """What makes a PDF: which process decodes what is printed, and which one renders."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from agcnn_clinic.analysis.again import read_prints
@@ -9,10 +10,9 @@ from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import ImageError, RenderingError
 from agcnn_clinic.prints import Edges, Prints, RecentPrints
-from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.content import ReportContent
-from agcnn_clinic.reporting.due import Press
-from agcnn_clinic.reporting.pictures import print_size
+from agcnn_clinic.reporting.due import Press, load_renderer
+from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.sandbox import Sandbox
 
 
@@ -29,18 +29,21 @@ def press(
     """
     size = print_size(config.reporting)
 
-    def prints_of(path: Path, media_type: MediaType, region: Edges | None) -> Prints:
+    def prints_of(path: Path, media_type: MediaType, region: Edges | None) -> Callable[[], Prints]:
         kept = None if recent is None else recent.take(path, region)
-        return kept or decoders.run(read_prints, path, media_type, region, size, config.gate.max_pixels)
+        if kept is not None:
+            return lambda: kept
+        return decoders.submit(read_prints, path, media_type, region, size, config.gate.max_pixels).result
 
-    def render(content: ReportContent, prints: Sequence[Prints | None], settings: ReportSettings) -> bytes:
-        try:
-            if presses is None:
-                return pdf.render(content, prints, settings)
-            return presses.run(pdf.render, content, prints, settings)
-        except ImageError as error:
-            raise RenderingError(
-                f"The report of study {content.study_key} cannot be rendered ({error}); it is tried again."
-            ) from error
+    return Press(prints_of) if presses is None else Press(prints_of, lambda: partial(_rendered_by, presses))
 
-    return Press(prints_of, render)
+
+def _rendered_by(
+    presses: Sandbox, content: ReportContent, prints: Sequence[Prints | None], settings: ReportSettings
+) -> bytes:
+    try:
+        return presses.run(load_renderer(), content, prints, settings)
+    except ImageError as error:
+        raise RenderingError(
+            f"The report of study {content.study_key} cannot be rendered ({error}); it is tried again."
+        ) from error

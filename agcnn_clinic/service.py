@@ -34,7 +34,7 @@ from agcnn_clinic.press import press
 from agcnn_clinic.prints import RecentPrints
 from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.loop import Reporting
-from agcnn_clinic.reporting.pictures import print_size
+from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.sandbox import Sandbox, load_ahead
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.loop import Upkeep

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.page import Frame, Ink, Sheet, Size
+from agcnn_clinic.reporting.page import Ink, Sheet, Size
+from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import wrapped
 
 Draw = Callable[[Sheet, float], None]

@@ -27,8 +27,17 @@ from agcnn_clinic.prints import Edges, Prints
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReadImage, ReportContent
 from agcnn_clinic.reporting.deliver import deliver, report_name
-from agcnn_clinic.reporting.pdf import render
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model, readings_of_report
+
+Render = Callable[[ReportContent, Sequence[Prints | None], ReportSettings], bytes]
+"""As `pdf.render`; raises RenderingError where the process that it runs in fails."""
+
+
+def load_renderer() -> Render:
+    """What renders in this process. To import it takes a tenth of a second, as long as to decode a film."""
+    from agcnn_clinic.reporting.pdf import render  # noqa: PLC0415
+
+    return render
 
 
 @dataclass(frozen=True)
@@ -36,13 +45,13 @@ class Press:
     """What makes a PDF of a report's content.
 
     Attributes:
-        prints_of: gives what is printed of an archived file and the attended region in it; raises ImageError where the
-            file cannot be read again.
-        render: see `pdf.render`; raises RenderingError where the process that it runs in fails.
+        prints_of: begins to make what is printed of an archived file and the attended region in it. What it gives is
+            called for them, and raises ImageError where the file cannot be read again.
+        load_renderer: gives what renders; asked for while the prints are being made.
     """
 
-    prints_of: Callable[[Path, MediaType, Edges | None], Prints]
-    render: Callable[[ReportContent, Sequence[Prints | None], ReportSettings], bytes] = render
+    prints_of: Callable[[Path, MediaType, Edges | None], Callable[[], Prints]]
+    load_renderer: Callable[[], Render] = load_renderer
 
 
 @dataclass(frozen=True)
@@ -336,17 +345,24 @@ def _refuse_without_films(content: ReportContent, delivered: Path) -> None:
 
 
 def _rendered(content: ReportContent, config: Config, press: Press) -> bytes:
-    return press.render(content, [_prints(image, press) for image in content.images], config.reporting)
+    coming = [_begun(image, press) for image in content.images]
+    render = press.load_renderer()
+    return render(content, [_made(prints) for prints in coming], config.reporting)
 
 
-def _prints(image: ReadImage, press: Press) -> Prints | None:
-    """What is printed of an image; None where its bytes are gone or broken."""
+def _begun(image: ReadImage, press: Press) -> Callable[[], Prints] | None:
+    """Begin to make what is printed of an image; None where its bytes are gone."""
     if image.removed_at is not None:
         return None
     region = image.region
     edges = None if region is None else Edges(region.x_min, region.y_min, region.x_max, region.y_max)
+    return press.prints_of(image.path, image.media_type, edges)
+
+
+def _made(prints: Callable[[], Prints] | None) -> Prints | None:
+    """What is printed of an image; None where its bytes are gone or broken."""
     try:
-        return press.prints_of(image.path, image.media_type, edges)
+        return None if prints is None else prints()
     except ImageError:
         return None
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from agcnn_clinic.reporting.blocks import LEADING, Block
 from agcnn_clinic.reporting.content import FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.page import Align, Frame, Ink, Sheet, Size
+from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
+from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.pictures import Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
 

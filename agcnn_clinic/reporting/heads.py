@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from agcnn_clinic.reporting.blocks import LEADING, Block
 from agcnn_clinic.reporting.content import ReportContent, age, person_name
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.page import FOOT, Align, Frame, Ink, Sheet, Size
+from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
+from agcnn_clinic.reporting.paper import FOOT, Frame
 from agcnn_clinic.reporting.shaping import wrapped
 
 TITLE = "Chest radiograph: machine reading"

@@ -3,26 +3,18 @@
 Lengths are in points (1/72 inch). Positions are measured from the top left corner of the sheet, downwards.
 """
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum
 from io import BytesIO
-from typing import Literal
 
 from reportlab.lib.colors import Color, HexColor
-from reportlab.lib.pagesizes import A4, LETTER
 from reportlab.lib.utils import ImageReader
 from reportlab.pdfgen.canvas import Canvas
 
 from agcnn_clinic.reporting.embedding import Typesetter
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.overlay import Plate
+from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import clean, fitted, shape, text_width
-
-POINTS_PER_INCH = 72
-MARGIN = 42.0
-TOP = 32.0
-FOOT = 48.0
-"""The height at the foot of each page that belongs to the footer."""
 
 MAX_BOOKMARK = 80
 """Characters of an entry in the document's outline."""
@@ -59,33 +51,6 @@ class Size:
     BODY = 8.5
     SMALL = 7.2
     LABEL = 6.6
-
-
-def paper(page_size: Literal["A4", "Letter"]) -> tuple[float, float]:
-    """Width and height of a sheet."""
-    width, height = A4 if page_size == "A4" else LETTER
-    return float(width), float(height)
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The part of a sheet that content may use."""
-
-    left: float
-    top: float
-    width: float
-    bottom: float
-
-    @classmethod
-    def of(cls, page_size: Literal["A4", "Letter"]) -> "Frame":
-        """The frame of a paper size."""
-        width, height = paper(page_size)
-        return cls(MARGIN, TOP, width - 2 * MARGIN, height - FOOT)
-
-    @property
-    def right(self) -> float:
-        """The right edge."""
-        return self.left + self.width
 
 
 class Sheet:
@@ -181,11 +146,6 @@ def fit(width: float, height: float, into_width: float, into_height: float) -> t
     """The largest size of the same shape that fits into the given one."""
     factor = min(into_width / width, into_height / height)
     return width * factor, height * factor
-
-
-def pixels(points: float, dpi: int) -> int:
-    """How many pixels a printed length takes at a resolution."""
-    return max(round(points / POINTS_PER_INCH * dpi), 1)
 
 
 def _colour(ink: Ink) -> Color:

@@ -24,7 +24,8 @@ from agcnn_clinic.reporting.heads import (
     next_head,
     patient_and_study,
 )
-from agcnn_clinic.reporting.page import Frame, Sheet, paper
+from agcnn_clinic.reporting.page import Sheet
+from agcnn_clinic.reporting.paper import Frame, paper
 from agcnn_clinic.reporting.pictures import Plates, no_pictures, pictures, plates
 from agcnn_clinic.reporting.provenance import not_read, provenance, signature
 

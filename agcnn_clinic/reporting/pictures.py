@@ -2,24 +2,21 @@
 
 from dataclasses import dataclass
 
-from agcnn_clinic.config import Reporting
 from agcnn_clinic.prints import Box, Prints
 from agcnn_clinic.reporting.blocks import LEADING, Block
 from agcnn_clinic.reporting.content import ReadImage, Region, SeenArea
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.overlay import Plate, colour_scale, overlay, plain
-from agcnn_clinic.reporting.page import Align, Frame, Ink, Sheet, Size, fit, pixels
+from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size, fit
+from agcnn_clinic.reporting.paper import FILM_WIDTH, MAX_HEIGHT, Frame
 from agcnn_clinic.reporting.shaping import wrapped
 
 GAP = 12.0
-FILM_WIDTH = 0.372
-"""Of the frame's width: the film, and its overlay beside it; the crop has the rest."""
 MIN_COLUMN = 130.0
 """Of the columns of the film and its overlay, in points: their captions need it, however narrow the film is."""
 MAX_SIDE = 150.0
-MAX_HEIGHT = 240.0
 MIN_HEIGHT = 150.0
-"""Of the film on the page, in points; the second only where the page is full."""
+"""Of the film on the page, in points, where the page is full; else `MAX_HEIGHT`."""
 _SCALE_HEIGHT = 6.0
 _CAPTION = Size.SMALL * LEADING
 _UNDER = 3 * _CAPTION + 14
@@ -40,12 +37,6 @@ class Plates:
     width: int
     height: int
     seen: SeenArea
-
-
-def print_size(settings: Reporting) -> tuple[int, int]:
-    """The pixels, across and down, that a film and its crop have to fit into at the resolution that is asked for."""
-    frame = Frame.of(settings.page_size)
-    return pixels(FILM_WIDTH * frame.width, settings.picture_dpi), pixels(MAX_HEIGHT, settings.picture_dpi)
 
 
 def plates(image: ReadImage, prints: Prints, colour_map: str) -> Plates:

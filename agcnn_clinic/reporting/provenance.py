@@ -5,7 +5,8 @@ from agcnn_clinic.reporting.blocks import LEADING, Block, fact, heading, paragra
 from agcnn_clinic.reporting.content import BranchFigures, ModelFacts, ReadImage, ReportContent, UnreadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.heads import moment
-from agcnn_clinic.reporting.page import Align, Frame, Ink, Sheet, Size
+from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
+from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import wrapped
 
 LIMITS = (

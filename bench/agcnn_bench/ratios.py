@@ -27,18 +27,17 @@ def derive(results: Results) -> None:
 def parts_of_a_study(results: Results) -> dict[str, float]:
     """Core-seconds of each part, once, over the mix of forms; empty unless all were measured.
 
-    Only what no way of working could leave out: the file is decoded once, the region that was found is printed once,
-    and intake's copying is not counted. So everything else that the clinic does (a second decoding for the report,
-    too) lowers the efficiency.
+    Only what no way of working could leave out: the file is decoded once; intake's copying and the print of the
+    attended region are not counted. So everything else that the clinic does (a second decoding for the report, too)
+    lowers the efficiency.
     """
     needed = [f"develop.{form}" for form in Form]
     figures = results.figures
-    if not {*needed, "network.cpu.as_served", "print.region", "record", "report.whole"} <= figures.keys():
+    if not {*needed, "network.cpu.as_served", "record", "report.whole"} <= figures.keys():
         return {}
     return {
         "decode_and_develop": sum(figures[name].median_core_seconds for name in needed) / len(needed),
         "network": figures["network.cpu.as_served"].median_core_seconds,
-        "print": figures["print.region"].median_core_seconds,
         "record": figures["record"].median_core_seconds,
         "report": figures["report.whole"].median_core_seconds,
     }

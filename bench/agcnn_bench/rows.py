@@ -29,8 +29,8 @@ from agcnn_clinic.prints import Prints, grey, prints_of, with_region
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition
 from agcnn_clinic.reporting.due import Press, make_report, studies_due
+from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.reporting.pdf import render
-from agcnn_clinic.reporting.pictures import print_size
 from agcnn_clinic.reporting.readings import counting_readings
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
@@ -123,7 +123,7 @@ def _reports(bench: Bench, config: Config, database: Database, read: _Read) -> N
             next(waiting),
             clock=lambda: datetime.now(UTC),
             config=config,
-            press=Press(lambda *_: read.prints),
+            press=Press(lambda *_: lambda: read.prints),
         ),
         bench.runs,
     )

@@ -145,7 +145,6 @@ def test_ratios_follow_from_the_figures(bench):
     add("network.cpu.as_served", 9, cores=0.1)
     add("record", 9, cores=0.05)
     add("report.whole", 9, cores=0.15)
-    add("print.region", 9, cores=0.01)
     results.figures["whole.watch.rate"] = figures.Figure("studies/s", (2.0,))
     results.facts["whole.cores"] = 2
     add("network.cpu.starter.agcnn", 0.1)
@@ -157,7 +156,7 @@ def test_ratios_follow_from_the_figures(bench):
     ratios.derive(results)
     assert results.ratios == pytest.approx(
         {
-            "efficiency": 2.0 * (0.3 + 0.1 + 0.01 + 0.05 + 0.15) / 2,
+            "efficiency": 2.0 * (0.3 + 0.1 + 0.05 + 0.15) / 2,
             "batch_over_loop_crop_cpu": 1.5,
             "attention_crop_share_cpu": 0.04,
             "agcnn_over_one_fp32_densenet": 0.5,

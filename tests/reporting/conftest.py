@@ -27,7 +27,7 @@ from agcnn_clinic.prints import Edges, Prints, prints_of
 from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.due import Press
-from agcnn_clinic.reporting.pictures import print_size
+from agcnn_clinic.reporting.paper import print_size
 
 LABELS = (
     *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
@@ -120,9 +120,9 @@ class Clinic:
         """What makes the PDFs, in this process."""
         return Press(self.prints_of)
 
-    def prints_of(self, path: Path, media_type: MediaType, region: Edges | None) -> Prints:
+    def prints_of(self, path: Path, media_type: MediaType, region: Edges | None) -> Callable[[], Prints]:
         assert media_type is MediaType.PNG
-        return prints_of(read_png(path, max_pixels=10_000_000), region, print_size(self.config.reporting))
+        return lambda: prints_of(read_png(path, max_pixels=10_000_000), region, print_size(self.config.reporting))
 
     def add_study(self, **described: str) -> int:
         """A study that came at the clock's hour less one; returns its id."""

@@ -207,7 +207,7 @@ def test_two_processes_never_write_under_one_version(clinic, doors, make) -> Non
             assert delivered.wait(60)
         return render(*args)
 
-    slow_doors = {**doors, "press": Press(clinic.prints_of, slow_render)}
+    slow_doors = {**doors, "press": Press(clinic.prints_of, lambda: slow_render)}
     slow = threading.Thread(target=make_on_request, args=(clinic.database, study, model_id), kwargs=slow_doors)
     slow.start()
     assert rendering.wait(60)

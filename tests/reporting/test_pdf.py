@@ -17,8 +17,7 @@ from agcnn_clinic.errors import ImageError
 from agcnn_clinic.prints import Edges, prints_of
 from agcnn_clinic.reporting.content import SeenArea
 from agcnn_clinic.reporting.findings import NOT_EXCLUDED
-from agcnn_clinic.reporting.page import MARGIN, paper
-from agcnn_clinic.reporting.pictures import print_size
+from agcnn_clinic.reporting.paper import MARGIN, paper, print_size
 
 FOOTER = "Research use only. Not reviewed by a physician."
 NAMES = (
