@@ -126,6 +126,7 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
         ModelUnavailableError: the bundle is missing, wrong or tampered with, or there is no such device.
     """
     threads = threads or usable_cores()
+    torch.set_num_threads(threads)
     try:
         bundle = open_bundle(folder)
         target = _device(device)

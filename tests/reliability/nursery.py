@@ -84,7 +84,13 @@ def serve() -> None:
         order = json.loads(line)
         if "start" in order:
             config = load_config(Path(order["start"]))
-            infer.load_reader(configured_bundle(config), device=config.analysis.device, threads=config.analysis.threads)
+            analysis = config.analysis  # asked for as `service.at_work` does, so that the daemon finds it made
+            infer.load_reader(
+                configured_bundle(config),
+                device=analysis.device,
+                threads=analysis.threads,
+                precision=analysis.precision,
+            )
             pid = os.fork()
             if not pid:
                 watch(order["start"], Path(order["plan"]), Path(order["log"]))
