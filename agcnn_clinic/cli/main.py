@@ -30,7 +30,7 @@ from agcnn_clinic.cli import (
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ClinicError, ExitCode
 
-_INTERRUPTED = "Interrupted; what was done until then is kept. The same command goes on where this one ended."
+_INTERRUPTED = "Interrupted; what was done until then is kept."
 
 
 class _Commands(TyperGroup):

@@ -4,6 +4,8 @@ Nothing here names a device but `run` and `run_gpu`: a figure of the GPU is made
 """
 
 import contextlib
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +31,7 @@ from agcnn_models.precision import Precision, number_formats
 from agcnn_models.preprocessing import Preprocessing, to_model_input
 from agcnn_models.serving import serve
 from agcnn_models.settings import Backbone
+from agcnn_models.shards import Shards
 
 STARTER = "starter"
 BATCHES = (1, 2, 4, 8, 16)
@@ -112,6 +115,7 @@ def run(bench: Bench) -> None:
         beside_the_loop(bench.results, name, subject, setting)
     beside_one_densenet(bench.results, _as_the_clinic_would(bench, subjects[Backbone.DENSENET121]), setting)
     _as_served(bench, pictures)
+    _beside_others(bench, _as_the_clinic_would(bench, subjects[STARTER]), setting)
 
 
 def has_gpu() -> bool:
@@ -223,6 +227,21 @@ def in_turns(works: Mapping[str, Callable[[], object]], runs: int, *, per: float
 @torch.inference_mode()
 def _forward(network: nn.Module, images: Tensor) -> None:
     network(images)
+
+
+def _beside_others(bench: Bench, subject: Subject, setting: Setting) -> None:
+    """The model that ships on a machine whose cores are all busy with something else: a batch shared, and not."""
+    images, shards = subject.batch(setting.batch), Shards(usable_cores())
+    with contextlib.ExitStack() as others:
+        for _ in range(usable_cores()):
+            busy = others.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            others.callback(busy.kill)
+        torch.set_num_threads(usable_cores())
+        for name, work in (
+            ("unshared", lambda: subject.model.read(images)),
+            ("shared", lambda: shards.read(subject.model.read, images)),
+        ):
+            bench.results.add(f"network.cpu.beside_others.{name}", timed(work, setting.runs, per=setting.batch))
 
 
 def _divided(figure: Figure, by: float) -> Figure:
