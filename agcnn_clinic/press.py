@@ -11,8 +11,8 @@ from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import ImageError, RenderingError
 from agcnn_clinic.prints import Edges, Prints, RecentPrints
 from agcnn_clinic.reporting.content import ReportContent
-from agcnn_clinic.reporting.due import Press, load_renderer
 from agcnn_clinic.reporting.paper import print_size
+from agcnn_clinic.reporting.rendering import Press, load_renderer
 from agcnn_clinic.sandbox import Sandbox
 
 

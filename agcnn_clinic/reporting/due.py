@@ -5,7 +5,7 @@ file without a row: the report is still due, and the same version is written ove
 """
 
 import hashlib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -15,43 +15,18 @@ from sqlalchemy.orm import Session
 
 from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
-from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, Model, ReceivedFile, Report, ReportReading, Study
-from agcnn_clinic.domain import MediaType, Outcome
-from agcnn_clinic.errors import ImageError, LeaseLostError, RemovedError, UsageError
+from agcnn_clinic.domain import Outcome
+from agcnn_clinic.errors import LeaseLostError, RemovedError, UsageError
 from agcnn_clinic.faults import FaultPoint, reached
-from agcnn_clinic.prints import Edges, Prints
 from agcnn_clinic.reporting.compose import compose
-from agcnn_clinic.reporting.content import Edition, ReadImage, ReportContent
+from agcnn_clinic.reporting.content import Edition, ReportContent
 from agcnn_clinic.reporting.deliver import deliver, report_name
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model, readings_of_report
-
-Render = Callable[[ReportContent, Sequence[Prints | None], ReportSettings], bytes]
-"""As `pdf.render`; raises RenderingError where the process that it runs in fails."""
-
-
-def load_renderer() -> Render:
-    """What renders in this process. To import it takes a tenth of a second, as long as to decode a film."""
-    from agcnn_clinic.reporting.pdf import render  # noqa: PLC0415
-
-    return render
-
-
-@dataclass(frozen=True)
-class Press:
-    """What makes a PDF of a report's content.
-
-    Attributes:
-        prints_of: begins to make what is printed of an archived file and the attended region in it. What it gives is
-            called for them, and raises ImageError where the file cannot be read again.
-        load_renderer: gives what renders; asked for while the prints are being made.
-    """
-
-    prints_of: Callable[[Path, MediaType, Edges | None], Callable[[], Prints]]
-    load_renderer: Callable[[], Render] = load_renderer
+from agcnn_clinic.reporting.rendering import Press, rendered
 
 
 @dataclass(frozen=True)
@@ -128,7 +103,7 @@ def make_report(
     while True:
         with database.session() as session:
             content = _next(session, session.get_one(Study, study_id), clock, config, model_id)
-        data = _rendered(content, config, press)
+        data = rendered(content, config.reporting, press)
         reached(FaultPoint.REPORT_RENDERED)
         path = config.reports / report_name(content.study_key, content.edition.version)
         with database.write() as session:
@@ -222,7 +197,7 @@ def remake(
         content = _again(session, study, row, config)
         path, sha256, was_removed = config.root / row.path, row.sha256, row.removed_at is not None
         _refuse_without_films(content, path)
-    data = _rendered(content, config, press)
+    data = rendered(content, config.reporting, press)
     trail.report_again(database, content.study_key, version=row.version, now=clock())
     if hashlib.sha256(data).hexdigest() == sha256:
         deliver(data, path)
@@ -342,29 +317,6 @@ def _refuse_without_films(content: ReportContent, delivered: Path) -> None:
             f"The report of study {content.study_key} cannot be made again: retention removed {len(gone)} of its "
             f"images on {max(gone).date()}; {kept}. Drop the images into the inbox again, and it can."
         )
-
-
-def _rendered(content: ReportContent, config: Config, press: Press) -> bytes:
-    coming = [_begun(image, press) for image in content.images]
-    render = press.load_renderer()
-    return render(content, [_made(prints) for prints in coming], config.reporting)
-
-
-def _begun(image: ReadImage, press: Press) -> Callable[[], Prints] | None:
-    """Begin to make what is printed of an image; None where its bytes are gone."""
-    if image.removed_at is not None:
-        return None
-    region = image.region
-    edges = None if region is None else Edges(region.x_min, region.y_min, region.x_max, region.y_max)
-    return press.prints_of(image.path, image.media_type, edges)
-
-
-def _made(prints: Callable[[], Prints] | None) -> Prints | None:
-    """What is printed of an image; None where its bytes are gone or broken."""
-    try:
-        return None if prints is None else prints()
-    except ImageError:
-        return None
 
 
 def _below(root: Path, path: Path) -> str:

@@ -11,7 +11,8 @@ from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Study
 from agcnn_clinic.errors import ClinicError, LeaseLostError, RenderingError, StorageError
-from agcnn_clinic.reporting.due import Press, Remade, is_due, make_on_request, make_report, remake, studies_due
+from agcnn_clinic.reporting.due import Remade, is_due, make_on_request, make_report, remake, studies_due
+from agcnn_clinic.reporting.rendering import Press
 
 log = logging.getLogger(__name__)
 

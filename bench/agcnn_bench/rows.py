@@ -28,10 +28,11 @@ from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.prints import Prints, grey, prints_of, with_region
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition
-from agcnn_clinic.reporting.due import Press, make_report, studies_due
+from agcnn_clinic.reporting.due import make_report, studies_due
 from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.reporting.pdf import render
 from agcnn_clinic.reporting.readings import counting_readings
+from agcnn_clinic.reporting.rendering import Press
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 

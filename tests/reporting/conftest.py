@@ -26,8 +26,8 @@ from agcnn_clinic.png import read_png
 from agcnn_clinic.prints import Edges, Prints, prints_of
 from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
-from agcnn_clinic.reporting.due import Press
 from agcnn_clinic.reporting.paper import print_size
+from agcnn_clinic.reporting.rendering import Press
 
 LABELS = (
     *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),

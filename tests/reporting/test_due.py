@@ -11,8 +11,9 @@ from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError, UsageError
 from agcnn_clinic.reporting import due
-from agcnn_clinic.reporting.due import Press, make_report, remake, studies_due
+from agcnn_clinic.reporting.due import make_report, remake, studies_due
 from agcnn_clinic.reporting.loop import Reporting
+from agcnn_clinic.reporting.rendering import Press
 
 
 @pytest.fixture
