@@ -72,12 +72,12 @@ class Reader:
         self.computed_on = str(device) if formats == FLOAT32 else f"{device} {formats.precision}"
         self._bundle = bundle
         self._model = serve(model, formats)
-        self._shards = Shards(threads if device.type == "cpu" else 1)
+        self._shards = Shards(threads) if device.type == "cpu" else None
 
     def read_films(self, films: Sequence[NetworkFilm]) -> list[Reading]:
         """Read what `network_film` made for this model's preprocessing as one batch; the order is kept."""
         grey = torch.from_numpy(np.stack([film.grey for film in films]))[:, None]  # [B, 1, crop, crop]
-        diagnosis = self._shards.read(self._diagnosed, grey)
+        diagnosis = self._diagnosed(grey) if self._shards is None else self._shards.read(self._diagnosed, grey)
         calibrated = self._bundle.calibrate(diagnosis.fusion_logits.cpu().numpy())
         by_global = diagnosis.global_probabilities.cpu().numpy()
         by_local = diagnosis.local_probabilities.cpu().numpy()
