@@ -107,10 +107,10 @@ class Reader:
         return readings
 
     def _diagnosed(self, grey: Tensor) -> Diagnosis:
-        inputs = standardise(grey, self.manifest.preprocessing)
         if self.device.type == "cuda":
-            inputs = inputs.pin_memory().to(self.device, non_blocking=True)
-        return read_within_memory(self._model, inputs)
+            # Before it is standardised: that makes three channels of the one.
+            grey = grey.pin_memory().to(self.device, non_blocking=True)
+        return read_within_memory(self._model, standardise(grey, self.manifest.preprocessing))
 
 
 def load_reader(folder: Path, *, device: str, threads: int, precision: str = "auto") -> Reader:

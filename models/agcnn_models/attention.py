@@ -8,13 +8,11 @@ B images, K channels, h x w cells of the feature map, S x S pixels of the input.
 training, since the branch that is looked at is fixed while the next one learns.
 """
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
+from agcnn_models import components
 from agcnn_models.settings import Grid, HeatScale, Statistic, Threshold
 
 __all__ = [
@@ -87,8 +85,7 @@ def largest_region(mask: Tensor, heat: Tensor) -> Tensor:
     """Return the box of each mask's largest connected region: bool and float [B, H, W] -> int64 [B, 4].
 
     Cells that touch at an edge or a corner are connected. Of regions equally large the one with the
-    highest mean heat is taken, and of those the first in reading order. The regions are found on the host,
-    after one copy for the whole batch.
+    highest mean heat is taken, and of those the first in reading order. Nothing leaves the mask's device.
 
     Deviation: the paper does not say what an empty mask means. Its box is the whole image: a flat heat map
     attends to nothing in particular, and the film must still be read.
@@ -97,36 +94,8 @@ def largest_region(mask: Tensor, heat: Tensor) -> Tensor:
     if mask.dtype != torch.bool or mask.shape != heat.shape:
         wanted, given = tuple(heat.shape), tuple(mask.shape)
         raise ValueError(f"mask must be bool of the heat's shape {wanted}, not {mask.dtype} of {given}")
-    # Heat is never negative, so -1 can say "outside the mask", and mask and heat travel as one copy.
-    masked = torch.where(mask, heat.float().clamp(min=0), -1.0).cpu().numpy()  # [B, H, W]
-    return torch.from_numpy(_largest_boxes(masked)).to(mask.device)
-
-
-def _largest_boxes(masked: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the boxes int64 [B, 4] of heat maps [B, H, W] that are negative outside their mask."""
-    batch, height, width = masked.shape
-    boxes = np.tile(np.array([0, 0, width - 1, height - 1], dtype=np.int64), (batch, 1))
-
-    # One labelling for the batch: 8-connected within an image, unconnected between images.
-    neighbours = np.zeros((3, 3, 3), dtype=bool)
-    neighbours[1] = True
-    regions, count = ndimage.label(masked >= 0, structure=neighbours)  # [B, H, W], 0 outside
-    if count == 0:
-        return boxes
-    inside = regions > 0
-    sizes = np.bincount(regions[inside], minlength=count + 1)
-    heats = np.bincount(regions[inside], weights=masked[inside], minlength=count + 1)
-    slices = ndimage.find_objects(regions)  # of region 1, 2, ...
-
-    best: dict[int, tuple[int, float]] = {}
-    for region, (image_slice, rows, columns) in enumerate(slices, start=1):
-        image, size = image_slice.start, int(sizes[region])
-        merit = (size, float(heats[region]) / size)
-        # Regions are numbered in reading order, so "strictly better" keeps the first of equals.
-        if image not in best or merit > best[image]:
-            best[image] = merit
-            boxes[image] = (columns.start, rows.start, columns.stop - 1, rows.stop - 1)
-    return boxes
+    found = components.boxes_on_host if mask.device.type == "cpu" else components.boxes_on_device
+    return found(mask, heat)
 
 
 @torch.no_grad()
