@@ -29,8 +29,8 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
     """
     once = _Once(clinic, sources, progress)
     with ThreadPoolExecutor(thread_name_prefix="loop") as threads:
-        loops = [threads.submit(loop) for loop in (once.take, once.analyse, once.report)]
         try:
+            loops = [threads.submit(loop) for loop in (once.take, once.analyse, once.report)]
             wait(loops, return_when=FIRST_EXCEPTION)
         finally:
             once.stop()

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
+from agcnn_clinic.durable import write_atomically
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.storage import HEAD_BYTES, Storage, write_atomically
+from agcnn_clinic.staging import HEAD_BYTES
+from agcnn_clinic.storage import Storage
 
 
 @pytest.fixture

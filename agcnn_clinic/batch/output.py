@@ -12,8 +12,8 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.durable import clear_temporaries, fsync_folder, make_folder, write_atomically
 from agcnn_clinic.errors import StorageError, UsageError
-from agcnn_clinic.storage import clear_temporaries, fsync_folder, make_folder, write_atomically
 
 MANIFEST = "_manifest.json"
 """Readers of a parquet data set pass over names that begin with an underscore."""

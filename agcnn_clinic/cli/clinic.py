@@ -41,7 +41,7 @@ def make_clinic(folder: Path) -> "Config":
     """
     from agcnn_clinic.config import load_config
     from agcnn_clinic.database.migrate import upgrade
-    from agcnn_clinic.storage import write_atomically
+    from agcnn_clinic.durable import write_atomically
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

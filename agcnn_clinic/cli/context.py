@@ -66,7 +66,7 @@ def write_setting(config_file: Path, section: str, name: str, value: str | float
     """
     import tomlkit
 
-    from agcnn_clinic.storage import write_atomically
+    from agcnn_clinic.durable import write_atomically
 
     document = tomlkit.parse(config_file.read_text(encoding="utf-8"))
     document.setdefault(section, tomlkit.table())[name] = value

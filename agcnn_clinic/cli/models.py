@@ -145,7 +145,7 @@ def import_model(
     `train --init OUT` begins both branches with it; one made `--as global` is also a trained global branch, for
     `train --init-global OUT`. Files that hold more than tensors are refused: reading them could run code.
     """
-    from agcnn_clinic.storage import write_atomically
+    from agcnn_clinic.durable import write_atomically
     from agcnn_models.errors import ModelError
     from agcnn_models.foreign import SAFETENSORS
     from agcnn_models.importing import Role, import_weights

@@ -43,7 +43,7 @@ def reviewed_table(
         StorageError: the folder cannot be written.
     """
     from agcnn_clinic.database.reviews import reviewed_films
-    from agcnn_clinic.storage import write_atomically
+    from agcnn_clinic.durable import write_atomically
 
     table = run / TABLE
     if resume and table.exists():

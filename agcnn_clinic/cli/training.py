@@ -132,7 +132,7 @@ def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
     from agcnn_clinic.domain import MediaType
     from agcnn_clinic.errors import ImageError
     from agcnn_clinic.intake.identify import media_type
-    from agcnn_clinic.storage import HEAD_BYTES
+    from agcnn_clinic.staging import HEAD_BYTES
     from agcnn_training.data import pictures
     from agcnn_training.errors import TrainingError
 

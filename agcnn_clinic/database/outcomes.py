@@ -1,7 +1,8 @@
 """How a file gets its one outcome: the only code that writes `received_file.outcome`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
@@ -9,6 +10,11 @@ from sqlalchemy.orm import Session, joinedload
 
 from agcnn_clinic.database.tables import Instance, ReceivedFile
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
+
+PENDING: Mapping[str, Any] = MappingProxyType(
+    {"outcome": Outcome.PENDING, "reason_code": "", "reason": "", "details": {}, "decided_at": None}
+)
+"""What the row of a file without an outcome holds: the columns that `decided` speaks of."""
 
 
 def sentence(code: ReasonCode, detail: str = "") -> str:
@@ -37,6 +43,19 @@ def to_decide(session: Session, ids: Collection[int]) -> dict[int, ReceivedFile]
     return {file.id: file for file in session.scalars(asked)}
 
 
+def decided(
+    code: ReasonCode, *, now: datetime, detail: str = "", details: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """What the row of a file with this outcome holds: its columns by name."""
+    return {
+        "outcome": REASONS[code].outcome,
+        "reason_code": code,
+        "reason": sentence(code, detail),
+        "details": dict(details or {}),
+        "decided_at": now,
+    }
+
+
 def decide(
     file: ReceivedFile,
     code: ReasonCode,
@@ -54,13 +73,9 @@ def decide(
     """
     if file.outcome not in (None, Outcome.PENDING):
         raise ValueError(f"file {file.id} is {file.outcome} already")
-    outcome = REASONS[code].outcome
-    file.outcome = outcome
-    file.reason_code = code
-    file.reason = sentence(code, detail)
-    file.details = dict(details or {})
-    file.decided_at = now
-    if outcome is not Outcome.DUPLICATE and file.instance is not None:
+    for name, value in decided(code, now=now, detail=detail, details=details).items():
+        setattr(file, name, value)
+    if file.outcome != Outcome.DUPLICATE and file.instance is not None:
         file.instance.study.revision += 1
 
 

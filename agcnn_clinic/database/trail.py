@@ -40,10 +40,22 @@ class ModelIdentity(NamedTuple):
     """As `agcnn_models.manifest.digest` makes it: of all that the manifest says, the weights' hash included."""
 
 
-def imported(session: Session, files: Sequence[ReceivedFile], now: datetime) -> None:
+class Imported(NamedTuple):
+    """A file that has got its row."""
+
+    file_id: int
+    study_key: str | None
+    """None where no header says which study it belongs to."""
+    outcome: str
+
+
+def imported(session: Session, files: Sequence[Imported], now: datetime) -> None:
     """Files have got their rows, in this transaction."""
     if files:
-        append(session, AuditEvent.IMPORTED, _about(files), now=now)
+        studies = [file.study_key for file in files if file.study_key is not None]
+        outcomes = Counter(file.outcome for file in files)
+        about = About(studies, [file.file_id for file in files], {"outcomes": outcomes})
+        append(session, AuditEvent.IMPORTED, about, now=now)
 
 
 def analysed(session: Session, files: Sequence[ReceivedFile], *, model_id: int, now: datetime) -> None:

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
@@ -30,12 +30,16 @@ from agcnn_clinic.intake import headers
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group, Item
-from agcnn_clinic.intake.register import Known, Registration, bytes_are_there, register
+from agcnn_clinic.intake.register import Registration, register
 from agcnn_clinic.intake.study_toml import StudyToml, read_study_toml
 from agcnn_clinic.sandbox import Sandbox
-from agcnn_clinic.storage import Staged, Storage, identity_of
+from agcnn_clinic.staging import Staged, identity_of
+from agcnn_clinic.storage import Storage
 
 log = logging.getLogger(__name__)
+
+SYNCED_AT_ONCE = 4
+"""Groups whose copies are brought to the disk side by side: it writes together what it is asked for together."""
 
 
 class _Kept(NamedTuple):
@@ -95,10 +99,11 @@ def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
             batch.append(items)
             # The children read these while the next ones are copied.
             asked += headers.ask(intake.sandbox, intake.max_file_bytes, items)
-        new = set(_without_known_arrivals(intake.database, [item for items in batch for item in items]))
+        synced = _synced(batch)
+        new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
         headers.note(intake.database, [one for one in asked if one.item in new])
         with intake.storage.changing, intake.claims.keeping():
-            kept = _kept_groups(intake.storage, batch, new)
+            kept = _kept_groups(intake.storage, synced, new)
             registered = _registered(intake, kept, now)
     finally:
         for item in (item for items in batch for item in items):
@@ -174,6 +179,24 @@ def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
     return held
 
 
+def _synced(batch: Sequence[list[Item]]) -> list[list[Item]]:
+    """Make the copies of a batch survive a power cut; without a group of which one does not."""
+    with ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="sync") as threads:
+        are_safe = list(threads.map(_is_synced, batch))
+    reached(FaultPoint.COPIES_SYNCED)
+    return [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]
+
+
+def _is_synced(items: Sequence[Item]) -> bool:
+    try:
+        for item in items:
+            item.staged.sync()
+    except StorageError as error:
+        log.warning("left in the inbox for now: %s", error)
+        return False
+    return True
+
+
 def _kept_groups(storage: Storage, batch: Sequence[list[Item]], new: Collection[Item]) -> list[_Kept]:
     """Give the new items of each group their place in the archive; without a group that cannot be kept whole."""
     kept = []
@@ -183,28 +206,21 @@ def _kept_groups(storage: Storage, batch: Sequence[list[Item]], new: Collection[
             kept.append(_Kept(items, [_kept(storage, item) for item in to_do]))
         except StorageError as error:
             log.warning("left in the inbox for now: %s", error)
+    try:
+        storage.make_safe(registration.stored_path for group in kept for registration in group.registrations)
+    except StorageError as error:
+        log.warning("left in the inbox for now: %s", error)
+        return []
     return kept
 
 
 def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
     """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
-    registered = []
-    files: list[ReceivedFile] = []
     with intake.database.write() as session:
         mine = _still_claimed(intake, session, kept)
-        known = Known(session, [registration for group in mine for registration in group.registrations])
-        for group in mine:
-            try:
-                files += register(session, known, group.registrations, now)
-            except StorageError as error:
-                log.warning("left in the inbox for now: %s", error)
-            else:
-                registered.append(group)
-        session.flush()
-        bytes_are_there(session, files)
-        trail.imported(session, files, now)
+        taken = register(session, [group.registrations for group in mine], now)
         reached(FaultPoint.ARRIVALS_WRITTEN)
-    return registered
+    return [group for group, is_taken in zip(mine, taken, strict=True) if is_taken]
 
 
 def _staged_group(intake: Intake, group: Group) -> list[Item]:

@@ -7,7 +7,7 @@ from agcnn_clinic.domain import Header, MediaType
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.medium import Medium
-from agcnn_clinic.storage import Staged
+from agcnn_clinic.staging import Staged
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.zip_file import Member, Unpacked, unpack, unpack_part
-from agcnn_clinic.storage import Staged
+from agcnn_clinic.staging import Staged
 
 PART_BYTES = 128_000_000
 """What a child inflates at a time; it is in memory whole, there and here."""

@@ -1,19 +1,27 @@
-"""The rows of a file that has come in: its study, its instance, itself, and its outcome where that is clear at once."""
+"""The rows of files that have come in, and the outcome of each where that is clear at once.
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+Rows are written as plain values, many in one statement: making objects of them costs as much again and more.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy import func, insert, select, update
+from sqlalchemy.orm import Session
 
+from agcnn_clinic.database import trail
 from agcnn_clinic.database.many import in_parts
-from agcnn_clinic.database.outcomes import decide, reason_file
-from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
-from agcnn_clinic.dicom.uid import study_key
+from agcnn_clinic.database.outcomes import PENDING, decided, reason_file
+from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.database.trail import Imported
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Header, MediaType, Outcome, ReasonCode
-from agcnn_clinic.errors import ImageError
+from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.intake.describe import Described, describe
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,7 @@ class Registration:
     arrival: str | None
     stored_path: str
     header: Header | None
+    """None where there is an error, and of a zip."""
     error: ImageError | None
     quarantine: Callable[[str, dict[str, Any]], str]
     """Lays an archived file out in the quarantine; see `Storage.quarantine`."""
@@ -47,171 +56,174 @@ class Registration:
         return self.error is None or ReasonCode(self.error.code) not in NOT_ABOUT_THE_BYTES
 
 
-class Known:
-    """What the database knows of a batch of files: asked for once, and kept up to date while the batch gets rows.
+class _First(NamedTuple):
+    """The first file with some bytes that speaks for them."""
 
-    It belongs to one writing transaction: nobody else can add a row in it.
+    id: int
+    outcome: str
+
+
+class _LaidOut(NamedTuple):
+    """A file that is ready to get its row."""
+
+    registration: Registration
+    quarantine_path: str
+    """Empty where it does not lie in the quarantine."""
+
+
+def register(session: Session, groups: Sequence[Sequence[Registration]], now: datetime) -> list[bool]:
+    """Write the rows of files, and of studies and instances where they are new, and tell the audit trail.
+
+    All that a file's row needs to know of others (the same bytes, the same instance) is the same in one batch as in
+    several, one after another.
+
+    Args:
+        session: one that writes; nobody else can add a row in its transaction.
+        groups: the files, by what was taken together.
+        now: the time of arrival.
+
+    Returns:
+        Whether each group has its rows; one of which a file belongs in quarantine, and cannot be laid out there, has
+        none, and may be registered again.
     """
+    firsts = _firsts(session, {registration.sha256 for group in groups for registration in group})
+    spoken_for = set(firsts)
+    ready: list[_LaidOut] = []
+    taken = []
+    for group in groups:
+        try:
+            laid_out = _laid_out(group, spoken_for, now)
+        except StorageError as error:
+            log.warning("left in the inbox for now: %s", error)
+            taken.append(False)
+        else:
+            ready += laid_out
+            spoken_for.update(registration.sha256 for registration in group if registration.speaks_for_its_bytes)
+            taken.append(True)
+    headers = [one.registration.header for one in ready if one.registration.header is not None]
+    rows = _Rows(session, firsts, describe(session, headers, now), now)
+    for one in ready:
+        rows.add(one)
+    rows.write()
+    _bytes_are_there(session, [one.registration for one in ready])
+    trail.imported(session, rows.imported, now)
+    return taken
 
-    def __init__(self, session: Session, registrations: Sequence[Registration]) -> None:
-        """Ask the database about all files of a batch."""
-        headers = [registration.header for registration in registrations if registration.header is not None]
-        self._first = {file.sha256: file for file in _first_with_the_same_bytes(session, registrations)}
-        self.descriptions = Descriptions(session, headers)
 
-    def first(self, sha256: str) -> ReceivedFile | None:
-        """The first file with these bytes that speaks for them; without an id where it is new and not flushed."""
-        return self._first.get(sha256)
+class _Rows:
+    """The rows of a batch's files, in order, written as many at a time as may be."""
 
-    def add(self, file: ReceivedFile) -> None:
-        """A file of the batch has its row, and speaks for its bytes."""
-        self._first.setdefault(file.sha256, file)
-
-
-class Descriptions:
-    """The studies and instances that some headers speak of, those that the database knows and those added since."""
-
-    def __init__(self, session: Session, headers: Sequence[Header]) -> None:
-        """Ask the database about them."""
+    def __init__(
+        self, session: Session, firsts: dict[str, _First], described: dict[str, Described], now: datetime
+    ) -> None:
+        self.imported: list[Imported] = []
+        """Those that are written."""
         self._session = session
-        self._instances: dict[str, Instance] = {}
-        for uids in in_parts(sorted({header.instance.sop_instance_uid for header in headers})):
-            asked = select(Instance).where(Instance.sop_instance_uid.in_(uids))
-            for instance in session.scalars(asked.options(joinedload(Instance.study, innerjoin=True))):
-                self._instances[instance.sop_instance_uid] = instance
-        self._studies: dict[str, Study] = {}
-        for uids in in_parts(sorted({header.study.study_instance_uid for header in headers})):
-            for study in session.scalars(select(Study).where(Study.study_instance_uid.in_(uids))):
-                self._studies[study.study_instance_uid] = study
+        self._firsts = firsts
+        self._described = described
+        self._now = now
+        self._waiting: list[dict[str, Any]] = []
+        self._study_keys: list[str | None] = []
+        self._speaking: dict[str, int] = {}
+        """Which of those that wait speaks for its bytes, by their hash."""
 
-    def instance(self, header: Header, now: datetime) -> Instance:
-        """The row of a SOP Instance, added with its study where they are new; its study has just received something.
-
-        The first header of a study or instance is the one that is kept: a later file never overwrites patient data.
-        """
-        uid = header.instance.sop_instance_uid
-        instance = self._instances.get(uid)
-        if instance is None:
-            instance = self._instances[uid] = Instance(
-                study=self._study(header, now),
-                series_instance_uid=header.instance.series_instance_uid,
-                sop_instance_uid=uid,
+    def add(self, file: _LaidOut) -> None:
+        registration, sha256 = file.registration, file.registration.sha256
+        if sha256 in self._speaking:
+            self.write()  # this one's row tells the other one's id
+        header = registration.header
+        described = None if header is None else self._described[header.instance.sop_instance_uid]
+        row = {
+            "instance_id": None if described is None else described.instance_id,
+            "original_name": registration.original_name,
+            "media_type": registration.media_type,
+            "size": registration.size,
+            "sha256": sha256,
+            "arrival": registration.arrival,
+            "stored_path": registration.stored_path,
+            "quarantine_path": file.quarantine_path,
+            "received_at": self._now,
+            "header": ({} if header is None else vars(header.instance)) | registration.source,
+            "container_id": registration.container_id,
+        }
+        first, error = self._firsts.get(sha256), registration.error
+        if first is not None:
+            row |= decided(
+                ReasonCode.SAME_BYTES,
+                now=self._now,
+                detail=f"it is file {first.id}, {first.outcome}",
+                details={"same_as_file": first.id},
             )
-            self._session.add(instance)
-        instance.study.last_received_at = now
-        return instance
+        elif error is not None:
+            code = ReasonCode(error.code)
+            row |= decided(code, now=self._now, detail=error.detail, details=registration.details)
+        else:
+            row |= PENDING
+        if first is None and registration.speaks_for_its_bytes:
+            self._speaking[sha256] = len(self._waiting)
+        self._waiting.append(row)
+        self._study_keys.append(None if described is None else described.study_key)
 
-    def _study(self, header: Header, now: datetime) -> Study:
-        uid = header.study.study_instance_uid
-        study = self._studies.get(uid)
-        if study is None:
-            study = self._studies[uid] = Study(
-                key=study_key(uid), first_received_at=now, last_received_at=now, revision=0, **asdict(header.study)
-            )
-            self._session.add(study)
-        return study
+    def write(self) -> None:
+        """Write those that wait; from now on they have ids."""
+        if not self._waiting:
+            return
+        written = insert(ReceivedFile).returning(ReceivedFile.id, sort_by_parameter_order=True)
+        ids = self._session.scalars(written, self._waiting).all()
+        for file_id, row, study in zip(ids, self._waiting, self._study_keys, strict=True):
+            self.imported.append(Imported(file_id, study, row["outcome"]))
+        for sha256, place in self._speaking.items():
+            self._firsts[sha256] = _First(ids[place], self._waiting[place]["outcome"])
+        self._waiting, self._study_keys, self._speaking = [], [], {}
 
 
-def register(
-    session: Session, known: Known, registrations: Sequence[Registration], now: datetime
-) -> list[ReceivedFile]:
-    """Add the rows of files that were taken together, and of studies and instances where they are new.
+def _laid_out(group: Sequence[Registration], spoken_for: set[str], now: datetime) -> list[_LaidOut]:
+    """Lay out in the quarantine what belongs there, unless the same bytes were here before.
 
-    In the caller's transaction, whose flush gives them their ids: so the rows of a batch go to the database together.
+    First what may fail, which can be done again: there is nothing to take back then.
 
     Raises:
-        StorageError: one of them belongs in quarantine, and that cannot be written; none of them has a row.
+        StorageError: the quarantine cannot be written.
     """
-    # First what may fail, which can be done again: there is nothing to take back then.
-    laid_out = _laid_out(known, registrations, now)
-    return [
-        _row(session, known, registration, quarantine_path, now)
-        for registration, quarantine_path in zip(registrations, laid_out, strict=True)
-    ]
-
-
-def bytes_are_there(session: Session, files: Sequence[ReceivedFile]) -> None:
-    """Retention may have removed the bytes of these files; now they are there again, for every row that tells of them.
-
-    In the caller's transaction.
-    """
-    for part in in_parts(files):
-        session.execute(
-            update(ReceivedFile)
-            # A path holds the hash, so these are pairs; the hash is what there is an index for.
-            .where(ReceivedFile.sha256.in_([file.sha256 for file in part]))
-            .where(ReceivedFile.stored_path.in_([file.stored_path for file in part]))
-            .where(ReceivedFile.removed_at.is_not(None))
-            .values(removed_at=None),
-            execution_options={"synchronize_session": False},
-        )
-
-
-def _laid_out(known: Known, registrations: Sequence[Registration], now: datetime) -> list[str]:
-    """Lay out in the quarantine what belongs there: the quarantine path of each file, empty for the others."""
-    paths = []
+    laid_out = []
     among_these: set[str] = set()
-    for registration in registrations:
+    for registration in group:
         path, error = "", registration.error
-        if known.first(registration.sha256) is None and registration.sha256 not in among_these:
+        if registration.sha256 not in spoken_for and registration.sha256 not in among_these:
             if error is not None and registration.lies_in_quarantine:
                 reason = reason_file(ReasonCode(error.code), error.detail, now)
                 path = registration.quarantine(registration.stored_path, reason)
             if registration.speaks_for_its_bytes:
                 among_these.add(registration.sha256)
-        paths.append(path)
-    return paths
+        laid_out.append(_LaidOut(registration, path))
+    return laid_out
 
 
-def _row(
-    session: Session, known: Known, registration: Registration, quarantine_path: str, now: datetime
-) -> ReceivedFile:
-    first = known.first(registration.sha256)
-    if first is not None and first in session.new:
-        session.flush()  # it came in this very batch, and gets the id that this row tells of
-    header = registration.header
-    file = ReceivedFile(
-        original_name=registration.original_name,
-        media_type=registration.media_type,
-        size=registration.size,
-        sha256=registration.sha256,
-        arrival=registration.arrival,
-        stored_path=registration.stored_path,
-        quarantine_path=quarantine_path,
-        received_at=now,
-        outcome=Outcome.PENDING,
-        # What `decide` may set is set, so that one INSERT fits the files with an outcome and those without.
-        reason_code="",
-        reason="",
-        details={},
-        header=(asdict(header.instance) if header is not None else {}) | registration.source,
-        container_id=registration.container_id,
-    )
-    session.add(file)
-    if header is not None:
-        file.instance = known.descriptions.instance(header, now)
-    if first is not None:
-        decide(
-            file,
-            ReasonCode.SAME_BYTES,
-            now=now,
-            detail=f"it is file {first.id}, {first.outcome}",
-            details={"same_as_file": first.id},
-        )
-        return file
-    if (error := registration.error) is not None:
-        decide(file, ReasonCode(error.code), now=now, detail=error.detail, details=registration.details)
-    if registration.speaks_for_its_bytes:
-        known.add(file)
-    return file
-
-
-def _first_with_the_same_bytes(session: Session, registrations: Sequence[Registration]) -> Iterator[ReceivedFile]:
-    for hashes in in_parts(sorted({registration.sha256 for registration in registrations})):
-        first = (
+def _firsts(session: Session, hashes: set[str]) -> dict[str, _First]:
+    """The first file of each hash that speaks for its bytes, where there is one."""
+    firsts = {}
+    for part in in_parts(sorted(hashes)):
+        ids = (
             select(func.min(ReceivedFile.id))
-            .where(ReceivedFile.sha256.in_(hashes), ReceivedFile.outcome != Outcome.DUPLICATE)
+            .where(ReceivedFile.sha256.in_(part), ReceivedFile.outcome != Outcome.DUPLICATE)
             .where(ReceivedFile.reason_code.not_in(NOT_ABOUT_THE_BYTES))
             .group_by(ReceivedFile.sha256)
         )
-        yield from session.scalars(select(ReceivedFile).where(ReceivedFile.id.in_(first)))
+        asked = select(ReceivedFile.sha256, ReceivedFile.id, ReceivedFile.outcome).where(ReceivedFile.id.in_(ids))
+        for sha256, file_id, outcome in session.execute(asked):
+            firsts[sha256] = _First(file_id, outcome)
+    return firsts
+
+
+def _bytes_are_there(session: Session, registrations: Sequence[Registration]) -> None:
+    """Retention may have removed these bytes; now they are there again, for every row that tells of them."""
+    for part in in_parts(registrations):
+        session.execute(
+            update(ReceivedFile)
+            # A path holds the hash, so these are pairs; the hash is what there is an index for.
+            .where(ReceivedFile.sha256.in_([one.sha256 for one in part]))
+            .where(ReceivedFile.stored_path.in_([one.stored_path for one in part]))
+            .where(ReceivedFile.removed_at.is_not(None))
+            .values(removed_at=None),
+            execution_options={"synchronize_session": False},
+        )

@@ -1,17 +1,16 @@
 """A quarantined file is tried again: its bytes are in the archive, so nothing has to be sent anew."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from datetime import UTC, datetime
 
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import reopen
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.database.tables import Instance, ReceivedFile
 from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.domain import Header, MediaType, Outcome
 from agcnn_clinic.errors import ImageError, UsageError
-from agcnn_clinic.intake.register import Descriptions
+from agcnn_clinic.intake.describe import describe
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -45,8 +44,9 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
                 yield f"{file_id}: stays in quarantine; {_GONE}"
                 continue
             if header is not None:
-                file.instance = Descriptions(session, [header]).instance(header, datetime.now(UTC))
-                file.header = asdict(header.instance)
+                described = describe(session, [header], datetime.now(UTC))[header.instance.sop_instance_uid]
+                file.instance = session.get_one(Instance, described.instance_id)
+                file.header = dict(vars(header.instance))
             released = file.quarantine_path
             reopen(file)
             trail.requeued(session, file, datetime.now(UTC))

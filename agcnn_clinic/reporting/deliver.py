@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from agcnn_clinic.durable import Steps, make_folder, write_atomically
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.faults import FaultPoint
-from agcnn_clinic.storage import Steps, make_folder, write_atomically
 
 _STEPS = Steps(FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_RENAMED, FaultPoint.REPORT_SYNCED)
 

@@ -16,8 +16,9 @@ from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import Claims
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
+from agcnn_clinic.durable import fsync_folder
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.storage import Storage, fsync_folder
+from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.plan import Kind, Removal, candidates, report_candidates
 
 BATCH = 200

@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import time
 from collections import Counter
 
 import pydicom
@@ -40,6 +43,40 @@ def test_the_samples_end_as_they_should_and_leave_the_inbox_empty(clinic):
         "WHERE f.outcome = 'analysed'",
     )
     assert len(list(clinic.config.reports.glob("*.pdf"))) == len(studies)
+
+
+def _heed_interrupts() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, and so would all that these tests start."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def test_an_interrupted_run_keeps_what_it_has_done_and_the_next_one_goes_on(clinic, write_film, homeless, tmp_path):
+    """Ctrl-C ends it with a sentence, also while it waits; after the next run each film has been read once."""
+    named = tmp_path / "named"
+    named.mkdir()
+    for number in range(8):
+        write_film(named / f"{number}.dcm", draw(number, (320, 320)).pixels)
+    write_film(clinic.config.inbox / "unfinished.dcm", draw(8, (320, 320)).pixels)
+    for_hours = homeless | {"AGCNN_CLINIC_INTAKE__SETTLE_SECONDS": "36000"}  # so it cannot have ended before
+    run = subprocess.Popen(
+        clinic.command("process", named),
+        env=for_hours,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 (it does nothing but that)
+    )
+    until = time.monotonic() + 120
+    while not query(clinic, "SELECT 1 AS one FROM received_file WHERE outcome = 'analysed'"):
+        assert time.monotonic() < until
+    run.send_signal(signal.SIGINT)
+    _, errors = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert b"Interrupted; what was done until then is kept." in errors
+    clinic.run("process", named)
+    assert query(clinic, "SELECT count(*) AS films, count(DISTINCT file_id) AS different FROM inference") == [
+        {"films": 9, "different": 9}
+    ]
+    assert len(list(clinic.config.reports.glob("*.pdf"))) == 9
 
 
 def test_findings_as_json_are_the_rows_of_the_view(clinic):

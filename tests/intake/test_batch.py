@@ -20,7 +20,7 @@ from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.accept import accept
 from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.items import Group
-from agcnn_clinic.intake.register import Known, Registration, bytes_are_there, register
+from agcnn_clinic.intake.register import Registration, register
 
 pytestmark = pytest.mark.both_databases
 
@@ -220,15 +220,7 @@ def _rows(database, batches) -> list[tuple]:
     """The rows that groups get which come in these batches, each with a transaction of its own; gone afterwards."""
     for batch in batches:
         with database.write() as session:
-            known = Known(session, [one for group in batch for one in group])
-            files = []
-            for group in batch:
-                try:
-                    files += register(session, known, group, NOW)
-                except StorageError:
-                    continue
-            session.flush()
-            bytes_are_there(session, files)
+            register(session, batch, NOW)
     with database.write() as session:
         files = list(session.scalars(select(ReceivedFile).order_by(ReceivedFile.id)))
         name = {file.id: file.original_name for file in files}

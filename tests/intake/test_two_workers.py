@@ -35,7 +35,7 @@ def silence(desk, leases) -> None:
         session.execute(update(Worker).where(Worker.id == leases.worker).values(lease_until=past))
 
 
-@pytest.mark.parametrize("point", [FaultPoint.COPY_SYNCED, FaultPoint.ARCHIVE_SYNCED, FaultPoint.ARRIVALS_COMMITTED])
+@pytest.mark.parametrize("point", [FaultPoint.COPIES_SYNCED, FaultPoint.ARCHIVE_SYNCED, FaultPoint.ARRIVALS_COMMITTED])
 def test_what_one_has_in_hand_the_other_leaves_alone(desk, workers, write_film, film, at_point, point):
     """It counts it neither as taken nor as left."""
     one, other, _ = workers
@@ -49,7 +49,7 @@ def test_what_one_has_in_hand_the_other_leaves_alone(desk, workers, write_film, 
     assert list(desk.config.inbox.iterdir()) == []
 
 
-@pytest.mark.parametrize("point", [FaultPoint.COPY_SYNCED, FaultPoint.ARRIVALS_COMMITTED])
+@pytest.mark.parametrize("point", [FaultPoint.COPIES_SYNCED, FaultPoint.ARRIVALS_COMMITTED])
 def test_one_that_fell_asleep_over_a_file_takes_it_no_second_time(desk, workers, write_film, film, at_point, point):
     """The other one has taken it, or has seen that it has its row: there is one row, and the bytes are kept."""
     one, other, leases = workers
@@ -94,7 +94,7 @@ def test_the_files_of_a_zip_that_was_lost_are_not_recorded(desk, workers, write_
         with desk.database.write() as session:
             session.execute(delete(Claim).where(Claim.work == Work.FILE))
 
-    at_point(FaultPoint.ARRIVALS_COMMITTED, lambda: at_point(FaultPoint.COPY_SYNCED, lose))
+    at_point(FaultPoint.ARRIVALS_COMMITTED, lambda: at_point(FaultPoint.COPIES_SYNCED, lose))
     one.sweep()
     assert desk.outcomes() == {"mail.zip": ("pending", "")}
     one.sweep()

@@ -29,7 +29,7 @@ def pile(folder, write_dicom, count: int) -> None:
         (folder / f"{number:05}.dcm").write_bytes(content)
 
 
-@pytest.mark.parametrize("count", [300, pytest.param(50_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1500, pytest.param(50_000, marks=pytest.mark.slow)])
 def test_a_backlog_is_taken_from_its_first_file_on(new_trial, write_dicom, tmp_path, capsys, count):
     """One rename drops them all; no event tells of them. SIGTERM is obeyed in the middle; the next daemon goes on."""
     pile(tmp_path / "pile", write_dicom, count)

@@ -1,0 +1,139 @@
+"""Writing files so that a power cut undoes nothing that counts, and shows nothing half done."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.faults import FaultPoint, reached
+
+_FILE_MODE = 0o600
+_FOLDER_MODE = 0o700
+_TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".agcnn-clinic-", ".part"
+
+
+class Steps(NamedTuple):
+    """The fault points of one atomic write."""
+
+    written: FaultPoint
+    renamed: FaultPoint
+    synced: FaultPoint
+
+
+def write_atomically(path: Path, data: bytes, steps: Steps | None = None) -> None:
+    """Write a file so that its final name never shows half of it, and a power cut does not undo it.
+
+    Args:
+        path: the final name; what stood there is replaced.
+        data: the whole content.
+        steps: the fault points to reach on the way.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    with taking_the_place_of(path) as writer:
+        writer.write(data)
+        if steps is not None:
+            writer.flush()
+            reached(steps.written)
+    if steps is not None:
+        reached(steps.renamed)
+    fsync_folder(path.parent)
+    if steps is not None:
+        reached(steps.synced)
+
+
+@contextlib.contextmanager
+def taking_the_place_of(path: Path) -> Iterator[BinaryIO]:
+    """A file to be written, which is synced and takes its name at the end of the block, or leaves nothing.
+
+    It is locked meanwhile: that tells one that is being written from one that a killed process left. Its folder is not
+    synced.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, suffix=_TEMPORARY_SUFFIX, dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as writer:
+            with contextlib.suppress(OSError):
+                fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.fchmod(writer.fileno(), _FILE_MODE)
+            yield writer
+            writer.flush()
+            os.fsync(writer.fileno())
+            Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def clear_temporaries(folder: Path) -> None:
+    """Remove the half-written files that killed processes left in a folder; one that is being written stays.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    for left in folder.glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"):
+        with contextlib.suppress(FileNotFoundError), left.open("r+b") as file:
+            if not _is_being_written(file):
+                left.unlink()
+
+
+def _is_being_written(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # some network shares know no locks
+        return False
+    return False
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it that are missing, each of which survives a power cut.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    reached(FaultPoint.FOLDER_MADE)
+    fsync_folder(folder.parent)
+
+
+def fsync_file(path: Path) -> None:
+    """Bring what was written to a file to the disk. It need not be open: the first to sync hears of a failed write.
+
+    Raises:
+        OSError: the disk cannot be written, or is full.
+    """
+    _fsync(path, os.O_RDWR)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make a rename in a folder survive a power cut, where the platform knows how."""
+    _fsync(folder, os.O_RDONLY)
+
+
+def _fsync(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn an OSError into a StorageError that says what could not be done, and that it is tried again."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{what}: {error.strerror or error}; nothing is lost, it is tried again.") from error
