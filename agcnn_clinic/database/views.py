@@ -6,7 +6,7 @@ read with SQLAlchemy Core: the object mapper would double the time that `agcnn-c
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -21,14 +21,13 @@ from sqlalchemy import (
     String,
     Table,
     and_,
-    case,
     func,
-    literal,
     or_,
     select,
 )
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from agcnn_clinic.database.states import is_in, state_of
 from agcnn_clinic.database.values import storable
 from agcnn_clinic.errors import UsageError
 
@@ -269,10 +268,10 @@ def _findings(wanted: FindingFilter) -> Select[Any]:
 
 
 def _studies(wanted: StudyFilter, now: datetime, quiet_seconds: float) -> Select[Any]:
-    state = _state(now, quiet_seconds)
-    return select(study_summary, state.label("state")).where(
-        *_of_study(study_summary.c, wanted), *_if_given(wanted.state, state.__eq__)
-    )
+    columns = study_summary.c
+    in_state = [] if wanted.state is None else is_in(wanted.state, columns, now, quiet_seconds)
+    state = state_of(columns, now, quiet_seconds).label("state")
+    return select(study_summary, state).where(*_of_study(columns, wanted), *in_state)
 
 
 def _count(connection: Connection, query: Select[Any]) -> int:
@@ -333,15 +332,3 @@ def _is_model(given: str) -> ColumnElement[bool]:
     if len(text) >= HASH_BEGINNING:
         ways.append(columns.weights_sha256.startswith(text.lower(), autoescape=True))
     return or_(*ways)
-
-
-def _state(now: datetime, quiet_seconds: float) -> ColumnElement[str]:
-    """`queries.study_state`, as SQL over study_summary; a test holds the two together."""
-    columns = study_summary.c
-    quiet_since = (now.astimezone(UTC) - timedelta(seconds=quiet_seconds)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return case(
-        (and_(columns.files_pending == 0, columns.report_revision >= columns.revision), literal("reported")),
-        (or_(columns.files_pending > 0, columns.last_received_at > quiet_since), literal("receiving")),
-        (columns.files_analysed == 0, literal("not read")),
-        else_=literal("read"),
-    )

@@ -52,7 +52,7 @@ def _flooded(mask: Tensor) -> Tensor:
     """
     batch, height, width = mask.shape
     count = height * width  # float32 holds whole numbers up to 2 ** 24, of an image of 4096 x 4096 pixels
-    inside = mask.view(batch, count).float()
+    inside = mask.flatten(1).float()
     own = torch.arange(count, device=mask.device)  # number n stands at count - n
     regions = inside * (count - own)
     while True:
@@ -69,12 +69,12 @@ def _flooded(mask: Tensor) -> Tensor:
 def _best(regions: Tensor, heat: Tensor) -> Tensor:
     """The number of the largest region, of equals the hottest, of those the first: [B, H, W] -> int64 [B]; 0: none."""
     batch, height, width = regions.shape
-    of_pixels = regions.view(batch, -1).long()
+    of_pixels = regions.flatten(1).long()
     inside = (of_pixels > 0).double()
     totals = inside.new_zeros(2, batch, height * width + 1)  # by region's number
     sizes = totals[0].scatter_add_(1, of_pixels, inside)
     # In float64 the sum of a region's float32 heats comes out the same in whatever order they are added, nearly always.
-    heats = totals[1].scatter_add_(1, of_pixels, inside * heat.float().clamp(min=0).view(batch, -1).double())
+    heats = totals[1].scatter_add_(1, of_pixels, inside * heat.float().clamp(min=0).flatten(1).double())
     largest = (sizes > 0) & (sizes == sizes.amax(dim=1, keepdim=True))
     mean = torch.where(largest, heats / sizes, -1.0)
     hottest = largest & (mean == mean.amax(dim=1, keepdim=True))

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import event, inspect, select, text
+from sqlalchemy import inspect, select, text
 
 from agcnn_clinic.database import views
 from agcnn_clinic.database.queries import study_detail
 from agcnn_clinic.database.tables import Finding, Study
 from agcnn_clinic.database.views import FindingFilter, StudyFilter
-from agcnn_clinic.domain import Outcome, ReasonCode, StudyState
+from agcnn_clinic.domain import Outcome, StudyState
 from agcnn_clinic.errors import UsageError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
@@ -279,56 +279,6 @@ def test_a_study_without_a_date_is_in_no_range(database, factories):
             assert not list(views.studies(connection, wanted, now=NOW, quiet_seconds=30))
 
 
-@settings(max_examples=40, deadline=None)
-@given(
-    reasons=st.lists(
-        st.sampled_from([None, ReasonCode.READ, ReasonCode.WRONG_VIEW, ReasonCode.BLANK, ReasonCode.SAME_BYTES]),
-        max_size=3,
-    ),
-    reported=st.none() | st.integers(0, 4),
-    age=st.sampled_from([0.0, 29.999999, 30.0, 31.0, 1e6]),
-)
-def test_the_state_is_the_same_in_sql_and_in_python(emptied, factories, reasons, reported, age):
-    """The state that `studies` computes in SQL is that of `queries.study_state` for all there can be of a study."""
-    database = emptied()
-    with database.write() as session:
-        study = factories.make_study(session, 1, received_at=NOW - timedelta(seconds=age))
-        for number, reason in enumerate(reasons):
-            factories.make_file(session, study, number, reason)
-        if reported is not None:
-            factories.make_report(session, study).study_revision = reported
-    with database.connection() as connection:
-        (row,) = views.studies(connection, StudyFilter(), now=NOW, quiet_seconds=30)
-    with database.session() as session:
-        detail = study_detail(session, session.get_one(Study, study.id), now=NOW, quiet_seconds=30)
-    assert row["state"] == detail.state
-
-
-@pytest.mark.parametrize(
-    ("reasons", "reported", "age", "state"),
-    [
-        ([], None, 10, StudyState.RECEIVING),
-        ([], None, 60, StudyState.NOT_READ),
-        ([None, ReasonCode.READ], None, 60, StudyState.RECEIVING),
-        ([ReasonCode.READ], None, 60, StudyState.READ),
-        ([ReasonCode.READ], 1, 60, StudyState.REPORTED),
-        ([ReasonCode.READ, ReasonCode.READ], 1, 60, StudyState.READ),
-        ([ReasonCode.WRONG_VIEW], None, 60, StudyState.NOT_READ),
-    ],
-)
-def test_states_worked_by_hand(database, factories, reasons, reported, age, state):
-    """Where a study stands, for the cases that a person would name."""
-    with database.write() as session:
-        study = factories.make_study(session, 1, received_at=NOW - timedelta(seconds=age))
-        for number, reason in enumerate(reasons):
-            factories.make_file(session, study, number, reason)
-        if reported is not None:
-            factories.make_report(session, study).study_revision = reported
-    with database.connection() as connection:
-        (row,) = views.studies(connection, StudyFilter(), now=NOW, quiet_seconds=30)
-    assert row["state"] == state
-
-
 @pytest.mark.parametrize(
     ("text", "label"),
     [
@@ -358,44 +308,6 @@ def test_quotes_are_only_text(filled):
                 assert not list(views.findings(connection, wanted))
 
 
-@pytest.mark.sqlite_only("its plans")
-@pytest.mark.parametrize(
-    "query",
-    [
-        "SELECT * FROM finding_list ORDER BY inference_id DESC, finding_id LIMIT 9",
-        "SELECT * FROM finding_list WHERE patient_id = 'x'",
-        "SELECT * FROM finding_list WHERE study_key = 'x'",
-        "SELECT * FROM finding_list WHERE label = 'Mass' AND probability > 0.99",
-        "SELECT * FROM study_summary WHERE study_key = 'x'",
-        "SELECT * FROM study_summary ORDER BY study_id DESC LIMIT 9",
-    ],
-)
-def test_no_query_reads_whole_tables(database, query):
-    """SQLite answers the daily questions from indexes: no table is scanned inside another, and no label for a study."""
-    with database.connection() as connection:
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
-    scans = [step for step in plan if step.startswith("SCAN") and step != "SCAN positive"]
-    assert scans in ([], ["SCAN study"], ["SCAN finding USING INDEX sqlite_autoindex_finding_1"])
-    if "study_summary" in query:
-        wrong = ("ix_finding_label_inference_id (label=?)", "ix_received_file_outcome")
-        assert not any(index in step for step in plan for index in wrong)
-
-
-@pytest.mark.sqlite_only("its plans")
-@pytest.mark.parametrize("days", [1, 7, 28])
-def test_findings_of_a_few_days_come_from_the_index_of_days(database, days):
-    """In the middle of many years, too: no finding of another day is read on the way to them."""
-    first = date(2024, 2, 20)
-    asked = []
-    event.listen(database._engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-    wanted = FindingFilter(date_from=first, date_to=first + timedelta(days=days - 1))
-    with database.connection() as connection:
-        list(views.findings(connection, wanted, limit=101))
-        statement, parameters = asked[-1]
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-    assert plan[0] == "SEARCH study USING INDEX ix_study_study_date (study_date=?)"
-
-
 @pytest.mark.parametrize("days", [0, 1, 28, 29, 400])
 def test_a_range_of_dates_holds_its_first_and_its_last_day(filled, all_studies, days):
     """However long it is, and whether it is asked for day by day or from end to end; a range of none holds nothing."""
@@ -405,15 +317,3 @@ def test_a_range_of_dates_holds_its_first_and_its_last_day(filled, all_studies, 
     with filled.connection() as connection:
         found = views.studies(connection, StudyFilter(date_from=first, date_to=last), now=NOW, quiet_seconds=30)
         assert {row["study_date"] for row in found} == {day for day in known if day <= last.isoformat()}
-
-
-@pytest.mark.sqlite_only("its plans")
-@pytest.mark.parametrize("wanted", ["", "AND positive IS 1", "AND probability >= 0.5", "AND positive IS 0"])
-def test_findings_of_a_label_come_from_the_index_in_the_order_in_which_they_are_shown(database, wanted):
-    """A hundred of a million are shown without sorting the million."""
-    order = "ORDER BY inference_id DESC, finding_id LIMIT 101"
-    query = f"SELECT * FROM finding_list WHERE label = 'Mass' {wanted} {order}"
-    with database.connection() as connection:
-        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
-    assert plan[0] == "SEARCH finding USING INDEX ix_finding_label_inference_id (label=?)"
-    assert "USE TEMP B-TREE FOR ORDER BY" not in plan

@@ -1,6 +1,8 @@
 """Files that come together share one transaction: the rows are those that they would get one after another."""
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -12,10 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, select, update
 
+from agcnn_clinic import staging
 from agcnn_clinic.database.many import VARIABLES, in_parts
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import Header, InstanceDescription, MediaType, ReasonCode, StudyDescription
+from agcnn_clinic.durable import fsync_file
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.accept import accept
 from agcnn_clinic.intake.discover import discover
@@ -111,6 +115,27 @@ def test_a_group_that_cannot_be_laid_out_has_no_rows_and_holds_nobody_up(desk, f
     accept(desk.intake, [folder], NOW)
     assert desk.outcomes()["folder/1.txt"] == ("duplicate", "same_bytes")
     assert desk.outcomes()["folder/2.txt"] == ("quarantined", "unrecognised")
+
+
+def test_a_group_that_cannot_be_synced_stays_and_holds_nobody_up(desk, film_of, monkeypatch):
+    """The disk says only when it is asked to keep a film's bytes that it cannot: that film is found again."""
+    for number, name in enumerate(("a.dcm", "b.dcm", "c.dcm")):
+        film_of(name, number, 1)
+    full = hashlib.sha256((desk.config.inbox / "b.dcm").read_bytes()).hexdigest()
+
+    def fails(path) -> None:
+        if hashlib.sha256(path.read_bytes()).hexdigest() == full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync_file(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(staging, "fsync_file", fails)
+        take_in_one_batch(desk)
+    assert set(desk.outcomes()) == {"a.dcm", "c.dcm"}
+    assert [path.name for path in desk.config.inbox.iterdir()] == ["b.dcm"]
+    take_in_one_batch(desk)
+    assert set(desk.outcomes()) == {"a.dcm", "b.dcm", "c.dcm"}
+    assert list((desk.config.archive / ".incoming").rglob("*.part")) == []
 
 
 def test_bytes_that_retention_removed_are_there_again_for_all_their_rows(desk, film_of):
