@@ -92,7 +92,7 @@ class Study(Base):
 
     __tablename__ = "study"
     __table_args__ = (
-        # Those whose report is due, or will never come: what the reporting loop asks for again and again.
+        # Those that may want a report: what the reporting loop asks for again and again.
         Index(
             "ix_study_unreported",
             "last_received_at",
@@ -121,7 +121,7 @@ class Study(Base):
     revision: Mapped[int] = mapped_column(default=0)
     """Counts the outcomes that change what a report would say; a report stores the revision it covers."""
     reported_revision: Mapped[int] = mapped_column(default=0, server_default=text("0"))
-    """The revision that the clinic's own newest report covers; a report by request covers none."""
+    """The revision that the clinic's own newest report covers, or with which there was nothing to report on."""
 
     instances: Mapped[list["Instance"]] = relationship(back_populates="study")
     reports: Mapped[list["Report"]] = relationship(back_populates="study", order_by="Report.version")

@@ -11,7 +11,8 @@ from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Study
 from agcnn_clinic.errors import ClinicError, LeaseLostError, RenderingError, StorageError
-from agcnn_clinic.reporting.due import Remade, is_due, make_on_request, make_report, remake, studies_due
+from agcnn_clinic.reporting.due import is_due, leave_unread, studies_due
+from agcnn_clinic.reporting.making import Remade, make_on_request, make_report, remake
 from agcnn_clinic.reporting.rendering import Press
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Reporting:
         with self._database.session() as session:
             due = studies_due(session, self._clock(), quiet_seconds, but_not=self._claims.others(Work.STUDY))
         if not due:
+            leave_unread(self._database, self._clock(), quiet_seconds)
             return 0
         # Rows come and go in turns; the PDFs are rendered side by side.
         with ThreadPoolExecutor(self._at_once, "report") as threads:
@@ -84,7 +86,7 @@ class Reporting:
         return True
 
     def remake(self, study_id: int, version: int | None = None) -> Remade:
-        """Make a delivered report again; see `due.remake`."""
+        """Make a delivered report again; see `making.remake`."""
         return remake(
             self._database,
             study_id,
@@ -95,7 +97,7 @@ class Reporting:
         )
 
     def on_request(self, study_id: int, model_id: int) -> Remade:
-        """Print a study from one model's readings; see `due.make_on_request`."""
+        """Print a study from one model's readings; see `making.make_on_request`."""
         return make_on_request(
             self._database,
             study_id,

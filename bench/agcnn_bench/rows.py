@@ -28,7 +28,8 @@ from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.prints import Prints, grey, prints_of, with_region
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition
-from agcnn_clinic.reporting.due import make_report, studies_due
+from agcnn_clinic.reporting.due import studies_due
+from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.reporting.pdf import render
 from agcnn_clinic.reporting.readings import counting_readings

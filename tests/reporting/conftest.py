@@ -306,7 +306,7 @@ def pixels_of() -> Callable[..., NDArray[np.uint8]]:
 @pytest.fixture
 def composed(clinic: Clinic) -> Callable[..., ReportContent]:
     """Composes the next report of a study."""
-    from agcnn_clinic.reporting.due import _next
+    from agcnn_clinic.reporting.making import _next
 
     def compose_next(study_id: int) -> ReportContent:
         with clinic.database.session() as session:

@@ -11,7 +11,8 @@ from agcnn_clinic.database.queries import find_model
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.errors import UsageError
-from agcnn_clinic.reporting.due import make_on_request, make_report, remake, studies_due
+from agcnn_clinic.reporting.due import studies_due
+from agcnn_clinic.reporting.making import make_on_request, make_report, remake
 from agcnn_clinic.reporting.pdf import render
 from agcnn_clinic.reporting.rendering import Press
 

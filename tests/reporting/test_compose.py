@@ -5,7 +5,7 @@ import numpy as np
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Model, Study
 from agcnn_clinic.domain import Outcome, ReasonCode, Warn
-from agcnn_clinic.reporting import due
+from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.content import SeenArea
 
 
@@ -85,7 +85,7 @@ def test_an_image_that_the_model_asked_for_has_not_read_is_told(clinic) -> None:
     model_id = clinic.add_reading(clinic.add_file(study, name="first.dcm"), "large")
     clinic.add_file(study, name="second.dcm")
     with clinic.database.session() as session:
-        content = due._next(session, session.get_one(Study, study), clinic.clock, clinic.config, model_id)
+        content = making._next(session, session.get_one(Study, study), clinic.clock, clinic.config, model_id)
     assert [image.original_name for image in content.images] == ["first.dcm"]
     assert [(image.original_name, image.outcome) for image in content.unread] == [("second.dcm", Outcome.ANALYSED)]
     assert "own report" in content.unread[0].reason

@@ -10,9 +10,10 @@ from sqlalchemy import event
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError, UsageError
-from agcnn_clinic.reporting import due
-from agcnn_clinic.reporting.due import make_report, remake, studies_due
+from agcnn_clinic.reporting import making
+from agcnn_clinic.reporting.due import leave_unread, studies_due
 from agcnn_clinic.reporting.loop import Reporting
+from agcnn_clinic.reporting.making import make_report, remake
 from agcnn_clinic.reporting.rendering import Press
 
 
@@ -70,6 +71,43 @@ def test_a_study_of_which_nothing_was_read_has_no_report(clinic) -> None:
     clinic.add_file(study, ReasonCode.WRONG_VIEW)
     clinic.add_study()
     assert due_now(clinic) == []
+
+
+def covered(clinic, study: int) -> bool:
+    """Whether the reporting loop has nothing more to look at in a study."""
+    with clinic.database.session() as session:
+        row = session.get_one(Study, study)
+        return row.reported_revision == row.revision
+
+
+def test_a_study_of_which_nothing_was_read_is_left_until_something_is(clinic) -> None:
+    """The loop takes note once that there is nothing to report on; an image that is read later is reported."""
+    study, waiting = clinic.add_study(), clinic.add_study()
+    clinic.add_file(study, ReasonCode.WRONG_VIEW)
+    clinic.add_file(waiting, ReasonCode.WRONG_VIEW)
+    clinic.add_file(waiting, None)
+    assert leave_unread(clinic.database, clinic.clock(), 30) == 1
+    assert (covered(clinic, study), covered(clinic, waiting)) == (True, False)
+    assert leave_unread(clinic.database, clinic.clock(), 30) == 0
+    clinic.add_file(study)
+    assert due_now(clinic) == [study]
+    assert leave_unread(clinic.database, clinic.clock(), 30) == 0
+
+
+def test_a_study_of_which_something_is_read_meanwhile_is_not_left(clinic, monkeypatch) -> None:
+    """Between the look and the note an image is decided: the note is about what was, and is not made."""
+    study = clinic.add_study()
+    clinic.add_file(study, ReasonCode.WRONG_VIEW)
+    write = clinic.database.write
+
+    def after_another_reading():
+        monkeypatch.setattr(clinic.database, "write", write)
+        clinic.add_file(study)
+        return write()
+
+    monkeypatch.setattr(clinic.database, "write", after_another_reading)
+    leave_unread(clinic.database, clinic.clock(), 30)
+    assert due_now(clinic) == [study]
 
 
 def test_the_longest_waiting_comes_first(clinic) -> None:
@@ -148,8 +186,8 @@ def test_a_crash_before_the_row_is_made_good(clinic, make, monkeypatch) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(due, "Report", killed)
-        patch.setattr(due, "_before", lambda *_: None)
+        patch.setattr(making, "Report", killed)
+        patch.setattr(making, "_before", lambda *_: None)
         with pytest.raises(Killed):
             make(study)
     (left,) = (clinic.config.reports).iterdir()
@@ -207,6 +245,14 @@ def test_a_clock_set_back_loses_no_finding(clinic, make, text_of) -> None:
     clinic.add_file(study, at=clinic.clock.now + timedelta(hours=3))
     clinic.clock.forward(hours=-5)
     assert "Mass 0.81" in text_of(make(study).read_bytes())[0]
+
+
+def test_the_loop_leaves_what_there_is_nothing_to_report_on(clinic) -> None:
+    """A step that finds nothing due takes note of the studies of which nothing was read."""
+    study = clinic.add_study()
+    clinic.add_file(study, ReasonCode.WRONG_VIEW)
+    assert Reporting(clinic.database, clinic.config, clinic.press, clinic.clock).step(30) == 0
+    assert covered(clinic, study)
 
 
 def test_the_loop_makes_all_that_is_due(clinic) -> None:

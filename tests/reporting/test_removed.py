@@ -8,8 +8,8 @@ from sqlalchemy import update
 
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.errors import RemovedError
-from agcnn_clinic.reporting.due import make_report, remake
 from agcnn_clinic.reporting.loop import Reporting
+from agcnn_clinic.reporting.making import make_report, remake
 
 
 @pytest.fixture
