@@ -206,8 +206,8 @@ def findings(connection: Connection, wanted: FindingFilter, *, limit: int | None
         UsageError: the filter names no label.
     """
     columns = finding_list.c
-    query = _findings(wanted).order_by(columns.inference_id.desc(), columns.finding_id)
-    return _rows(connection, query, limit)
+    newest = columns.inference_id + 0 if _few_days(wanted.date_from, wanted.date_to) else columns.inference_id
+    return _rows(connection, _findings(wanted).order_by(newest.desc(), columns.finding_id), limit)
 
 
 def count_findings(connection: Connection, wanted: FindingFilter) -> int:
@@ -286,9 +286,10 @@ def _rows(connection: Connection, query: Select[Any], limit: int | None) -> Iter
 
 def _of_finding(wanted: FindingFilter) -> list[ColumnElement[bool]]:
     columns = finding_list.c
+    label = columns.label.concat("") if _few_days(wanted.date_from, wanted.date_to) else columns.label
     return [
         *_of_study(columns, wanted),
-        *_if_given(wanted.label, lambda text: columns.label == label_named(text)),
+        *_if_given(wanted.label, lambda text: label == label_named(text)),
         *_if_given(wanted.positive, columns.positive.is_),
         *_if_given(wanted.min_probability, columns.probability.__ge__),
         *_if_given(wanted.max_probability, columns.probability.__le__),
@@ -308,11 +309,21 @@ def _of_study(
     ]
 
 
+def _few_days(first: date | None, last: date | None) -> list[date]:
+    """The days of a range that is asked for day by day; none of another.
+
+    A day in the middle of many years is found at once by the index of days. SQLite takes that index for equality, where
+    in a range it would rather look through all findings from the newest on; and where there is no other index that
+    would seem better to it, of labels or in the order that is wanted: they are put behind operators.
+    """
+    if first is None or last is None or (last - first).days >= _FEW_DAYS:
+        return []
+    return [first + timedelta(days=days) for days in range((last - first).days + 1)]
+
+
 def _on_days(column: Column[Any], first: date | None, last: date | None) -> list[ColumnElement[bool]]:
-    if first is not None and last is not None and 0 <= (last - first).days < _FEW_DAYS:
-        # For equality SQLite holds the index to be worth it; in a range it would rather look through all findings, from
-        # the newest on, which finds a day in the middle of many years late.
-        return [column.in_([(first + timedelta(days=days)).isoformat() for days in range((last - first).days + 1)])]
+    if days := _few_days(first, last):
+        return [column.in_([day.isoformat() for day in days])]
     return [
         *_if_given(first, lambda day: column >= day.isoformat()),
         *_if_given(last, lambda day: and_(column != "", column <= day.isoformat())),

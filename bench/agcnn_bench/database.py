@@ -77,6 +77,7 @@ def _queries(studies: int) -> Mapping[str, Query]:
         "findings_accession": findings(accession=accession),
         "findings_last_week": findings(date_from=week),
         "findings_one_day": findings(date_from=old, date_to=old),
+        "findings_label_four_weeks": findings(label="Effusion", date_from=old, date_to=old + timedelta(days=27)),
         "findings_model": findings(model="starter@2.0.0"),
         "study_summary": summaries(),
         "study_summary_patient": summaries(patient=patient),

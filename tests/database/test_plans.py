@@ -35,12 +35,13 @@ def test_no_query_reads_whole_tables(database, query):
 
 
 @pytest.mark.parametrize("days", [1, 7, 28])
-def test_findings_of_a_few_days_come_from_the_index_of_days(database, days):
+@pytest.mark.parametrize("more", [{}, {"label": "Mass"}, {"label": "Mass", "positive": True}])
+def test_findings_of_a_few_days_come_from_the_index_of_days(database, days, more):
     """In the middle of many years, too: no finding of another day is read on the way to them."""
     first = date(2024, 2, 20)
     asked = []
     event.listen(database._engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-    wanted = FindingFilter(date_from=first, date_to=first + timedelta(days=days - 1))
+    wanted = FindingFilter(date_from=first, date_to=first + timedelta(days=days - 1), **more)
     with database.connection() as connection:
         list(views.findings(connection, wanted, limit=101))
         statement, parameters = asked[-1]
