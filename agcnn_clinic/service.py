@@ -6,7 +6,7 @@
     UPKEEP      plan -> say so -> remove            what retention lets go
 
 Each reads from the database what is due, does that, and commits. A process that is killed leaves nothing but work to
-be done again, and no loop calls another.
+be done again. No loop calls another: one that has done something wakes the next, which would have looked anyway.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.bundles import configured_bundle
@@ -52,8 +52,10 @@ RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 LOOK_SECONDS = 0.1
 """How often a loop looks for what another one may have left it."""
+WHOLE_SECONDS = 0.03
+"""How long after the first word of a file the inbox is looked through: the file is whole by then, and settles."""
 GATHER_SECONDS = 0.2
-"""How far apart the steps of a loop that is woken begin: a folder being copied wakes it for every file."""
+"""How long the inbox is then left alone: a folder that is being copied tells of every file."""
 LOOKING_SHARE = 20.0
 """A loop that finds nothing to do rests so many times as long as it took to find that out."""
 REPORT_SECONDS, REPORT_MEMORY_MB = 120.0, 2048
@@ -70,6 +72,15 @@ class Clinic:
     analysis: "Analysis"
     reporting: Reporting
     upkeep: Upkeep
+
+
+class Rest(NamedTuple):
+    """How long a loop rests after a step."""
+
+    seconds: float = 0.0
+    """Unless it is woken."""
+    at_least: float = 0.0
+    """Even so."""
 
 
 @contextlib.contextmanager
@@ -159,37 +170,16 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
     Raises:
         ClinicError: a loop met a cause that a person must remove.
     """
-    intake = clinic.config.intake
-    arrived = threading.Event()
-
-    def take() -> float:
-        hints.renew()
-        arrived.clear()
-        taken, wait = clinic.inbox.sweep(stop.is_set)
-        return 0 if taken else min(intake.rescan_seconds, wait or intake.rescan_seconds)
-
-    def analyse() -> float:
-        return 0 if clinic.analysis.step() else LOOK_SECONDS
-
-    def report() -> float:
-        began = time.monotonic()
-        made = clinic.reporting.step(quiet_seconds=intake.study_quiet_seconds)
-        # Looking takes longer the more studies there are: 0.2 s of a hundred thousand.
-        return 0 if made else max(0.2, LOOKING_SHARE * (time.monotonic() - began))
-
-    def tidy() -> float:
-        clinic.upkeep.step(stop.is_set)
-        return clinic.config.retention.every_minutes * 60
-
+    steps = _Steps(clinic, stop)
     failures: list[BaseException] = []
-    with Hints(clinic.config.inbox, intake.mode, arrived) as hints:
+    with steps.hints:
         loops = [
             threading.Thread(target=_repeat, name=name, args=(step, wake, stop, failures))
             for name, step, wake in (
-                ("intake", take, arrived),
-                ("analysis", analyse, stop),
-                ("reporting", report, stop),
-                ("upkeep", tidy, stop),
+                ("intake", steps.take, steps.arrived),
+                ("analysis", steps.analyse, steps.received),
+                ("reporting", steps.report, steps.decided),
+                ("upkeep", steps.tidy, stop),
             )
         ]
         for loop in loops:
@@ -202,15 +192,55 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
         raise failures[0]
 
 
+class _Steps:
+    """What each loop does again and again, and the events that wake it before it would look by itself."""
+
+    def __init__(self, clinic: Clinic, stop: threading.Event) -> None:
+        self.arrived, self.received, self.decided = threading.Event(), threading.Event(), threading.Event()
+        self.hints = Hints(clinic.config.inbox, clinic.config.intake.mode, self.arrived)
+        self._clinic = clinic
+        self._stop = stop
+
+    def take(self) -> Rest:
+        if self.arrived.is_set():
+            self._stop.wait(WHOLE_SECONDS)
+        self.hints.renew()
+        self.arrived.clear()
+        taken, wait = self._clinic.inbox.sweep(self._stop.is_set)
+        if taken:
+            self.received.set()
+            return Rest()
+        rescan = self._clinic.config.intake.rescan_seconds
+        return Rest(min(rescan, wait or rescan), at_least=GATHER_SECONDS)
+
+    def analyse(self) -> Rest:
+        self.received.clear()
+        if self._clinic.analysis.step():
+            self.decided.set()
+            return Rest()
+        return Rest(LOOK_SECONDS)
+
+    def report(self) -> Rest:
+        self.decided.clear()
+        began = time.monotonic()
+        if self._clinic.reporting.step(self._clinic.config.intake.study_quiet_seconds):
+            return Rest()
+        share = LOOKING_SHARE * (time.monotonic() - began)
+        return Rest(max(2 * LOOK_SECONDS, share), at_least=share)
+
+    def tidy(self) -> Rest:
+        self._clinic.upkeep.step(self._stop.is_set)
+        return Rest(self._clinic.config.retention.every_minutes * 60)
+
+
 def _repeat(
-    step: Callable[[], float], wake: threading.Event, stop: threading.Event, failures: list[BaseException]
+    step: Callable[[], Rest], wake: threading.Event, stop: threading.Event, failures: list[BaseException]
 ) -> None:
     """Run one loop: a step, then the rest that the step asked for, until told to stop.
 
     An error that may pass is logged and the step tried again; one that may not stops all loops.
     """
     while not stop.is_set():
-        began = time.monotonic()
         try:
             rest = step()
         except ClinicError as error:
@@ -219,19 +249,19 @@ def _repeat(
                 stop.set()
                 return
             log.warning("%s", error)
-            rest = RETRY_SECONDS
+            rest = Rest(RETRY_SECONDS, at_least=RETRY_SECONDS)
         except BaseException as error:  # noqa: BLE001 (a fault of the program: the daemon must end, not hang half alive)
             failures.append(error)
             stop.set()
             return
-        if rest:
-            _rest(rest, wake, stop, began + GATHER_SECONDS)
+        if rest.seconds:
+            _rest(rest, wake, stop)
 
 
-def _rest(seconds: float, wake: threading.Event, stop: threading.Event, not_before: float) -> None:
-    """Wait, until told to stop at the latest, or until woken, but then not for less than until `not_before`."""
-    until = time.monotonic() + seconds
-    while not stop.is_set() and not wake.is_set() and (left := until - time.monotonic()) > 0:
+def _rest(rest: Rest, wake: threading.Event, stop: threading.Event) -> None:
+    """Wait, until told to stop at the latest, or until woken, but then not for less than the rest asks for."""
+    began = time.monotonic()
+    while not stop.is_set() and not wake.is_set() and (left := began + rest.seconds - time.monotonic()) > 0:
         wake.wait(min(left, 0.5))
     if wake.is_set():
-        stop.wait(max(0.0, not_before - time.monotonic()))
+        stop.wait(max(0.0, began + rest.at_least - time.monotonic()))

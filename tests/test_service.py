@@ -1,13 +1,16 @@
-"""How a loop of the service rests."""
+"""How the loops of `watch` rest, and how they wake each other. What they do is tested with them."""
 
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
-from agcnn_clinic.service import _rest
+from agcnn_clinic import service
+from agcnn_clinic.config import Config
+from agcnn_clinic.service import Rest, _rest, until_told
 
 LONG = 3600.0
+PATIENCE = 60.0
 
 
 class Noted(threading.Event):
@@ -27,14 +30,14 @@ class Noted(threading.Event):
 def test_a_loop_that_has_rested_long_enough_begins_as_soon_as_it_is_woken():
     """A film that comes into an idle inbox is looked at at once."""
     wake, stop = Noted(happened=True), Noted()
-    _rest(LONG, wake, stop, not_before=time.monotonic() - 1)
+    _rest(Rest(LONG), wake, stop)
     assert (wake.waits, stop.waits) == ([], [0.0])
 
 
 def test_a_loop_that_is_woken_again_and_again_begins_no_more_often_than_it_should():
     """A folder that is being copied wakes it for every file."""
     wake, stop = Noted(happened=True), Noted()
-    _rest(LONG, wake, stop, not_before=time.monotonic() + 50)
+    _rest(Rest(LONG, at_least=50), wake, stop)
     assert wake.waits == []
     assert stop.waits == [pytest.approx(50, abs=5)]
 
@@ -42,7 +45,7 @@ def test_a_loop_that_is_woken_again_and_again_begins_no_more_often_than_it_shoul
 def test_a_loop_that_is_told_to_stop_rests_no_longer():
     """Neither until its time is over nor until it may begin again."""
     wake, stop = Noted(), Noted(happened=True)
-    _rest(LONG, wake, stop, not_before=time.monotonic() + 50)
+    _rest(Rest(LONG, at_least=50), wake, stop)
     assert (wake.waits, stop.waits) == ([], [])
 
 
@@ -50,5 +53,44 @@ def test_a_loop_that_nobody_wakes_looks_whether_it_shall_stop():
     """It waits in short pieces, since two events cannot be waited for at a time."""
     wake, stop = Noted(), Noted()
     wake.wait = lambda timeout: stop.set() or wake.waits.append(timeout)
-    _rest(LONG, wake, stop, not_before=0)
+    _rest(Rest(LONG), wake, stop)
     assert wake.waits == [0.5]
+
+
+class Looking:
+    """A loop's work: nothing to do at first, then one thing, and what it then calls."""
+
+    def __init__(self, then=lambda: None) -> None:
+        self.looked = threading.Event()
+        self._then = then
+
+    def step(self, *_how) -> int:
+        if not self.looked.is_set():
+            self.looked.set()
+            return 0
+        self._then()
+        return 1
+
+
+def test_what_a_loop_has_done_wakes_the_next_one(tmp_path, monkeypatch):
+    """Each has looked in vain and would look again in an hour: a film taken then is read and reported all the same."""
+    monkeypatch.setattr(service, "LOOK_SECONDS", LONG)
+    config = Config()
+    config._root = tmp_path
+    config.inbox.mkdir()
+    stop, reported = threading.Event(), threading.Event()
+    analysis = Looking()
+    reporting = Looking(then=lambda: (reported.set(), stop.set()))
+
+    def sweep(_stopped) -> tuple[int, None]:
+        assert analysis.looked.wait(PATIENCE)
+        assert reporting.looked.wait(PATIENCE)
+        return 1, None
+
+    inbox, upkeep = SimpleNamespace(sweep=sweep), SimpleNamespace(step=lambda _stopped: None)
+    clinic = SimpleNamespace(config=config, inbox=inbox, analysis=analysis, reporting=reporting, upkeep=upkeep)
+    giving_up = threading.Timer(PATIENCE, stop.set)
+    giving_up.start()
+    until_told(clinic, stop)
+    giving_up.cancel()
+    assert reported.is_set()
