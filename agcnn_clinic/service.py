@@ -54,8 +54,9 @@ LOOK_SECONDS = 0.1
 """How often a loop looks for what another one may have left it."""
 WHOLE_SECONDS = 0.03
 """How long after the first word of a file the inbox is looked through: the file is whole by then, and settles."""
-GATHER_SECONDS = 0.2
-"""How long the inbox is then left alone: a folder that is being copied tells of every file."""
+GATHER_SECONDS, GATHERING_SHARE = 0.05, 4.0
+"""How long the inbox is then left alone, since a folder that is being copied tells of every file: for so long at least,
+and for so many times as long as it took to look through it."""
 LOOKING_SHARE = 20.0
 """A loop that finds nothing to do rests so many times as long as it took to find that out."""
 REPORT_SECONDS, REPORT_MEMORY_MB = 120.0, 2048
@@ -206,12 +207,14 @@ class _Steps:
             self._stop.wait(WHOLE_SECONDS)
         self.hints.renew()
         self.arrived.clear()
+        began = time.monotonic()
         taken, wait = self._clinic.inbox.sweep(self._stop.is_set)
         if taken:
             self.received.set()
             return Rest()
+        gathering = max(GATHER_SECONDS, GATHERING_SHARE * (time.monotonic() - began))
         rescan = self._clinic.config.intake.rescan_seconds
-        return Rest(min(rescan, wait or rescan), at_least=GATHER_SECONDS)
+        return Rest(min(rescan, wait or rescan), at_least=gathering)
 
     def analyse(self) -> Rest:
         self.received.clear()
