@@ -214,7 +214,8 @@ class _Steps:
             return Rest()
         gathering = max(GATHER_SECONDS, GATHERING_SHARE * (time.monotonic() - began))
         rescan = self._clinic.config.intake.rescan_seconds
-        return Rest(min(rescan, wait or rescan), at_least=gathering)
+        rest = min(rescan, wait or rescan)
+        return Rest(rest, at_least=min(gathering, rest))
 
     def analyse(self) -> Rest:
         self.received.clear()
