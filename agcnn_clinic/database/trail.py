@@ -40,8 +40,8 @@ class ModelIdentity(NamedTuple):
     """As `agcnn_models.manifest.digest` makes it: of all that the manifest says, the weights' hash included."""
 
 
-class Imported(NamedTuple):
-    """A file that has got its row."""
+class Told(NamedTuple):
+    """What is told of a file."""
 
     file_id: int
     study_key: str | None
@@ -49,19 +49,16 @@ class Imported(NamedTuple):
     outcome: str
 
 
-def imported(session: Session, files: Sequence[Imported], now: datetime) -> None:
+def imported(session: Session, files: Sequence[Told], now: datetime) -> None:
     """Files have got their rows, in this transaction."""
     if files:
-        studies = [file.study_key for file in files if file.study_key is not None]
-        outcomes = Counter(file.outcome for file in files)
-        about = About(studies, [file.file_id for file in files], {"outcomes": outcomes})
-        append(session, AuditEvent.IMPORTED, about, now=now)
+        append(session, AuditEvent.IMPORTED, _about(files), now=now)
 
 
 def analysed(session: Session, files: Sequence[ReceivedFile], *, model_id: int, now: datetime) -> None:
     """A batch of files has got its outcomes, in this transaction."""
     if files:
-        append(session, AuditEvent.ANALYSED, _about(files, model_id=model_id), now=now)
+        append(session, AuditEvent.ANALYSED, _about(_told(files), model_id=model_id), now=now)
 
 
 def reported(session: Session, study_key: str, *, version: int, sha256: str, now: datetime) -> None:
@@ -85,7 +82,7 @@ def reviewed(session: Session, study_key: str, *, images: int, verdicts: int, no
 
 def requeued(session: Session, file: ReceivedFile, now: datetime) -> None:
     """A quarantined file was taken back, in this transaction."""
-    append(session, AuditEvent.REQUEUED, _about([file]), now=now)
+    append(session, AuditEvent.REQUEUED, _about(_told([file])), now=now)
 
 
 def removed(
@@ -106,7 +103,7 @@ def removed(
         reports: which PDFs go.
     """
     listed = list(reports)
-    about = _about(files, why=why, reports=listed)
+    about = _about(_told(files), why=why, reports=listed)
     studies = [*about.studies, *(key for key, _ in listed)]
     append(session, AuditEvent.REMOVED, About(studies, about.files, about.details), now=now)
 
@@ -210,10 +207,14 @@ def _log_head(database: Database) -> None:
     log.info("the audit trail has %d events; its newest hash is %s", count, head)
 
 
-def _about(files: Sequence[ReceivedFile], **details: Any) -> About:
+def _told(files: Iterable[ReceivedFile]) -> list[Told]:
+    return [Told(file.id, None if file.instance is None else file.instance.study.key, file.outcome) for file in files]
+
+
+def _about(files: Sequence[Told], **details: Any) -> About:
     outcomes: Mapping[str, int] = Counter(file.outcome for file in files)
     return About(
-        studies=[file.instance.study.key for file in files if file.instance is not None],
-        files=[file.id for file in files],
+        studies=[file.study_key for file in files if file.study_key is not None],
+        files=[file.file_id for file in files],
         details={"outcomes": outcomes, **details},
     )

@@ -16,7 +16,7 @@ from agcnn_clinic.database import trail
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.outcomes import PENDING, decided, reason_file
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.database.trail import Imported
+from agcnn_clinic.database.trail import Told
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.describe import Described, describe
@@ -106,7 +106,7 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
         rows.add(one)
     rows.write()
     _bytes_are_there(session, [one.registration for one in ready])
-    trail.imported(session, rows.imported, now)
+    trail.imported(session, rows.written, now)
     return taken
 
 
@@ -116,14 +116,13 @@ class _Rows:
     def __init__(
         self, session: Session, firsts: dict[str, _First], described: dict[str, Described], now: datetime
     ) -> None:
-        self.imported: list[Imported] = []
-        """Those that are written."""
+        self.written: list[Told] = []
         self._session = session
         self._firsts = firsts
         self._described = described
         self._now = now
-        self._waiting: list[dict[str, Any]] = []
-        self._study_keys: list[str | None] = []
+        self._waiting: list[tuple[dict[str, Any], str | None]] = []
+        """Rows, and the key of each one's study."""
         self._speaking: dict[str, int] = {}
         """Which of those that wait speaks for its bytes, by their hash."""
 
@@ -161,20 +160,19 @@ class _Rows:
             row |= PENDING
         if first is None and registration.speaks_for_its_bytes:
             self._speaking[sha256] = len(self._waiting)
-        self._waiting.append(row)
-        self._study_keys.append(None if described is None else described.study_key)
+        self._waiting.append((row, None if described is None else described.study_key))
 
     def write(self) -> None:
         """Write those that wait; from now on they have ids."""
         if not self._waiting:
             return
-        written = insert(ReceivedFile).returning(ReceivedFile.id, sort_by_parameter_order=True)
-        ids = self._session.scalars(written, self._waiting).all()
-        for file_id, row, study in zip(ids, self._waiting, self._study_keys, strict=True):
-            self.imported.append(Imported(file_id, study, row["outcome"]))
+        added = insert(ReceivedFile).returning(ReceivedFile.id, sort_by_parameter_order=True)
+        ids = self._session.scalars(added, [row for row, _ in self._waiting])
+        told = [Told(file_id, key, row["outcome"]) for file_id, (row, key) in zip(ids, self._waiting, strict=True)]
         for sha256, place in self._speaking.items():
-            self._firsts[sha256] = _First(ids[place], self._waiting[place]["outcome"])
-        self._waiting, self._study_keys, self._speaking = [], [], {}
+            self._firsts[sha256] = _First(told[place].file_id, told[place].outcome)
+        self.written += told
+        self._waiting, self._speaking = [], {}
 
 
 def _laid_out(group: Sequence[Registration], spoken_for: set[str], now: datetime) -> list[_LaidOut]:
