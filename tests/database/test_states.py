@@ -15,6 +15,19 @@ from agcnn_clinic.domain import ReasonCode, StudyState
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
+def study_and_state(database, factories, reasons, reported, age) -> tuple[int, str]:
+    """Make the only study, with files that ended so, and give its id and where it stands by `studies`."""
+    with database.write() as session:
+        study = factories.make_study(session, 1, received_at=NOW - timedelta(seconds=age))
+        for number, reason in enumerate(reasons):
+            factories.make_file(session, study, number, reason)
+        if reported is not None:
+            factories.make_report(session, study).study_revision = reported
+    with database.connection() as connection:
+        (row,) = views.studies(connection, StudyFilter(), now=NOW, quiet_seconds=30)
+    return study.id, row["state"]
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     reasons=st.lists(
@@ -27,17 +40,10 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 def test_the_state_is_the_same_in_sql_and_in_python(emptied, factories, reasons, reported, age):
     """The state that `studies` computes in SQL is that of `queries.study_state` for all there can be of a study."""
     database = emptied()
-    with database.write() as session:
-        study = factories.make_study(session, 1, received_at=NOW - timedelta(seconds=age))
-        for number, reason in enumerate(reasons):
-            factories.make_file(session, study, number, reason)
-        if reported is not None:
-            factories.make_report(session, study).study_revision = reported
-    with database.connection() as connection:
-        (row,) = views.studies(connection, StudyFilter(), now=NOW, quiet_seconds=30)
+    study, found = study_and_state(database, factories, reasons, reported, age)
     with database.session() as session:
-        detail = study_detail(session, session.get_one(Study, study.id), now=NOW, quiet_seconds=30)
-    assert row["state"] == detail.state
+        detail = study_detail(session, session.get_one(Study, study), now=NOW, quiet_seconds=30)
+    assert found == detail.state
 
 
 @pytest.mark.parametrize(
@@ -54,12 +60,5 @@ def test_the_state_is_the_same_in_sql_and_in_python(emptied, factories, reasons,
 )
 def test_states_worked_by_hand(database, factories, reasons, reported, age, state):
     """Where a study stands, for the cases that a person would name."""
-    with database.write() as session:
-        study = factories.make_study(session, 1, received_at=NOW - timedelta(seconds=age))
-        for number, reason in enumerate(reasons):
-            factories.make_file(session, study, number, reason)
-        if reported is not None:
-            factories.make_report(session, study).study_revision = reported
-    with database.connection() as connection:
-        (row,) = views.studies(connection, StudyFilter(), now=NOW, quiet_seconds=30)
-    assert row["state"] == state
+    _, found = study_and_state(database, factories, reasons, reported, age)
+    assert found == state
