@@ -175,8 +175,9 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
 def test_a_worker_that_was_asleep_for_longer_than_its_lease_records_nothing_twice(shared, watch, write_film):
     """It wakes up with films in hand that the other has read meanwhile, and goes on as a worker like any other."""
     send(shared, write_film, range(12))
-    asleep, awake = watch(), watch()
+    asleep = watch()
     stop_with_work_in_hand(shared, asleep)
+    awake = watch()  # only now: it might else have done all before the other had begun
     wait_until(lambda: is_idle(shared, files=14, studies=12), awake)
     asleep.send_signal(signal.SIGCONT)
     send(shared, write_film, range(20, 26))
