@@ -128,11 +128,11 @@ def test_asymmetric_is_the_published_formula(
 @settings(max_examples=20, deadline=None)
 @given(SIZES)
 def test_asymmetric_without_asymmetry_is_eq_2(sizes: tuple[int, int, int]) -> None:
-    """Both gammas and the clip at 0."""
+    """Both gammas and the clip at 0; torch's own loss is off by the rounding of the logit, of which it subtracts."""
     logits, targets = batch(*sizes)
     recipe = AsymmetricRecipe(gamma_positive=0, gamma_negative=0, clip=0)
     assert asymmetric(logits, targets, recipe).item() == pytest.approx(
-        binary_cross_entropy(logits, targets).item(), rel=1e-5, abs=1e-7
+        binary_cross_entropy(logits, targets).item(), rel=1e-5, abs=1e-6
     )
 
 
