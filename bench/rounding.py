@@ -1,10 +1,10 @@
 """How far `analysis.precision` moves what is read, over real films.
 
-    python bench/rounding.py FOLDER... [--model BUNDLE] [--films N]
+    python bench/rounding.py FOLDER... [--model BUNDLE] [--films N] [--device cuda]
 
-reads the PNG and JPEG films of the folders with the network as the clinic serves it, in float32 and in each other
-precision, and prints for each of them on how many films the attended region stayed where it was and how far
-probabilities moved: the largest of the 15 of a film counts.
+reads the PNG and JPEG films of the folders with the network as the clinic serves it, on the CPU in float32 and on the
+device in each precision, and prints for each of them on how many films the attended region stayed where it was and how
+far probabilities moved: the largest of the 15 of a film counts.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import open_bundle
-from agcnn_models.precision import Precision, number_formats
+from agcnn_models.precision import Precision, compute_float32_as_such, number_formats
 from agcnn_models.preprocessing import Preprocessing, to_model_input
 from agcnn_models.serving import serve
 from agcnn_training.data.pictures import read_picture
@@ -35,15 +35,19 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="where PNG and JPEG films lie")
     parser.add_argument("--model", type=Path, default=configured_bundle(Config()), help="a bundle (the starter model)")
     parser.add_argument("--films", type=int, help="read so many of each folder, spread over it (all)")
+    parser.add_argument("--device", type=torch.device, default="cpu", help="what is compared with the CPU (cpu)")
     options = parser.parse_args()
     torch.set_num_threads(usable_cores())
-    device = torch.device("cpu")
+    compute_float32_as_such()
     bundle = open_bundle(options.model)
     paths = [path for folder in options.folders for path in _films(folder, options.films)]
+    preprocessing, cpu, device = bundle.manifest.preprocessing, torch.device("cpu"), options.device
+    exact = _read(serve(bundle.load_model(cpu)), paths, preprocessing, cpu)
     model = bundle.load_model(device)
-    networks = {name: serve(model, number_formats(name, device)) for name in Precision if name is not Precision.AUTO}
-    readings = {name: _read(network, paths, bundle.manifest.preprocessing) for name, network in networks.items()}
-    exact = readings.pop(Precision.FLOAT32)
+    precisions = [name for name in Precision if name is not Precision.AUTO and (name, device) != (name.FLOAT32, cpu)]
+    readings = {
+        name: _read(serve(model, number_formats(name, device)), paths, preprocessing, device) for name in precisions
+    }
     print(f"{len(paths)} films, {bundle.manifest.name} {bundle.manifest.version}")  # noqa: T201
     print("precision | same region | branch | largest | 99th percentile | median | films moved by .01")  # noqa: T201
     for name, found in readings.items():
@@ -61,13 +65,13 @@ def _films(folder: Path, most: int | None) -> list[Path]:
     return found[:: max(1, len(found) // most)][:most] if most else found
 
 
-def _read(network: AGCNN, paths: list[Path], preprocessing: Preprocessing) -> dict[str, Tensor]:
+def _read(network: AGCNN, paths: list[Path], preprocessing: Preprocessing, device: torch.device) -> dict[str, Tensor]:
     parts: dict[str, list[Tensor]] = {name: [] for name in (*BRANCHES, "boxes")}
     for images in _batches(paths, preprocessing):
-        diagnosis = network.read(images)
+        diagnosis = network.read(images.to(device))
         for branch in BRANCHES:
-            parts[branch].append(getattr(diagnosis, f"{branch}_probabilities"))
-        parts["boxes"].append(diagnosis.boxes)
+            parts[branch].append(getattr(diagnosis, f"{branch}_probabilities").cpu())
+        parts["boxes"].append(diagnosis.boxes.cpu())
     return {name: torch.cat(part) for name, part in parts.items()}
 
 

@@ -1,5 +1,6 @@
 """Pictures to readings: the one place of the clinic where the network runs."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,16 @@ from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_models.agcnn import AGCNN, Diagnosis
 from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.errors import ModelError
+from agcnn_models.gpu import why_no_kernels
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Manifest
-from agcnn_models.precision import FLOAT32, NumberFormats, Precision, number_formats
+from agcnn_models.precision import FLOAT32, NumberFormats, Precision, compute_float32_as_such, number_formats
 from agcnn_models.preprocessing import SourceBox, box_to_source, standardise
+from agcnn_models.replay import Replay
 from agcnn_models.serving import read_within_memory, serve
 from agcnn_models.shards import Shards
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Reader:
         self.device = device
         self.computed_on = str(device) if formats == FLOAT32 else f"{device} {formats.precision}"
         self._bundle = bundle
-        self._model = serve(model, formats)
+        self._read = Replay(serve(model, formats)).read
         self._shards = Shards(threads) if device.type == "cpu" else None
 
     def read_films(self, films: Sequence[NetworkFilm]) -> list[Reading]:
@@ -110,7 +115,7 @@ class Reader:
         if self.device.type == "cuda":
             # Before it is standardised: that makes three channels of the one.
             grey = grey.pin_memory().to(self.device, non_blocking=True)
-        return read_within_memory(self._model, standardise(grey, self.manifest.preprocessing))
+        return read_within_memory(self._read, standardise(grey, self.manifest.preprocessing))
 
 
 def load_reader(folder: Path, *, device: str, threads: int, precision: str = "auto") -> Reader:
@@ -119,17 +124,21 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
     Args:
         folder: the bundle.
         device: "auto" (the GPU when there is one), "cpu", "cuda", "cuda:1".
-        threads: CPU threads that share a batch; 0 for one a core.
+        threads: CPU threads that share a batch; 0 for one a core. With a GPU they are not used.
         precision: one of `agcnn_models.precision.Precision`.
 
     Raises:
         ModelUnavailableError: the bundle is missing, wrong or tampered with, or there is no such device.
     """
     threads = threads or usable_cores()
-    torch.set_num_threads(threads)
+    target = _device(device)
+    # Beside a GPU the host only prepares: more threads would spin on cores that decoders need.
+    torch.set_num_threads(1 if target.type == "cuda" else threads)
+    compute_float32_as_such()
+    if target.type == "cuda" and (why := why_no_kernels(target)):
+        log.warning("the GPU computes more slowly than it could, since our kernels cannot be compiled for it (%s)", why)
     try:
         bundle = open_bundle(folder)
-        target = _device(device)
         return Reader(bundle, bundle.load_model(target), target, number_formats(Precision(precision), target), threads)
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error

@@ -32,6 +32,8 @@ def _torch() -> Iterator[Result]:
     try:
         import torch
         import torchvision
+
+        from agcnn_models.gpu import why_no_kernels
     except (ImportError, OSError, RuntimeError) as error:
         yield Result(
             "torch", State.PROBLEM, f"cannot be imported: {_short(error)}", "Install the locked dependencies again."
@@ -46,7 +48,12 @@ def _torch() -> Iterator[Result]:
         return
     for index in range(torch.cuda.device_count()):
         properties = torch.cuda.get_device_properties(index)
-        yield Result("GPU", State.OK, f"cuda:{index} {properties.name}, {properties.total_memory / 1024**3:.0f} GiB")
+        found = f"cuda:{index} {properties.name}, {properties.total_memory / 1024**3:.0f} GiB"
+        if why := why_no_kernels(torch.device("cuda", index)):
+            advice = "Triton needs a C compiler and Python's headers (Debian: gcc, python3-dev); without, it is slower."
+            yield Result("GPU", State.REMARK, f"{found}; our kernels cannot be compiled for it ({why})", advice)
+        else:
+            yield Result("GPU", State.OK, f"{found}; with our kernels")
 
 
 def _decoders() -> Iterator[Result]:

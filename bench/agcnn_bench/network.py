@@ -7,8 +7,9 @@ import contextlib
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -25,16 +26,19 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.domain import Picture
 from agcnn_models import attention
-from agcnn_models.agcnn import AGCNN, build_agcnn
+from agcnn_models.agcnn import AGCNN, Diagnosis, build_agcnn
 from agcnn_models.bundle import open_bundle
+from agcnn_models.gpu import kernels_on, why_no_kernels
 from agcnn_models.precision import Precision, number_formats
 from agcnn_models.preprocessing import Preprocessing, to_model_input
+from agcnn_models.replay import Replay
 from agcnn_models.serving import serve
 from agcnn_models.settings import Backbone
 from agcnn_models.shards import Shards
 
 STARTER = "starter"
 BATCHES = (1, 2, 4, 8, 16)
+GPU_BATCHES = (1, 8, 32, 128)
 COMPARED = 8
 """Films in a batch where AG-CNN is compared on the CPU: the clinic's own `analysis.batch_size`."""
 PAPER = Preprocessing()
@@ -69,6 +73,23 @@ class Setting:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
+    def as_run(self, work: Callable[[], None]) -> Callable[[], None]:
+        """Return what does `work` to its end as a reading does it: where kernels run, as a part of a CUDA graph."""
+        if kernels_on(self.device) is None:
+            run = work
+        else:
+            work()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                work()
+            run = graph.replay
+
+        def to_the_end() -> None:
+            run()
+            self.finish()
+
+        return to_the_end
+
     @property
     def numbers(self) -> Precision:
         """What both branches compute in where they are compared with networks in the same numbers."""
@@ -93,6 +114,11 @@ class Subject:
     trained: AGCNN
     films: Tensor
 
+    @cached_property
+    def read(self) -> Callable[[Tensor], Diagnosis]:
+        """As the clinic reads: on a GPU by replay."""
+        return Replay(self.model).read
+
     def batch(self, count: int) -> Tensor:
         """So many films, over and over."""
         repeats = -(-count // len(self.films))
@@ -107,14 +133,11 @@ def run(bench: Bench) -> None:
     setting = Setting(torch.device("cpu"), half=False, batch=2 if bench.quick else COMPARED, runs=bench.runs)
     subjects = _subjects(bench, pictures, setting)
     for name, subject in subjects.items():
-        for count in (1, 2) if bench.quick else BATCHES:
-            images = subject.batch(count)
-            figure = timed(lambda s=subject, i=images: s.model.read(i), setting.runs, per=count)  # type: ignore[misc]
-            bench.results.add(f"network.cpu.{name}.batch_{count}", figure)
+        by_batch(bench.results, name, subject, setting, (1, 2) if bench.quick else BATCHES)
         attention_alone(bench.results, name, subject, setting)
         beside_the_loop(bench.results, name, subject, setting)
     beside_one_densenet(bench.results, _as_the_clinic_would(bench, subjects[Backbone.DENSENET121]), setting)
-    _as_served(bench, pictures)
+    _as_served(bench, pictures, setting, most=0)
     _beside_others(bench, _as_the_clinic_would(bench, subjects[STARTER]), setting)
 
 
@@ -133,11 +156,28 @@ def run_gpu(bench: Bench) -> None:
         raise SystemExit("bench: there is no GPU that torch can use, so that no figure of one can be made here.")
     bench.results.facts["gpu"] = torch.cuda.get_device_name()
     setting = Setting(torch.device("cuda"), half=True, batch=GPU_BATCH, runs=bench.runs)
-    subjects = _subjects(bench, _pictures(bench), setting)
+    bench.results.facts["gpu_kernels"] = why_no_kernels(setting.device) or "used"
+    pictures = _pictures(bench)
+    subjects = _subjects(bench, pictures, setting)
     for name, subject in subjects.items():
+        by_batch(bench.results, name, subject, setting, GPU_BATCHES)
         attention_alone(bench.results, name, subject, setting)
         beside_the_loop(bench.results, name, subject, setting)
     beside_one_densenet(bench.results, subjects[Backbone.DENSENET121], setting)
+    _as_served(bench, pictures, setting, most=GPU_BATCH)
+
+
+def by_batch(results: Results, name: str, subject: Subject, setting: Setting, counts: Iterable[int]) -> None:
+    """A film's time, by how many are read at once."""
+    for count in counts:
+        images = subject.batch(count)
+
+        def read(images: Tensor = images) -> None:
+            subject.read(images)
+            setting.finish()
+
+        read()  # what comes for the first time is not replayed
+        results.add(f"network.{setting.place}.{name}.batch_{count}", timed(read, setting.runs, per=count))
 
 
 def attention_alone(results: Results, name: str, subject: Subject, setting: Setting) -> None:
@@ -150,23 +190,22 @@ def attention_alone(results: Results, name: str, subject: Subject, setting: Sett
     @torch.inference_mode()
     def attend() -> None:
         model.attend(images, features)
-        setting.finish()
 
     @torch.inference_mode()
     def crop() -> None:
         attention.crop(images, boxes, images.shape[-1])
-        setting.finish()
 
     for part, work in (("attention_and_crop", attend), ("crop", crop)):
+        work = setting.as_run(work)  # noqa: PLW2901
         results.add(f"network.{setting.place}.{name}.{part}", timed(work, 4 * setting.runs, per=setting.batch))
 
 
 def beside_the_loop(results: Results, name: str, subject: Subject, setting: Setting) -> None:
     """AG-CNN and the ports' loop on the same films, in turns; both must find the same boxes."""
-    model, images = subject.model, subject.batch(setting.batch)
+    images = subject.batch(setting.batch)
 
     def batched() -> None:
-        model.read(images)
+        subject.read(images)
         setting.finish()
 
     def looped() -> None:
@@ -179,7 +218,7 @@ def beside_the_loop(results: Results, name: str, subject: Subject, setting: Sett
         results.add(f"network.{setting.place}.{name}.{way}", figure)
     with setting.precision():
         probabilities, boxes = loop_read(subject.trained, images)
-    ours = model.read(images)
+    ours = subject.read(images)
     results.facts[f"loop_crop_{setting.place}_{name}"] = {
         "films_with_the_same_box": int((boxes == ours.boxes.cpu()).all(dim=1).sum()),
         "films": len(images),
@@ -196,7 +235,7 @@ def beside_one_densenet(results: Results, subject: Subject, setting: Setting) ->
     grey = images[:1, :1].float() * 255  # its films are grey, in about [-1024, 1024]
 
     def agcnn() -> None:
-        subject.model.read(images)
+        subject.read(images)
         setting.finish()
 
     def densenet() -> None:
@@ -283,13 +322,19 @@ def _inputs(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:
     return torch.stack([to_model_input(picture.pixels, preprocessing) for picture in pictures])
 
 
-def _as_served(bench: Bench, pictures: list[Picture]) -> None:
+def _as_served(bench: Bench, pictures: list[Picture], setting: Setting, most: int) -> None:
     """What analysis pays for a film with the model that ships: from what a child sends to its reading, in a batch."""
     config = Config()
+    analysis, place = config.analysis, setting.device.type
     reader = load_reader(
-        configured_bundle(config), device="cpu", threads=config.analysis.threads, precision=config.analysis.precision
+        configured_bundle(config), device=place, threads=analysis.threads, precision=analysis.precision
     )
-    count = 2 if bench.quick else config.analysis.batch_size
     seen = [network_film(picture, reader.manifest.preprocessing) for picture in pictures]
-    batch = [seen[number % len(seen)] for number in range(count)]
-    bench.results.add("network.cpu.as_served", timed(lambda: reader.read_films(batch), bench.runs, per=count))
+    counts = {"as_served": 2 if bench.quick else analysis.batch_size}
+    if most > analysis.batch_size:
+        counts[f"as_served_by_{most}"] = most
+    for name, count in counts.items():
+        batch = [seen[number % len(seen)] for number in range(count)]
+        reader.read_films(batch)
+        figure = timed(lambda batch=batch: reader.read_films(batch), bench.runs, per=count)  # type: ignore[misc]
+        bench.results.add(f"network.{setting.place}.{name}", figure)

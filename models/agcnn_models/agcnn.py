@@ -136,6 +136,8 @@ class AGCNN(nn.Module):
 
 def _to_pixels(boxes: Tensor, cells: int, size: int) -> Tensor:
     """Return boxes of a grid of cells x cells as boxes of the size x size pixels that those cells cover."""
+    if cells == size:
+        return boxes
     first, last = boxes[:, :2], boxes[:, 2:]
     return torch.cat((first * size // cells, (last + 1) * size // cells - 1), dim=1)
 

@@ -12,7 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from agcnn_models import components
+from agcnn_models.components import boxes_on_host
+from agcnn_models.gpu import kernels_on
 from agcnn_models.settings import Grid, HeatScale, Statistic, Threshold
 
 __all__ = [
@@ -85,7 +86,7 @@ def largest_region(mask: Tensor, heat: Tensor) -> Tensor:
     """Return the box of each mask's largest connected region: bool and float [B, H, W] -> int64 [B, 4].
 
     Cells that touch at an edge or a corner are connected. Of regions equally large the one with the
-    highest mean heat is taken, and of those the first in reading order. Nothing leaves the mask's device.
+    highest mean heat is taken, and of those the first in reading order.
 
     Deviation: the paper does not say what an empty mask means. Its box is the whole image: a flat heat map
     attends to nothing in particular, and the film must still be read.
@@ -94,8 +95,9 @@ def largest_region(mask: Tensor, heat: Tensor) -> Tensor:
     if mask.dtype != torch.bool or mask.shape != heat.shape:
         wanted, given = tuple(heat.shape), tuple(mask.shape)
         raise ValueError(f"mask must be bool of the heat's shape {wanted}, not {mask.dtype} of {given}")
-    found = components.boxes_on_host if mask.device.type == "cpu" else components.boxes_on_device
-    return found(mask, heat)
+    kernels = kernels_on(mask.device)
+    boxes: Tensor = boxes_on_host(mask, heat) if kernels is None else kernels.largest_boxes(mask, heat)
+    return boxes
 
 
 @torch.no_grad()
@@ -109,7 +111,12 @@ def crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     _require_rank(images, 4, "images")
     if boxes.shape != (images.shape[0], 4):
         raise ValueError(f"boxes must have the shape {(images.shape[0], 4)}, not {tuple(boxes.shape)}")
-    x_min, y_min, x_max, y_max = boxes.to(images.device).unbind(dim=1)
+    boxes = boxes.to(images.device)
+    kernels = kernels_on(images.device)
+    if kernels is not None and images.dtype is torch.float32:
+        crops: Tensor = kernels.crop(images, boxes, size)
+        return crops
+    x_min, y_min, x_max, y_max = boxes.unbind(dim=1)
     rows = _sample(images, y_min, y_max, size, dim=2)  # [B, C, size, W]
     return _sample(rows, x_min, x_max, size, dim=3)  # [B, C, size, size]
 

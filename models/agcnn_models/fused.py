@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["FusedConvolution", "NormRelu", "affine"]
+from agcnn_models.gpu import fuses_convolutions
+
+__all__ = ["FusedConvolution", "NormRelu", "affine", "normed"]
 
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -27,24 +29,45 @@ class FusedConvolution(nn.Module):
     Args:
         geometry: the convolution whose stride and padding are taken; neither dilated nor grouped.
         weight: float64 [out, in, k, k], instead of the convolution's.
-        bias: float64 [out].
+        bias: float64 [out]; None for none.
         relu: whether there is one at the end.
         dtype: of weights, inputs and outputs.
     """
 
-    def __init__(self, geometry: nn.Conv2d, weight: Tensor, bias: Tensor, *, relu: bool, dtype: torch.dtype) -> None:
+    def __init__(
+        self, geometry: nn.Conv2d, weight: Tensor, bias: Tensor | None, *, relu: bool, dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self.stride, self.padding = list(geometry.stride), [int(side) for side in geometry.padding]
         self.relu = relu
         self.weight = weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
-        self.bias = bias.detach().to(dtype)
+        self.bias = None if bias is None else bias.detach().to(dtype)
+        self._in_one = relu and fuses_convolutions(weight.device)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """Return [B, out, H', W'] of x [B, in, H, W] and other [B, out, H', W']."""
+        if self._in_one:
+            # On a GPU each step by itself would read and write the whole result once more.
+            how = self.bias, self.stride, self.padding, [1, 1], 1
+            if other is None:
+                return torch.cudnn_convolution_relu(x, self.weight, *how)
+            return torch.cudnn_convolution_add_relu(x, self.weight, other, 1.0, *how)
         result = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
         if other is not None:
             result += other
         return result.relu_() if self.relu else result
+
+
+def normed(
+    convolution: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, *, further: Tensor | float = 0.0
+) -> FusedConvolution:
+    """Return a convolution without bias, the BatchNorm after it and a ReLU as one.
+
+    further: float64 [out], what is added to the shift before the ReLU.
+    """
+    scale, shift = affine(norm)
+    weight = convolution.weight.double() * scale[:, None, None, None]
+    return FusedConvolution(convolution, weight, shift + further, relu=True, dtype=dtype)
 
 
 class NormRelu(nn.Module):
@@ -66,7 +89,14 @@ class NormRelu(nn.Module):
         self._scale = scale.masked_fill(flat, 0.0)
         self._constant = torch.where(flat, shift.clamp(min=0), 0.0)
         self.threshold = threshold.masked_fill(flat, 0.0).to(dtype)[None, :, None, None]
-        self.falling = torch.nonzero(self._scale < 0).flatten()
+        falling = self._scale < 0
+        self.falling = torch.nonzero(falling).flatten()
+        endless = torch.tensor(torch.inf, dtype=dtype, device=threshold.device)
+        flat_threshold = self.threshold.flatten()
+        # What `forward` does, as the lowest and the highest value of each channel: [2, C].
+        self.bounds = torch.stack(
+            (torch.where(falling, -endless, flat_threshold), torch.where(falling, flat_threshold, endless))
+        )
 
     def folded(self, weight: Tensor, dtype: torch.dtype, gain: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return weight and bias, float64, of the convolution that reads what `forward` gives.

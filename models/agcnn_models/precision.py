@@ -5,7 +5,14 @@ from typing import Final, NamedTuple
 
 import torch
 
-__all__ = ["FLOAT32", "NumberFormats", "Precision", "computes_bfloat16", "number_formats"]
+__all__ = [
+    "FLOAT32",
+    "NumberFormats",
+    "Precision",
+    "compute_float32_as_such",
+    "computes_bfloat16",
+    "number_formats",
+]
 
 
 class Precision(StrEnum):
@@ -50,6 +57,14 @@ def computes_bfloat16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     abilities = torch.cpu.get_capabilities()
     return any(bool(abilities.get(name)) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def compute_float32_as_such() -> None:
+    """Keep GPUs from rounding the factors of float32 convolutions to 10 bits (TF32), as torch has them do by default.
+
+    For the whole process. What the global branch attends to is then what it attends to on a CPU.
+    """
+    torch.backends.cudnn.allow_tf32 = False
 
 
 def number_formats(precision: Precision, device: torch.device) -> NumberFormats:

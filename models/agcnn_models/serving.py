@@ -2,9 +2,11 @@
 
 What a trained network computes stays, up to rounding: BatchNorm is folded into convolutions, a DenseNet's block
 writes into one buffer instead of concatenating anew in each layer, and a transition averages before its convolution
-of 1x1 instead of after it, which is the same since both are linear. Nothing here can be trained.
+of 1x1 instead of after it, which is the same since both are linear. On a GPU, what stands before and after a
+convolution is done with it, as one operation of cuDNN's or a kernel of our own. Nothing here can be trained.
 """
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -16,8 +18,10 @@ from torchvision.models.resnet import Bottleneck
 
 from agcnn_models.agcnn import AGCNN, Diagnosis
 from agcnn_models.backbones import Branch
-from agcnn_models.fused import FusedConvolution, NormRelu, affine
+from agcnn_models.fused import FusedConvolution, NormRelu, affine, normed
+from agcnn_models.gpu import kernels_for
 from agcnn_models.precision import FLOAT32, NumberFormats
+from agcnn_models.stem import ServedStem
 
 __all__ = ["read_within_memory", "serve"]
 
@@ -37,13 +41,13 @@ def serve(model: AGCNN, formats: NumberFormats = FLOAT32) -> AGCNN:
     return served.eval()
 
 
-def read_within_memory(model: AGCNN, images: Tensor) -> Diagnosis:
-    """Diagnose images [B, 3, D S, D S]; where the device's memory does not suffice, in halves, and halves of those.
+def read_within_memory(read: Callable[[Tensor], Diagnosis], images: Tensor) -> Diagnosis:
+    """Diagnose images [B, 3, D S, D S] by `read`; where the device's memory does not suffice, in halves, and so on.
 
     Raises torch.OutOfMemoryError when a single image is too large.
     """
     try:
-        return model.read(images)
+        return read(images)
     except torch.OutOfMemoryError:
         if len(images) == 1:
             raise
@@ -51,7 +55,7 @@ def read_within_memory(model: AGCNN, images: Tensor) -> Diagnosis:
     if images.is_cuda:
         torch.cuda.empty_cache()
     middle = len(images) // 2
-    halves = [read_within_memory(model, half) for half in (images[:middle], images[middle:])]
+    halves = [read_within_memory(read, half) for half in (images[:middle], images[middle:])]
     return Diagnosis(*(torch.cat(parts) for parts in zip(*halves, strict=True)))
 
 
@@ -66,42 +70,44 @@ def _served(branch: Branch, dtype: torch.dtype) -> "_Served":
 class _Served(Branch):
     """What the served branches share: the pooling and the classifier of the branch that they were made from."""
 
-    def __init__(self, branch: Branch, dtype: torch.dtype) -> None:
+    def __init__(self, branch: Branch) -> None:
         super().__init__()
         self.pooling, self.feature_channels = branch.pooling, branch.feature_channels
-        self.classifier_name, self.dtype = branch.classifier_name, dtype
+        self.classifier_name = branch.classifier_name
         self.classifier = cast("nn.Linear", branch.get_submodule(branch.classifier_name))
 
     def classify(self, pooled: Tensor) -> Tensor:
         logits: Tensor = self.classifier(pooled)
         return logits
 
-    def _taken(self, x: Tensor) -> Tensor:
-        return x.to(self.dtype, memory_format=torch.channels_last)
-
 
 class _ServedResNet(_Served):
     def __init__(self, branch: Branch, dtype: torch.dtype) -> None:
-        super().__init__(branch, dtype)
+        super().__init__(branch)
         net = cast("ResNet", branch)
-        self.stem = _normed(net.conv1, net.bn1, dtype)
+        self.stem = ServedStem(net.conv1, net.bn1, dtype)
         layers = (net.layer1, net.layer2, net.layer3, net.layer4)
         self.blocks = nn.Sequential(*(_ServedBottleneck(block, dtype) for layer in layers for block in layer))
 
     def feature_map(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(self.stem(self._taken(x)), 3, 2, 1)  # [B, 64, H/4, W/4]
-        features: Tensor = self.blocks(x)  # [B, 2048, H/32, W/32]
+        features: Tensor = self.blocks(self.stem(x))  # [B, 64, H/4, W/4] -> [B, 2048, H/32, W/32]
         return features.float()
 
 
 class _ServedBottleneck(nn.Module):
     def __init__(self, block: Bottleneck, dtype: torch.dtype) -> None:
         super().__init__()
-        self.reduce = _normed(block.conv1, block.bn1, dtype)
-        self.look = _normed(block.conv2, block.bn2, dtype)
-        self.widen = _normed(block.conv3, block.bn3, dtype)  # its ReLU comes after the sum
-        shortcut = block.downsample
-        self.shortcut = None if shortcut is None else _normed(shortcut[0], shortcut[1], dtype, relu=False)
+        self.reduce = normed(block.conv1, block.bn1, dtype)
+        self.look = normed(block.conv2, block.bn2, dtype)
+        self.shortcut: FusedConvolution | None = None
+        shift: Tensor | float = 0.0
+        if block.downsample is not None:
+            convolution, norm = block.downsample
+            scale, shift = affine(norm)
+            weight = convolution.weight.double() * scale[:, None, None, None]
+            self.shortcut = FusedConvolution(convolution, weight, None, relu=False, dtype=dtype)
+        # Its ReLU comes after the sum; so its shift may bring the shortcut's along.
+        self.widen = normed(block.conv3, block.bn3, dtype, further=shift)
 
     def forward(self, x: Tensor) -> Tensor:
         result: Tensor = self.widen(self.look(self.reduce(x)), x if self.shortcut is None else self.shortcut(x))
@@ -110,9 +116,9 @@ class _ServedBottleneck(nn.Module):
 
 class _ServedDenseNet(_Served):
     def __init__(self, branch: Branch, dtype: torch.dtype) -> None:
-        super().__init__(branch, dtype)
+        super().__init__(branch)
         parts = dict(cast("nn.Sequential", branch.get_submodule("features")).named_children())
-        self.stem = _normed(cast("nn.Conv2d", parts["conv0"]), cast("nn.BatchNorm2d", parts["norm0"]), dtype)
+        self.stem = ServedStem(cast("nn.Conv2d", parts["conv0"]), cast("nn.BatchNorm2d", parts["norm0"]), dtype)
         steps: list[nn.Module] = []
         for part in parts.values():
             if isinstance(part, _DenseBlock):
@@ -124,8 +130,7 @@ class _ServedDenseNet(_Served):
         self.scale, self.shift = (each.float()[None, :, None, None] for each in (scale, shift))
 
     def feature_map(self, x: Tensor) -> Tensor:
-        x = F.max_pool2d(self.stem(self._taken(x)), 3, 2, 1)  # [B, 64, H/4, W/4]
-        features: Tensor = self.steps(x)  # [B, 1024, H/32, W/32]
+        features: Tensor = self.steps(self.stem(x))  # [B, 64, H/4, W/4] -> [B, 1024, H/32, W/32]
         return torch.addcmul(self.shift, features.float(), self.scale).relu_()
 
 
@@ -143,7 +148,7 @@ class _ServedBlock(nn.Module):
         features = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=torch.channels_last)
         features[:, :known] = x
         for layer in self.layers:
-            features[:, known : known + self.growth] = layer(features[:, :known])
+            layer(features[:, :known], features[:, known : known + self.growth])
             known += self.growth
         return features
 
@@ -155,12 +160,17 @@ class _ServedLayer(nn.Module):
         gain, shift = affine(layer.norm2)
         weight, bias = self.before.folded(layer.conv1.weight.double(), dtype, gain)
         self.reduce = FusedConvolution(layer.conv1, weight, bias + shift, relu=True, dtype=dtype)
-        nothing = layer.conv2.weight.new_zeros(layer.conv2.out_channels)
-        self.look = FusedConvolution(layer.conv2, layer.conv2.weight, nothing, relu=False, dtype=dtype)
+        self.look = FusedConvolution(layer.conv2, layer.conv2.weight, None, relu=False, dtype=dtype)
+        self._kernels = kernels_for(layer.conv1.weight, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = self.look(self.reduce(self.before(x)))
-        return result
+    def forward(self, x: Tensor, out: Tensor) -> None:
+        """Write what the layer adds into `out` [B, growth, H, W]."""
+        if self._kernels is None:
+            out.copy_(self.look(self.reduce(self.before(x))))
+            return
+        reduce = self.reduce
+        seen = self._kernels.bounded_pointwise(x, self.before.bounds, reduce.weight, reduce.bias, relu=True)
+        self._kernels.grow(seen, self.look.weight, out)
 
 
 class _ServedTransition(nn.Module):
@@ -169,15 +179,14 @@ class _ServedTransition(nn.Module):
         self.before = NormRelu(transition.norm, dtype)
         weight, bias = self.before.folded(transition.conv.weight.double(), dtype)
         self.narrow = FusedConvolution(transition.conv, weight, bias, relu=False, dtype=dtype)
+        self._kernels = kernels_for(transition.conv.weight, dtype)
 
     def forward(self, x: Tensor) -> Tensor:
         # The mean first: a quarter of the pixels is left for the convolution.
-        result: Tensor = self.narrow(F.avg_pool2d(self.before(x), 2))
+        result: Tensor
+        if self._kernels is None:
+            result = self.narrow(F.avg_pool2d(self.before(x), 2))
+        else:
+            mean = self._kernels.bounded_mean(x, self.before.bounds)
+            result = self._kernels.bounded_pointwise(mean, None, self.narrow.weight, self.narrow.bias, relu=False)
         return result
-
-
-def _normed(convolution: nn.Conv2d, norm: nn.BatchNorm2d, dtype: torch.dtype, *, relu: bool = True) -> FusedConvolution:
-    """A convolution without bias and the BatchNorm after it, as one."""
-    scale, shift = affine(norm)
-    weight = convolution.weight.double() * scale[:, None, None, None]
-    return FusedConvolution(convolution, weight, shift, relu=relu, dtype=dtype)

@@ -1,11 +1,12 @@
 """Small networks and a bundle that the tests of this room share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
 import torch
+from torch import nn
 
 from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.bundle import write_bundle
@@ -36,6 +37,27 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def trained() -> Callable[[Backbone], AGCNN]:
+    """Makes a network whose BatchNorms are not the identity: with falling, flat and ordinary channels."""
+
+    def make(backbone: Backbone) -> AGCNN:
+        torch.manual_seed(5)
+        model = build_agcnn(backbone).eval()
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                nn.init.uniform_(norm.weight, 0.6, 1.2)
+                nn.init.normal_(norm.bias, std=0.2)
+                nn.init.normal_(norm.running_mean, std=0.1)
+                nn.init.uniform_(norm.running_var, 0.5, 1.0)
+                with torch.no_grad():
+                    norm.weight[3] *= -1
+                    norm.weight[5] = 0
+        return model
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from agcnn_models.agcnn import Diagnosis, build_agcnn
 from agcnn_models.precision import Precision, number_formats
@@ -12,26 +11,10 @@ from agcnn_models.settings import Backbone, Pooling
 CPU = torch.device("cpu")
 
 
-def _trained(backbone, pooling=Pooling.MAX):
-    """A network whose BatchNorms are not the identity: with falling, flat and ordinary channels."""
-    torch.manual_seed(5)
-    model = build_agcnn(backbone, pooling).eval()
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d):
-            nn.init.uniform_(norm.weight, 0.6, 1.2)
-            nn.init.normal_(norm.bias, std=0.2)
-            nn.init.normal_(norm.running_mean, std=0.1)
-            nn.init.uniform_(norm.running_var, 0.5, 1.0)
-            with torch.no_grad():
-                norm.weight[3] *= -1
-                norm.weight[5] = 0
-    return model
-
-
 @pytest.fixture(scope="module", params=Backbone)
-def model(request):
+def model(request, trained):
     """Each backbone once."""
-    return _trained(request.param)
+    return trained(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +93,14 @@ def test_too_large_a_batch_is_read_in_halves():
     """Seven films where there is room for two: nothing is lost, and the order is kept."""
     images = torch.arange(7.0)[:, None, None, None].expand(7, 3, 2, 2)
     cramped = _Cramped(2)
-    assert read_within_memory(cramped, images).fusion_logits.tolist() == [0, 1, 2, 3, 4, 5, 6]
+    assert read_within_memory(cramped.read, images).fusion_logits.tolist() == [0, 1, 2, 3, 4, 5, 6]
     assert cramped.batches == [7, 3, 1, 2, 4, 2, 2]
 
 
 def test_a_film_too_large_for_the_device_is_an_error():
     """There is no half of a film."""
     with pytest.raises(torch.OutOfMemoryError):
-        read_within_memory(_Cramped(0), torch.zeros(2, 3, 2, 2))
+        read_within_memory(_Cramped(0).read, torch.zeros(2, 3, 2, 2))
 
 
 @pytest.mark.parametrize(
