@@ -178,6 +178,7 @@ def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: C901, PLR0911 (a 
 
 def _rebuilt(expected: Any, plain: Any, arrays: Iterator[Bytes]) -> Any:  # noqa: C901, PLR0911 (a table of types)
     """Return the value of the expected type that `_plain` made this of."""
+    expected = _unaliased(expected)
     origin, args = get_origin(expected), get_args(expected)
     if expected is Any:
         return _anything(plain)
@@ -203,6 +204,13 @@ def _rebuilt(expected: Any, plain: Any, arrays: Iterator[Bytes]) -> Any:  # noqa
     if isinstance(expected, type) and issubclass(expected, Enum | Path):
         return expected(_scalar(str, plain))
     return _scalar(expected, plain)
+
+
+def _unaliased(expected: Any) -> Any:
+    """Return the type that an alias of Python 3.12 stands for, such as NumPy's NDArray is from 2.5 on; else itself."""
+    while (value := getattr(get_origin(expected) or expected, "__value__", None)) is not None:
+        expected = value[get_args(expected)] if get_args(expected) else value
+    return expected
 
 
 def _scalar(expected: Any, plain: Any) -> Any:

@@ -13,11 +13,17 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypeAliasType
 
 from agcnn_clinic.domain import Geometry, Picture, Tones
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+Aliased = TypeAliasType("Aliased", np.ndarray[Any, np.dtype[Scalar]], type_params=(Scalar,))
+"""What NumPy's NDArray is from 2.5 on, which needs Python 3.12."""
 
 
 class Bomb:
@@ -28,6 +34,11 @@ class Bomb:
 
     def __reduce__(self):
         return Path.touch, (self.path,)
+
+
+def under_an_alias() -> tuple[Aliased[np.int16], ...]:
+    """Behave well, and declare an alias."""
+    return (np.arange(6, dtype=np.int16).reshape(2, 3),)
 
 
 def the_pipe() -> int:

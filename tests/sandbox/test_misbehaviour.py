@@ -47,6 +47,13 @@ def test_a_picture_comes_as_it_was_sent(sandbox, misbehaving):
     assert (picture.geometry.source_rows, picture.sha256, picture.warnings) == (3, "drawn", ())
 
 
+def test_an_array_comes_as_it_was_sent_under_an_alias(sandbox, misbehaving):
+    """As NumPy 2.5 names its arrays: every film of a Python 3.12 was quarantined as one that crashed its decoder."""
+    (array,) = sandbox.run(misbehaving.under_an_alias)
+    assert array.dtype == "int16"
+    assert array.tolist() == [[0, 1, 2], [3, 4, 5]]
+
+
 @pytest.mark.parametrize("way", ["unpickles_to_a_file", "pickle_as_connections_do"])
 def test_a_pickle_runs_nothing(sandbox, misbehaving, tmp_path, way):
     """A pickle that would make a file makes none, and ends as its file's outcome."""
