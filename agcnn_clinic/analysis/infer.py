@@ -135,10 +135,10 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
     # Beside a GPU the host only prepares: more threads would spin on cores that decoders need.
     torch.set_num_threads(1 if target.type == "cuda" else threads)
     compute_float32_as_such()
-    if target.type == "cuda" and (why := why_no_kernels(target)):
-        log.warning("the GPU computes more slowly than it could, since our kernels cannot be compiled for it (%s)", why)
     try:
         bundle = open_bundle(folder)
+        if target.type == "cuda" and (why := why_no_kernels(target)):
+            log.warning("the GPU reads more slowly than it could: our kernels cannot be compiled for it (%s)", why)
         return Reader(bundle, bundle.load_model(target), target, number_formats(Precision(precision), target), threads)
     except ModelError as error:
         raise ModelUnavailableError(str(error)) from error

@@ -13,8 +13,9 @@ def kernels_on(device: torch.device) -> ModuleType | None:
     """Return `agcnn_models.kernels` where they run, which is a GPU that Triton compiles for; else None.
 
     The first call for a GPU tries all of them. That takes seconds where Triton has not kept them from an earlier time.
+    While torch.compile looks on it is None: that makes kernels of torch's own operations.
     """
-    return None if device.type != "cuda" else _tried(device)[0]
+    return None if device.type != "cuda" or torch.compiler.is_compiling() else _tried(device)[0]
 
 
 def kernels_for(weight: torch.Tensor, dtype: torch.dtype) -> ModuleType | None:
@@ -37,8 +38,9 @@ def fuses_convolutions(device: torch.device) -> bool:
 
 @cache
 def _tried(device: torch.device) -> tuple[ModuleType | None, str]:
-    if not torch.cuda.is_bf16_supported(including_emulation=False):
-        return None, "it has no instructions for bfloat16"
+    with torch.cuda.device(device):
+        if not torch.cuda.is_bf16_supported(including_emulation=False):
+            return None, "it has no instructions for bfloat16"
     # Imported late: Triton comes with torch for Linux only, and takes half a second.
     try:
         kernels = importlib.import_module("agcnn_models.kernels")

@@ -5,7 +5,7 @@ for a DenseNet always, longer than the GPU needs to compute it. A graph is launc
 """
 
 from collections import OrderedDict
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -42,6 +42,7 @@ class Replay:
         self._model, self._most = model, most
         self._recordings: OrderedDict[torch.Size, _Recording] = OrderedDict()
         self._seen: set[torch.Size] = set()
+        self._pool: Any = None  # torch has no public name for what it is
 
     def read(self, images: Tensor) -> Diagnosis:
         """Diagnose preprocessed images [B, 3, D S, D S] of float32; see `AGCNN.read`.
@@ -57,22 +58,26 @@ class Replay:
         except torch.OutOfMemoryError:
             self._recordings.clear()
             self._seen.clear()
+            self._pool = None
             raise
 
     @torch.inference_mode()
     def _replayed(self, images: Tensor) -> Diagnosis:
-        recording = self._recordings.pop(images.shape, None) or self._record(images)
-        self._recordings[images.shape] = recording
-        recording.images.copy_(images)
-        recording.graph.replay()
-        return Diagnosis(*(part.clone() for part in recording.diagnosis))
+        with torch.cuda.device(images.device):
+            recording = self._recordings.pop(images.shape, None) or self._record(images)
+            self._recordings[images.shape] = recording
+            recording.images.copy_(images)
+            recording.graph.replay()
+            return Diagnosis(*(part.clone() for part in recording.diagnosis))
 
     def _record(self, images: Tensor) -> _Recording:
         if len(self._recordings) >= self._most:
             self._recordings.popitem(last=False)
         graph, held = torch.cuda.CUDAGraph(), images.clone()
-        # Other threads may use the GPU meanwhile.
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        # All compute in the same memory: one is replayed at a time, and what it gave is copied before the next. Other
+        # threads may use the GPU while this one records.
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             diagnosis = self._model.read(held)
         return _Recording(graph, held, diagnosis)
 

@@ -5,9 +5,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from agcnn_models.kernels.layout import launched_beside
+
 __all__ = ["crop"]
 
 
+@launched_beside
 def crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
     """Return what `attention.crop` does, up to rounding: float32 [B, C, H, W], int64 [B, 4] -> [B, C, size, size]."""
     images, boxes = images.contiguous(), boxes.contiguous()

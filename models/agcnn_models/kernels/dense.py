@@ -9,11 +9,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from agcnn_models.kernels.layout import empty_features, positions, stride
+from agcnn_models.kernels.layout import empty_features, launched_beside, positions, stride
 
 __all__ = ["bounded_mean", "bounded_pointwise", "grow"]
 
 
+@launched_beside
 def bounded_pointwise(x: Tensor, bounds: Tensor | None, weight: Tensor, bias: Tensor, *, relu: bool) -> Tensor:
     """Return a convolution of 1x1 of x, each channel held between its bounds: [B, C, H, W] -> [B, out, H, W].
 
@@ -49,6 +50,7 @@ def bounded_pointwise(x: Tensor, bounds: Tensor | None, weight: Tensor, bias: Te
     return out
 
 
+@launched_beside
 def grow(x: Tensor, weight: Tensor, out: Tensor) -> None:
     """Write a convolution of 3x3, padded by 1, without bias: x [B, C, H, W] -> out [B, growth, H, W].
 
@@ -81,6 +83,7 @@ def grow(x: Tensor, weight: Tensor, out: Tensor) -> None:
     )
 
 
+@launched_beside
 def bounded_mean(x: Tensor, bounds: Tensor) -> Tensor:
     """Return the mean of each 2x2 positions of x, each channel held between its bounds first.
 

@@ -1,9 +1,27 @@
-"""How the kernels see a tensor that is channels_last: as rows of channels, one for each position of each image."""
+"""How kernels are launched, and how they see what is channels_last: as rows of channels, one for each position."""
+
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["empty_features", "positions", "stride"]
+__all__ = ["empty_features", "launched_beside", "positions", "stride"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def launched_beside(function: Callable[Concatenate[Tensor, P], T]) -> Callable[Concatenate[Tensor, P], T]:
+    """Have a function's kernels run on the GPU of its first tensor: Triton launches on the current one."""
+
+    @functools.wraps(function)
+    def launching(first: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.cuda.device_of(first):
+            return function(first, *args, **kwargs)
+
+    return launching
 
 
 def positions(features: Tensor) -> int:

@@ -9,11 +9,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from agcnn_models.kernels.layout import launched_beside
+
 __all__ = ["largest_boxes"]
 
 _NONE = tl.constexpr(2**31 - 1)
 
 
+@launched_beside
 def largest_boxes(mask: Tensor, heat: Tensor) -> Tensor:
     """The boxes of `attention.largest_region`: bool, float32 [B, H, W] -> int64 [B, 4].
 

@@ -5,11 +5,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from agcnn_models.kernels.layout import empty_features, positions
+from agcnn_models.kernels.layout import empty_features, launched_beside, positions
 
 __all__ = ["in_blocks", "pooled_blocks"]
 
 
+@launched_beside
 def in_blocks(images: Tensor, dtype: torch.dtype) -> Tensor:
     """Return `F.pixel_unshuffle(images, 4)` in other numbers: [B, C, H, W] -> [B, 16 C, H / 4, W / 4], channels_last.
 
@@ -33,6 +34,7 @@ def in_blocks(images: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
+@launched_beside
 def pooled_blocks(features: Tensor) -> Tensor:
     """Return the maximum over 3x3 pixels at every other one, of features that are not negative.
 
