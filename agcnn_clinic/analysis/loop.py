@@ -192,18 +192,16 @@ class Analysis:
         with self._database.write() as session:
             kept = self._claims.kept(session, Work.FILE, [job.file_id for job, _ in decided])
             rows = to_decide(session, kept)
-            files = []
-            for job, result in decided:
-                if job.file_id not in kept:
-                    continue
-                code, detail, details = verdicts[job.file_id]
-                file = rows[job.file_id]
+            files, own = [], [(job.file_id, result) for job, result in decided if job.file_id in kept]
+            for file_id, result in own:
+                code, detail, details = verdicts[file_id]
+                file = rows[file_id]
                 file.quarantine_path = quarantined.get(file.id, "")
                 if result.developed is not None:
                     file.picture_sha256 = result.developed.picture_sha256
-                record(session, file, result, self._films.reader, model_id=self._model_id, now=now)
                 decide(file, code, now=now, detail=detail, details=details)
                 files.append(file)
+            record(session, own, self._films.reader, model_id=self._model_id, now=now)
             trail.analysed(session, files, model_id=self._model_id, now=now)
             self._claims.done(session, Work.FILE, kept)
             session.flush()

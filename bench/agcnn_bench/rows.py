@@ -106,8 +106,9 @@ def _record(database: Database, file_ids: Sequence[int], read: _Read) -> None:
     with database.write() as session:
         for file in to_decide(session, file_ids).values():
             file.picture_sha256 = read.developed.picture_sha256
-            record(session, file, read.result, read.reader, model_id=read.model_id, now=now)
             decide(file, ReasonCode.READ, now=now)
+        results = [(file_id, read.result) for file_id in file_ids]
+        record(session, results, read.reader, model_id=read.model_id, now=now)
 
 
 def _reports(bench: Bench, config: Config, database: Database, read: _Read) -> None:

@@ -90,6 +90,15 @@ def test_mean_is_over_the_14_and_skips_what_has_one_outcome() -> None:
     assert "No Finding" not in score.per_label
 
 
+def test_scores_of_float32_are_ranked_exactly() -> None:
+    """Ranks of a test set have sums that float32 cannot hold."""
+    truth, logits = random_films(30_000, 3)
+    for of_label, scores in zip(truth.T[:2], logits.T[:2], strict=True):
+        exact = scores.astype(np.float64)
+        assert area_under_curve(of_label, scores) == area_under_curve(of_label, exact)
+        assert average_precision(of_label, scores) == average_precision(of_label, exact)
+
+
 def test_nothing_to_score_is_one_sentence() -> None:
     """A validation set of healthy films only is refused."""
     with pytest.raises(TrainingError, match="both present and absent"):

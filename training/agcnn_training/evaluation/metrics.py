@@ -78,7 +78,7 @@ def area_under_curve(truth: Truth, score: NDArray[np.floating]) -> float:
     negatives = len(bears) - positives
     if positives == 0 or negatives == 0:
         return float("nan")
-    ranks = rankdata(score[known])
+    ranks = rankdata(score[known].astype(np.float64))  # it ranks in the numbers that it is given
     return float((ranks[bears].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
@@ -98,8 +98,9 @@ def average_precision(truth: Truth, score: NDArray[np.floating]) -> float:
     if not bears.any():
         return float("nan")
     # The films that score at least as high as each one: mid-ranks would not do, since ties are cut together.
-    at_least = rankdata(-score[known], method="max")
-    positives_at_least = rankdata(-score[known][bears], method="max")
+    falling = -score[known].astype(np.float64)
+    at_least = rankdata(falling, method="max")
+    positives_at_least = rankdata(falling[bears], method="max")
     return float(np.mean(positives_at_least / at_least[bears]))
 
 
