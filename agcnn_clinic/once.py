@@ -8,7 +8,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.service import LOOK_SECONDS, LOOKING_SHARE, Clinic
+from agcnn_clinic.service import HEED_SECONDS, LOOK_SECONDS, LOOKING_SHARE, Clinic
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,10 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
     with ThreadPoolExecutor(thread_name_prefix="loop") as threads:
         try:
             loops = [threads.submit(loop) for loop in (once.take, once.analyse, once.report)]
-            wait(loops, return_when=FIRST_EXCEPTION)
+            # With an end to each wait: so a Ctrl-C is heeded that another thread has got.
+            while wait(loops, HEED_SECONDS, FIRST_EXCEPTION).not_done:
+                if any(loop.done() and loop.exception() for loop in loops):
+                    break
         finally:
             once.stop()
     for loop in loops:

@@ -50,6 +50,8 @@ MOST_DECODERS, MOST_PRESSES = 16, 4
 """Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
+HEED_SECONDS = 0.5
+"""How long a signal may go unheeded."""
 LOOK_SECONDS = 0.1
 """How often a loop looks for what another one may have left it."""
 WHOLE_SECONDS = 0.03
@@ -186,6 +188,9 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
         for loop in loops:
             loop.start()
         log.info("watching the inbox")
+        # This thread runs what a signal calls, but only when its wait ends, if the system gave the signal to another.
+        while not stop.wait(HEED_SECONDS):
+            pass
         for loop in loops:
             loop.join()
     log.info("stopped")

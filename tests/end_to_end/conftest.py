@@ -1,5 +1,6 @@
 """A whole clinic in a temporary folder, with a small model of random weights: quick, and real in every other way."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -69,3 +70,16 @@ def clinic(tmp_path, small_bundle, new_clinic, select):
         text = text.replace(old, new)
     (root / "config.toml").write_text(text)
     return ClinicFolder(root, select)
+
+
+@pytest.fixture
+def signal_a_side_thread() -> Callable[[int, int], None]:
+    """Gives a signal to a thread of a process that is not its first one, as the system may at any time."""
+    if sys.platform != "linux":
+        pytest.skip("a signal is given to one thread by Linux's tgkill")
+
+    def give(pid: int, number: int) -> None:
+        others = [int(path.name) for path in Path(f"/proc/{pid}/task").iterdir() if int(path.name) != pid]
+        assert ctypes.CDLL(None).tgkill(pid, others[0], number) == 0
+
+    return give

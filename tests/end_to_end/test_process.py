@@ -50,8 +50,10 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def test_an_interrupted_run_keeps_what_it_has_done_and_the_next_one_goes_on(clinic, write_film, homeless, tmp_path):
-    """Ctrl-C ends it with a sentence, also while it waits; after the next run each film has been read once."""
+def test_an_interrupted_run_keeps_what_it_has_done_and_the_next_one_goes_on(
+    clinic, write_film, homeless, tmp_path, signal_a_side_thread
+):
+    """Ctrl-C ends it with a sentence, whichever thread gets it; after the next run each film has been read once."""
     named = tmp_path / "named"
     named.mkdir()
     for number in range(8):
@@ -68,7 +70,7 @@ def test_an_interrupted_run_keeps_what_it_has_done_and_the_next_one_goes_on(clin
     until = time.monotonic() + 120
     while not query(clinic, "SELECT 1 AS one FROM received_file WHERE outcome = 'analysed'"):
         assert time.monotonic() < until
-    run.send_signal(signal.SIGINT)
+    signal_a_side_thread(run.pid, signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 1
     assert b"Interrupted; what was done until then is kept." in errors

@@ -51,6 +51,16 @@ def film(tmp_path, write_film) -> Path:
     return path
 
 
+def test_a_signal_is_heeded_whichever_thread_gets_it(clinic, signal_a_side_thread):
+    """The system chooses; the thread that has to act on it sleeps all the while."""
+    with daemon(clinic) as process:
+        while "watching the inbox" not in (line := process.stderr.readline()):
+            assert line, "the daemon did not start"
+        signal_a_side_thread(process.pid, signal.SIGTERM)
+        log = process.communicate(timeout=TIMEOUT)[1]
+    assert process.returncode == 0, log
+
+
 def test_a_slowly_copied_study_is_read_once_it_is_whole_and_reported(clinic, film, tmp_path, write_film):
     """A growing file is left alone while another is read; whole, it is read and reported; SIGTERM ends it cleanly."""
     other = tmp_path / "other.dcm"
