@@ -178,6 +178,9 @@ def verify(connection: Connection, *, expect: str | None = None, last: int | Non
         else connection.execute(select(audit_event.c.sha256).where(audit_event.c.id == after)).scalar()
     )
     wanted, met = (expect or "").lower(), False if expect else None
+    lowest = connection.execute(select(func.min(audit_event.c.id))).scalar()
+    if lowest is not None and lowest < 1:  # the first row is 1: one before it was put there, or was the last one
+        return Verdict(0, str(previous), f"Row {lowest} of the audit trail is not as it was written.", met)
     rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(
         select(audit_event).where(audit_event.c.id > after).order_by(audit_event.c.id)
     )

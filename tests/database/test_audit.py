@@ -11,7 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from pydicom.sr.codedict import Collection
 from sqlalchemy.exc import IntegrityError
@@ -232,6 +232,8 @@ def _same(one, other) -> bool:
 @pytest.mark.sqlite_only("any type of value in any column")
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(1, LENGTH), column=st.sampled_from(COLUMNS), value=VALUES)
+@example(row=LENGTH, column="id", value=0)
+@example(row=LENGTH, column="id", value=-3)
 def test_any_change_of_any_value_is_found(tampered, chain, row, column, value):
     """Whatever value is put in the place of another one, of whatever type: that row is named, or the gap it makes."""
     with closing(sqlite3.connect(chain[0].removeprefix("sqlite:///"))) as connection:
