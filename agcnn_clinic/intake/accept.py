@@ -86,7 +86,8 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     Raises:
         DatabaseError: the database cannot be used; nothing was taken.
     """
-    return next(accept_all(intake, [groups], lambda: now))
+    [taken] = accept_all(intake, [groups], lambda: now)
+    return taken
 
 
 def accept_all(intake: Intake, batches: Iterable[Sequence[Group]], now: Callable[[], datetime]) -> Iterator[Taken]:
