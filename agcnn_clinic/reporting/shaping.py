@@ -117,20 +117,26 @@ def _faces(text: str) -> list[Face]:
 
 
 def _levels(text: str) -> list[int]:
-    """The embedding level of each character by the Unicode Bidirectional Algorithm (UAX #9): odd is right to left."""
+    """The embedding level of each character by the Unicode Bidirectional Algorithm (UAX #9): odd is right to left.
+
+    Rule X9 takes joiners out of the text; each then gets the level of the character before it (UAX #9, 5.2), so that
+    it stays in the word whose letters it keeps apart or together.
+    """
     if not any(unicodedata.bidirectional(character) in _RIGHT_TO_LEFT for character in text):
         return [0] * len(text)
     storage = bidi.get_empty_storage()
-    level = bidi.get_base_level(text)
-    storage["base_level"], storage["base_dir"] = level, ("L", "R")[level]
-    bidi.get_embedding_levels(text, storage)
+    base = bidi.get_base_level(text)
+    storage["base_level"], storage["base_dir"] = base, ("L", "R")[base]
+    bidi.get_embedding_levels("".join(character for character in text if character not in _JOINERS), storage)
     bidi.explicit_embed_and_overrides(storage)
     bidi.resolve_weak_types(storage)
     bidi.resolve_neutral_types(storage, debug=False)
     bidi.resolve_implicit_levels(storage, debug=False)
-    levels = [int(entry["level"]) for entry in storage["chars"]]
-    # Joiners are dropped by the library (rule X9); without one level a character, all take the base level.
-    return levels if len(levels) == len(text) else [level] * len(text)
+    resolved = (int(entry["level"]) for entry in storage["chars"])
+    levels: list[int] = []
+    for character in text:
+        levels.append((levels[-1] if levels else base) if character in _JOINERS else next(resolved))
+    return levels
 
 
 def _visual_order(pieces: list[tuple[int, Face, str]]) -> list[tuple[int, Face, str]]:

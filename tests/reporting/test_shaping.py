@@ -88,6 +88,22 @@ def test_mixed_directions_keep_their_order() -> None:
     assert [run.strip() for run in runs if run.strip()] == ["يلع", "ABC", "دمحم"]
 
 
+@pytest.mark.parametrize("joiner", ["\u200c", "\u200d"])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("قفسه|ی سینه PA 2026-01-31 کد 123", ["123", "دک", "PA 2026-01-31", "هنیس یهسفق"]),
+        ("Chest PA 2026-01-31 می|لاد 12 AP", ["Chest PA 2026-01-31", "12", "دالیم", "AP"]),
+        ("|بی|بی 12", ["12", "یبیب"]),
+    ],
+)
+def test_a_joiner_changes_no_direction(text: str, shown: list[str], joiner: str) -> None:
+    """A Persian word with a joiner turns no Latin letter or figure round, whichever direction the line has."""
+    line = shape(clean(text.replace("|", joiner)))
+    runs = ["".join(cluster.text for cluster in run.clusters).replace(joiner, "").strip() for run in line.runs]
+    assert [run for run in runs if run] == shown
+
+
 @given(st.text(max_size=60))
 def test_no_text_raises_and_none_is_lost(text: str) -> None:
     """Any text is shaped, and the clusters together stand for all of its characters."""
