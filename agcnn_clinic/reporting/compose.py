@@ -201,6 +201,7 @@ def _model(model: Model) -> ModelFacts:
         manifest_sha256=model.manifest_sha256,
         backbone=_text(manifest, "backbone"),
         seen=_seen(_part(manifest, "preprocessing")),
+        film_side=int(_number(_part(manifest, "preprocessing"), "resize") or 0) or None,
         calibrated=_text(_part(manifest, "calibration"), "method") not in ("", "none"),
         thresholds_id=_text(_part(manifest, "thresholds"), "set_id"),
         thresholds_method=_text(_part(manifest, "thresholds"), "method"),

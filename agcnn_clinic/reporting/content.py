@@ -83,6 +83,8 @@ class ModelFacts:
     manifest_sha256: str
     backbone: str
     seen: SeenArea
+    film_side: int | None
+    """Pixels along each side of the square that the whole film is scaled to before the network sees any of it."""
     calibrated: bool
     thresholds_id: str
     thresholds_method: str

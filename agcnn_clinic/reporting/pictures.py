@@ -1,15 +1,19 @@
-"""The three pictures of an image: the film, the film under its heat map, and the crop that the local branch saw."""
+"""The three pictures of an image: the film, the film under its heat map, and the attended region cut from the film.
+
+None is what the network saw: that is the film scaled down to the model's own size, and the local branch saw its region of
+that. A person sees more in the print, and the caption says so.
+"""
 
 from dataclasses import dataclass
 
 from agcnn_clinic.prints import Box, Prints
 from agcnn_clinic.reporting.blocks import LEADING, Block
-from agcnn_clinic.reporting.content import ReadImage, Region, SeenArea
+from agcnn_clinic.reporting.content import ReadImage, SeenArea
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.overlay import Plate, colour_scale, overlay, plain
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size, fit
 from agcnn_clinic.reporting.paper import FILM_WIDTH, MAX_HEIGHT, Frame
-from agcnn_clinic.reporting.shaping import wrapped
+from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
 
 GAP = 12.0
 MIN_COLUMN = 130.0
@@ -60,7 +64,7 @@ def pictures(image: ReadImage, plates: Plates, frame: Frame, room: float) -> Blo
     width, height = fit(plates.width, plates.height, column, most)
     column = max(width, MIN_COLUMN)
     side = min(frame.width - 2 * (column + GAP), MAX_SIDE)
-    region = _region_lines(image.region, side)
+    region = _region_lines(image, side)
     crop = _crop_size(plates, side, max(height + _UNDER - (len(region) + 1) * _CAPTION - 12, 24.0))
 
     def draw(sheet: Sheet, top: float) -> None:
@@ -116,10 +120,12 @@ def _film_line(image: ReadImage) -> str:
     return f"{image.columns} \u00d7 {image.rows} pixels{bits}" if image.rows and image.columns else ""
 
 
-def _region_lines(region: Region | None, width: float) -> list[str]:
-    """What the box is, and how large: in mm where the spacing is known, and whose spacing it is."""
+def _region_lines(image: ReadImage, width: float) -> list[str]:
+    """What the crop is, and how large: in mm where the spacing is known, and whose spacing it is."""
+    region, side = image.region, image.model.film_side
     if region is None:
         return []
+    scaled_to = "a size of its own" if side is None else f"{side} \u00d7 {side} pixels".replace(" ", NO_BREAK)
     across, down = region.x_max - region.x_min, region.y_max - region.y_min
     size_in_pixels = f"{across:.0f} \u00d7 {down:.0f} pixels"
     if region.width_mm is None or region.height_mm is None:
@@ -127,8 +133,8 @@ def _region_lines(region: Region | None, width: float) -> list[str]:
     else:
         plane = "at the detector" if region.spacing_source in DETECTOR_SPACING else f"by {region.spacing_source}"
         sizes = [f"{region.width_mm:.0f} \u00d7 {region.height_mm:.0f} mm {plane}", size_in_pixels]
-    texts = ["as the local branch saw it, at the film\u2019s own resolution", *sizes]
-    return [line for text in texts for line in wrapped(text, Size.SMALL, width, max_lines=3)]
+    texts = [*sizes, f"cut from the film; for the network the film was scaled to {scaled_to}"]
+    return [line for text in texts for line in wrapped(text, Size.SMALL, width)]
 
 
 def _mark_seen(sheet: Sheet, plates: Plates, left: float, top: float, width: float, height: float) -> None:

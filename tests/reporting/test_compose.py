@@ -26,6 +26,7 @@ def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
     assert image.heat_map.shape == (7, 7)
     assert image.heat_map[5, 5] == 1
     assert image.model.seen == SeenArea(16 / 256, 240 / 256)
+    assert image.model.film_side == 256
     assert image.model.training_counts == "2,540 films of 2,040 patients"
     assert [figures.branch for figures in image.model.branches] == ["global", "fusion"]
     assert image.model.auc_of_label == {"Mass": 0.813}
@@ -40,6 +41,7 @@ def test_an_empty_manifest_is_no_obstacle(clinic, composed) -> None:
         session.query(Model).one().manifest = {"metrics": None, "training": "none", "preprocessing": {"resize": 0}}
     (model,) = composed(study).models
     assert (model.seen, model.branches, model.calibrated) == (SeenArea(0.0, 1.0), (), False)
+    assert model.film_side is None
 
 
 def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:

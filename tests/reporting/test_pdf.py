@@ -161,6 +161,16 @@ def test_the_scale_of_colours_stands_under_the_overlay(content, picture, setting
     assert "heat 0 1" in text_of(data)[0]
 
 
+def test_the_crop_is_not_called_what_the_network_saw(content, picture, settings, text_of, render) -> None:
+    """The crop is cut from the film, and its caption says how small the film was that the network saw."""
+    first = text_of(render(content, picture, settings))[0]
+    assert "cut from the film; for the network the film was scaled to 256 \u00d7 256 pixels" in first
+    image = content.images[0]
+    unsaid = replace(image, model=replace(image.model, film_side=None))
+    first = text_of(render(replace(content, images=(unsaid,)), picture, settings))[0]
+    assert "the film was scaled to a size of its own" in first
+
+
 def test_sizes_without_spacing_are_in_pixels(clinic, composed, picture, settings, text_of, render) -> None:
     """Where the spacing is unknown there is no millimetre on the page, and the remark says why."""
     clinic.spacing_mm = None
