@@ -108,7 +108,7 @@ def table(image: ReadImage, frame: Frame) -> list[Block]:
             y += ROW
         sheet.rule(y + 1, ink=Ink.TEXT)
 
-    return [Block(height, draw), _legend(image, frame)]
+    return [Block(height, draw, with_next=True), _legend(image, frame)]
 
 
 def _table_head(sheet: Sheet, columns: _Columns, top: float, *, calibrated: bool, measured: bool) -> None:

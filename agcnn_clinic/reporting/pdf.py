@@ -1,7 +1,7 @@
 """A report's content becomes a PDF: the same bytes for the same content, pictures and settings, at any time."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 
 from reportlab import rl_config
@@ -10,7 +10,7 @@ from reportlab.pdfgen.canvas import Canvas
 
 from agcnn_clinic.config import Reporting
 from agcnn_clinic.prints import Prints
-from agcnn_clinic.reporting.blocks import Block, heading, paginate
+from agcnn_clinic.reporting.blocks import Block, heading, paginate, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.findings import comparison, image_title, table, verdict
 from agcnn_clinic.reporting.heads import (
@@ -26,7 +26,7 @@ from agcnn_clinic.reporting.heads import (
 )
 from agcnn_clinic.reporting.page import Sheet
 from agcnn_clinic.reporting.paper import Frame, paper
-from agcnn_clinic.reporting.pictures import Plates, no_pictures, pictures, plates
+from agcnn_clinic.reporting.pictures import Plates, least_room, no_pictures, pictures, plates
 from agcnn_clinic.reporting.provenance import not_read, provenance, signature
 
 PRODUCER = "agcnn-clinic"
@@ -59,21 +59,38 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
             *comparison(content.images, printed, frame),
             *not_read(content, frame),
         ]
-    room = frame.bottom - frame.top - (NEXT_HEAD if several else FIRST_HEAD + sum(block.height for block in blocks))
+    room = frame.bottom - frame.top - (NEXT_HEAD if several else FIRST_HEAD + _height(blocks))
+    together = True
     for image, prints in zip(content.images, printed, strict=True):
         above = [
             heading(image_title(image), _described(image, content), new_page=several, bookmark=image_title(image)),
             verdict(image, frame),
         ]
         below = table(image, frame)
-        left = room - sum(block.height for block in (*above, *below))
-        shown = no_pictures(frame) if prints is None else pictures(image, prints, frame, left)
+        shown, together = _shown(image, prints, frame, room - _height(above), _height(below))
         blocks += [*above, shown, *below]
     closing = [] if several else not_read(content, frame)
-    blocks += closing
-    blocks += provenance(content, frame, new_page=not closing)
+    if not together:  # the table that had to go to the next page leaves room there
+        closing.append(space(10))
+    blocks += [*closing, *provenance(content, frame, new_page=not closing)]
     blocks.append(signature(frame))
     return blocks
+
+
+def _shown(image: ReadImage, prints: Plates | None, frame: Frame, room: float, table: float) -> tuple[Block, bool]:
+    """An image's pictures, and whether its table has room below them.
+
+    They are made smaller for the table, but only where it then stands on the same page.
+    """
+    if prints is None:
+        block = no_pictures(frame)
+        return block, block.height + table <= room
+    together = least_room(prints, frame) + table <= room
+    return pictures(image, prints, frame, room - table if together else room), together
+
+
+def _height(blocks: Iterable[Block]) -> float:
+    return sum(block.height for block in blocks)
 
 
 def _counted(content: ReportContent) -> str:

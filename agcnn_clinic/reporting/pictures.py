@@ -1,7 +1,7 @@
 """The three pictures of an image: the film, the film under its heat map, and the attended region cut from the film.
 
-None is what the network saw: that is the film scaled down to the model's own size, and the local branch saw its region of
-that. A person sees more in the print, and the caption says so.
+None is what the network saw: that is the film scaled down to the model's own size, and the local branch saw its region
+of that. A person sees more in the print, and the caption says so.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,18 @@ from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.overlay import Plate, colour_scale, overlay, plain
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size, fit
 from agcnn_clinic.reporting.paper import FILM_WIDTH, MAX_HEIGHT, Frame
-from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+from agcnn_clinic.reporting.shaping import NO_BREAK, text_width, wrapped
 
 GAP = 12.0
-MIN_COLUMN = 130.0
-"""Of the columns of the film and its overlay, in points: their captions need it, however narrow the film is."""
 MAX_SIDE = 150.0
-MIN_HEIGHT = 150.0
-"""Of the film on the page, in points, where the page is full; else `MAX_HEIGHT`."""
+MIN_HEIGHT = 110.0
+"""Of the film on the page, in points: no film is made lower than this for the sake of what else is on the page."""
 _SCALE_HEIGHT = 6.0
 _CAPTION = Size.SMALL * LEADING
 _UNDER = 3 * _CAPTION + 14
 """The captions under the film and its overlay, and the space below them."""
+_FILM = "Film"
+_OVERLAY = "Attention of the global branch"
 DETECTOR_SPACING = frozenset({"ImagerPixelSpacing"})
 """Spacings measured at the detector: the patient is nearer to the tube, so that sizes come out too large."""
 
@@ -57,12 +57,15 @@ def plates(image: ReadImage, prints: Prints, colour_map: str) -> Plates:
     )
 
 
+def least_room(plates: Plates, frame: Frame) -> float:
+    """The height that an image's pictures take on the page when they are as small as they may become."""
+    return min(_film_size(plates, frame, MAX_HEIGHT)[1], MIN_HEIGHT) + _UNDER
+
+
 def pictures(image: ReadImage, plates: Plates, frame: Frame, room: float) -> Block:
     """The pictures side by side, each with what it shows; smaller where there is less room for them on the page."""
-    column = FILM_WIDTH * frame.width
-    most = min(max(room - _UNDER, MIN_HEIGHT), MAX_HEIGHT)
-    width, height = fit(plates.width, plates.height, column, most)
-    column = max(width, MIN_COLUMN)
+    width, height = _film_size(plates, frame, min(max(room - _UNDER, MIN_HEIGHT), MAX_HEIGHT))
+    column = max(width, _caption_width(image))
     side = min(frame.width - 2 * (column + GAP), MAX_SIDE)
     region = _region_lines(image, side)
     crop = _crop_size(plates, side, max(height + _UNDER - (len(region) + 1) * _CAPTION - 12, 24.0))
@@ -71,13 +74,13 @@ def pictures(image: ReadImage, plates: Plates, frame: Frame, room: float) -> Blo
         left = frame.left
         sheet.picture(plates.film, left, top, width, height)
         caption = top + height + Size.SMALL + 4
-        sheet.text(left, caption, "Film", Size.SMALL, weight=Weight.SEMIBOLD)
-        sheet.text(left, caption + _CAPTION, _film_line(image), Size.SMALL, ink=Ink.MUTED, width=column)
+        sheet.text(left, caption, _FILM, Size.SMALL, weight=Weight.SEMIBOLD)
+        sheet.text(left, caption + _CAPTION, _film_line(image), Size.SMALL, ink=Ink.MUTED)
         left += column + GAP
         sheet.picture(plates.overlay, left, top, width, height)
         _mark_seen(sheet, plates, left, top, width, height)
         _mark_box(sheet, plates, left, top, width, height)
-        _scale(sheet, plates, left, caption, column)
+        _scale(sheet, image, plates, left, caption, column)
         if plates.crop is not None:
             left += column + GAP
             sheet.picture(plates.crop, left, top, *crop)
@@ -115,6 +118,27 @@ def _crop_size(plates: Plates, width: float, height: float) -> tuple[float, floa
     return fit(max(box.right - box.left, 1), max(box.bottom - box.top, 1), width, height)
 
 
+def _film_size(plates: Plates, frame: Frame, most: float) -> tuple[float, float]:
+    """The width and height of the film on the page, no higher than `most`."""
+    return fit(plates.width, plates.height, FILM_WIDTH * frame.width, most)
+
+
+def _caption_width(image: ReadImage) -> float:
+    """The width that the captions under the film and its overlay need, however narrow the film is."""
+    lines = (_film_line(image), _marks_line(image.model.seen))
+    headings = (text_width(text, Size.SMALL, Weight.SEMIBOLD) for text in (_FILM, _OVERLAY))
+    return max(*headings, *(text_width(line, Size.SMALL) for line in lines))
+
+
+def _marks_line(seen: SeenArea) -> str:
+    """What the lines on the overlay are; dashes are there only where a part of the film was not seen."""
+    return "box: attended; dashed: the network\u2019s view" if _is_part(seen) else "box: attended region"
+
+
+def _is_part(seen: SeenArea) -> bool:
+    return seen.start > 0 or seen.end < 1
+
+
 def _film_line(image: ReadImage) -> str:
     bits = f", {image.bits_stored} bit" if image.bits_stored else ""
     return f"{image.columns} \u00d7 {image.rows} pixels{bits}" if image.rows and image.columns else ""
@@ -140,7 +164,7 @@ def _region_lines(image: ReadImage, width: float) -> list[str]:
 def _mark_seen(sheet: Sheet, plates: Plates, left: float, top: float, width: float, height: float) -> None:
     """A dashed outline of the part that the network saw, where that is not the whole film."""
     seen = plates.seen
-    if seen.start <= 0 and seen.end >= 1:
+    if not _is_part(seen):
         return
     share = seen.end - seen.start
     place = left + seen.start * width, top + seen.start * height, share * width, share * height
@@ -163,15 +187,13 @@ def _mark_box(sheet: Sheet, plates: Plates, left: float, top: float, width: floa
     sheet.box(*place, line=Ink.WHITE, thickness=1.5)
 
 
-def _scale(sheet: Sheet, plates: Plates, left: float, baseline: float, column: float) -> None:
-    sheet.text(left, baseline, "Attention of the global branch", Size.SMALL, weight=Weight.SEMIBOLD, width=column)
+def _scale(sheet: Sheet, image: ReadImage, plates: Plates, left: float, baseline: float, column: float) -> None:
+    sheet.text(left, baseline, _OVERLAY, Size.SMALL, weight=Weight.SEMIBOLD)
     used = sheet.text(left, baseline + _CAPTION, "heat 0", Size.SMALL, ink=Ink.MUTED)
     bar = column - used - 40
     sheet.picture(plates.scale, left + used + 4, baseline + _CAPTION - _SCALE_HEIGHT, bar, _SCALE_HEIGHT)
     sheet.text(left + used + bar + 8, baseline + _CAPTION, "1", Size.SMALL, ink=Ink.MUTED)
-    whole = plates.seen.start <= 0 and plates.seen.end >= 1
-    note = "box: attended region" if whole else "box: attended; dashed: the network\u2019s view"
-    sheet.text(left, baseline + 2 * _CAPTION, note, Size.SMALL, ink=Ink.MUTED, width=column)
+    sheet.text(left, baseline + 2 * _CAPTION, _marks_line(image.model.seen), Size.SMALL, ink=Ink.MUTED)
 
 
 def thumbnail(sheet: Sheet, plates: Plates | None, left: float, top: float, width: float, height: float) -> None:

@@ -233,6 +233,15 @@ def test_films_of_any_shape_fit(content, picture, settings, pixels_of, shape, re
     assert pixels_of(data, 0)[:, -int(MARGIN) + 3 :].min() == 255
 
 
+@pytest.mark.parametrize("page_size", ["A4", "Letter"])
+def test_captions_are_whole_under_a_narrow_film(content, picture, text_of, page_size, render) -> None:
+    """The columns are as wide as their captions, however narrow the film is."""
+    narrow = replace(picture(), pixels=np.full((1024, 420), 0.5, np.float32))
+    first = text_of(render(content, lambda _image: narrow, Reporting(page_size=page_size)))[0]
+    assert "box: attended; dashed: the network\u2019s view" in first
+    assert "\u2026" not in first
+
+
 def test_a_network_that_saw_the_whole_film_needs_no_dashes(content, picture, settings, text_of, render) -> None:
     """The outline of the seen part, and its words, are there only where a part was not seen."""
     image = content.images[0]
