@@ -33,13 +33,12 @@ def conclusion(image: ReadImage) -> str:
 def verdict(image: ReadImage, frame: Frame) -> Block:
     """The model's conclusion and the remarks on the quality of the input, in a panel at the head of the image."""
     inner = frame.width - 2 * _PAD - 74
+    # As many lines as it takes: what is cut here stands nowhere else.
     texts = (
-        ("Model", conclusion(image), Weight.SEMIBOLD, 4),
-        ("Input quality", " ".join(image.remarks) or "No remarks.", Weight.REGULAR, 3),
+        ("Model", conclusion(image), Weight.SEMIBOLD),
+        ("Input quality", " ".join(image.remarks) or "No remarks.", Weight.REGULAR),
     )
-    parts = [
-        (label, wrapped(text, Size.BODY, inner, weight, max_lines=most), weight) for label, text, weight, most in texts
-    ]
+    parts = [(label, wrapped(text, Size.BODY, inner, weight), weight) for label, text, weight in texts]
     leading = Size.BODY * LEADING
     height = 2 * _PAD + sum(len(lines) for _, lines, _ in parts) * leading + 3
 

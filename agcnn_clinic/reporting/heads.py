@@ -1,6 +1,6 @@
 """What stands at the head and the foot of the pages, and the table of the patient and the study."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ from agcnn_clinic.reporting.content import ReportContent, age, person_name
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import FOOT, Frame
-from agcnn_clinic.reporting.shaping import wrapped
+from agcnn_clinic.reporting.shaping import NO_BREAK, clean, text_width, wrapped
 
 TITLE = "Chest radiograph: machine reading"
 DISCLAIMER = "Research use only. Not reviewed by a physician."
@@ -80,16 +80,14 @@ def next_head(sheet: Sheet, content: ReportContent) -> None:
     sheet.box(frame.left, frame.top, frame.width, 1.5, fill=Ink.ACCENT)
     baseline = frame.top + 14
     used = sheet.text(frame.right, baseline, TITLE, Size.SMALL, ink=Ink.MUTED, align=Align.RIGHT)
-    names = person_name(study.patient_name)
-    parts = [" / ".join(names) or "Name not given", study.patient_id, study.study_date]
-    sheet.text(
-        frame.left,
-        baseline,
-        "  \u00b7  ".join(part for part in parts if part),
-        Size.BODY,
-        weight=Weight.SEMIBOLD,
-        width=frame.width - used - 24,
-    )
+    name = " / ".join(person_name(study.patient_name)) or "Name not given"
+    others = clean(" ".join(f"\u00b7 {part}" for part in (study.patient_id, study.study_date) if part))
+    gap = text_width(" ", Size.BODY, Weight.SEMIBOLD)
+    room = frame.width - used - 24 - gap
+    # The name gives way: the identifier tells apart whom a name does not. Page 1 has both whole.
+    for_name = max(room - text_width(others, Size.BODY, Weight.SEMIBOLD), _LEAST_NAME)
+    used = sheet.text(frame.left, baseline, name, weight=Weight.SEMIBOLD, width=for_name)
+    sheet.text(frame.left + used + gap, baseline, others, weight=Weight.SEMIBOLD, width=room - used)
 
 
 def footer(sheet: Sheet, content: ReportContent, number: int, total: int) -> None:
@@ -106,24 +104,39 @@ def footer(sheet: Sheet, content: ReportContent, number: int, total: int) -> Non
 
 @dataclass(frozen=True)
 class _Field:
+    """A label over its value, in a share of the grid's width.
+
+    An identifier is broken wherever a line is full, so that it takes no more lines than it must.
+    """
+
     label: str
     value: str
     share: float
+    identifier: bool = False
+
+    def lines(self, width: float) -> list[str]:
+        value = clean(self.value)
+        if self.identifier:
+            value = value.replace(" ", NO_BREAK)
+        return wrapped(value, Size.BODY, self.share * width - 10, max_lines=_MOST_LINES) or [_NONE]
 
 
 def patient_and_study(content: ReportContent, frame: Frame) -> Block:
-    """Who was examined, and when and why: the name in each of its writings, then a grid of labelled fields."""
+    """Who was examined, and when and why: the name in each of its writings, then a grid of labelled fields.
+
+    All of it is whole, however long DICOM lets it be: two patients may differ in the last character only.
+    """
     study = content.study
     names = person_name(study.patient_name) or ["Name not given"]
     years = age(study.patient_birth_date, study.study_date)
     birth = study.patient_birth_date + (f" ({years} y)" if years is not None else "")
     rows = [
         [
-            _Field("Patient ID", study.patient_id, 0.27),
+            _Field("Patient ID", study.patient_id, 0.27, identifier=True),
             _Field("Born", birth, 0.21),
             _Field("Sex", _SEXES.get(study.patient_sex, study.patient_sex), 0.14),
             _Field("Study date", " ".join(part for part in (study.study_date, study.study_time[:5]) if part), 0.19),
-            _Field("Accession number", study.accession_number, 0.19),
+            _Field("Accession number", study.accession_number, 0.19, identifier=True),
         ],
         [
             _Field("Study description", study.study_description, 0.48),
@@ -131,10 +144,11 @@ def patient_and_study(content: ReportContent, frame: Frame) -> Block:
         ],
     ]
     inner = frame.width - 2 * _PAD
-    name_lines = wrapped(names[0], Size.NAME, inner, Weight.SEMIBOLD, max_lines=2)
-    other_lines = wrapped(" / ".join(names[1:]), Size.HEADING, inner, max_lines=2)
+    name_lines = wrapped(names[0], Size.NAME, inner, Weight.SEMIBOLD, max_lines=_MOST_LINES)
+    other_lines = wrapped(" / ".join(names[1:]), Size.HEADING, inner, max_lines=_MOST_LINES)
     name_height = len(name_lines) * Size.NAME * LEADING + len(other_lines) * Size.HEADING * LEADING
-    height = _PAD + name_height + len(rows) * _ROW + _PAD / 2 + 2
+    grid, grid_height = _grid(rows, inner)
+    height = _PAD + name_height + grid_height + _PAD / 2 + 2
 
     def draw(sheet: Sheet, top: float) -> None:
         sheet.box(frame.left, top, frame.width, height, fill=Ink.PANEL)
@@ -145,21 +159,34 @@ def patient_and_study(content: ReportContent, frame: Frame) -> Block:
         for line in other_lines:
             sheet.text(left, y, line, Size.HEADING)
             y += Size.HEADING * LEADING
-        _grid(sheet, rows, left, top + _PAD + name_height, inner)
+        grid(sheet, left, top + _PAD + name_height)
 
     return Block(height + 12, draw)
 
 
-def _grid(sheet: Sheet, rows: Sequence[Sequence[_Field]], left: float, top: float, width: float) -> None:
-    for number, row in enumerate(rows):
-        x, y = left, top + number * _ROW
-        for field in row:
-            room = field.share * width - 10
-            sheet.text(x, y + Size.LABEL + 2, field.label, Size.LABEL, ink=Ink.MUTED, width=room)
-            sheet.text(x, y + Size.LABEL + 13, field.value or _NONE, Size.BODY, width=room)
-            x += field.share * width
+def _grid(rows: Sequence[Sequence[_Field]], width: float) -> tuple[Callable[[Sheet, float, float], None], float]:
+    """What draws a grid of fields by its top left corner, and its height: each row is as high as its longest field."""
+    leading = Size.BODY * LEADING
+    laid_out = [[(field, field.lines(width)) for field in row] for row in rows]
+    heights = [_ROW + (max(len(lines) for _, lines in row) - 1) * leading for row in laid_out]
+
+    def draw(sheet: Sheet, left: float, top: float) -> None:
+        for row, height in zip(laid_out, heights, strict=True):
+            x = left
+            for field, lines in row:
+                sheet.text(x, top + Size.LABEL + 2, field.label, Size.LABEL, ink=Ink.MUTED)
+                for number, line in enumerate(lines):
+                    sheet.text(x, top + Size.LABEL + 13 + number * leading, line)
+                x += field.share * width
+            top += height
+
+    return draw, sum(heights)
 
 
 _PAD = 10.0
 _ROW = 25.0
+_MOST_LINES = 8
+"""Of a field or a name: enough for the 64 characters that DICOM lets an LO or a group of a PN have, however wide."""
+_LEAST_NAME = 60.0
+"""The width that a name keeps at the head of a further page, however long the identifier is."""
 _SEXES = {"M": "male", "F": "female", "O": "other"}

@@ -18,7 +18,7 @@ from bidi import algorithm as bidi
 from agcnn_clinic.reporting.faces import PER_EM, Face, Weight, at_weight, face_of, preferred_faces
 
 MAX_TEXT = 1000
-"""Characters of one string that are looked at; more than any attribute of DICOM that is printed may hold."""
+"""Characters of one string that are printed; more than any attribute of DICOM that is printed may hold."""
 MAX_MARKS = 2
 """Combining marks on one character; a tower of them would run over the lines above and below."""
 ELLIPSIS = "\u2026"
@@ -71,10 +71,14 @@ class Line:
 
 @lru_cache(maxsize=_REMEMBERED_TEXTS)
 def clean(text: str) -> str:
-    """A text that can be printed on one line: composed, without controls, with each white space as one blank."""
+    """A text that can be printed on one line: composed, without controls, with each white space as one blank.
+
+    Beyond `MAX_TEXT` it ends in an ellipsis.
+    """
     kept: list[str] = []
     marks = 0
-    for character in unicodedata.normalize("NFC", text[:MAX_TEXT]):
+    text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + ELLIPSIS
+    for character in unicodedata.normalize("NFC", text):
         category = unicodedata.category(character)
         if character.isspace() and character != NO_BREAK:
             kept.append(" ")
