@@ -76,12 +76,13 @@ def _decoders() -> Iterator[Result]:
 
 
 def _fonts() -> Iterator[Result]:
-    from agcnn_clinic.reporting.faces import Face, missing_faces
+    from agcnn_clinic.reporting.faces import WRITINGS, Face, missing_faces
 
     missing = missing_faces()
     names = ", ".join(face.name.lower().replace("_", " ") for face in missing)
     if not missing:
-        yield Result("fonts", State.OK, f"all {len(Face)} faces of the report")
+        covered = f"{', '.join(WRITINGS[:-1])} and {WRITINGS[-1]}"
+        yield Result("fonts", State.OK, f"the report prints {covered}; other writings as boxes")
     elif Face.LATIN in missing:
         yield Result("fonts", State.PROBLEM, f"missing: {names}", "Install the locked dependencies again.")
     else:

@@ -51,6 +51,10 @@ class Face(Enum):
     CHINESE_TRADITIONAL = Source(*_CJK, 3)
 
 
+WRITINGS = ("Latin", "Greek", "Cyrillic", "Devanagari", "Arabic", "Chinese", "Japanese", "Korean")
+"""What the faces are for. Text in any other writing is printed as boxes, and the report says of which fields."""
+
+
 def font_file(face: Face) -> Path | None:
     """The file that holds a face; None where its package is not installed."""
     spec = find_spec(face.value.package)

@@ -121,8 +121,8 @@ class _Field:
         return wrapped(value, Size.BODY, self.share * width - 10, max_lines=_MOST_LINES) or [_NONE]
 
 
-def patient_and_study(content: ReportContent, frame: Frame) -> Block:
-    """Who was examined, and when and why: the name in each of its writings, then a grid of labelled fields.
+def patient_and_study(content: ReportContent, frame: Frame, remark: str = "") -> Block:
+    """Who was examined, and when and why: the name in each of its writings, a grid of labelled fields, and a remark.
 
     All of it is whole, however long DICOM lets it be: two patients may differ in the last character only.
     """
@@ -148,7 +148,9 @@ def patient_and_study(content: ReportContent, frame: Frame) -> Block:
     other_lines = wrapped(" / ".join(names[1:]), Size.HEADING, inner, max_lines=_MOST_LINES)
     name_height = len(name_lines) * Size.NAME * LEADING + len(other_lines) * Size.HEADING * LEADING
     grid, grid_height = _grid(rows, inner)
-    height = _PAD + name_height + grid_height + _PAD / 2 + 2
+    remark_lines = wrapped(remark, Size.SMALL, inner, Weight.SEMIBOLD)
+    remark_height = len(remark_lines) * Size.SMALL * LEADING + (_PAD / 2 if remark_lines else 0)
+    height = _PAD + name_height + grid_height + remark_height + _PAD / 2 + 2
 
     def draw(sheet: Sheet, top: float) -> None:
         sheet.box(frame.left, top, frame.width, height, fill=Ink.PANEL)
@@ -160,6 +162,10 @@ def patient_and_study(content: ReportContent, frame: Frame) -> Block:
             sheet.text(left, y, line, Size.HEADING)
             y += Size.HEADING * LEADING
         grid(sheet, left, top + _PAD + name_height)
+        y = top + _PAD + name_height + grid_height + _PAD / 2
+        for number, line in enumerate(remark_lines):
+            baseline = y + Size.SMALL + number * Size.SMALL * LEADING
+            sheet.text(left, baseline, line, Size.SMALL, weight=Weight.SEMIBOLD)
 
     return Block(height + 12, draw)
 

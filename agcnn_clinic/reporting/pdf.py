@@ -12,6 +12,7 @@ from agcnn_clinic.config import Reporting
 from agcnn_clinic.prints import Prints
 from agcnn_clinic.reporting.blocks import Block, heading, paginate, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
+from agcnn_clinic.reporting.coverage import fields_not_whole, remark
 from agcnn_clinic.reporting.findings import comparison, image_title, table, verdict
 from agcnn_clinic.reporting.heads import (
     DISCLAIMER,
@@ -46,12 +47,13 @@ def render(content: ReportContent, prints: Sequence[Prints | None], settings: Re
         for image, shown in zip(content.images, prints, strict=True)
     ]
     room = frame.bottom - frame.top
-    pages = paginate(_blocks(content, printed, frame), room - FIRST_HEAD, room - NEXT_HEAD)
+    pages = paginate(_blocks(content, printed, frame, settings.institution), room - FIRST_HEAD, room - NEXT_HEAD)
     return _draw(content, pages, frame, settings)
 
 
-def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Frame) -> list[Block]:
-    blocks = [*by_request(content, frame), patient_and_study(content, frame)]
+def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Frame, institution: str) -> list[Block]:
+    not_whole = remark(fields_not_whole(content, institution))
+    blocks = [*by_request(content, frame), patient_and_study(content, frame, not_whole)]
     several = len(content.images) > 1
     if several:
         blocks += [

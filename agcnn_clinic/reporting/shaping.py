@@ -24,11 +24,15 @@ MAX_MARKS = 2
 ELLIPSIS = "\u2026"
 NO_BREAK = "\u00a0"
 """A blank at which `wrapped` breaks no line; it is printed as any other."""
-_UNPRINTABLE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-"""Controls, the overrides of direction among them (Cf); surrogates, private and unassigned code points."""
+_MEANINGLESS = frozenset({"Cs", "Co", "Cn"})
+"""Surrogates, private and unassigned code points: what is meant by them is known where they come from, if anywhere."""
+_UNPRINTABLE = _MEANINGLESS | {"Cc", "Cf"}
+"""And controls, the overrides of direction among them (Cf)."""
 _REMEMBERED_TEXTS = 1024
 """Those that every report has, and those of the report in hand; the other texts of a report are its own."""
 _JOINERS = frozenset("\u200c\u200d")
+_NO_GLYPH = 0
+"""The number of the box in every font."""
 _RIGHT_TO_LEFT = frozenset({"R", "AL", "AN"})
 
 
@@ -104,6 +108,16 @@ def shape(text: str, weight: Weight = Weight.REGULAR) -> Line:
     for level, face, piece in _visual_order(pieces):
         runs.append(_shape_run(piece, face, weight, right_to_left=bool(level % 2)))
     return Line(tuple(runs), sum(cluster.advance for run in runs for cluster in run.clusters), weight)
+
+
+def is_whole(text: str) -> bool:
+    """Whether every character of a text is printed as itself: none as a box, none left out for having no meaning."""
+    if text.isascii():
+        return True
+    if any(unicodedata.category(character) in _MEANINGLESS for character in text[:MAX_TEXT]):
+        return False
+    drawn = (part for run in shape(clean(text)).runs for cluster in run.clusters for part in cluster.parts)
+    return all(part.number != _NO_GLYPH for part in drawn)
 
 
 def _faces(text: str) -> list[Face]:

@@ -92,6 +92,19 @@ def test_names_print_as_themselves(content, picture, settings, text_of, name, re
         assert unicodedata.normalize("NFC", part) in pages[0]
 
 
+def test_a_writing_without_a_font_is_remarked_upon(content, picture, text_of, render) -> None:
+    """Where boxes stand for letters, the first page says in which fields; nothing of the kind where all is printed."""
+    study = replace(content.study, patient_name="כהן^דוד", referring_physician_name="สมชาย^ใจดี")
+    manufacturer = replace(content.images[0], manufacturer="Gaiji \ue000")
+    boxes = replace(content, study=study, images=(manufacturer,))
+    settings = Reporting(institution="Հիվանդանոց")
+    first = text_of(render(boxes, picture, settings))[0]
+    assert "lack characters of: patient name, referring physician, institution, manufacturer." in first
+    assert "the text as it was received is in the database" in first
+    covered = replace(content.study, patient_name="".join(NAMES), study_description="قفسه\u200cی سینه, 葛\U000e0100城")
+    assert "lack characters" not in text_of(render(replace(content, study=covered), picture, Reporting()))[0]
+
+
 def test_markup_prints_as_text(content, picture, settings, text_of, render) -> None:
     """What would be markup elsewhere is printed as it stands, and embeds nothing."""
     hostile = '<b>&</b><img src="file:///etc/passwd"/>'

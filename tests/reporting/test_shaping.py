@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agcnn_clinic.reporting.faces import Face, Weight, missing_faces, preferred_faces
-from agcnn_clinic.reporting.shaping import MAX_MARKS, clean, fitted, shape, text_width, wrapped
+from agcnn_clinic.reporting.faces import WRITINGS, Face, Weight, missing_faces, preferred_faces
+from agcnn_clinic.reporting.shaping import MAX_MARKS, clean, fitted, is_whole, shape, text_width, wrapped
 
 
 def test_all_faces_are_installed() -> None:
@@ -71,6 +71,23 @@ def test_unknown_characters_become_boxes() -> None:
     assert [cluster.text for cluster in clusters] == ["a", "\u16a0", "b"]
     assert clusters[1].parts[0].number == 0
     assert clusters[1].advance > 0
+
+
+def test_every_promised_writing_is_printed_whole() -> None:
+    """What doctor and the README name can be printed; what they do not is known not to be."""
+    samples = {
+        "Latin": "Müller Nguyễn Łódź",
+        "Greek": "Παπαδόπουλος",
+        "Cyrillic": "Іванов Ђорђе",
+        "Devanagari": "राम शर्मा",
+        "Arabic": "محمد گل‌پری ٹیپو",
+        "Chinese": "张伟 陳大文",
+        "Japanese": "葛󠄀城 やまだ",
+        "Korean": "김희중",
+    }
+    assert tuple(samples) == WRITINGS
+    assert all(is_whole(text) for text in samples.values())
+    assert not any(is_whole(text) for text in ("כהן", "สมชาย", "Անի", "外字\ue000"))
 
 
 def test_arabic_is_joined_and_runs_from_right_to_left() -> None:

@@ -1,0 +1,41 @@
+"""Which of a report's texts its fonts cannot print whole: boxes must not stand for a name without a word about it."""
+
+from collections.abc import Iterator, Sequence
+
+from agcnn_clinic.reporting.content import ReportContent
+from agcnn_clinic.reporting.shaping import is_whole
+
+
+def remark(fields: Sequence[str]) -> str:
+    """What the report says of fields that are not printed whole; nothing where there are none."""
+    if not fields:
+        return ""
+    return (
+        f"The fonts of this report lack characters of: {', '.join(fields)}. They are printed as boxes or left out; "
+        "the text as it was received is in the database."
+    )
+
+
+def fields_not_whole(content: ReportContent, institution: str) -> list[str]:
+    """The fields, each once, that hold a character that is printed as a box or left out."""
+    return list(dict.fromkeys(field for field, text in _texts(content, institution) if not is_whole(text)))
+
+
+def _texts(content: ReportContent, institution: str) -> Iterator[tuple[str, str]]:
+    """All that a report prints and did not write itself, with what it is called."""
+    study = content.study
+    yield "patient name", study.patient_name
+    yield "patient ID", study.patient_id
+    yield "sex", study.patient_sex
+    yield "accession number", study.accession_number
+    yield "study description", study.study_description
+    yield "referring physician", study.referring_physician_name
+    yield "institution", institution or study.institution_name
+    for image in content.images:
+        yield "manufacturer", image.manufacturer
+    for unread in content.unread:
+        yield "file name", unread.original_name
+    for model in content.models:
+        yield "model", f"{model.name} {model.version}"
+        for text in (model.training_data, model.thresholds_method, model.evaluated_on, model.intended_use):
+            yield "description of the model", text
