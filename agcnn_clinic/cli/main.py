@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 from agcnn_clinic import __version__
@@ -36,11 +37,24 @@ _INTERRUPTED = "Interrupted; what was done until then is kept."
 class _Commands(TyperGroup):
     """All commands. Interrupted, one ends with a sentence: typer would end it with none."""
 
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        _print_help_as_written(self)
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _end(_INTERRUPTED, ExitCode.NOT_ALL)
+
+
+def _print_help_as_written(command: Any) -> None:
+    """Of a command and those below it: a help that says [gate] names a section, and is no markup of rich's."""
+    for one in (command, *command.params):
+        if one.help:
+            one.help = escape(one.help)
+    for below in getattr(command, "commands", {}).values():
+        _print_help_as_written(below)
 
 
 app = typer.Typer(
@@ -55,6 +69,12 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"agcnn-clinic {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     ctx: typer.Context,
@@ -63,11 +83,13 @@ def _options(
         typer.Option("--config", help="The clinic's config.toml. Default: $AGCNN_CLINIC_CONFIG, else ./config.toml."),
     ] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+    version: Annotated[
+        bool,
+        # Eager: else the command that is missing is complained of first.
+        typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
+    ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"agcnn-clinic {__version__}")
-        raise typer.Exit
+    del version
     ctx.obj = GlobalOptions(config=config, debug=debug)
 
 
