@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -29,23 +31,44 @@ from agcnn_clinic.cli import (
     training,
 )
 from agcnn_clinic.cli.context import GlobalOptions
-from agcnn_clinic.errors import ClinicError, ExitCode
+from agcnn_clinic.errors import ClinicError, ExitCode, UsageError
 
 _INTERRUPTED = "Interrupted; what was done until then is kept."
 
 
 class _Commands(TyperGroup):
-    """All commands. Interrupted, one ends with a sentence: typer would end it with none."""
+    """All commands: what holds for each of them, whatever its options."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         _print_help_as_written(self)
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line, which says something wherever it says anything."""
+        _require_no_empty(args)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: Any) -> Any:
+        """Run a command. Interrupted, it ends with a sentence: typer would end it with none."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _end(_INTERRUPTED, ExitCode.NOT_ALL)
+
+
+def _require_no_empty(args: Sequence[str]) -> None:
+    """Refuse an empty value: it is what a shell makes of a variable that is not set or of a file that is not there.
+
+    Taken as it stands it would mean the folder where one happens to be, or no more than if it were left out: a check
+    against a hash that is not there would pass.
+
+    Raises:
+        UsageError: one is empty.
+    """
+    for before, value in pairwise(("agcnn-clinic", *args)):
+        option, is_given, text = value.partition("=")
+        if not value or (option.startswith("--") and is_given and not text):
+            raise UsageError(f"What follows {option or before} is empty: give a value, or leave it out.")
 
 
 def _print_help_as_written(command: Any) -> None:

@@ -177,7 +177,7 @@ def verify(connection: Connection, *, expect: str | None = None, last: int | Non
         if not after
         else connection.execute(select(audit_event.c.sha256).where(audit_event.c.id == after)).scalar()
     )
-    wanted, met = (expect or "").lower(), False if expect else None
+    wanted, met = (None, None) if expect is None else (expect.lower(), False)
     lowest = connection.execute(select(func.min(audit_event.c.id))).scalar()
     if lowest is not None and lowest < 1:  # the first row is 1: one before it was put there, or was the last one
         return Verdict(0, str(previous), f"Row {lowest} of the audit trail is not as it was written.", met)
@@ -192,7 +192,7 @@ def verify(connection: Connection, *, expect: str | None = None, last: int | Non
         if _chained(str(previous), content) != stored:
             return Verdict(count, str(previous), f"Row {place} of the audit trail is not as it was written.", met)
         previous, count = stored, count + 1
-        met = met or stored == wanted if expect else None
+        met = met or stored == wanted if wanted is not None else None
     return Verdict(count, str(previous), met=met)
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from agcnn_clinic import __version__
 from agcnn_clinic.cli.main import app
+from agcnn_clinic.errors import UsageError
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
 
@@ -44,6 +45,28 @@ def test_help_prints_every_word_that_was_written(path, monkeypatch):
     for hint in get_type_hints(info.callback, include_extras=True).values() if info.callback else ():
         for option in getattr(hint, "__metadata__", ()):
             assert plain(option.help or "") in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "before"),
+    [
+        (["audit", "verify", "--expect", ""], "--expect"),
+        (["audit", "verify", "--expect="], "--expect"),
+        (["--config", "", "findings"], "--config"),
+        (["findings", "-o", ""], "-o"),
+        (["init", ""], "init"),
+        (["demo", ""], "demo"),
+        (["reanalyse", "--all", "--model", ""], "--model"),
+        (["quarantine", "requeue", "1", ""], "1"),
+        ([""], "agcnn-clinic"),
+    ],
+)
+def test_an_empty_value_is_refused(arguments, before, tmp_path, monkeypatch):
+    """Of any command, before it does anything: a shell makes one of what is not there."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=f"What follows {before} is empty"):
+        CliRunner().invoke(app, arguments, catch_exceptions=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def plain(text):

@@ -123,6 +123,13 @@ def test_every_event_has_a_code_and_an_action_that_the_standard_allows():
         assert (coded.event_type is not EventType.NONE) == typed
 
 
+def test_an_empty_hash_is_one_that_no_chain_holds(chain):
+    """It is an expectation like any other, and not met."""
+    with open_database(chain[0]) as database:
+        assert verdict_of(database, expect="").met is False
+        assert verdict_of(database).met is None
+
+
 def test_a_row_can_be_checked_with_nothing_of_ours(chain, select):
     """What the module's first lines say is enough to follow the chain with SQL, json and hashlib alone."""
     rows = [tuple(row.values()) for row in select(chain[0], "SELECT * FROM audit_event ORDER BY id")]
