@@ -13,6 +13,7 @@ from agcnn_clinic.cli.output import (
     OutputOption,
     Shown,
     chosen_format,
+    in_utc,
     print_rows,
     row_limit,
     rows_to_ask,
@@ -64,8 +65,8 @@ def list_events(
     most = row_limit(limit, form)
     with clinic_database(ctx) as database:
         wanted = audit.EventFilter(
-            since=since and since.astimezone(),
-            until=until and until.astimezone(),
+            since=since and in_utc(since),
+            until=until and in_utc(until),
             event=AuditEvent(event) if event else None,
             study=study and _key_of(database, study),
             user=user,

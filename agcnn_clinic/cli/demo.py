@@ -28,10 +28,7 @@ def demo(
     from agcnn_clinic.demo.samples import write_samples
 
     console = Console(highlight=False, soft_wrap=True)
-    if folder.exists() and any(folder.iterdir()):
-        if not (folder / _MARK).is_file():
-            raise UsageError(f"{folder} holds something else than a demo; name another folder.")
-        shutil.rmtree(folder)
+    clear(folder)
     make_clinic(folder)
     (folder / _MARK).touch()
     # All samples are there, and none comes later: a study counts as complete at once.
@@ -47,6 +44,29 @@ def demo(
     _show(folder / CONFIG_FILE, "studies")
     console.print()
     console.print("The films are drawn, not taken: what the model finds in them says nothing of its skill.")
+
+
+def clear(folder: Path) -> None:
+    """Take away what an earlier demo made in a folder, or in the one that a link of this name leads to.
+
+    Raises:
+        UsageError: something else is there, or it cannot be taken away.
+    """
+    try:
+        if not folder.exists():
+            return
+        if not folder.is_dir():
+            raise UsageError(f"{folder} is a file; name a folder.")
+        if any(folder.iterdir()) and not (folder / _MARK).is_file():
+            raise UsageError(f"{folder} holds something else than a demo; name another folder.")
+        # The folder itself stays: it may be a link, a mount, or where the shell stands.
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            elif path.name != _MARK:
+                path.unlink()
+    except OSError as error:
+        raise UsageError(f"The demo in {folder} cannot be made anew: {error.strerror}; name another folder.") from error
 
 
 def _show(config: Path, *command: str) -> None:

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
@@ -65,10 +65,13 @@ LimitOption = Annotated[
 ]
 
 _TABLE_ROWS = 100
+_MOST_ROWS = sys.maxsize - 1
+"""One more can still be asked for: neither a database nor `islice` takes larger numbers."""
 _NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 _MARK = "\u25cf"
 _PIPE_WIDTH = 10_000
 """Wider than any table: what another program reads is never cut."""
+_FIRST, _LAST = datetime(1, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001 (local time)
 _GAP = 2
 """Between two columns: the padding and the box's own space."""
 
@@ -85,7 +88,7 @@ def row_limit(limit: int | None, form: Format) -> int | None:
     """How many rows to print, None for all."""
     if limit is None:
         return _TABLE_ROWS if form is Format.TABLE else None
-    return limit or None
+    return min(limit, _MOST_ROWS) or None
 
 
 def rows_to_ask(limit: int | None) -> int | None:
@@ -232,6 +235,15 @@ def local_time(moment: str | datetime) -> str:
     """A moment as a person here reads it: local time, to the second."""
     aware = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return aware.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def in_utc(moment: datetime) -> datetime:
+    """A moment that a person here names in local time, without a zone, in UTC.
+
+    One on the first or the last day of the calendar is taken a day further in, since in UTC it may have no year:
+    nothing lies beyond it either way.
+    """
+    return min(max(moment, _FIRST), _LAST).astimezone(UTC)
 
 
 _WRITERS: dict[Format, Callable[[Iterable[Row], Sequence[Column], BinaryIO], None]] = {

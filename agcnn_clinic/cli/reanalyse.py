@@ -1,7 +1,7 @@
 """reanalyse: images that were read before are read again, by another model or by the one that the clinic uses now."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +10,7 @@ import typer
 from agcnn_clinic.cli.context import clinic_config, clinic_database
 from agcnn_clinic.cli.logs import start_logging
 from agcnn_clinic.cli.models import manifest_of
+from agcnn_clinic.cli.output import in_utc
 from agcnn_clinic.cli.progress import progress_bar
 from agcnn_clinic.errors import ExitCode, UsageError
 
@@ -101,7 +102,7 @@ def _scope(database: "Database", studies: list[str], since: datetime | None, *, 
     with database.session() as session:
         ids = [find_study(session, study).id for study in studies] if studies else None
     # A day begins where the clinic is.
-    return Scope(ids, None if since is None else since.astimezone(UTC))
+    return Scope(ids, since and in_utc(since))
 
 
 def _run(

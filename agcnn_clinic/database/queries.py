@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, defer, joinedload, selectinload
+from sqlalchemy.orm.interfaces import ORMOption
 
 from agcnn_clinic.database.reviews import standing_reviews
 from agcnn_clinic.database.tables import Inference, Instance, Model, ReceivedFile, Report, Review, Study
+from agcnn_clinic.database.values import LARGEST_INTEGER
 from agcnn_clinic.database.views import HASH_BEGINNING
 from agcnn_clinic.domain import Outcome, StudyState
 from agcnn_clinic.errors import UsageError
@@ -179,13 +181,18 @@ def count_quarantined(session: Session) -> int:
     return session.scalar(select(func.count()).where(ReceivedFile.outcome == Outcome.QUARANTINED)) or 0
 
 
+def received_file(session: Session, file_id: int, *options: ORMOption) -> ReceivedFile | None:
+    """One file by its id; None where no row has it. Numbers that no column holds are no ids: SQLite's driver fails."""
+    return session.get(ReceivedFile, file_id, options=options) if abs(file_id) <= LARGEST_INTEGER else None
+
+
 def quarantined_file(session: Session, file_id: int) -> ReceivedFile:
     """One file in quarantine.
 
     Raises:
         UsageError: there is no such file, or it is not in quarantine.
     """
-    file = session.get(ReceivedFile, file_id, options=[joinedload(ReceivedFile.instance).joinedload(Instance.study)])
+    file = received_file(session, file_id, joinedload(ReceivedFile.instance).joinedload(Instance.study))
     if file is None:
         raise UsageError(f"There is no file {file_id}; `agcnn-clinic quarantine list` lists those in quarantine.")
     if file.outcome != Outcome.QUARANTINED:

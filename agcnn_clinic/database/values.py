@@ -15,6 +15,9 @@ from sqlalchemy.types import TypeEngine
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """Stands where a character was that no database takes."""
 
+LARGEST_INTEGER = 2**63 - 1
+"""The largest number that an integer of a database holds."""
+
 _REFUSED = re.compile("[\0\ud800-\udfff]")
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import reopen
+from agcnn_clinic.database.queries import received_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, ReceivedFile
 from agcnn_clinic.dicom.attributes import read_dicom_header
@@ -24,7 +25,7 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
         UsageError: an id is not that of a quarantined file; nothing was changed then.
     """
     with database.session() as session:
-        files = {file_id: session.get(ReceivedFile, file_id) for file_id in ids}
+        files = {file_id: received_file(session, file_id) for file_id in ids}
         wrong = [str(key) for key, file in files.items() if file is None or file.outcome != Outcome.QUARANTINED]
         if wrong:
             raise UsageError(f"Not in quarantine: {', '.join(wrong)}; `agcnn-clinic quarantine list` prints the ids.")

@@ -19,6 +19,7 @@ _WRAPPERS: Final = ("state_dict", "model_state_dict")
 """Under these names a training checkpoint holds the state dict, beside the optimiser's and the like."""
 _OLD_DENSENET_KEY: Final = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 _COUNTER: Final = "num_batches_tracked"
+_NO_WEIGHTS: Final = "it is not a file that torch.save wrote, or it is damaged"
 _FORBIDDEN_GLOBAL: Final = re.compile(r"GLOBAL (\S+)")
 
 _SCALAR: Final = np.float64(0).__reduce__()[0]
@@ -47,6 +48,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path} cannot be read as weights: {_why_refused(error)}") from error
     except (OSError, SafetensorError, RuntimeError, EOFError) as error:
         raise ModelError(f"{path} cannot be read as weights: {_first_sentence(error)}") from error
+    except Exception as error:  # the unpickler takes any file at its word: /etc/passwd ends in an IndexError
+        raise ModelError(f"{path} cannot be read as weights: {_NO_WEIGHTS}") from error
     if isinstance(content, dict):
         content = next((content[name] for name in _WRAPPERS if isinstance(content.get(name), dict)), content)
     if not isinstance(content, dict) or not all(
@@ -101,7 +104,7 @@ def _why_refused(error: pickle.UnpicklingError) -> str:
             f"it holds Python objects ({forbidden[1]}) and not tensors alone, and reading those can run code; "
             "where you trust it, open it with the program that made it and save model.state_dict() instead"
         )
-    return "it is not a file that torch.save wrote, or it is damaged"
+    return _NO_WEIGHTS
 
 
 def _first_sentence(error: Exception) -> str:

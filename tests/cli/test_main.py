@@ -1,5 +1,6 @@
-"""What all commands share: the version, and help that says what its author wrote."""
+"""What all commands share: their help, and their sentences where they cannot go on."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from agcnn_clinic import __version__
 from agcnn_clinic.cli.main import app
-from agcnn_clinic.errors import UsageError
+from agcnn_clinic.errors import ExitCode, UsageError
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
 
@@ -67,6 +68,53 @@ def test_an_empty_value_is_refused(arguments, before, tmp_path, monkeypatch):
     with pytest.raises(UsageError, match=f"What follows {before} is empty"):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "sentence"),
+    [
+        ("quarantine show 99999999999999999999", ExitCode.USAGE, "There is no file 99999999999999999999"),
+        ("quarantine requeue 99999999999999999999", ExitCode.USAGE, "Not in quarantine: 99999999999999999999"),
+        ("demo {file}", ExitCode.USAGE, "{file} is a file; name a folder."),
+        ("demo {folder}", ExitCode.USAGE, "{folder} holds something else than a demo"),
+        ("models import {file} --out {folder}/x.safetensors", ExitCode.MODEL, "{file} cannot be read as weights"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(rows_clinic, tmp_path, command, code, sentence):
+    """No traceback, and the exit code that belongs to it."""
+    names = {"file": tmp_path / "file", "folder": tmp_path}
+    names["file"].write_text("root:x:0:0:root:/root:/bin/sh\n")
+    done = program(rows_clinic, *command.format(**names).split())
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith(f"agcnn-clinic: {sentence.format(**names)}")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+def test_the_first_and_the_last_day_of_the_calendar_are_days(rows_clinic, zone):
+    """Where it is another day in UTC, which may lie in no year: everything came between them."""
+    listed = [
+        program(rows_clinic, "audit", "list", "-f", "csv", *bounds, TZ=zone)
+        for bounds in ([], ["--since", "0001-01-01", "--until", "9999-12-31T23:59:59"], ["--since", "9999-12-31"])
+    ]
+    assert [done.returncode for done in listed] == [0, 0, 0], listed
+    everything, between, nothing = (done.stdout.splitlines() for done in listed)
+    assert between[2:] == everything[1:]  # but for the event of having looked
+    assert len(nothing) == 1
+    done = program(rows_clinic, "reanalyse", "--since", "0001-01-01", "--dry-run", TZ=zone)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_limit_larger_than_any_number_of_rows_is_none(rows_clinic, run):
+    """No database is asked for more rows than it can count."""
+    printed = [run(rows_clinic, "findings", "--limit", limit).stdout for limit in (0, 10**20)]
+    assert printed[0] == printed[1]
+
+
+def program(folder, *arguments, **environment):
+    """Run the installed program on a clinic."""
+    command = [PROGRAM, "--config", folder / "config.toml", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | environment)
 
 
 def plain(text):

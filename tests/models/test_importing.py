@@ -344,6 +344,26 @@ def test_a_whole_module_is_refused_with_advice(tmp_path):
         import_weights(tmp_path / "checkpoint")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"root:x:0:0:root:/root:/bin/sh\n",  # IndexError
+        b"epoch,loss\n1,0.5\n",  # KeyError
+        b"\x80\x02]q\x00.",
+        b"\x80\x02X\xff\xff\xff\x7f.",
+        b"\x89PNG\r\n\x1a\n" + bytes(100),
+        b"i",
+        b"(((",
+    ],
+)
+def test_a_file_of_any_other_kind_is_refused(tmp_path, content):
+    """Whatever the unpickler makes of it: one sentence."""
+    (tmp_path / "other").write_bytes(content)
+    with pytest.raises(ModelError, match=r"other (cannot be read as weights|is not a state dict)") as caught:
+        import_weights(tmp_path / "other")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kept", [0, 10, 200, -1])
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_truncated_file_is_refused(tmp_path, kept, zipped):
