@@ -28,6 +28,7 @@ from agcnn_clinic.cli import (
     results,
     retention,
     review,
+    standard_output,
     training,
 )
 from agcnn_clinic.cli.context import GlobalOptions
@@ -149,13 +150,10 @@ def main() -> None:
     """Run the command line; the process ends with one of `errors.ExitCode`."""
     os.umask(_UMASK)
     try:
-        app(standalone_mode=True)
+        with standard_output.delivered():
+            app(standalone_mode=True)
     except ClinicError as error:
         _end(str(error), error.exit_code)
-    except BrokenPipeError:
-        # The reader of our output has gone (`... | head`): nobody is left to tell.
-        sys.stderr.close()
-        sys.exit(ExitCode.DONE)
 
 
 def _end(sentence: str, code: ExitCode) -> NoReturn:

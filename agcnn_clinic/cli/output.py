@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import typer
 
+from agcnn_clinic.cli import standard_output
 from agcnn_clinic.cli.formats import Column, Kind, Row, as_json, printable, write_csv, write_json, write_parquet
 from agcnn_clinic.errors import StorageError, UsageError
 
@@ -129,7 +130,8 @@ def print_rows(
         if form is Format.PARQUET and output is None and sys.stdout.isatty():
             raise UsageError("Parquet is not for a terminal; name a file with --output.")
         with _sink(output) as sink:
-            _WRITERS[form](some, columns, sink)
+            wanted = some if output else takewhile(lambda _: not standard_output.is_dead(), some)
+            _WRITERS[form](wanted, columns, sink)
     if limit is not None and next(coming, None) is not None:
         typer.echo(f"There are more than {limit} rows; --limit 0 prints all of them.", err=True)
 

@@ -1,4 +1,4 @@
-"""What all commands share: their help, and their sentences where they cannot go on."""
+"""What all commands share: their help, their sentences where they cannot go on, and where they print to."""
 
 import os
 import re
@@ -11,7 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from agcnn_clinic import __version__
+from agcnn_clinic.cli import standard_output
+from agcnn_clinic.cli.formats import Column, Kind
 from agcnn_clinic.cli.main import app
+from agcnn_clinic.cli.output import Format, print_rows
 from agcnn_clinic.errors import ExitCode, UsageError
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
@@ -111,10 +114,46 @@ def test_a_limit_larger_than_any_number_of_rows_is_none(rows_clinic, run):
     assert printed[0] == printed[1]
 
 
-def program(folder, *arguments, **environment):
+@pytest.mark.parametrize("command", ["--help", "models list", "studies", "findings -f csv", "show P0001 -f json"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_standard_output_is_one_sentence(rows_clinic, command, unbuffered):
+    """Whoever prints: typer, rich, or our own writers."""
+    with Path("/dev/full").open("w") as full:
+        done = program(rows_clinic, *command.split(), stdout=full, PYTHONUNBUFFERED=unbuffered)
+    sentence = "agcnn-clinic: Standard output cannot be written: No space left on device.\n"
+    assert (done.returncode, done.stderr) == (ExitCode.NOT_ALL, sentence)
+
+
+@pytest.mark.parametrize("command", ["--help", "models list", "studies", "findings -f csv --limit 0"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_goes_away_ends_no_command(rows_clinic, command, unbuffered):
+    """Nothing is said of it, and the exit code is that of the work."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = program(rows_clinic, *command.split(), stdout=writer, PYTHONUNBUFFERED=unbuffered)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (ExitCode.DONE, "")
+
+
+def test_rows_that_nobody_reads_are_not_asked_for(monkeypatch):
+    """`findings | head -1` does not go through a million studies."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    asked = []
+    with os.fdopen(writer, "w") as gone:
+        monkeypatch.setattr(sys, "stdout", gone)
+        with standard_output.delivered():
+            rows = ({"n": asked.append(number) or number} for number in range(100_000))
+            print_rows(rows, [Column("n", Kind.INTEGER)], shown=(), form=Format.CSV)
+    assert 0 < len(asked) < 50_000
+
+
+def program(folder, *arguments, stdout=subprocess.PIPE, **environment):
     """Run the installed program on a clinic."""
     command = [PROGRAM, "--config", folder / "config.toml", *arguments]
-    return subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | environment)
+    return subprocess.run(
+        command, check=False, stdout=stdout, stderr=subprocess.PIPE, text=True, env=os.environ | environment
+    )
 
 
 def plain(text):
