@@ -48,7 +48,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ray_cluster(None, wanted.cpus) as (cpus, gpus):
         once = list_files(wanted.source, (), Path(scratch))
         workers = Workers(task, lay_out(cpus, gpus))
-        origin = Origin("", 0, manifest.name, digest(manifest), {}, wanted.batch_size, 10**6, __version__)
+        origin = Origin("", 0, manifest.name, digest(manifest), {}, 0, 0, 0, "", wanted.batch_size, 10**6, __version__)
         _read(replace(once, names=once.names.slice(0, WARM_UP)), origin, workers, Path(scratch) / "warm")
         before = _seconds()
         listing = replace(once, names=pa.chunked_array(once.names.chunks * wanted.times, pa.large_binary()))

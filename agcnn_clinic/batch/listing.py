@@ -16,7 +16,7 @@ from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import StorageError, UsageError
 from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.identify import media_type
-from agcnn_clinic.intake.study_toml import STUDY_TOML
+from agcnn_clinic.intake.study_toml import MAX_BYTES, STUDY_TOML
 
 COLUMNS = ("path", "image")
 """What the column of a list may be called; the second is the one of the tables that `train` reads."""
@@ -34,7 +34,8 @@ class Listing:
     Attributes:
         root: the folder that relative names start at.
         names: large_binary, as the file system writes them; ten million of them fit in a gigabyte.
-        sha256: of the names, and for a folder of the sizes: another listing has another.
+        sha256: of the names, for a folder of the sizes, and of each study.toml beside them: another listing has
+            another.
         follow: whether a name may be a symbolic link. A person who lists a link means it; in a folder it may lead out.
     """
 
@@ -137,11 +138,30 @@ def _in_parquet(source: Path) -> Iterator[bytes]:
 def _listing(root: Path, files: Iterable[tuple[bytes, int]], *, follow: bool) -> Listing:
     coming = iter(files)
     digest = hashlib.sha256()
+    folder: bytes | None = None
     chunks = []
     while some := list(islice(coming, _AT_ONCE)):
         for name, size in some:
             if b"\0" in name:
                 raise UsageError("A path in the list holds a zero byte, which no file's name does.")
+            within = os.path.dirname(name)  # noqa: PTH120 (bytes)
+            if within != folder:
+                folder = within
+                digest.update(_description(root / os.fsdecode(folder)))
             digest.update(b"%s\0%d\n" % (name, size))
         chunks.append(pa.array([name for name, _ in some], pa.large_binary()))
     return Listing(root, pa.chunked_array(chunks, pa.large_binary()), digest.hexdigest(), follow)
+
+
+def _description(folder: Path) -> bytes:
+    """The study.toml of a folder, as far as it is read: it decides the view and the study of the PNGs beside it."""
+    path = folder / STUDY_TOML
+    try:
+        if not path.is_file():
+            return b""
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+    except OSError:
+        # Where it cannot be read, none of its PNGs is judged.
+        return b""
+    return b"\0%d\n%s" % (len(content), content)  # no name begins so

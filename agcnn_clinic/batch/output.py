@@ -31,6 +31,8 @@ class Origin:
         listing_sha256, files: of the source.
         model, model_sha256: name and version, and the hash of its manifest, which holds that of the weights.
         gate: what the model was allowed to read.
+        max_file_mb, decode_seconds, decode_memory_mb: the limits of one file, which refuse or break off some.
+        precision: the numbers that the network is computed in.
         batch_size: files whose films go through the network together.
         shard_size: files of one shard.
         software: version of the program.
@@ -41,6 +43,10 @@ class Origin:
     model: str
     model_sha256: str
     gate: dict[str, Any]
+    max_file_mb: int
+    decode_seconds: float
+    decode_memory_mb: int
+    precision: str
     batch_size: int
     shard_size: int
     software: str
@@ -52,11 +58,15 @@ class Origin:
 
 
 _ADVICE = {
-    "listing_sha256": "the source has changed since",
+    "listing_sha256": "the source, or a study.toml in it, has changed since",
     "files": "the source has changed since",
     "model": "it was begun with another model",
     "model_sha256": "it was begun with another model",
     "gate": "it was begun with other [gate] settings",
+    "max_file_mb": "it was begun with another intake.max_file_mb",
+    "decode_seconds": "it was begun with another analysis.decode_seconds",
+    "decode_memory_mb": "it was begun with another analysis.decode_memory_mb",
+    "precision": "it was begun with another analysis.precision",
     "batch_size": "it was begun with another --batch-size",
     "shard_size": "it was begun with another --shard-size",
     "software": "it was begun with another version of agcnn-clinic",

@@ -166,6 +166,17 @@ def test_another_model_is_refused(batch, archive, other_bundle, tmp_path):
         batch(archive, out, "--model", str(other_bundle))
 
 
+def test_settings_that_decide_rows_are_those_that_a_table_was_begun_with(batch, archive, tmp_path, monkeypatch):
+    """A larger file is let in: the table does not go on with rows that say it was too large."""
+    monkeypatch.chdir(tmp_path)
+    config = tmp_path / "config.toml"
+    config.write_text("[intake]\nmax_file_mb = 1\n")
+    batch(archive, tmp_path / "out")
+    config.write_text("[intake]\nmax_file_mb = 2\n")
+    with pytest.raises(UsageError, match=r"another intake\.max_file_mb.*Name another --out"):
+        batch(archive, tmp_path / "out")
+
+
 def test_a_local_cluster_listens_on_the_loopback_alone(workers):
     """No other machine can reach a worker, and Ray reports nothing to anybody."""
     listening = {

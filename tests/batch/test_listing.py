@@ -62,6 +62,29 @@ def test_a_listing_is_known_by_names_and_sizes(tmp_path):
     assert len(set(hashes)) == 3
 
 
+def test_a_listing_is_known_by_what_a_study_toml_says(tmp_path):
+    """Of a folder and of a list: it decides what becomes of the PNGs beside it, though it has no row."""
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    for name in ("a.png", "sub/b.png", "z.png"):
+        (tmp_path / "in" / name).write_bytes(b"1")
+    (tmp_path / "list").write_text("in/a.png\nin/sub/b.png\nin/z.png\n")
+    hashes = {source: [list_files(tmp_path / source, (), tmp_path / "out").sha256] for source in ("in", "list")}
+    for content in ('[views]\n"b.png" = "LL"\n', '[views]\n"b.png" = "PA"\n'):
+        (tmp_path / "in" / "sub" / "study.toml").write_text(content)
+        for source, known in hashes.items():
+            listing = list_files(tmp_path / source, (), tmp_path / "out")
+            assert len(listing) == 3
+            known.append(listing.sha256)
+            assert list_files(tmp_path / source, (), tmp_path / "out").sha256 == listing.sha256
+    assert [len(set(known)) for known in hashes.values()] == [3, 3]
+
+
+def test_a_folder_that_cannot_be_looked_into_is_listed_all_the_same(tmp_path):
+    """Its files are rows that could not be reached; the others are read."""
+    (tmp_path / "list").write_text(f"a.png\n{'x' * 300}/b.png\na.png/c.png\n")
+    assert len(list_files(tmp_path / "list", (), tmp_path / "out")) == 3
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [(b"", "no file"), (b"a\0b", "no list"), (b"\x89PNG\r\n\x1a\n....", "no list"), (b"PAR1nothing", "no parquet")],

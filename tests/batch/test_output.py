@@ -13,7 +13,20 @@ from agcnn_clinic.batch.table import table_of
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
 
-ORIGIN = Origin("l" * 64, 5, "starter 2.0.0", "m" * 64, {"views": ["PA"]}, 1, 2, "0.1.0")
+ORIGIN = Origin(
+    listing_sha256="l" * 64,
+    files=5,
+    model="starter 2.0.0",
+    model_sha256="m" * 64,
+    gate={"views": ["PA"]},
+    max_file_mb=1024,
+    decode_seconds=60.0,
+    decode_memory_mb=4096,
+    precision="auto",
+    batch_size=1,
+    shard_size=2,
+    software="0.1.0",
+)
 
 
 def rows(count, code=ReasonCode.BLANK):
@@ -64,15 +77,22 @@ def test_a_shard_that_is_not_whole_is_read_again(tmp_path, damage):
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"listing_sha256": "x" * 64}, "the source has changed"),
+        ({"listing_sha256": "x" * 64}, "the source, or a study.toml in it, has changed"),
+        ({"files": 6}, "the source has changed"),
+        ({"model": "starter 1.0.0"}, "another model"),
         ({"model_sha256": "x" * 64}, "another model"),
         ({"gate": {"views": ["PA", "AP"]}}, "gate"),
+        ({"max_file_mb": 1}, "intake.max_file_mb"),
+        ({"decode_seconds": 1.0}, "analysis.decode_seconds"),
+        ({"decode_memory_mb": 1}, "analysis.decode_memory_mb"),
+        ({"precision": "bfloat16"}, "analysis.precision"),
         ({"batch_size": 2}, "--batch-size"),
+        ({"shard_size": 3}, "--shard-size"),
         ({"software": "9"}, "another version"),
     ],
 )
 def test_another_origin_is_refused_with_advice(tmp_path, change, sentence):
-    """One table is of one source, one model and one program."""
+    """One table is of one source, one model, one program, and one of each setting that decides a row."""
     Output(tmp_path / "out", ORIGIN)
     with pytest.raises(UsageError, match=sentence) as caught:
         Output(tmp_path / "out", replace(ORIGIN, **change))
