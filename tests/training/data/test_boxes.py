@@ -64,6 +64,14 @@ def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> 
         read_boxes(tmp_path / "boxes.csv", ROWS)
 
 
+def test_a_box_stays_on_its_own_film(tmp_path: Path) -> None:
+    """Films that are named by their UIDs differ in what looks like a suffix."""
+    rows = [Row(f"1.2.840.{number}", "1", frozenset()) for number in (6, 7)]
+    (tmp_path / "boxes.csv").write_text(HEADER + "1.2.840.6,Mass,1,2,3,4,9,9\n")
+    (box,) = read_boxes(tmp_path / "boxes.csv", rows)
+    assert box.image == "1.2.840.6"
+
+
 def test_real_boxes_fit_converted_films(shared_data: Path) -> None:
     """NIH's boxes on the 200 films with boxes, which are JPEGs here: every film has one, every box lies within."""
     images = sorted((shared_data / "nih-boxes-256" / "images").iterdir())

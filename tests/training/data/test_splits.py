@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agcnn_training.data.chestxray14 import ChestXray14
+from agcnn_training.data.names import film_key
 from agcnn_training.data.records import read_names
 from agcnn_training.data.splits import (
     SIDES,
     Split,
-    film_key,
     leaking_share,
     patient_overlap,
     split_by_image,
@@ -161,6 +161,24 @@ def test_a_list_is_a_film_a_line(tmp_path: Path) -> None:
         read_names(tmp_path / "empty.txt")
 
 
-def test_only_the_suffix_is_taken_off() -> None:
-    """Folders and dots within a name are part of it."""
-    assert film_key("p1/s.2/film.png") == "p1/s.2/film"
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("p1/s.2/film.png", "p1/s.2/film"),
+        ("film.v2.JPEG", "film.v2"),
+        ("1.2.840.113619.2000.6", "1.2.840.113619.2000.6"),
+        ("1.2.840.113619.2000.6.dcm", "1.2.840.113619.2000.6"),
+        (".png", ".png"),
+    ],
+)
+def test_only_an_images_suffix_is_taken_off(image: str, name: str) -> None:
+    """Folders and dots within a name are part of it, the last number of a UID too."""
+    assert film_key(image) == name
+
+
+def test_films_named_by_their_uid_are_told_apart() -> None:
+    """A list of names without suffixes puts each film where it says, and not all of a series with the last one."""
+    rows = [Row(f"1.2.840.2000.{number}", str(number), frozenset()) for number in range(3)]
+    lists = {"train": {"1.2.840.2000.0"}, "validation": {"1.2.840.2000.1.dcm"}, "test": {"1.2.840.2000.2"}}
+    split = split_by_lists(rows, {side: frozenset(names) for side, names in lists.items()}, "files")
+    assert split.side_of() == {0: "train", 1: "validation", 2: "test"}

@@ -96,6 +96,10 @@ def test_history_is_read(tmp_path: Path) -> None:
         ("image,patient,finding_labels\na.png,1,Masse\n", "Line 2 .*unknown label 'Masse'"),
         ("image,finding_labels\na.png,Mass\n", "no column patient or Patient ID"),
         ("image,patient,finding_labels\na.png,1,Mass\na.png,1,Mass\n", "a.png twice"),
+        (
+            "image,patient,finding_labels\na.png,1,Mass\na.jpg,2,Mass\n",
+            "both a.png and a.jpg.*suffix: keep one",
+        ),
         ("image,patient,finding_labels\na.png,,Mass\n", "names no patient"),
         ("image,patient,finding_labels\na.png,1,Mass|No Finding\n", "beside a finding"),
         ("image,patient,finding_labels,age\na.png,1,Mass,old\n", "the age 'old'"),
@@ -113,6 +117,15 @@ def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> 
     path.write_text(text)
     with pytest.raises(TrainingError, match=said):
         read_table(path)
+
+
+def test_films_named_by_their_uid_are_films_of_their_own(tmp_path: Path) -> None:
+    """UIDs of one series differ in their last number alone; a film's folder is part of its name too."""
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "image,patient,finding_labels\n1.2.840.6,1,Mass\n1.2.840.7,1,Mass\na/1.png,2,Mass\nb/1.jpg,3,Mass\n"
+    )
+    assert [row.image for row in read_table(path)] == ["1.2.840.6", "1.2.840.7", "a/1.png", "b/1.jpg"]
 
 
 def test_a_missing_table_is_one_sentence(tmp_path: Path) -> None:

@@ -152,6 +152,22 @@ def test_films_that_the_model_has_met_are_named(
     assert any(warning in sentence for sentence in said) if warning else not said
 
 
+def test_a_training_film_is_no_test_film_of_the_same_series(bundle: Path, films: Path, tmp_path: Path) -> None:
+    """Films named by their UIDs without a suffix keep the sides that the run's split gives each of them."""
+    names = [f"1.2.840.2000.{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        (tmp_path / name).symlink_to(films / "images" / f"{number}.png")
+    rows = [f"{name},{number},Mass" for number, name in enumerate(names)]
+    (tmp_path / "labels.csv").write_text("\n".join(("image,patient,finding_labels", *rows)) + "\n")
+    split_file(tmp_path / "model", {name: "train" if number < 4 else "test" for number, name in enumerate(names)})
+    met = read_met(tmp_path / "model")
+    found = open_films(tmp_path / "labels.csv", None, None, met)
+    assert [row.image for row in found.rows] == names[4:]
+    everything = open_films(tmp_path / "labels.csv", None, Side.ALL, met)
+    (said,) = warnings(everything, met, open_bundle(bundle).manifest)
+    assert "trained on 4 of these 6 films" in said
+
+
 def test_a_broken_split_is_one_sentence(tmp_path: Path) -> None:
     """A split.csv that is none is named instead of being passed over."""
     (tmp_path / "model.run").mkdir()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from agcnn_models.labels import PATHOLOGIES
+from agcnn_training.data.names import film_key
 from agcnn_training.data.records import Columns, Record, read_records
-from agcnn_training.data.splits import film_key
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 

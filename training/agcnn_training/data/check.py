@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Final
 
 from agcnn_training.data.chestxray14 import BOXES, FILMS, PATIENTS, SOURCE, TEST, TRAIN_VAL, ChestXray14
+from agcnn_training.data.names import film_key
 from agcnn_training.data.parallel import crew
 from agcnn_training.data.pictures import ImageLoader, Reading
-from agcnn_training.data.splits import film_key
 from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError, TrainingStopped
 

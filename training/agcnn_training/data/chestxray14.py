@@ -10,8 +10,8 @@ from typing import Final
 
 from agcnn_models.labels import NO_FINDING
 from agcnn_training.data.boxes import LesionBox, read_boxes
+from agcnn_training.data.names import SUFFIXES, film_key
 from agcnn_training.data.records import read_names
-from agcnn_training.data.splits import film_key
 from agcnn_training.data.table import Row, read_table
 from agcnn_training.errors import TrainingError
 
@@ -19,9 +19,6 @@ FILMS: Final = 112_120
 PATIENTS: Final = 30_805
 
 SOURCE: Final = "the NIH Clinical Center's Box folder, https://nihcc.app.box.com/v/ChestXray-NIHCC"
-
-SUFFIXES: Final = frozenset({".png", ".jpg", ".jpeg", ".dcm"})
-"""What a film may have been converted to."""
 
 _ENTRIES: Final = ("Data_Entry_2017_v2020.csv", "Data_Entry_2017.csv")
 BOXES: Final = "BBox_List_2017.csv"
@@ -97,9 +94,10 @@ class ChestXray14:
         for path in _files(folders):
             if path.suffix.lower() not in SUFFIXES or path.name.startswith("."):
                 continue
-            if path.stem in found:
-                raise TrainingError(f"A film lies twice, in {found[path.stem]} and in {path}: keep one of them.")
-            found[path.stem] = path
+            name = film_key(path.name)
+            if name in found:
+                raise TrainingError(f"A film lies twice, in {found[name]} and in {path}: keep one of them.")
+            found[name] = path
         return found
 
     def boxes(self, rows: Sequence[Row]) -> tuple[LesionBox, ...]:

@@ -11,11 +11,11 @@ from pathlib import Path
 from agcnn_models.labels import LABELS
 from agcnn_training.data.boxes import LesionBox, read_boxes
 from agcnn_training.data.chestxray14 import SOURCE, ChestXray14
+from agcnn_training.data.names import film_key
 from agcnn_training.data.records import read_names
 from agcnn_training.data.splits import (
     Indices,
     Split,
-    film_key,
     leaking_share,
     split_by_image,
     split_by_lists,

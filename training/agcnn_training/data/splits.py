@@ -1,6 +1,5 @@
 """Splits: which films train, which validate, which test, and which patients lie on two sides of that."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -10,6 +9,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from agcnn_training.data.names import film_key
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 
@@ -179,11 +179,6 @@ def leaking_share(patients: Sequence[str], split: Split) -> float:
     """The share of test films whose patient also trains: 0 for a sound split, NaN without test films."""
     training = {patients[index] for index in split.train}
     return float(np.mean([patients[index] in training for index in split.test])) if len(split.test) else float("nan")
-
-
-def film_key(image: str) -> str:
-    """The name by which films match between lists, label files and folders: without its suffix."""
-    return os.path.splitext(image)[0]  # noqa: PTH122 (a tenth of PurePath's time, for every film several times)
 
 
 def _listed(rows: Sequence[Row], names: frozenset[str]) -> Indices:

@@ -1,12 +1,13 @@
 """Label tables: which film shows what, of whom."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from agcnn_models.labels import LABELS, NO_FINDING, PATHOLOGIES
+from agcnn_training.data.names import film_key
 from agcnn_training.data.records import Columns, Record, read_records
 from agcnn_training.errors import TrainingError
 
@@ -91,7 +92,8 @@ def read_table(path: Path) -> tuple[Row, ...]:
     for unknown).
 
     Raises:
-        TrainingError: the file or a column is missing, a film has no patient or comes twice, or a label is unknown.
+        TrainingError: the file or a column is missing, a film has no patient or comes twice, under a name with another
+            suffix too, or a label is unknown.
     """
     records = read_records(path, {**_COLUMNS, **_LABEL_COLUMNS}, ("image", "patient"))
     if not records[0].cells.keys() & {"finding_labels", *LABELS}:
@@ -100,7 +102,8 @@ def read_table(path: Path) -> tuple[Row, ...]:
             f"({', '.join(LABELS)})."
         )
     rows = tuple(map(_row, records))
-    _no_film_twice((row.image for row in rows), path)
+    _no_film_twice([row.image for row in rows], path)
+    _one_name_each([row.image for row in rows], path)
     return rows
 
 
@@ -112,7 +115,7 @@ def read_pretraining_table(path: Path) -> tuple[PretrainingRow, ...]:
     """
     records = read_records(path, _PRETRAINING_COLUMNS, ("image", "class"))
     rows = tuple(PretrainingRow(record.cells["image"], record.cells["class"]) for record in records)
-    _no_film_twice((row.image for row in rows), path)
+    _no_film_twice([row.image for row in rows], path)
     if len(categories(rows)) < 2:
         raise TrainingError(f"{path.name} has one class only: pretraining needs films of two classes or more.")
     return rows
@@ -194,9 +197,21 @@ def _age(text: str, where: str) -> float | None:
         raise TrainingError(f"{where} has the age {text!r}: write years, or leave it empty.") from error
 
 
-def _no_film_twice(images: Iterable[str], path: Path) -> None:
+def _no_film_twice(images: Sequence[str], path: Path) -> None:
     seen: set[str] = set()
     for image in images:
         if image in seen:
             raise TrainingError(f"{path.name} lists {image} twice: keep one row for each film.")
         seen.add(image)
+
+
+def _one_name_each(images: Sequence[str], path: Path) -> None:
+    """Lists, boxes and runs name films without their suffixes: two of one name would be taken for each other."""
+    named: dict[str, str] = {}
+    for image in images:
+        other = named.setdefault(film_key(image), image)
+        if other != image:
+            raise TrainingError(
+                f"{path.name} lists both {other} and {image}, and films match by their names without suffix: keep one "
+                "of them, or rename one with its file."
+            )

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agcnn_training.data.boxes import LesionBox
-from agcnn_training.data.splits import film_key
+from agcnn_training.data.names import film_key
 
 
 @dataclass(frozen=True)

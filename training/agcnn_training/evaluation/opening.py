@@ -8,8 +8,8 @@ from pathlib import Path
 
 from agcnn_models.manifest import Manifest
 from agcnn_training.data.boxes import LesionBox
+from agcnn_training.data.names import film_key
 from agcnn_training.data.source import open_collection
-from agcnn_training.data.splits import film_key
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 
