@@ -98,11 +98,11 @@ def open_collection(data: Path, images: Path | None, *, boxes: Path | None = Non
         return Collection(rows, tuple(folder / row.image for row in rows), frozenset(), drawn)
     dataset = ChestXray14(data, images)
     rows = _present(dataset, partial=partial)
-    listed = dataset.test if dataset.has_lists else frozenset()
+    listed = frozenset(map(film_key, dataset.test if dataset.has_lists else ()))
     return Collection(
         rows=rows,
         paths=tuple(dataset.films[film_key(row.image)] for row in rows),
-        test=frozenset(index for index, row in enumerate(rows) if row.image in listed),
+        test=frozenset(index for index, row in enumerate(rows) if film_key(row.image) in listed),
         boxes=_read_boxes(boxes, rows) if boxes else dataset.boxes(rows),
     )
 

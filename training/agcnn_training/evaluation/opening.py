@@ -9,7 +9,7 @@ from pathlib import Path
 from agcnn_models.manifest import Manifest
 from agcnn_training.data.boxes import LesionBox
 from agcnn_training.data.names import film_key
-from agcnn_training.data.source import open_collection
+from agcnn_training.data.source import Collection, open_collection
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 
@@ -59,10 +59,10 @@ def open_films(
     """Find the films of one side.
 
     Args:
-        data: the root of ChestX-ray14, whose test list says which films test, or a label table.
+        data: the root of ChestX-ray14, or a label table.
         images: the folder of the images; where they lie beside the labels when left out.
         side: which films; left out, the test films where there are any, else all.
-        met: the split of the run that made the model, which goes before any other.
+        met: the split of the run that made the model; ChestX-ray14's test list counts for the films that it leaves out.
         boxes: a table of lesions; ChestX-ray14's own when left out.
         partial: whether to go on with the films that are there when others of ChestX-ray14 are missing.
 
@@ -70,9 +70,7 @@ def open_films(
         TrainingError: there are no such films.
     """
     dataset = open_collection(data, images, boxes=boxes, partial=partial)
-    sides = [met.images.get(film_key(row.image)) if met else None for row in dataset.rows]
-    if not any(sides):  # no run to ask, or it learnt from other data
-        sides = [Side.TEST if index in dataset.test else None for index in range(len(dataset.rows))]
+    sides = _sides(dataset, met)
     wanted = side or (Side.TEST if Side.TEST in sides else Side.ALL)
     chosen = [index for index, where in enumerate(sides) if wanted in (Side.ALL, where)]
     if not chosen:
@@ -85,6 +83,18 @@ def open_films(
         tuple(dataset.paths[index] for index in chosen),
         dataset.boxes,
     )
+
+
+def _sides(films: Collection, met: Met | None) -> list[str | None]:
+    """The side of each film: the run's own word; for a film that it never had, what NIH's test list says.
+
+    Each film by itself: a run that had none of the test films says nothing of them, whatever it says of others.
+    """
+    known = met.images if met else {}
+    return [
+        known.get(film_key(row.image), Side.TEST if index in films.test else None)
+        for index, row in enumerate(films.rows)
+    ]
 
 
 def read_met(bundle: Path) -> Met | None:
