@@ -9,7 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Recipe
+
+RUN_FILE: Final = "run.json"
 
 _PACKAGES: Final = ("agcnn-clinic", "torch", "torchvision", "numpy", "pillow")
 
@@ -19,7 +22,7 @@ def identify(recipe: Recipe, data_sha256: str) -> dict[str, Any]:
 
     Args:
         recipe: with every setting, those that its file left out too.
-        data_sha256: of the label tables and the initial weights.
+        data_sha256: of the films, the label tables and the initial weights.
     """
     return {
         "recipe": recipe.resolved(),
@@ -27,6 +30,32 @@ def identify(recipe: Recipe, data_sha256: str) -> dict[str, Any]:
         "software": software(),
         "git": git_revision(),
     }
+
+
+def read_identity(run: Path) -> dict[str, Any]:
+    """What ``identify`` said of the run in a folder; nothing where the folder does not say it.
+
+    Raises:
+        TrainingError: its run.json cannot be read.
+    """
+    file = run / RUN_FILE
+    try:
+        content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{file} cannot be read ({error}): take {run} away to start anew.") from error
+    return content if isinstance(content, dict) else {}
+
+
+def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """What a run was asked that it is not asked now, as "another recipe (...)"; None when it is the same.
+
+    Another version of the software makes no other run of it.
+    """
+    if changed := first_difference(before.get("recipe"), now["recipe"], "recipe"):
+        return f"another recipe ({changed})"
+    if before.get("data_sha256") != now["data_sha256"]:
+        return "other films, another label table or other initial weights"
+    return None
 
 
 def software() -> dict[str, str]:

@@ -17,7 +17,7 @@ from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.files import replace_file
-from agcnn_training.identity import first_difference, identify
+from agcnn_training.identity import RUN_FILE, identify, read_identity, what_differs
 from agcnn_training.metrics_log import MetricsLog
 from agcnn_training.recipe import Recipe
 
@@ -91,7 +91,7 @@ class RunFolder:
             TrainingError: a run lies there and is not to be resumed, or it was asked something else.
         """
         identity = identify(recipe, data_sha256)
-        file = path / "run.json"
+        file = path / RUN_FILE
         if not file.exists():
             path.mkdir(parents=True, exist_ok=True)
             content = json.dumps(identity, indent=2) + "\n"
@@ -99,7 +99,7 @@ class RunFolder:
         elif not resume:
             raise TrainingError(f"A run lies in {path}: go on with --resume, or take the folder away to start anew.")
         else:
-            _refuse_another(path, json.loads(file.read_text(encoding="utf-8")), identity)
+            _refuse_another(path, read_identity(path), identity)
         return cls(path)
 
     def write_split(self, rows: Sequence[Row], split: Split) -> None:
@@ -164,15 +164,8 @@ class RunFolder:
 
 def _refuse_another(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Let a run go on only as what it began as; another version of the software may take it over."""
-    if changed := first_difference(before.get("recipe"), now["recipe"], "recipe"):
-        raise TrainingError(
-            f"The run in {path} had another recipe ({changed}): resume it with that, or take the folder away."
-        )
-    if before.get("data_sha256") != now["data_sha256"]:
-        raise TrainingError(
-            f"The run in {path} had another label table or other initial weights: resume it with those, or take the "
-            "folder away."
-        )
+    if differing := what_differs(before, now):
+        raise TrainingError(f"The run in {path} had {differing}: resume it with what it had, or take the folder away.")
 
 
 def _as_dict(record: Checkpoint | Best) -> dict[str, Any]:

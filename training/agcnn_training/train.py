@@ -15,7 +15,7 @@ from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
 from agcnn_training.compute import EMULATED, choose_device, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
-from agcnn_training.data.source import Dataset, fingerprint, open_data
+from agcnn_training.data.source import fingerprint, open_data
 from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
@@ -93,7 +93,7 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     require_replaceable(recipe, request.global_weights)
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
-    data_sha256 = _fingerprint(request, dataset)
+    data_sha256 = given_sha256(request, fingerprint(dataset))
     device = choose_device(request.device)
     recipe = settle_precision(recipe, device)
     if device.type == "cpu":
@@ -206,9 +206,17 @@ def _refuse_to_overwrite(out: Path) -> None:
         raise TrainingError(f"{out} exists already: give another --out, or take it away first.")
 
 
-def _fingerprint(request: TrainRequest, dataset: Dataset) -> str:
-    """SHA-256 over data, pretraining table and initial weights: a run is only resumed with what it began with."""
-    digest = hashlib.sha256(fingerprint(dataset).encode())
+def given_sha256(request: TrainRequest, films: str) -> str:
+    """SHA-256 over all that a run is given: it is only resumed with what it began with.
+
+    Args:
+        request: names the pretraining table and the initial weights.
+        films: the fingerprint of the films (see ``fingerprint``).
+
+    Raises:
+        TrainingError: a file cannot be read.
+    """
+    digest = hashlib.sha256(films.encode())
     for path in (request.pretrain_data, request.init, request.global_weights):
         try:
             digest.update(path.read_bytes() if path else b"")

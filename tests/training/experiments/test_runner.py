@@ -1,6 +1,7 @@
 """Every experiment, end to end: from a folder of drawn films to its table; and runs that fail or are stopped."""
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -13,9 +14,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from rich.console import Console
 
+from agcnn_models.backbones import build_branch
+from agcnn_models.settings import Backbone
 from agcnn_training.errors import TrainingError
 from agcnn_training.experiments.registry import EXPERIMENTS
 from agcnn_training.experiments.runner import ExperimentRequest, RunsFailedError, run_experiment
@@ -158,6 +162,66 @@ def test_settings_and_data_do_not_mix_in_one_folder(ask: Ask, tmp_path: Path) ->
         run_experiment(replace(request, settings={**ONE_BACKBONE, "phase.epochs": 3}), quiet())
     with pytest.raises(TrainingError, match="were made with other data"):
         run_experiment(replace(request, data=tmp_path), quiet())
+
+
+@pytest.fixture
+def finished(small_root: Path, tmp_path: Path) -> ExperimentRequest:
+    """An experiment of one short run, finished, on a copy of the films and with weights that a test may change."""
+    root = tmp_path / "root"
+    shutil.copytree(small_root, root)
+    torch.manual_seed(0)
+    weights = tmp_path / "densenet121.pth"
+    torch.save(build_branch(Backbone.DENSENET121).state_dict(), weights)
+    settings = {key: value for key, value in SETTINGS.items() if key != "network.initial_weights"} | {"phase.epochs": 1}
+    request = ExperimentRequest(
+        "chexnet", root, tmp_path / "out", settings=settings, init={Backbone.DENSENET121: weights}, device="cpu",
+        workers=1,
+    )  # fmt: skip
+    run_experiment(request, quiet())
+    return request
+
+
+def test_what_has_changed_at_the_same_path_is_not_mixed_in(finished: ExperimentRequest) -> None:
+    """Other labels, films or initial weights under the names of those that the run began with are refused."""
+    weights = finished.init[Backbone.DENSENET121]
+    note = json.loads((finished.out / "experiment.json").read_text())
+    assert note["initial_weights"] == {"densenet121": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    table = finished.data / "Data_Entry_2017_v2020.csv"
+    film = finished.data / "images" / "00000001_000.png"
+    for file, content in ((table, table.read_bytes().replace(b",21,", b",22,")), (film, film.read_bytes() + b"more")):
+        before = file.read_bytes()
+        file.write_bytes(content)
+        with pytest.raises(TrainingError, match=r"chexnet, seed 0, was trained with other films.*: give another --out"):
+            run_experiment(finished, quiet())
+        file.write_bytes(before)
+    torch.save(build_branch(Backbone.DENSENET121).state_dict(), weights)
+    with pytest.raises(TrainingError, match="were made with other initial weights: give another --out"):
+        run_experiment(finished, quiet())
+    with pytest.raises(TrainingError, match="were made with other initial weights"):
+        run_experiment(replace(finished, init={}), quiet())
+    # A note of before it named weights: the run knows of them by itself.
+    del note["initial_weights"]
+    (finished.out / "experiment.json").write_text(json.dumps(note))
+    with pytest.raises(TrainingError, match="was trained with other films, another label table or other initial"):
+        run_experiment(finished, quiet())
+
+
+def test_a_run_by_another_recipe_is_not_mixed_in(finished: ExperimentRequest) -> None:
+    """A recipe that ships otherwise than it did is refused by its first setting that differs; its texts may change."""
+    file = finished.out / "runs" / "chexnet" / "seed-0.run" / "run.json"
+    content = json.loads(file.read_text())
+    content["recipe"]["description"] = "As it was described before."
+    file.write_text(json.dumps(content))
+    console = quiet()
+    run_experiment(finished, console)
+    assert "finished earlier" in said(console)
+    content["recipe"]["images"]["resize"] = 80
+    file.write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match=r"recipe\.images\.resize was 80 and is 72 now"):
+        run_experiment(finished, quiet())
+    file.write_text("no JSON")
+    with pytest.raises(TrainingError, match=r"run\.json cannot be read"):
+        run_experiment(finished, quiet())
 
 
 def test_a_recipe_that_fails_does_not_keep_the_others(ask: Ask, tmp_path: Path) -> None:

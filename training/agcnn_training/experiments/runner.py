@@ -1,26 +1,34 @@
 """FRONT DOOR of the experiments: train what is missing, then write the table or the figure."""
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 from rich.console import Console
 
 from agcnn_models.errors import ModelError
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Backbone
+from agcnn_training.compute import choose_device, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
-from agcnn_training.data.source import open_data
+from agcnn_training.data.source import fingerprint, open_data
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.experiments.films import ShownFilm, show_films
 from agcnn_training.experiments.outcomes import RESULTS_FILE, Outcome, read_run
 from agcnn_training.experiments.overrides import notes_on
 from agcnn_training.experiments.products import Material
 from agcnn_training.experiments.registry import find_experiment
+from agcnn_training.identity import RUN_FILE, read_identity, what_differs
 from agcnn_training.progress import Journal
-from agcnn_training.recipe import InitialWeights, Recipe, changed, load_recipe
-from agcnn_training.train import TrainRequest, run_path, train
+from agcnn_training.recipe import InitialWeights, Recipe, SplitRecipe, changed, load_recipe
+from agcnn_training.train import TrainRequest, given_sha256, run_path, train
+
+_FOR_PEOPLE: Final = ("description", "card", "paper")
+"""What a recipe only says: no figure of a run depends on it."""
 
 
 class RunsFailedError(TrainingError):
@@ -79,6 +87,10 @@ class _Run:
         measured = (self.folder / RESULTS_FILE).is_file()
         return measured and (self.out.is_dir() or self.recipe.parts == (BranchName.GLOBAL,))
 
+    @property
+    def begun(self) -> bool:
+        return self.finished or (self.folder / RUN_FILE).is_file()
+
 
 def run_experiment(request: ExperimentRequest, console: Console | None = None) -> tuple[Path, ...]:
     """Train each recipe of an experiment with each seed, unless that was done before, and write what is made of it.
@@ -104,6 +116,7 @@ def run_experiment(request: ExperimentRequest, console: Console | None = None) -
     recipes = [load_recipe(name) for name in experiment.recipes]
     runs = [_planned(request, recipe, seed) for seed in range(request.seeds) for recipe in recipes]
     _claim(request)
+    _refuse_others(runs, request)
     failures = _train_missing(runs, request, journal, console)
     material = Material(
         name=experiment.name,
@@ -136,16 +149,17 @@ def _planned(request: ExperimentRequest, shipped: Recipe, number: int) -> _Run:
 
 
 def _claim(request: ExperimentRequest) -> None:
-    """Note on what data and with what settings a folder's runs are made; nothing else may be mixed into its tables.
+    """Note what a folder's runs are made of, data, settings and weights: nothing else is mixed into its tables.
 
     Raises:
-        TrainingError: the folder holds runs on other data or with other settings, or cannot be written.
+        TrainingError: the folder holds runs of other data, settings or initial weights, or cannot be written.
     """
     wanted = {
         "data": str(request.data.resolve()),
         "images": str(request.images.resolve()) if request.images else None,
         "partial": request.partial,
         "settings": dict(request.settings),
+        "initial_weights": {backbone.value: _sha256(path) for backbone, path in sorted(request.init.items())},
     }
     path = request.out / "experiment.json"
     try:
@@ -155,12 +169,51 @@ def _claim(request: ExperimentRequest) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be used ({error}): give another --out.") from error
-    differing = [key for key in wanted if not isinstance(found, dict) or found.get(key) != wanted[key]]
+    # What an older note does not say yet, each run's own run.json says.
+    differing = [key for key in wanted if not isinstance(found, dict) or found.get(key, wanted[key]) != wanted[key]]
     if differing:
+        others = " and ".join(key.replace("_", " ") for key in differing)
         raise TrainingError(
-            f"The runs in {request.out} were made with other {' and '.join(differing)}: give another --out, so that "
-            "no table mixes them."
+            f"The runs in {request.out} were made with other {others}: give another --out, so that no table mixes them."
         )
+
+
+def _refuse_others(runs: Sequence[_Run], request: ExperimentRequest) -> None:
+    """Let no run into a table that was asked something else than it would be asked now.
+
+    The folder's note knows paths; what lies there may have changed since: labels, films, weights, a shipped recipe.
+
+    Raises:
+        TrainingError: there is such a run, or the data cannot be opened.
+    """
+
+    @cache
+    def films(split: SplitRecipe) -> str:
+        return fingerprint(open_data(request.data, request.images, split, partial=request.partial))
+
+    for run in (run for run in runs if run.begun):
+        recipe = settle_precision(run.recipe, choose_device(request.device))
+        given = given_sha256(_train_request(run, request), films(recipe.split))
+        now = {"recipe": recipe.resolved(), "data_sha256": given}
+        if differing := what_differs(_deciding(read_identity(run.folder)), _deciding(now)):
+            raise TrainingError(
+                f"{run.recipe.name}, seed {run.recipe.seed}, was trained with {differing}: give another --out, or take "
+                f"{run.folder} and {run.out} away to train it anew, so that no table mixes them."
+            )
+
+
+def _deciding(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides a run's figures, of what run.json says."""
+    recipe = identity.get("recipe") or {}
+    return {**identity, "recipe": {key: value for key, value in recipe.items() if key not in _FOR_PEOPLE}}
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read ({error.strerror}): give its right path.") from error
 
 
 def _train_missing(runs: Sequence[_Run], request: ExperimentRequest, journal: Journal, console: Console) -> list[str]:
