@@ -17,7 +17,16 @@ from agcnn_models.foreign import modern_densenet_key, read_tensors, require_fit
 from agcnn_models.labels import LABELS
 from agcnn_models.settings import Backbone, Pooling
 
-__all__ = ["Backbone", "Branch", "Pooling", "build_branch", "load_imagenet", "load_trained", "without_classifier"]
+__all__ = [
+    "Backbone",
+    "Branch",
+    "Pooling",
+    "build_branch",
+    "load_imagenet",
+    "load_trained",
+    "published_by_torchvision",
+    "without_classifier",
+]
 
 _BRANCHES = ("global_branch.", "local_branch.")
 LSE_SHARPNESS = 10.0
@@ -161,6 +170,14 @@ def load_trained(branch: Branch, path: Path) -> None:
         weights = of_branch or weights
     require_fit(str(path), weights, branch.state_dict())
     branch.load_state_dict(weights, strict=False)
+
+
+def published_by_torchvision(sha256: str) -> bool:
+    """Return whether a file with this SHA-256 is one of torchvision's ImageNet weights of our backbones.
+
+    The names of these files end in the first eight digits of their SHA-256, by which torchvision itself checks them.
+    """
+    return any(f"-{sha256[:8]}." in weights.url for weights in (*ResNet50_Weights, *DenseNet121_Weights))
 
 
 def without_classifier(weights: Mapping[str, Tensor], branch: Branch) -> dict[str, Tensor]:

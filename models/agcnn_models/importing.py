@@ -20,7 +20,7 @@ from safetensors.torch import save
 from scipy.special import logit
 from torch import Tensor
 
-from agcnn_models.backbones import build_branch, without_classifier
+from agcnn_models.backbones import build_branch, published_by_torchvision, without_classifier
 from agcnn_models.errors import ModelError
 from agcnn_models.foreign import SAFETENSORS, is_counter, read_tensors, require_fit
 from agcnn_models.labels import LABELS, NO_FINDING
@@ -41,6 +41,8 @@ HEADER: Final = "agcnn_import"
 
 _NIH_NO_FINDING: Final = 60_361 / 112_120
 """The share of ChestX-ray14's films that its Data_Entry_2017 calls No Finding."""
+
+_IMAGENET_CLASSES: Final = 1000
 
 _CLASSIFIERS: Final = {Backbone.RESNET50: "fc", Backbone.DENSENET121: "classifier"}
 
@@ -164,6 +166,24 @@ def read_provenance(path: Path) -> Provenance | None:
         raise ModelError(f"{path} cannot be read as weights: {error}") from error
     except ValidationError as error:
         raise ModelError(f"{path} says in a header that this version cannot read where it came from") from error
+
+
+def learnt_from_imagenet(path: Path) -> bool:
+    """Return whether a file of initial weights learnt from ImageNet, as far as the file itself tells.
+
+    So do torchvision's published files, what `import_weights` made of them, and any other network that tells
+    ImageNet's thousand classes apart. False where it cannot be told, and for a file that cannot be read: what loads it
+    will say that.
+    """
+    try:
+        provenance = read_provenance(path)
+        if provenance is not None:
+            return published_by_torchvision(provenance.source_sha256)
+        weights = read_tensors(path)
+    except ModelError:
+        return False
+    classifiers = (weights.get(f"{name}.bias") for name in _CLASSIFIERS.values())
+    return any(bias is not None and bias.shape == (_IMAGENET_CLASSES,) for bias in classifiers)
 
 
 def _rows(path: Path, bias: Tensor | None) -> int:

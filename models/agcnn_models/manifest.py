@@ -136,7 +136,7 @@ class Training(_Part):
     patients_train: _Count
     patients_validation: _Count
     epochs: Mapping[str, _Count] = Field(default_factory=dict)
-    """Epochs of each stage, by its name."""
+    """Epochs of each stage that was trained, by its name; one whose place a given branch took is not among them."""
     pretraining: str = "none"
     settings: Mapping[str, str | int | float | bool] = Field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn.functional import conv2d
 
-from agcnn_models.backbones import build_branch, load_imagenet, load_trained
+from agcnn_models.backbones import build_branch, load_imagenet, load_trained, published_by_torchvision
 from agcnn_models.errors import ModelError
-from agcnn_models.importing import Layout, Role, import_weights, read_provenance
+from agcnn_models.importing import Layout, Role, import_weights, learnt_from_imagenet, read_provenance
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.layouts import TORCHXRAYVISION_LABELS, channel_factors, three_channels
 from agcnn_models.preprocessing import Preprocessing, standardise
@@ -196,6 +197,22 @@ def test_torchvisions_weights_lose_their_classifier(tmp_path, backbone, suffix):
     branch = build_branch(Backbone(backbone))
     load_imagenet(branch, out)
     assert torch.equal(branch.state_dict()[next(iter(kept))], kept[next(iter(kept))])
+
+
+def test_weights_of_imagenet_are_known_as_such(chexnet, tmp_path):
+    """By the hash in the names of torchvision's files, which an import keeps, or by their thousand classes."""
+    published = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url.rpartition("-")[2].removesuffix(".pth")
+    assert published_by_torchvision(published + 56 * "0")
+    assert not published_by_torchvision(64 * "0")
+    torch.save(torchvision.models.densenet121(weights=None).state_dict(), tmp_path / "imagenet.pth")
+    torch.save(CHEXNETS["arnoweng"](chexnet), tmp_path / "chexnet.pth")
+    imported = import_weights(tmp_path / "chexnet.pth")
+    (tmp_path / "chexnet.safetensors").write_bytes(imported.content())
+    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    provenance = replace(imported.provenance, source_sha256=published + 56 * "0")
+    (tmp_path / "imported.safetensors").write_bytes(replace(imported, provenance=provenance).content())
+    found = {path.name: learnt_from_imagenet(path) for path in tmp_path.iterdir()}
+    assert {name for name, known in found.items() if known} == {"imagenet.pth", "imported.safetensors"}
 
 
 def test_the_header_says_where_the_file_came_from(chexnet, tmp_path):

@@ -22,13 +22,15 @@ from agcnn_models.errors import ModelError
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.preprocessing import to_model_input
-from agcnn_models.settings import Backbone, Preprocessing, Region
+from agcnn_models.settings import Backbone, Pooling, Preprocessing, Region
 from agcnn_training.data.films import evaluation_images, load_films
 from agcnn_training.data.pictures import read_picture
 from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.metrics import score_branch
+from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.predictions import Predictions
+from agcnn_training.met import read_met
 from agcnn_training.train import TrainRequest, train
 
 Maker = Callable[[str], TrainRequest]
@@ -120,6 +122,33 @@ def test_one_branch_alone_ends_in_results(request_for: Maker, recipe_file: Path)
     assert "global: mean AUC" in said.getvalue()
     assert "No bundle is written" in said.getvalue()
     assert not request.out.exists()
+
+
+def test_a_given_branch_is_accounted_for(request_for: Maker, films: Path, tmp_path: Path) -> None:
+    """What a branch from elsewhere has met is unknown: the run, its files and an evaluation say so."""
+    torch.save(build_branch(Backbone.DENSENET121, pooling=Pooling.AVG).state_dict(), tmp_path / "elsewhere.pth")
+    request, said = replace(request_for("model"), global_weights=tmp_path / "elsewhere.pth"), io.StringIO()
+    bundle = open_bundle(train(request, Console(file=said, width=400)))
+    assert "WARNING: Which films elsewhere.pth learnt from is unknown" in said.getvalue()
+    assert bundle.manifest.training.epochs == {"local": 1, "fusion": 1}
+    assert "elsewhere.pth learnt from is unknown" in (request.out / "MODEL_CARD.md").read_text()
+    met = read_met(request.out)
+    sentences = warnings(open_films(request.data, films / "images", Side.ALL, met), met, bundle.manifest)
+    assert any("nobody knows what they had learnt from (elsewhere.pth)" in sentence for sentence in sentences)
+
+
+def test_a_branch_that_has_met_the_validation_films_is_refused(
+    request_for: Maker, quiet: Console, tmp_path: Path
+) -> None:
+    """The split beside another run's stage is read, and the refusal leaves nothing behind."""
+    other = tmp_path / "other.run"
+    other.mkdir()
+    torch.save(build_branch(Backbone.DENSENET121, pooling=Pooling.AVG).state_dict(), other / "global-1.pth")
+    (other / "split.csv").write_text("image,patient,side\n" + "".join(f"{i}.png,{i // 2},train\n" for i in range(24)))
+    request = replace(request_for("model"), global_weights=other / "global-1.pth")
+    with pytest.raises(TrainingError, match=r"global-1\.pth was trained on, or chosen by, 10 of the films"):
+        train(request, quiet)
+    assert not request.out.with_name("model.run").exists()
 
 
 def test_an_interrupted_run_resumes(request_for: Maker, recipe_file: Path) -> None:

@@ -34,6 +34,8 @@ class Provenance:
         overlap_test: patients with films both in the test side and in one of the others.
         positives: for each label, how many films of each side bear it.
         initial_weights: where the branches began.
+        replaced: the stages that did not train, since a trained branch was given in their place.
+        cautions: what has to be said of the weights that the run was given, a sentence each.
     """
 
     data: str
@@ -49,6 +51,8 @@ class Provenance:
     overlap_test: int
     positives: Mapping[str, Mapping[str, int]]
     initial_weights: str
+    replaced: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
 
 def model_card(recipe: Recipe, provenance: Provenance, measured: Measured) -> str:
@@ -65,7 +69,7 @@ def model_card(recipe: Recipe, provenance: Provenance, measured: Measured) -> st
         f"**{INTENDED_USE}**",
         _what_it_is(recipe),
         _learnt_from(provenance, recipe),
-        measured_part(measured),
+        measured_part(measured, cautioned=bool(provenance.cautions)),
         calibration_part(measured),
         subgroup_part(result),
         _bullets("Known limits", (*recipe.card.limits, *_limits(provenance))),
@@ -107,9 +111,16 @@ def _learnt_from(provenance: Provenance, recipe: Recipe) -> str:
         f"{provenance.patients_validation} {'other ' if not provenance.overlap else ''}patients chose epochs, "
         f"thresholds and calibration (split: {provenance.split}). Patients on both sides: {provenance.overlap}."
         f"{tested} Pretraining: {provenance.pretraining}. "
-        f"Initial weights: {provenance.initial_weights}. Every setting is in the recipe {recipe.name}.\n\n"
+        f"Initial weights: {provenance.initial_weights}.{_given(provenance)} "
+        f"Every setting is in the recipe {recipe.name}.\n\n"
         f"| label | {' | '.join(f'films, {side}' for side in sides)} |\n|---|{'---:|' * len(sides)}\n{rows}"
     )
+
+
+def _given(provenance: Provenance) -> str:
+    """What has to be said beside the counts of this run, which know nothing of what happened before it."""
+    sentences = [f"Not trained here: the stage {', '.join(provenance.replaced)}."] if provenance.replaced else []
+    return "".join(f" {sentence}" for sentence in (*sentences, *provenance.cautions))
 
 
 def _limits(provenance: Provenance) -> tuple[str, ...]:

@@ -10,8 +10,13 @@ from agcnn_training.evaluation.decision import OperatingPoint, Proportion
 from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, SetResult
 
 
-def measured_part(measured: Measured) -> str:
-    """How good each branch is: on the test films where there are any, and on the validation films."""
+def measured_part(measured: Measured, *, cautioned: bool = False) -> str:
+    """How good each branch is: on the test films where there are any, and on the validation films.
+
+    Args:
+        measured: the weights as stored, measured.
+        cautioned: whether something has to be said of the weights that the run was given; the card says it before.
+    """
     result = measured.sets[measured.reported]
     whole = len(PATHOLOGIES) - len(result.skipped)
     left_out = f" Without both outcomes, so left out: {', '.join(result.skipped)}." if result.skipped else ""
@@ -20,10 +25,11 @@ def measured_part(measured: Measured) -> str:
         if measured.reported == TEST
         else "These films also chose the epochs, so expect a little less on new ones."
     )
+    before = " Its initial weights may have met them, though: see above." if cautioned else ""
     introduction = (
         f"Area under the ROC curve, mean over the {whole} pathologies, on the {result.films} {measured.reported} films "
         f"of {result.patients} patients, read with the weights as stored.{left_out} The intervals are 95 % by "
-        f"bootstrap over patients. {caution}"
+        f"bootstrap over patients. {caution}{before}"
     )
     paragraphs = ["## What was measured", introduction, _means(result)]
     if measured.reported == TEST:

@@ -33,6 +33,8 @@ def describe(
     *,
     split: str,
     initial_weights: str,
+    replaced: tuple[str, ...] = (),
+    cautions: tuple[str, ...] = (),
 ) -> Provenance:
     """Count what a run learnt from.
 
@@ -43,6 +45,8 @@ def describe(
         pretraining: further films.
         split: how the films were divided, in words.
         initial_weights: where the branches began, in words.
+        replaced: the stages that did not train, since a trained branch was given in their place.
+        cautions: what has to be said of the weights that the run was given, a sentence each.
     """
     sides = {name: chosen for name, chosen in sides.items() if len(chosen)}
     patients = {name: {rows[index].patient for index in chosen} for name, chosen in sides.items()}
@@ -51,6 +55,8 @@ def describe(
         data=recipe.card.data,
         split=split,
         initial_weights=initial_weights,
+        replaced=replaced,
+        cautions=cautions,
         pretraining=(
             f"{len(pretraining)} further films in {pretraining.targets.shape[1]} classes, learnt beside the labels "
             "during stage I"
@@ -81,6 +87,7 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
         measured: the weights as stored, measured; its decision becomes the bundle's calibration and thresholds.
     """
     first, *further = measured.decision.threshold_sets
+    trained = [stage for stage in recipe.stages if stage.name not in provenance.replaced]
     return Draft(
         name=recipe.name,
         version=recipe.version,
@@ -104,10 +111,10 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
             films_validation=provenance.films_validation,
             patients_train=provenance.patients_train,
             patients_validation=provenance.patients_validation,
-            epochs={stage.name: sum(phase.epochs for phase in stage.phases) for stage in recipe.stages},
-            pretraining=provenance.pretraining,
+            epochs={stage.name: sum(phase.epochs for phase in stage.phases) for stage in trained},
+            pretraining=_before(provenance),
         ),
-        metrics=_metrics(measured),
+        metrics=_metrics(measured, provenance),
         software=Software(
             agcnn=_version("agcnn-clinic"),
             torch=_version("torch"),
@@ -117,15 +124,24 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
     )
 
 
-def _metrics(measured: Measured) -> Metrics:
+def _before(provenance: Provenance) -> str:
+    """What the weights had learnt from beside the labels' own films, and before them."""
+    if not provenance.replaced and not provenance.cautions:
+        return provenance.pretraining
+    sentences = (f"initial weights: {provenance.initial_weights}.", *provenance.cautions)
+    return f"{provenance.pretraining}; {' '.join(sentences)}"
+
+
+def _metrics(measured: Measured, provenance: Provenance) -> Metrics:
     """The numbers of the set that speaks for the network."""
     result = measured.sets[measured.reported]
+    films = (
+        "the test films, which chose nothing and were looked at once"
+        if measured.reported == TEST
+        else "the validation films, which also chose epochs, thresholds and calibration"
+    )
     return Metrics(
-        evaluated_on=(
-            "the test films, which chose nothing and were looked at once"
-            if measured.reported == TEST
-            else "the validation films, which also chose epochs, thresholds and calibration"
-        ),
+        evaluated_on=f"{films}; its initial weights may have met them: see its card" if provenance.cautions else films,
         films=result.films,
         patients=result.patients,
         branches={

@@ -21,6 +21,14 @@ from agcnn_training.identity import RUN_FILE, identify, read_identity, what_diff
 from agcnn_training.metrics_log import MetricsLog
 from agcnn_training.recipe import Recipe
 
+SPLIT_FILE: Final = "split.csv"
+GIVEN_FILE: Final = "given.csv"
+
+
+def run_path(out: Path) -> Path:
+    """The run's folder, which lies beside its bundle."""
+    return out.parent / f"{out.name}.run"
+
 
 @dataclass(frozen=True)
 class Best:
@@ -74,9 +82,10 @@ class Checkpoint:
 class RunFolder:
     """``<out>.run``, one folder a run.
 
-    run.json says what was asked (see ``identify``), log.txt what the run said, split.csv who lies on which side,
-    metrics.jsonl, metrics.csv and tensorboard/ how each epoch went. checkpoint.pt is where it can go on, and each
-    finished phase leaves ``<phase>.safetensors``: the best weights of its stage so far.
+    run.json says what was asked (see ``identify``), log.txt what the run said, split.csv who lies on which side, and
+    given.csv what the weights had met that it was given (see ``met``). metrics.jsonl, metrics.csv and tensorboard/ say
+    how each epoch went. checkpoint.pt is where it can go on, and each finished phase leaves ``<phase>.safetensors``:
+    the best weights of its stage so far.
     """
 
     def __init__(self, path: Path) -> None:
@@ -105,7 +114,7 @@ class RunFolder:
     def write_split(self, rows: Sequence[Row], split: Split) -> None:
         """Record which film lies on which side."""
         sides = split.side_of()
-        with (self.path / "split.csv").open("w", newline="", encoding="utf-8") as file:
+        with (self.path / SPLIT_FILE).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow(("image", "patient", "side"))
             writer.writerows((row.image, row.patient, sides.get(index, "")) for index, row in enumerate(rows))

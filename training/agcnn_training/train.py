@@ -21,14 +21,16 @@ from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
 from agcnn_training.evaluation.writing import split_counts, write_results
+from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.loop import Surroundings
 from agcnn_training.material import Material, Sources, nearer, read_material
+from agcnn_training.met import write_given
 from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.publish import describe, draft_manifest
-from agcnn_training.recipe import InitialWeights, Precision, Recipe, load_recipe
-from agcnn_training.run_folder import RunFolder
+from agcnn_training.recipe import Precision, Recipe, load_recipe
+from agcnn_training.run_folder import RunFolder, run_path
 from agcnn_training.stage_store import StageStore
 
 
@@ -94,6 +96,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
     data_sha256 = given_sha256(request, fingerprint(dataset))
+    given = read_given(request.init, request.global_weights)
+    require_apart(given, dataset.rows, dataset.split)
     device = choose_device(request.device)
     recipe = settle_precision(recipe, device)
     if device.type == "cpu":
@@ -109,13 +113,16 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
             material = nearer(read_material(_sources(request), recipe, dataset, journal, stop), device)
         if ranks.leads:
             folder.write_split(material.rows, material.split)
+            write_given(folder.path, given.known, given.unknown)
+        for sentence in cautions(given, material.rows, material.split):
+            journal.say(f"WARNING: {sentence}")
         around = Surroundings(folder, journal, stop, recipe.compute, recipe.seed, ranks)
         evaluator = Evaluator(
             material.films, material.split.validation, recipe.preprocessing(), recipe.compute.evaluation_batch, device
         )
         network = _on_device(build_network(recipe), device, recipe)
         train_stages(network, _course(request, material, evaluator, data_sha256), around)
-        return _publish(request, network, material, evaluator, around) if ranks.leads else request.out
+        return _publish(request, network, material, evaluator, around, given) if ranks.leads else request.out
 
 
 def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> RunFolder:
@@ -162,7 +169,12 @@ def _on_device(network: Network, device: torch.device, recipe: Recipe) -> Networ
 
 
 def _publish(
-    request: TrainRequest, network: Network, material: Material, evaluator: Evaluator, around: Surroundings
+    request: TrainRequest,
+    network: Network,
+    material: Material,
+    evaluator: Evaluator,
+    around: Surroundings,
+    given: Given,
 ) -> Path:
     """Measure the network as it will be served, and write the bundle."""
     if isinstance(network, AGCNN):
@@ -179,26 +191,15 @@ def _publish(
     provenance = describe(
         recipe, material.rows, sides, material.pretraining,
         split=split.description,
-        initial_weights=_initial_weights(request, recipe),
+        initial_weights=initial_weights(given, recipe),
+        replaced=(recipe.stages[0].name,) if given.branch else (),
+        cautions=cautions(given, material.rows, split),
     )  # fmt: skip
     draft = draft_manifest(recipe, provenance, measured)
     card = model_card(recipe, provenance, measured)
     bundle = write_bundle(request.out, network, draft, card, dtype=WeightsDtype.FLOAT16)
     around.journal.say(f"The bundle is in {bundle.folder}.")
     return bundle.folder
-
-
-def _initial_weights(request: TrainRequest, recipe: Recipe) -> str:
-    if request.global_weights is not None:
-        return f"a trained global branch, the file {request.global_weights.name}"
-    if request.init is not None:
-        return f"the file {request.init.name}"
-    return "ImageNet, from torchvision" if recipe.network.initial_weights is InitialWeights.IMAGENET else "random"
-
-
-def run_path(out: Path) -> Path:
-    """The run's folder, which lies beside its bundle."""
-    return out.with_name(out.name + ".run")
 
 
 def _refuse_to_overwrite(out: Path) -> None:

@@ -8,6 +8,7 @@ from agcnn_models.settings import Preprocessing
 from agcnn_training.card import Provenance, model_card
 from agcnn_training.evaluation.decision import fit_decision
 from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, judge
+from agcnn_training.given import unknown_origin
 from agcnn_training.publish import describe, draft_manifest
 
 PREPROCESSING = Preprocessing(resize=72, crop=64)
@@ -78,6 +79,24 @@ def test_the_card_says_how_sure_it_is(tiny, measured: Measured, provenance: Prov
     assert "| sex F (small) | 30 | 30 |" in card
     assert "split: by hand" in card
     assert "nan" not in card
+
+
+def test_given_weights_of_unknown_origin_are_said_everywhere(tiny, measured: Measured, make_rows) -> None:
+    """Card and manifest say which stage did not train, and take back that the test films were never met."""
+    sides = {"train": range(61), VALIDATION: range(62, 100), TEST: range(100, 160)}
+    told = describe(
+        tiny, make_rows(160), sides, None, split="by hand", initial_weights="a file", replaced=("global",),
+        cautions=unknown_origin(["a.pth"]),
+    )  # fmt: skip
+    manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
+    assert manifest.training.epochs == {"local": 1, "fusion": 1}
+    assert "Which films a.pth learnt from is unknown" in manifest.training.pretraining
+    assert "its initial weights may have met them" in manifest.metrics.evaluated_on
+    card = model_card(tiny, told, measured)
+    assert (
+        "Initial weights: a file. Not trained here: the stage global. Which films a.pth learnt from is unknown" in card
+    )
+    assert "Its initial weights may have met them, though: see above." in card
 
 
 def test_a_card_without_test_films_warns(tiny, measured: Measured, provenance: Provenance) -> None:

@@ -31,11 +31,12 @@ from agcnn_training.evaluation.evaluate import (
     evaluate,
 )
 from agcnn_training.evaluation.figures import area_figure, roc_points
-from agcnn_training.evaluation.opening import Side, open_films, read_met, warnings
+from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.page import Report, page
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.results import judge
 from agcnn_training.evaluation.writing import RESULTS_FILE
+from agcnn_training.met import read_met
 
 NIH_BOXES = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n0.png,Mass,640,400,200,200\n1.png,Nodule,700,420,150,150\n"
 

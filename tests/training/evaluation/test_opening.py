@@ -6,7 +6,8 @@ import pytest
 
 from agcnn_training.data.source import open_data
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.opening import Side, open_films, read_met
+from agcnn_training.evaluation.opening import Side, open_films
+from agcnn_training.met import read_met
 from agcnn_training.recipe import SplitRecipe
 from agcnn_training.run_folder import RunFolder
 

@@ -10,7 +10,8 @@ from agcnn_training.evaluation.lesions import lesions_on
 from agcnn_training.evaluation.localisation import Hit, judge_localisation
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.recipe import load_recipe
-from agcnn_training.train import TrainRequest, run_path, train
+from agcnn_training.run_folder import run_path
+from agcnn_training.train import TrainRequest, train
 
 pytestmark = pytest.mark.slow
 

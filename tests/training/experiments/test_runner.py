@@ -186,6 +186,8 @@ def test_what_has_changed_at_the_same_path_is_not_mixed_in(finished: ExperimentR
     weights = finished.init[Backbone.DENSENET121]
     note = json.loads((finished.out / "experiment.json").read_text())
     assert note["initial_weights"] == {"densenet121": hashlib.sha256(weights.read_bytes()).hexdigest()}
+    page = (finished.out / "chexnet.md").read_text(encoding="utf-8")
+    assert "Which films densenet121.pth learnt from is unknown" in page
     table = finished.data / "Data_Entry_2017_v2020.csv"
     film = finished.data / "images" / "00000001_000.png"
     for file, content in ((table, table.read_bytes().replace(b",21,", b",22,")), (film, film.read_bytes() + b"more")):

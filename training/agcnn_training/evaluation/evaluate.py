@@ -14,13 +14,14 @@ from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.decision import decision_of
-from agcnn_training.evaluation.opening import FilmSet, Side, open_films, read_met, warnings
+from agcnn_training.evaluation.opening import FilmSet, Side, open_films, warnings
 from agcnn_training.evaluation.page import Report, write_page
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import judge, summary
 from agcnn_training.evaluation.tables import write_localisation, write_metrics
 from agcnn_training.evaluation.writing import RESULTS_FILE, Json, as_json, write_json
+from agcnn_training.met import read_met
 from agcnn_training.progress import Journal
 from agcnn_training.recipe import Precision
 

@@ -1,7 +1,5 @@
 """The films to evaluate on, and whether the model has met them before."""
 
-import csv
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +10,7 @@ from agcnn_training.data.names import film_key
 from agcnn_training.data.source import Collection, open_collection
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
+from agcnn_training.met import Met
 
 
 class Side(StrEnum):
@@ -39,14 +38,6 @@ class FilmSet:
     boxes: tuple[LesionBox, ...] = ()
 
 
-@dataclass(frozen=True)
-class Met:
-    """The films of a training run, as its split.csv has them: image (without its ending) and patient by side."""
-
-    images: Mapping[str, str]
-    patients: Mapping[str, frozenset[str]]
-
-
 def open_films(
     data: Path,
     images: Path | None,
@@ -62,7 +53,7 @@ def open_films(
         data: the root of ChestX-ray14, or a label table.
         images: the folder of the images; where they lie beside the labels when left out.
         side: which films; left out, the test films where there are any, else all.
-        met: the split of the run that made the model; ChestX-ray14's test list counts for the films that it leaves out.
+        met: the films of the run that made the model; ChestX-ray14's test list counts for the films that it leaves out.
         boxes: a table of lesions; ChestX-ray14's own when left out.
         partial: whether to go on with the films that are there when others of ChestX-ray14 are missing.
 
@@ -97,35 +88,12 @@ def _sides(films: Collection, met: Met | None) -> list[str | None]:
     ]
 
 
-def read_met(bundle: Path) -> Met | None:
-    """The split of the run that made a bundle, or None where its folder is not beside the bundle.
-
-    Raises:
-        TrainingError: the file is there and cannot be read.
-    """
-    path = bundle.with_name(bundle.name + ".run") / "split.csv"
-    if not path.is_file():
-        return None
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            records = [(row["image"], row["patient"], row["side"]) for row in csv.DictReader(file)]
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
-        raise TrainingError(f"{path} is not a run's split ({error}): repair it, or take it away.") from error
-    return Met(
-        images={film_key(image): side for image, _, side in records},
-        patients={
-            wanted: frozenset(patient for _, patient, side in records if side == wanted)
-            for wanted in {side for _, _, side in records}
-        },
-    )
-
-
 def warnings(films: FilmSet, met: Met | None, manifest: Manifest) -> tuple[str, ...]:
     """What a reader of the results must know: films and patients that the model has met before.
 
     Args:
         films: to evaluate on.
-        met: the run's own split, where it is known.
+        met: what the model has met, where it is known.
         manifest: of the model.
     """
     if met is None:
@@ -157,5 +125,10 @@ def warnings(films: FilmSet, met: Met | None, manifest: Manifest) -> tuple[str, 
         sentences.append(
             f"The model was trained on other films of {known} of these {len(patients)} patients, so these results "
             "flatter it."
+        )
+    if met.unknown:
+        sentences.append(
+            f"The model began with weights of which nobody knows what they had learnt from ({', '.join(met.unknown)}), "
+            "so whether it has met these films before cannot be told."
         )
     return tuple(sentences)

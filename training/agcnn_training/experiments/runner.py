@@ -22,10 +22,12 @@ from agcnn_training.experiments.outcomes import RESULTS_FILE, Outcome, read_run
 from agcnn_training.experiments.overrides import notes_on
 from agcnn_training.experiments.products import Material
 from agcnn_training.experiments.registry import find_experiment
+from agcnn_training.given import read_given, unknown_origin
 from agcnn_training.identity import RUN_FILE, read_identity, what_differs
 from agcnn_training.progress import Journal
 from agcnn_training.recipe import InitialWeights, Recipe, SplitRecipe, changed, load_recipe
-from agcnn_training.train import TrainRequest, given_sha256, run_path, train
+from agcnn_training.run_folder import run_path
+from agcnn_training.train import TrainRequest, given_sha256, train
 
 _FOR_PEOPLE: Final = ("description", "card", "paper")
 """What a recipe only says: no figure of a run depends on it."""
@@ -122,7 +124,7 @@ def run_experiment(request: ExperimentRequest, console: Console | None = None) -
         name=experiment.name,
         title=experiment.title,
         outcomes=tuple(_outcome(name, runs) for name in experiment.recipes),
-        notes=notes_on(request.settings, recipes),
+        notes=(*notes_on(request.settings, recipes), *_notes_on_weights(request, recipes)),
         out=request.out,
         films=request.films,
         show=lambda names, recipe: _show(request, recipe, names),
@@ -259,6 +261,13 @@ def _train_request(run: _Run, request: ExperimentRequest) -> TrainRequest:
         partial=request.partial,
         image_loader=request.image_loader,
     )
+
+
+def _notes_on_weights(request: ExperimentRequest, recipes: Sequence[Recipe]) -> tuple[str, ...]:
+    """A sentence on initial weights of which nobody knows what they learnt from; none where there are none."""
+    used = {recipe.network.backbone for recipe in recipes}
+    given = [read_given(path, None) for backbone, path in sorted(request.init.items()) if backbone in used]
+    return unknown_origin(name for one in given for name in one.unknown)
 
 
 def _outcome(name: str, runs: Sequence[_Run]) -> Outcome:
