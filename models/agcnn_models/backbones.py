@@ -13,7 +13,7 @@ from torchvision.models import DenseNet, DenseNet121_Weights, ResNet, ResNet50_W
 from torchvision.models.resnet import Bottleneck
 
 from agcnn_models.errors import ModelError
-from agcnn_models.foreign import modern_densenet_key, read_tensors, require_fit
+from agcnn_models.foreign import modern_densenet_key, read_tensors, require_finite, require_fit
 from agcnn_models.labels import LABELS
 from agcnn_models.settings import Backbone, Pooling
 
@@ -145,14 +145,15 @@ def load_imagenet(branch: Branch, path: Path | None) -> None:
     """Fill everything but the classifier with torchvision's ImageNet weights, in place.
 
     `path` is torchvision's file (.pth), a file that `agcnn_models.importing` made, or the same tensors as
-    .safetensors; None downloads it. Raises ModelError when there is no network, when the file cannot be read,
-    and when its keys or shapes are not the branch's.
+    .safetensors; None downloads it. Raises ModelError when there is no network, when the file cannot be read, when
+    its keys or shapes are not the branch's, and when a number in it is not finite.
     """
     weights = _download(branch) if path is None else read_tensors(path)
     source = "torchvision's ImageNet weights" if path is None else str(path)
     weights = {modern_densenet_key(key): value for key, value in weights.items()}
     weights = without_classifier(weights, branch)
     require_fit(source, weights, without_classifier(branch.state_dict(), branch))
+    require_finite(source, weights)
     branch.load_state_dict(weights, strict=False)
 
 
@@ -161,7 +162,8 @@ def load_trained(branch: Branch, path: Path) -> None:
 
     `path` has torchvision's keys and one output for each of LABELS, as `agcnn_models.importing` writes it with
     Role.GLOBAL; or it is a stage of a run, in which a branch's keys begin with its name (the global one where there
-    are two). Raises ModelError when the file cannot be read or when a key or a shape is not the branch's.
+    are two). Raises ModelError when the file cannot be read, when a key or a shape is not the branch's, and when a
+    number in it is not finite.
     """
     weights = read_tensors(path)
     # What a stage learnt beside the labels ("heads.") was for training only.
@@ -169,6 +171,7 @@ def load_trained(branch: Branch, path: Path) -> None:
         of_branch = {key.removeprefix(name): value for key, value in weights.items() if key.startswith(name)}
         weights = of_branch or weights
     require_fit(str(path), weights, branch.state_dict())
+    require_finite(str(path), weights)
     branch.load_state_dict(weights, strict=False)
 
 

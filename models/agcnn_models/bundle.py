@@ -17,6 +17,7 @@ from torch import Tensor
 
 from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.errors import ModelError
+from agcnn_models.foreign import is_statistic
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import (
     MANIFEST_FILE,
@@ -114,7 +115,7 @@ def write_bundle(
 
     Thresholds, calibration and metrics should come from a model with `stored_weights`, since rounding to
     float16 moves the logits a little. Raises ModelError when the folder exists (unless `replace`), when the
-    draft describes another network than `model`, and when weights are not finite in `dtype`.
+    draft describes another network than `model`, and when weights are not finite.
     """
     if folder.exists() and not replace:
         raise ModelError(f"{folder} exists already: give another name, or remove it first")
@@ -138,18 +139,31 @@ def write_bundle(
 
 
 def stored_weights(model: AGCNN, dtype: WeightsDtype) -> dict[str, Tensor]:
-    """Return the model's state dict as a bundle stores it: on the CPU, floating-point tensors as `dtype`.
+    """Return the model's state dict as a bundle stores it, on the CPU (see `WeightsDtype`).
 
-    Raises ModelError for a weight that is not finite, or no longer finite in `dtype`.
+    Raises ModelError for a weight that is not finite.
     """
-    precision = {WeightsDtype.FLOAT16: torch.float16, WeightsDtype.FLOAT32: torch.float32}[dtype]
     stored = {}
     for key, value in model.state_dict().items():
-        kept = value.detach().cpu().to(precision if value.is_floating_point() else value.dtype)
-        if not torch.isfinite(kept).all():
-            raise ModelError(f"{key} is not finite as {dtype}: the training diverged, or needs another dtype")
-        stored[key] = kept.contiguous()
+        if not torch.isfinite(value).all():
+            raise ModelError(f"{key} is not finite: the training diverged")
+        kept = value.detach().cpu()
+        stored[key] = kept.to(_number_format(key, kept, dtype)).contiguous()
     return stored
+
+
+def _number_format(key: str, value: Tensor, dtype: WeightsDtype) -> torch.dtype:
+    """Return how a tensor is stored.
+
+    BatchNorm's statistics are those of activations, which know no scale: a variance is a square, and where pixels lie
+    in [-1024, 1024], as torchxrayvision's do, that of the first convolution's outputs is in the hundred thousands.
+    float16 ends at 65,504. At most one number in eighty is a statistic, so that float32 costs next to nothing.
+    """
+    if not value.is_floating_point():
+        return value.dtype
+    if dtype is WeightsDtype.FLOAT32 or is_statistic(key) or value.abs().max() > torch.finfo(torch.float16).max:
+        return torch.float32
+    return torch.float16
 
 
 def _skeleton(manifest: Manifest) -> AGCNN:

@@ -20,6 +20,7 @@ _WRAPPERS: Final = ("state_dict", "model_state_dict")
 _OLD_DENSENET_KEY: Final = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.(?=[12]\.)")
 _COUNTER: Final = "num_batches_tracked"
 _NO_WEIGHTS: Final = "it is not a file that torch.save wrote, or it is damaged"
+_STATISTICS: Final = ("running_mean", "running_var")
 _FORBIDDEN_GLOBAL: Final = re.compile(r"GLOBAL (\S+)")
 
 _SCALAR: Final = np.float64(0).__reduce__()[0]
@@ -92,9 +93,21 @@ def require_fit(source: str, found: Mapping[str, Tensor], expected: Mapping[str,
     raise error
 
 
+def require_finite(source: str, weights: Mapping[str, Tensor]) -> None:
+    """Raise ModelError, which names the tensor, when a number among the weights is infinite or none at all."""
+    for key, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise ModelError(f"{source} has values that are not finite in {key}: its training diverged, give others")
+
+
 def is_counter(key: str) -> bool:
     """Whether a tensor only counts the batches that a BatchNorm has seen."""
     return key.endswith(_COUNTER)
+
+
+def is_statistic(key: str) -> bool:
+    """Whether a tensor is what a BatchNorm has measured of the numbers that came through it."""
+    return key.endswith(_STATISTICS)
 
 
 def _why_refused(error: pickle.UnpicklingError) -> str:

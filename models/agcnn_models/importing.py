@@ -22,7 +22,7 @@ from torch import Tensor
 
 from agcnn_models.backbones import build_branch, published_by_torchvision, without_classifier
 from agcnn_models.errors import ModelError
-from agcnn_models.foreign import SAFETENSORS, is_counter, read_tensors, require_fit
+from agcnn_models.foreign import SAFETENSORS, is_counter, read_tensors, require_finite, require_fit
 from agcnn_models.labels import LABELS, NO_FINDING
 from agcnn_models.layouts import (
     CONV0,
@@ -131,7 +131,8 @@ def import_weights(
         weights, expected = without_classifier(weights, branch), without_classifier(expected, branch)
     require_fit(str(path), weights, expected)
 
-    stored = {key: _stored(path, key, weights.get(key), like) for key, like in expected.items()}
+    require_finite(str(path), weights)
+    stored = {key: _stored(weights.get(key), like) for key, like in expected.items()}
     lacking: tuple[str, ...] = ()
     if role is Role.GLOBAL:
         lacking = tuple(label for label in LABELS if label not in names)
@@ -209,12 +210,10 @@ def _our_classifier(
     }
 
 
-def _stored(path: Path, key: str, value: Tensor | None, like: Tensor) -> Tensor:
+def _stored(value: Tensor | None, like: Tensor) -> Tensor:
     """Return a tensor as the file holds it: float32, on the CPU; a counter that the source lacks begins at 0."""
     if value is None:
         return torch.zeros(like.shape, dtype=like.dtype)
-    if not torch.isfinite(value).all():
-        raise ModelError(f"{path} has values that are not finite in {key}: its training diverged, take another file")
     return value.to(like.dtype).contiguous().clone()
 
 

@@ -25,6 +25,7 @@ class WeightsDtype(StrEnum):
     """How floating-point weights are stored; they always compute as float32."""
 
     FLOAT16 = "float16"
+    """All that its range suits; BatchNorm's statistics, and a tensor with a value beyond it, are float32."""
     FLOAT32 = "float32"
 
 

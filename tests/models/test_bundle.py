@@ -94,14 +94,30 @@ def test_a_draft_of_another_network_is_refused_and_nothing_written(tmp_path, mod
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("value", [math.nan, 1e6])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_that_are_not_finite_are_refused_by_name(tmp_path, draft, value):
-    """A diverged training, and a value too large for float16, are not stored."""
+    """A diverged training is not stored."""
     diverged = build_agcnn(Backbone.DENSENET121)
     with torch.no_grad():
         diverged.fusion.bias[3] = value
-    with pytest.raises(ModelError, match=r"fusion\.bias is not finite as float16"):
+    with pytest.raises(ModelError, match=r"fusion\.bias is not finite: the training diverged"):
         write_bundle(tmp_path / "diverged", diverged, draft, "# Card\n")
+
+
+def test_what_float16_cannot_hold_is_stored_as_float32(tmp_path, draft):
+    """Statistics as of pixels in +-1024 come back bit for bit, and so does a weight beyond 65504."""
+    model = build_agcnn(Backbone.DENSENET121)
+    for branch in (model.global_branch, model.local_branch):
+        branch.features.norm0.running_mean.uniform_(-3000, 3000)
+        branch.features.norm0.running_var.uniform_(1e-9, 436_412)
+    model.fusion.bias.data[3] = 70_000
+    bundle = verify_bundle(write_bundle(tmp_path / "wide", model, draft, "# Card\n").folder)
+    before, after = model.state_dict(), bundle.load_model().state_dict()
+    exact = {key for key, value in before.items() if torch.equal(value, after[key])}
+    assert {key for key in before if "running_" in key} | {"fusion.bias"} <= exact
+    stored = load_file(bundle.folder / WEIGHTS_FILE)
+    assert stored["global_branch.features.norm0.running_var"].dtype == torch.float32
+    assert stored["global_branch.features.conv0.weight"].dtype == torch.float16
 
 
 def test_tampered_weights_are_refused_by_their_hash(copy):

@@ -75,7 +75,7 @@ def test_a_file_that_is_no_backbone_is_refused(tiny: Recipe, tmp_path: Path) -> 
         Beginnings(tiny, tmp_path / "resnet.pth", RARE).weights(GLOBAL, Start.BACKBONE)
 
 
-def test_a_start_from_a_file_needs_the_file(tiny: Recipe) -> None:
+def test_a_start_from_a_file_needs_the_file(tiny: Recipe, tmp_path: Path) -> None:
     """The sentence names the option."""
     stages = tiny.resolved()["stages"]
     assert isinstance(stages, list)
@@ -83,7 +83,8 @@ def test_a_start_from_a_file_needs_the_file(tiny: Recipe) -> None:
     recipe = Recipe.model_validate(tiny.resolved() | {"stages": stages})
     with pytest.raises(TrainingError, match="begins the local branch with a file of weights: name it with --init"):
         require_start_file(recipe, None)
-    require_start_file(recipe, Path("weights.pth"))
+    torch.save(build_branch(Backbone.DENSENET121).state_dict(), tmp_path / "weights.pth")
+    require_start_file(recipe, tmp_path / "weights.pth")
 
 
 def test_a_start_at_prevalence_says_how_often() -> None:

@@ -31,6 +31,7 @@ from agcnn_training.evaluation.metrics import score_branch
 from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.met import read_met
+from agcnn_training.recipe import changed, load_recipe
 from agcnn_training.train import TrainRequest, train
 
 Maker = Callable[[str], TrainRequest]
@@ -193,7 +194,7 @@ def test_evaluation_sees_what_serving_sees(films: Path) -> None:
 
 
 def test_the_data_are_accounted_for_before_they_are_read(
-    request_for: Maker, quiet: Console, films: Path, tmp_path: Path
+    request_for: Maker, quiet: Console, films: Path, recipe_file: Path, tmp_path: Path
 ) -> None:
     """A copy of ChestX-ray14 with lists: sides, overlap and empty labels are said; its films go into the cache."""
     root = tmp_path / "root"
@@ -209,12 +210,11 @@ def test_the_data_are_accounted_for_before_they_are_read(
     for row in rows[1:]:
         (root / "images" / row["image"]).symlink_to(films / "images" / row["image"])
     output = io.StringIO()
-    (tmp_path / "broken.pth").write_bytes(b"no weights")
+    recipe = changed(load_recipe(str(recipe_file)), {"compute.shards": 9})
     request = replace(
-        request_for("model"), data=root, images=None, partial=True, cache=tmp_path / "cache",
-        init=tmp_path / "broken.pth",
-    )  # fmt: skip
-    with pytest.raises(ModelError, match=r"broken\.pth"):  # the first thing that is looked at after the data
+        request_for("model"), data=root, images=None, partial=True, cache=tmp_path / "cache", recipe=recipe
+    )
+    with pytest.raises(TrainingError, match="8 films cannot be cut into 9 parts"):  # which is seen after the data
         train(request, Console(file=output, width=400))
     said = output.getvalue()
     assert "23 films of 12 patients: " in said
@@ -301,3 +301,36 @@ def test_initial_weights_must_fit(request_for: Maker, quiet: Console, tmp_path: 
     torch.save(build_branch(Backbone.RESNET50).state_dict(), tmp_path / "resnet.pth")
     with pytest.raises(ModelError, match="does not fit this backbone"):
         train(replace(request_for("model"), init=tmp_path / "resnet.pth"), quiet)
+
+
+def test_initial_weights_are_looked_at_before_the_films(
+    request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path
+) -> None:
+    """A file that only a later stage begins with stops the run before stage I, and before its folder is made."""
+    recipe_file.write_text(
+        recipe_file.read_text()
+        .replace('start = { global = "backbone" }', 'start = { global = "random" }')
+        .replace('start = { local = "global" }', 'start = { local = "file" }')
+    )
+    weights = build_branch(Backbone.DENSENET121).state_dict()
+    weights["features.norm0.running_var"][7] = float("inf")
+    torch.save(weights, tmp_path / "diverged.pth")
+    request = replace(request_for("model"), init=tmp_path / "diverged.pth")
+    with pytest.raises(
+        ModelError, match=r"diverged\.pth has values that are not finite in features\.norm0\.running_var"
+    ):
+        train(request, quiet)
+    assert not request.out.with_name("model.run").exists()
+
+
+def test_weights_whose_variances_leave_float16_end_in_a_bundle(
+    request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path
+) -> None:
+    """What begins with a first convolution for pixels of +-1024, as torchxrayvision's, is published like any other."""
+    weights = build_branch(Backbone.DENSENET121).state_dict()
+    weights["features.conv0.weight"] *= 20_000
+    torch.save(weights, tmp_path / "wide.pth")
+    recipe_file.write_text(recipe_file.read_text().replace("epochs = 2", "epochs = 1"))
+    bundle = open_bundle(train(replace(request_for("model"), init=tmp_path / "wide.pth"), quiet))
+    variance = bundle.load_model().global_branch.get_buffer("features.norm0.running_var")
+    assert variance.max() > 65_504

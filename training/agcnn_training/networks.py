@@ -81,15 +81,20 @@ class Beginnings:
 
 
 def require_start_file(recipe: Recipe, init: Path | None) -> None:
-    """Raise TrainingError when a part begins with a file and none is given."""
-    if init is not None:
-        return
-    for stage in recipe.stages:
-        for part, start in stage.start.items():
-            if start is Start.FILE:
-                raise TrainingError(
-                    f"The recipe {recipe.name} begins the {part} branch with a file of weights: name it with --init."
-                )
+    """Make sure of the file that parts begin with, whichever stage they begin in: a run may take days to get there.
+
+    Raises:
+        TrainingError: a part begins with a file and none is given.
+        agcnn_models.errors.ModelError: the file cannot be read, does not fit, or holds weights that are not finite.
+    """
+    starts = [(part, start) for stage in recipe.stages for part, start in stage.start.items()]
+    if init is None:
+        if without := next((part for part, start in starts if start is Start.FILE), None):
+            raise TrainingError(
+                f"The recipe {recipe.name} begins the {without} branch with a file of weights: name it with --init."
+            )
+    elif begun := next((part for part, start in starts if start in (Start.FILE, Start.BACKBONE)), None):
+        Beginnings(recipe, init, torch.zeros(len(LABELS))).weights(begun, Start.FILE)
 
 
 @torch.no_grad()
