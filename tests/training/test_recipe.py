@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from agcnn_models.manifest import BranchName
+from agcnn_models.labels import LABELS
+from agcnn_models.manifest import BranchName, ThresholdSet
 from agcnn_models.settings import Backbone, Pooling
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import (
+    Aim,
     Loss,
     Optimiser,
     Recipe,
@@ -83,6 +86,12 @@ def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, b
         ),
         ("[network]", "[network]\nattention = { tau = 1.0 }", r"network\.attention: tau must be"),
         ("[network]", "[network]\nattention = { detail = 200 }", "at most 8192"),
+        ('name = "tiny"', 'name = "my model"', r"name: 'my model' becomes part .*: write it with letters, [^;]*$"),
+        ('name = "tiny"', 'name = "-tiny"', "name: '-tiny' becomes part of a bundle's names"),
+        ('name = "tiny"', r'name = "tiny\n"', "name: .* becomes part of a bundle's names"),
+        ("seed = 3", 'seed = 3\nversion = "1 beta"', "version: '1 beta' becomes part of a bundle's names"),
+        ('"tiny"', f'"{"a" * 60}"', r"would be longer than 64 characters: make the name shorter by 17\.$"),
+        ("[split]", '[card]\ndata = ""\n[split]', r"card\.data: "),
     ],
 )
 def test_a_wrong_recipe_is_one_sentence(recipe_file: Path, old: str, new: str, said: str) -> None:
@@ -92,6 +101,15 @@ def test_a_wrong_recipe_is_one_sentence(recipe_file: Path, old: str, new: str, s
     recipe_file.write_text(text.replace(old, new, 1))
     with pytest.raises(TrainingError, match=said):
         load_recipe(str(recipe_file))
+
+
+def test_the_longest_name_is_the_longest_that_a_manifest_takes(tiny: Recipe) -> None:
+    """What is read as a recipe can be published at its end, whatever it is called."""
+    longest = Recipe.model_validate(tiny.resolved() | {"name": "a" * 43})
+    for aim in Aim:
+        ThresholdSet(set_id=aim.set_id(longest.model), method="Any.", values=dict.fromkeys(LABELS, 0.5))
+    with pytest.raises(ValidationError, match="shorter by 1"):
+        Recipe.model_validate(tiny.resolved() | {"name": "a" * 44})
 
 
 def test_an_unknown_recipe_names_the_known_ones() -> None:

@@ -15,6 +15,7 @@ from agcnn_training.evaluation.bootstrap import LEVEL, Interval
 from agcnn_training.evaluation.calibration import PlattScale, calibrated, fit_calibration
 from agcnn_training.evaluation.metrics import Truth, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
+from agcnn_training.recipe import Aim
 
 SENSITIVITY: Final = 0.9
 
@@ -70,15 +71,15 @@ def fit_decision(validation: Predictions, model: str) -> Decision:
     probabilities = calibrated(validation.logits[branch], scales)
     where = f"on the validation films, over calibrated {branch} probabilities"
 
-    def chosen(aim: str, method: str, choose: Callable[[Truth, NDArray[np.float64]], float]) -> ThresholdSet:
+    def chosen(aim: Aim, method: str, choose: Callable[[Truth, NDArray[np.float64]], float]) -> ThresholdSet:
         values = {label: choose(truth[:, column], probabilities[:, column]) for column, label in enumerate(LABELS)}
-        return ThresholdSet(set_id=f"{model}-{aim}", method=f"{method} {where}", values=values)
+        return ThresholdSet(set_id=aim.set_id(model), method=f"{method} {where}", values=values)
 
     return Decision(
         scales,
         (
-            chosen("youden", "Youden's index", youden_threshold),
-            chosen("sensitivity-90", f"A sensitivity of {SENSITIVITY:g}", sensitivity_threshold),
+            chosen(Aim.YOUDEN, "Youden's index", youden_threshold),
+            chosen(Aim.SENSITIVITY, f"A sensitivity of {SENSITIVITY:g}", sensitivity_threshold),
         ),
     )
 

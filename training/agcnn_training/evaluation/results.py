@@ -128,7 +128,7 @@ def measure(
         for name, chosen in sides.items()
         if name in (VALIDATION, TEST) and len(chosen)
     }
-    decision = fit_decision(predictions[VALIDATION], f"{recipe.name}-{recipe.version}")
+    decision = fit_decision(predictions[VALIDATION], recipe.model)
     results = {}
     for name, found in predictions.items():
         whose = [rows[index] for index in sides[name]]

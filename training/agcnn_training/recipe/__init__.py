@@ -20,6 +20,7 @@ section IV-B), and a misspelt key is an error.
 """
 
 from agcnn_training.recipe.choices import (
+    Aim,
     Auxiliary,
     InitialWeights,
     Loss,
@@ -44,6 +45,7 @@ from agcnn_training.recipe.tables import (
 )
 
 __all__ = [
+    "Aim",
     "AsymmetricRecipe",
     "AugmentationRecipe",
     "Auxiliary",

@@ -87,3 +87,16 @@ class SplitMethod(StrEnum):
     """The three lists of the public CheXNet port."""
     LISTS = "lists"
     """The files that ``train_list``, ``validation_list`` and ``test_list`` name."""
+
+
+class Aim(StrEnum):
+    """What a set of thresholds is chosen for."""
+
+    YOUDEN = "youden"
+    """The largest sum of sensitivity and specificity (Youden 1950)."""
+    SENSITIVITY = "sensitivity-90"
+    """The fewest false alarms at a sensitivity of .9."""
+
+    def set_id(self, model: str) -> str:
+        """What the set is called wherever a finding is recorded; model is "name-version"."""
+        return f"{model}-{self}"

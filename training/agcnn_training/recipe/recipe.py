@@ -1,12 +1,14 @@
 """A whole recipe, and what holds between its tables."""
 
+import re
 from collections.abc import Mapping
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from agcnn_models.manifest import BranchName
+from agcnn_models.manifest import SLUG_LENGTH, SLUG_PATTERN, BranchName
 from agcnn_models.settings import Architecture, Preprocessing
+from agcnn_training.recipe.choices import Aim
 from agcnn_training.recipe.stages import FIRST_START, PhaseRecipe, StageRecipe
 from agcnn_training.recipe.tables import (
     CardRecipe,
@@ -24,7 +26,10 @@ _FINEST = 8192
 
 
 class Recipe(Settings):
-    """A whole training run. ``phase`` is already merged into the phases of ``stages``."""
+    """A whole training run. ``phase`` is already merged into the phases of ``stages``.
+
+    What a bundle's manifest refuses is refused here, where it costs nothing, and not when the training has ended.
+    """
 
     name: str
     version: str = "1.0.0"
@@ -40,6 +45,16 @@ class Recipe(Settings):
     phase: PhaseRecipe = PhaseRecipe()
     stages: Annotated[tuple[StageRecipe, ...], Field(min_length=1)]
 
+    @field_validator("name", "version")
+    @classmethod
+    def _names_a_bundle(cls, value: str) -> str:
+        if not re.fullmatch(SLUG_PATTERN, value):
+            raise ValueError(
+                f"{value!r} becomes part of a bundle's names: write it with letters, digits and . _ + - alone, a "
+                "letter or a digit first"
+            )
+        return value
+
     @model_validator(mode="before")
     @classmethod
     def _stages_complete(cls, value: object) -> object:
@@ -49,6 +64,16 @@ class Recipe(Settings):
         common = value.get("phase", {})
         stages = [_with_phases(stage, common if isinstance(common, dict) else {}) for stage in value["stages"]]
         return value | {"stages": _with_starts(stages)}
+
+    @model_validator(mode="after")
+    def _names_its_threshold_sets(self) -> Self:
+        longest = max((aim.set_id(self.model) for aim in Aim), key=len)
+        if (excess := len(longest) - SLUG_LENGTH) > 0:
+            raise ValueError(
+                f"name and version begin the names of threshold sets, of which {longest} would be longer than "
+                f"{SLUG_LENGTH} characters: make the name shorter by {excess}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _stages_follow(self) -> Self:
@@ -86,6 +111,11 @@ class Recipe(Settings):
             if self.joint.auxiliary or self.joint.pretraining_share:
                 raise ValueError(f"{network.architecture} learns the labels alone: leave [joint] out")
         return self
+
+    @property
+    def model(self) -> str:
+        """What the network that it makes is called, its version included."""
+        return f"{self.name}-{self.version}"
 
     @property
     def parts(self) -> tuple[BranchName, ...]:

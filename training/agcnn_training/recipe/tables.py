@@ -109,7 +109,7 @@ class ComputeRecipe(Settings):
 class CardRecipe(Settings):
     """What MODEL_CARD.md says beyond what the run itself can count."""
 
-    data: str = "Chest films with the labels of the table that was given."
+    data: Annotated[str, Field(min_length=1)] = "Chest films with the labels of the table that was given."
     limits: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
