@@ -131,7 +131,8 @@ def import_model(
         typer.Option("--as", help="init: where training begins, without a classifier. global: a trained branch."),
     ] = ImportAs.INIT,
     layout: Annotated[
-        ImportLayout, typer.Option(help="The program that saved it. auto finds it out.")
+        ImportLayout,
+        typer.Option(help="The program that saved it. auto finds it out, but not that outputs are CheXNet's."),
     ] = ImportLayout.AUTO,
     outputs: Annotated[
         str,

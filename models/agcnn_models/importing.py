@@ -103,7 +103,7 @@ def import_weights(
     Args:
         path: what torch.save wrote, or .safetensors.
         role: what they are for.
-        layout: which program saved them; None finds it out.
+        layout: which program saved them; None finds it out, but not that a classifier is CheXNet's.
         outputs: what the source's outputs mean, in their order, where its layout does not say so; names that are none
             of LABELS stand for outputs that are left out.
 
@@ -112,7 +112,7 @@ def import_weights(
             its outputs mean nothing here.
     """
     source = read_tensors(path)
-    layout = layout or recognised(source)
+    told, layout = layout is not None, layout or recognised(source)
     weights = under_torchvisions_keys(path, source, layout)
     operating_points = weights.pop(OPERATING_POINTS, None) if layout is Layout.TORCHXRAYVISION else None
     backbone = backbone_of(path, weights)
@@ -123,7 +123,7 @@ def import_weights(
     names: tuple[str, ...] = ()
     if role is Role.GLOBAL:
         rows = _rows(path, weights.get(f"{classifier}.bias"))
-        names = meanings(path, layout, outputs, operating_points, rows)
+        names = meanings(path, layout, outputs, operating_points, rows, told=told)
     with torch.device("meta"):
         branch = build_branch(backbone, classes=len(names) or 1)
     expected = branch.state_dict()
@@ -134,9 +134,10 @@ def import_weights(
     require_finite(str(path), weights)
     stored = {key: _stored(weights.get(key), like) for key, like in expected.items()}
     lacking: tuple[str, ...] = ()
+    taken_for = layout if names and not outputs else None
     if role is Role.GLOBAL:
         lacking = tuple(label for label in LABELS if label not in names)
-        stored |= _our_classifier(stored, classifier, names, layout)
+        stored |= _our_classifier(stored, classifier, names, taken_for)
     provenance = Provenance(
         source=path.name,
         source_sha256=_sha256(path),
@@ -146,7 +147,7 @@ def import_weights(
         pooling=Pooling.AVG,
         labels=LABELS if role is Role.GLOBAL else (),
         lacking=lacking,
-        changes=tuple(_changes(source, stored, layout, names)),
+        changes=tuple(_changes(source, stored, layout, names, taken_for)),
     )
     return Imported(stored, provenance)
 
@@ -194,14 +195,16 @@ def _rows(path: Path, bias: Tensor | None) -> int:
 
 
 def _our_classifier(
-    weights: Mapping[str, Tensor], classifier: str, names: Sequence[str], layout: Layout
+    weights: Mapping[str, Tensor], classifier: str, names: Sequence[str], taken_for: Layout | None
 ) -> dict[str, Tensor]:
-    """Return the classifier with a row for each of LABELS; a label that the source lacks gets a constant logit."""
+    """Return the classifier with a row for each of LABELS; a label that the source lacks gets a constant logit.
+
+    `taken_for` is the program whose outputs these are, None where a person named them.
+    """
     rows = torch.tensor([names.index(label) if label in names else -1 for label in LABELS])
     # ChestX-ray14 says how often it is; of other data nothing is known, and a half claims nothing.
-    constant = [
-        float(logit(_NIH_NO_FINDING if layout is Layout.CHEXNET and label == NO_FINDING else 0.5)) for label in LABELS
-    ]
+    of_nih = taken_for is Layout.CHEXNET
+    constant = [float(logit(_NIH_NO_FINDING if of_nih and label == NO_FINDING else 0.5)) for label in LABELS]
     weight, bias = weights[f"{classifier}.weight"], weights[f"{classifier}.bias"]
     absent = rows < 0
     return {
@@ -218,7 +221,11 @@ def _stored(value: Tensor | None, like: Tensor) -> Tensor:
 
 
 def _changes(
-    source: Mapping[str, Tensor], stored: Mapping[str, Tensor], layout: Layout, names: Sequence[str]
+    source: Mapping[str, Tensor],
+    stored: Mapping[str, Tensor],
+    layout: Layout,
+    names: Sequence[str],
+    taken_for: Layout | None,
 ) -> Iterator[str]:
     """Tell what was done, a sentence each."""
     if unnamed := source.keys() - stored.keys():
@@ -233,6 +240,8 @@ def _changes(
     if not names:
         yield "The classifier was left out."
         return
+    if taken_for is not None:
+        yield f"Its outputs were taken for {taken_for}'s, in this order: {', '.join(name or 'none' for name in names)}."
     if dropped := [name for name in names if name and name not in LABELS]:
         yield f"Outputs that are not ours were left out: {', '.join(dropped)}."
     yield f"The classifier's rows were put into our order: {', '.join(label for label in LABELS if label in names)}."

@@ -40,6 +40,8 @@ class Layout(StrEnum):
     CHEXNET = "chexnet"
     """A CheXNet of 14 outputs in NIH's order: arnoweng/CheXNet and zoogzog/chexnet (`module.densenet121.*`, classifier
     in an nn.Sequential with its sigmoid), or jrzech/reproduce-chexnet once its state dict is taken out of its module.
+    Ports to other data, CheXpert's among them, keep the module and with it every key: what the outputs mean is known
+    only where a person says that it is a CheXNet.
     """
 
 
@@ -53,12 +55,14 @@ _OURS: Final = {label.lower().replace(" ", "_"): label for label in LABELS}
 
 
 def recognised(source: Mapping[str, Tensor]) -> Layout:
-    """Return which program saved a state dict, by its first convolution and by its classifier."""
+    """Return which program saved a state dict, by its first convolution and by what it calls its tensors.
+
+    Never by how many outputs there are: ChestX-ray14's and CheXpert's are 14, of other meanings.
+    """
     conv0 = next((value for key, value in source.items() if key.endswith(CONV0)), None)
     if conv0 is not None and conv0.ndim == 4 and conv0.shape[1] == 1:
         return Layout.TORCHXRAYVISION
-    of_nih = any(key.endswith("classifier.bias") and value.numel() == len(PATHOLOGIES) for key, value in source.items())
-    if of_nih or any("densenet121." in key or key.endswith("classifier.0.bias") for key in source):
+    if any("densenet121." in key or key.endswith("classifier.0.bias") for key in source):
         return Layout.CHEXNET
     return Layout.TORCHVISION
 
@@ -121,7 +125,7 @@ def spread(path: Path, convolution: Tensor | None) -> Tensor:
 
 
 def meanings(
-    path: Path, layout: Layout, given: Sequence[str], operating_points: Tensor | None, rows: int
+    path: Path, layout: Layout, given: Sequence[str], operating_points: Tensor | None, rows: int, *, told: bool
 ) -> tuple[str, ...]:
     """Return the label of each of the source's outputs, in our spelling where it is one of ours.
 
@@ -131,12 +135,17 @@ def meanings(
         given: what a person says that they mean.
         operating_points: torchxrayvision's, [outputs]; None where the file has none.
         rows: how many outputs there are.
+        told: whether a person named the layout, and not `recognised`.
 
     Raises:
         ModelError: nothing says what the outputs mean, or what is said does not fit.
     """
-    if not given and layout is Layout.TORCHVISION:
-        raise ModelError(f"{path} does not say what its {rows} outputs mean: name them in their order with --outputs")
+    if not given and (layout is Layout.TORCHVISION or (layout is Layout.CHEXNET and not told)):
+        chexnet = f", or say --layout {Layout.CHEXNET} where they are NIH's 14 in NIH's order"
+        raise ModelError(
+            f"{path} does not say what its {rows} outputs mean: name them in their order with --outputs"
+            f"{chexnet if rows == len(PATHOLOGIES) else ''}"
+        )
     names = tuple(_OURS.get(_plain(name), name) for name in given or _OUTPUTS[layout])
     if len(names) != rows:
         raise ModelError(f"{path} has {rows} outputs, not {len(names)}: name each of them in order with --outputs")

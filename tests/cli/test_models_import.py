@@ -28,10 +28,14 @@ def run(*arguments):
 
 
 def test_a_checkpoint_becomes_a_file_that_training_takes(chexnet_file, tmp_path):
-    """It says what the file was, what was changed, which label has no output, and how to go on."""
+    """It says what the file was, what was changed and assumed, which label has no output, and how to go on."""
     out = tmp_path / "chexnet.safetensors"
-    done = run(chexnet_file, "--out", out, "--as", "global")
+    with pytest.raises(ModelUnavailableError, match="say --layout chexnet where they are NIH's"):
+        run(chexnet_file, "--out", out, "--as", "global")
+    assert not out.exists()
+    done = run(chexnet_file, "--out", out, "--as", "global", "--layout", "chexnet")
     assert done.exit_code == 0
+    assert "Its outputs were taken for chexnet's, in this order: Atelectasis, Cardiomegaly, Effusion" in done.stdout
     assert "densenet121, avg pooling, from m-25012018-123527.pth.tar (chexnet)" in done.stdout
     assert "constant one: No Finding." in done.stdout
     assert f"train --init-global {out}" in done.stdout

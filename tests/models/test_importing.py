@@ -171,15 +171,36 @@ CHEXNETS = {
 
 @pytest.mark.parametrize("saved", CHEXNETS)
 def test_every_layout_of_chexnet_gives_its_outputs(chexnet, pictures, tmp_path, saved):
-    """The sigmoid of our first 14 logits is what the source says, in NIH's order."""
+    """Told that it is one, the sigmoid of our first 14 logits is what the source says, in NIH's order."""
     torch.save(CHEXNETS[saved](chexnet), tmp_path / "m.pth.tar", _use_new_zipfile_serialization=saved != "arnoweng")
-    imported = import_weights(tmp_path / "m.pth.tar", Role.GLOBAL)
-    assert imported.provenance.layout is Layout.CHEXNET
+    imported = import_weights(tmp_path / "m.pth.tar", Role.GLOBAL, Layout.CHEXNET)
+    assert (
+        f"Its outputs were taken for chexnet's, in this order: {', '.join(PATHOLOGIES)}." in imported.provenance.changes
+    )
     inputs = standardise(pictures.float(), Preprocessing())
     with torch.no_grad():
         theirs, ours = chexnet(inputs), branch_of(imported)(inputs)
     torch.testing.assert_close(ours[:, :14].sigmoid(), theirs)
     assert ours[0, 14].sigmoid().item() == pytest.approx(60361 / 112120)
+
+
+@pytest.mark.parametrize("saved", CHEXNETS)
+def test_14_outputs_are_taken_for_nothing_that_nobody_said(chexnet, tmp_path, saved):
+    """Ports to CheXpert have CheXNet's keys and number of outputs, and findings in another order."""
+    path, chexpert = tmp_path / "m.pth.tar", [f"other {position}" for position in range(14)]
+    torch.save(CHEXNETS[saved](chexnet), path)
+    with pytest.raises(ModelError, match=r"its 14 outputs mean: name them .* --outputs, or say --layout chexnet where"):
+        import_weights(path, Role.GLOBAL)
+    chexpert[2], chexpert[9] = "Edema", "Cardiomegaly"
+    imported = import_weights(path, Role.GLOBAL, outputs=chexpert)
+    rows = imported.weights["classifier.weight"]
+    assert torch.equal(rows[LABELS.index("Edema")], chexnet.densenet121.classifier[0].weight[2])
+    assert imported.weights["classifier.bias"][LABELS.index("No Finding")] == 0  # a half: this is not NIH's data
+    assert not any("taken for" in change for change in imported.provenance.changes)
+    assert set(import_weights(path).weights) == set(build_branch(Backbone.DENSENET121).state_dict()) - {
+        "classifier.weight",
+        "classifier.bias",
+    }
 
 
 @pytest.mark.parametrize(("backbone", "suffix"), [("resnet50", ".pth"), ("densenet121", ".safetensors")])
@@ -219,9 +240,9 @@ def test_the_header_says_where_the_file_came_from(chexnet, tmp_path):
     """Layout, labels, hash and changes are read back as they were written; the same source gives the same bytes."""
     path, out = tmp_path / "m.pth.tar", tmp_path / "out.safetensors"
     torch.save(CHEXNETS["arnoweng"](chexnet), path)
-    imported = import_weights(path, Role.GLOBAL)
+    imported = import_weights(path, Role.GLOBAL, Layout.CHEXNET)
     out.write_bytes(imported.content())
-    assert import_weights(path, Role.GLOBAL).content() == out.read_bytes()
+    assert import_weights(path, Role.GLOBAL, Layout.CHEXNET).content() == out.read_bytes()
     found = read_provenance(out)
     assert found == imported.provenance
     assert found.source_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
@@ -235,7 +256,7 @@ def test_a_trained_branch_is_loaded_whole(chexnet, tmp_path):
     """`load_trained` takes what was imported as a global branch, and refuses what has no classifier."""
     path, out = tmp_path / "m.pth.tar", tmp_path / "out.safetensors"
     torch.save(CHEXNETS["zoogzog"](chexnet), path)
-    out.write_bytes(import_weights(path, Role.GLOBAL).content())
+    out.write_bytes(import_weights(path, Role.GLOBAL, Layout.CHEXNET).content())
     branch = build_branch(Backbone.DENSENET121)
     load_trained(branch, out)
     assert torch.equal(branch.classifier.weight[:14], chexnet.densenet121.classifier[0].weight)
