@@ -105,6 +105,15 @@ def test_nothing_to_score_is_one_sentence() -> None:
         score_branch(np.zeros((5, 15), bool), np.zeros((5, 15)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_training_that_diverged_is_not_taken_for_a_lack_of_films(value: float) -> None:
+    """One logit that is no number is enough to say so, also where every label has both outcomes."""
+    truth, logits = random_films(40, 2)
+    logits[[3, 3, 7], [1, 5, 14]] = value
+    with pytest.raises(TrainingError, match=r"training diverged.* of 2 of 40 films.* lower learning_rate"):
+        score_branch(truth, logits)
+
+
 def test_the_interval_is_seeded_and_holds_the_mean() -> None:
     """The same seed gives the same interval, another seed another, and the mean lies inside."""
     truth, logits = random_films(60, 2)

@@ -68,7 +68,7 @@ def judge_branches(
         draws: of the set's patients, the same for all branches, so that differences are paired.
 
     Raises:
-        TrainingError: no pathology has both outcomes.
+        TrainingError: as ``score_branch`` does.
     """
     pathologies = slice(len(PATHOLOGIES))
     truth = predictions.truth

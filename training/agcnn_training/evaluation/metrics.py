@@ -124,8 +124,14 @@ def score_branch(truth: Truth, logits: NDArray[np.floating]) -> Score:
         logits: the same shape.
 
     Raises:
-        TrainingError: no pathology has both outcomes.
+        TrainingError: the network diverged, so that its logits are no numbers, or no pathology has both outcomes.
     """
+    # First: an area of what cannot be ranked is NaN too, and would pass for one of a label that nobody has.
+    if lost := int(np.count_nonzero(~np.isfinite(logits).all(axis=1))):
+        raise TrainingError(
+            f"The training diverged, so that what the network says of {lost} of {len(logits)} films is no number: "
+            "lower learning_rate or set clip_norm, and start anew."
+        )
     areas = {label: area_under_curve(truth[:, column], logits[:, column]) for column, label in enumerate(PATHOLOGIES)}
     known = {label: area for label, area in areas.items() if not np.isnan(area)}
     if not known:
@@ -171,7 +177,7 @@ def patient_bootstrap(
         level: the coverage, in (0, 1).
 
     Raises:
-        TrainingError: no pathology has both outcomes.
+        TrainingError: as ``score_branch`` does.
     """
     score_branch(truth, logits)  # raises where no draw can have an area either
     pathologies = slice(len(PATHOLOGIES))
