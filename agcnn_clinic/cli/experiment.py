@@ -96,12 +96,11 @@ def _initial_weights(texts: list[str]) -> dict["Backbone", Path]:
 
 
 def _print_experiments() -> None:
-    from agcnn_training.experiments.registry import EXPERIMENTS
-    from agcnn_training.recipe import recipe_names
+    from agcnn_training.experiments.registry import EXPERIMENTS, recipe_experiments
 
     table = Table("experiment", "what it is", "recipes")
     for known in EXPERIMENTS.values():
         table.add_row(known.name, known.title, " ".join(known.recipes))
     console = Console()
     console.print(table)
-    console.print(f"Each recipe is an experiment too: {', '.join(recipe_names())}.", highlight=False)
+    console.print(f"These recipes are experiments too: {', '.join(recipe_experiments())}.", highlight=False)

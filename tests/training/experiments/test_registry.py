@@ -8,7 +8,7 @@ from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, Backbone, Region
 from agcnn_training.errors import TrainingError
-from agcnn_training.experiments.registry import EXPERIMENTS, find_experiment
+from agcnn_training.experiments.registry import EXPERIMENTS, find_experiment, recipe_experiments
 from agcnn_training.recipe import load_recipe, recipe_names, stage_key
 
 IN_EXPERIMENTS = sorted({name for experiment in EXPERIMENTS.values() for name in experiment.recipes})
@@ -87,10 +87,18 @@ def test_table_2_trains_what_its_names_say() -> None:
 
 
 def test_a_recipe_is_an_experiment_too() -> None:
-    """Any recipe can be run and written by its own name."""
-    experiment = find_experiment("starter")
-    assert experiment.recipes == ("starter",)
+    """Any recipe that needs no further films can be run and written by its own name."""
+    assert [find_experiment(name).recipes for name in recipe_experiments()] == [
+        (name,) for name in recipe_experiments()
+    ]
     assert load_recipe("table1-densenet121").network.backbone is Backbone.DENSENET121
+
+
+def test_a_recipe_that_needs_further_films_is_none() -> None:
+    """An experiment has no option for them; the sentence names the command that has."""
+    assert set(recipe_names()) - set(recipe_experiments()) == {"starter"}
+    with pytest.raises(TrainingError, match="train --recipe starter` with --pretrain-data"):
+        find_experiment("starter")
 
 
 def test_an_unknown_experiment_is_one_sentence() -> None:

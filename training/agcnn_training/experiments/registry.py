@@ -16,7 +16,7 @@ from agcnn_training.experiments.products import (
     tau_sets_product,
     top_ten_product,
 )
-from agcnn_training.recipe import load_recipe, recipe_names
+from agcnn_training.recipe import Recipe, load_recipe, recipe_names
 
 
 @dataclass(frozen=True)
@@ -86,17 +86,32 @@ EXPERIMENTS: Final = {
 }
 
 
+def recipe_experiments() -> tuple[str, ...]:
+    """The names of the recipes that are experiments too: those that learn from one table of films, as all others do."""
+    return tuple(name for name in recipe_names() if not _needs_more(load_recipe(name)))
+
+
 def find_experiment(name: str) -> Experiment:
     """The experiment of that name; a recipe's name is an experiment with that recipe alone.
 
     Raises:
-        TrainingError: there is neither.
+        TrainingError: there is neither, or the recipe learns from further films, of which an experiment has none.
     """
     if name in EXPERIMENTS:
         return EXPERIMENTS[name]
-    if name in recipe_names():
-        return Experiment(name, load_recipe(name).description, (name,), labels_product)
-    raise TrainingError(
-        f"There is no experiment {name!r}: give one of {', '.join(EXPERIMENTS)}, or the name of a recipe "
-        f"({', '.join(recipe_names())})."
-    )
+    if name not in recipe_names():
+        raise TrainingError(
+            f"There is no experiment {name!r}: give one of {', '.join(EXPERIMENTS)}, or the name of a recipe "
+            f"({', '.join(recipe_experiments())})."
+        )
+    recipe = load_recipe(name)
+    if _needs_more(recipe):
+        raise TrainingError(
+            f"The recipe {name} learns from pretraining films too, which an experiment is not given: run it by "
+            f"`agcnn-clinic train --recipe {name}` with --pretrain-data and --pretrain-images."
+        )
+    return Experiment(name, recipe.description, (name,), labels_product)
+
+
+def _needs_more(recipe: Recipe) -> bool:
+    return recipe.joint.pretraining_share > 0
