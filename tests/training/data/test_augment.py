@@ -4,6 +4,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ks_2samp
+from torchvision.transforms import RandomResizedCrop
 
 from agcnn_training.data.augment import augment, mix, random_views
 from agcnn_training.recipe import AugmentationRecipe
@@ -55,6 +57,32 @@ def test_the_papers_crop_lies_inside_the_film(seed: int, smallest: float, aspect
     views = random_views(16, recipe, generator(seed))
     corners = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [-1, 1, 1], [1, 1, 1]]).T
     assert (views @ corners).abs().max() <= 1 + 1e-5
+
+
+@pytest.mark.parametrize(
+    ("scale", "aspect"),
+    [((0.08, 1.0), (3 / 4, 4 / 3)), ((0.5, 1.0), (0.4, 2.5)), ((0.6, 1.0), (1.2, 3.0)), ((0.9, 1.0), (0.3, 0.6))],
+)
+def test_crops_inside_the_film_are_torchvisions(scale: tuple[float, float], aspect: tuple[float, float]) -> None:
+    """Areas, aspects and places are distributed as torchvision's own, where it gives up drawing and where not."""
+    film, count = torch.empty(1, 1000, 1000), 3000
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        drawn = [RandomResizedCrop.get_params(film, list(scale), list(aspect)) for _ in range(count)]
+    top, left, height, width = torch.tensor(drawn).T.double()
+
+    views = random_views(count, AugmentationRecipe(scale=scale, aspect=aspect), generator(5))
+    ours = {"width": views[:, 0, 0].abs(), "height": views[:, 1, 1]}
+    ours["left"] = (1 + views[:, 0, 2] - ours["width"]) / 2
+    ours["top"] = (1 + views[:, 1, 2] - ours["height"]) / 2
+    pixels = {name: (value.double() * 1000).round() for name, value in ours.items()}
+    for theirs, found in (
+        (width * height, pixels["width"] * pixels["height"]),
+        (width / height, pixels["width"] / pixels["height"]),
+        (left, pixels["left"]),
+        (top, pixels["top"]),
+    ):
+        assert ks_2samp(theirs, found).pvalue > 0.001
 
 
 def test_the_crops_area_is_in_the_recipes_range() -> None:

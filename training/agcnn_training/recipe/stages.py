@@ -27,11 +27,11 @@ class AugmentationRecipe(Settings):
     """Random changes of a training film; the defaults are the paper's: random resized crop and flip."""
 
     scale: tuple[Positive, Positive] = (0.08, 1.0)
-    """The share of the film's area that a crop covers; above 1 the film shrinks on a black border."""
+    """The share of the film's area that a crop covers; above 1, where it may, the film shrinks on a black border."""
     aspect: tuple[Positive, Positive] = (0.75, 4 / 3)
     """Width over height of the crop."""
     inside: bool = True
-    """Whether the crop must lie within the film; if not, its centre moves by ``shift``."""
+    """Whether the crop must lie within the film, being drawn until it does; if not, its centre moves by ``shift``."""
     shift: NonNegative = 0.0
     """Largest move of the crop's centre, as a share of the film's side."""
     rotation: NonNegative = 0.0
