@@ -41,12 +41,12 @@ class LookupTable:
         return entries
 
 
-def lookup_table(item: Dataset, *, signed: bool, little_endian: bool) -> LookupTable:
+def lookup_table(item: Dataset, *, inputs: tuple[float, float], little_endian: bool) -> LookupTable:
     """Read an item of a Modality LUT or VOI LUT Sequence.
 
     Args:
         item: with LUT Descriptor (0028,3002) and LUT Data (0028,3006).
-        signed: whether the table's inputs may be negative; a first value of 65000 then means -536.
+        inputs: the smallest and the largest value that may be looked up, whether or not the image has them.
         little_endian: the byte order of the file, for data written as words.
 
     Raises:
@@ -57,15 +57,31 @@ def lookup_table(item: Dataset, *, signed: bool, little_endian: bool) -> LookupT
         raise ImageError(ReasonCode.UNREADABLE_PIXELS, "a lookup table is not described")
     # The number of entries is unsigned in any VR, and 0 stands for 65536.
     count = descriptor[0] % 2**16 or 2**16
-    first = descriptor[1]
-    if signed and first > 2**15 - 1:
-        first -= 2**16
-    elif not signed and first < 0:
-        first += 2**16
+    first = _first_mapped(descriptor[1], count, inputs)
     entries = _entries(item, count, descriptor[2], little_endian=little_endian)
     needed = int(entries.max()).bit_length()
     # Some senders announce 16 bits and fill 12: taken by its word, such a table would print a black film.
     return LookupTable(first, entries, max(needed, 1))
+
+
+def _first_mapped(read: int, count: int, inputs: tuple[float, float]) -> int:
+    """Return the first input that is mapped: the same 16 bits are read as 65000 and as -536.
+
+    It has the sign that the inputs can have (PS3.3 C.11.1.1 and C.11.2.1.1). But writers err in its VR, and where the
+    VR is implicit the parser knows of the stored values' sign alone. So where it was read with the other sign, that
+    reading counts with which the table covers more of the inputs.
+    """
+    low, high = inputs
+    meant = read
+    if low < 0 and read > 2**15 - 1:
+        meant = read - 2**16
+    elif low >= 0 and read < 0:
+        meant = read + 2**16
+
+    def covered(first: int) -> float:
+        return max(min(first + count - 1, high) - max(first, low) + 1, 0)
+
+    return max(meant, read, key=covered)  # of two equals the first
 
 
 def _entries(item: Dataset, count: int, bits: int, *, little_endian: bool) -> NDArray[np.uint16]:

@@ -86,21 +86,20 @@ def _display(
     """
     warnings: tuple[Warn, ...] = ()
     padding = _is_padding(dataset, layout, values)
-    modality = _table(dataset, "ModalityLUTSequence", layout, signed=layout.signed)
-    inputs = values.astype(np.float64)
+    stored_range, inputs = _stored_range(layout), values.astype(np.float64)
+    modality = _table(dataset, "ModalityLUTSequence", layout, stored_range)
     meant = modality(inputs) if modality else rescale(dataset, inputs)
-    voi = _table(dataset, "VOILUTSequence", layout, signed=bool(meant.min() < 0))
+    # What pixels may hold and not what these hold: a film of signed values need not have a negative one.
+    meant_range = modality.entries.astype(np.float64) if modality else rescale(dataset, stored_range)
+    voi = _table(dataset, "VOILUTSequence", layout, meant_range)
     shown_by = window(dataset)
     if voi is not None:
         display = voi(meant) / (2**voi.bits - 1)
     elif shown_by is not None and layout.samples == 1:
         display = shown_by(meant)
     else:
-        if layout.bits_stored <= DISPLAY_BITS and modality is None:
-            meant_range = rescale(dataset, _stored_range(layout))
-        else:
-            meant_range = meant[present & ~padding]
-        display = _full_range(meant, meant_range)
+        ready_for_display = layout.bits_stored <= DISPLAY_BITS and modality is None
+        display = _full_range(meant, meant_range if ready_for_display else meant[present & ~padding])
         warnings = (Warn.NO_VOI,)
     shape = text(dataset, "PresentationLUTShape").upper()
     monochrome1, inverse = layout.photometric == "MONOCHROME1", shape == "INVERSE"
@@ -144,12 +143,14 @@ def _as_stored(value: int, layout: PixelLayout) -> int:
     return value + 2**16 if not layout.signed and value < 0 else value
 
 
-def _table(dataset: Dataset, keyword: str, layout: PixelLayout, *, signed: bool) -> LookupTable | None:
+def _table(dataset: Dataset, keyword: str, layout: PixelLayout, among: Values) -> LookupTable | None:
+    """Return the first table of a sequence, whose inputs lie `among` these; None where there is none."""
     try:
         items = dataset.get(keyword)
         if not items:
             return None
-        return lookup_table(items[0], signed=signed, little_endian=layout.syntax.is_little_endian)
+        inputs = (float(among.min()), float(among.max()))
+        return lookup_table(items[0], inputs=inputs, little_endian=layout.syntax.is_little_endian)
     except (ImageError, MemoryError):
         raise
     except Exception as error:  # pydicom converts on access, and a broken table may raise anything

@@ -11,6 +11,7 @@ from agcnn_clinic.dicom.luts import Window, lookup_table, rescale, window
 from agcnn_clinic.errors import ImageError
 
 STORED = np.arange(-2048, 2048)
+SIGNED, UNSIGNED = (-(2**15), 2**15 - 1), (0, 2**16 - 1)
 
 
 def _item(descriptor, data, vr="OW"):
@@ -85,7 +86,7 @@ def test_a_table_looks_up_what_pydicom_looks_up(first, entries):
     dataset = Dataset()
     dataset.ModalityLUTSequence = [_item((len(entries), first, 16), data)]
     dataset.file_meta = Dataset()
-    table = lookup_table(dataset.ModalityLUTSequence[0], signed=True, little_endian=True)
+    table = lookup_table(dataset.ModalityLUTSequence[0], inputs=SIGNED, little_endian=True)
     index = np.clip(STORED - first, 0, len(entries) - 1)
     np.testing.assert_array_equal(table(STORED.astype(float)), np.array(entries)[index])
 
@@ -95,7 +96,7 @@ def test_pydicom_agrees_where_it_can():
     dataset = Dataset()
     dataset.ModalityLUTSequence = [_item((4, 10, 16), [5, 6, 7, 900], "US")]
     values = np.arange(30, dtype=np.int32)
-    table = lookup_table(dataset.ModalityLUTSequence[0], signed=False, little_endian=True)
+    table = lookup_table(dataset.ModalityLUTSequence[0], inputs=UNSIGNED, little_endian=True)
     np.testing.assert_array_equal(table(values.astype(float)), apply_modality_lut(values, dataset))
 
 
@@ -112,35 +113,54 @@ def test_pydicom_agrees_where_it_can():
 )
 def test_eight_bit_entries_are_read_packed_and_unpacked(data, vr, little):
     """Two entries a word or one, as bytes in both orders or as numbers, give the same table."""
-    table = lookup_table(_item((4, 0, 8), data, vr), signed=False, little_endian=little)
+    table = lookup_table(_item((4, 0, 8), data, vr), inputs=UNSIGNED, little_endian=little)
     assert table.entries.tolist() == [1, 2, 3, 4]
 
 
 def test_zero_entries_stand_for_65536():
     """The largest table has 65536 entries, which 16 bits cannot count."""
     data = np.arange(2**16, dtype="<u2").tobytes()
-    table = lookup_table(_item((0, 0, 16), data), signed=False, little_endian=True)
+    table = lookup_table(_item((0, 0, 16), data), inputs=UNSIGNED, little_endian=True)
     assert (len(table.entries), table.bits) == (2**16, 16)
 
 
 def test_a_first_value_written_with_the_wrong_sign_is_mended():
     """65000 over signed inputs means -536; -536 over unsigned ones means 65000."""
     data = [1, 2, 3]
-    assert lookup_table(_item((3, 65000, 16), data, "US"), signed=True, little_endian=True).first == -536
-    assert lookup_table(_item((3, -536, 16), data, "US"), signed=False, little_endian=True).first == 65000
+    assert lookup_table(_item((3, 65000, 16), data, "US"), inputs=SIGNED, little_endian=True).first == -536
+    assert lookup_table(_item((3, -536, 16), data, "US"), inputs=UNSIGNED, little_endian=True).first == 65000
+
+
+@pytest.mark.parametrize(
+    ("written", "count", "inputs", "first"),
+    [
+        (-2048, 4096, (-2048, 2047), -2048),
+        (63488, 4096, (-2048, 2047), -2048),
+        (64512, 4096, (-1024, 64511), -1024),
+        (64512, 4096, (-1024, 130046), -1024),
+        (40000, 20000, (-1024, 64511), 40000),
+        (-10, 4096, (0, 65535), -10),
+        (-25536, 20000, (0, 65535), 40000),
+        (60000, 65535, (0, 65535), 60000),
+    ],
+)
+def test_a_first_value_has_the_sign_that_its_inputs_can_have(written, count, inputs, first):
+    """Where it was read with the other one, the table is held against its inputs: it must be of use."""
+    item = _item((count, written, 16), bytes(2 * count))
+    assert lookup_table(item, inputs=inputs, little_endian=True).first == first
 
 
 def test_twelve_bits_announced_as_sixteen_count_as_twelve():
     """A table that fills 12 of 16 bits is as bright as one that says 12."""
     data = np.arange(4096, dtype="<u2").tobytes()
-    assert lookup_table(_item((4096, 0, 16), data), signed=False, little_endian=True).bits == 12
+    assert lookup_table(_item((4096, 0, 16), data), inputs=UNSIGNED, little_endian=True).bits == 12
 
 
 @pytest.mark.parametrize("item", [_item((10, 0, 16), b"\0\0"), _item((10, 0), b"\0" * 20), Dataset()])
 def test_a_table_that_contradicts_itself_is_refused(item):
     """Too few entries, half a descriptor and none at all are no table."""
     with pytest.raises(ImageError):
-        lookup_table(item, signed=False, little_endian=True)
+        lookup_table(item, inputs=UNSIGNED, little_endian=True)
 
 
 @pytest.mark.parametrize(

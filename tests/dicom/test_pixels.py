@@ -5,10 +5,13 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydicom import uid as uids
 from pydicom.data import DATA_ROOT
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
+from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from agcnn_clinic.dicom.attributes import read_dataset
 from agcnn_clinic.dicom.decode import jpeg2000_size, jpeg_size
@@ -116,6 +119,35 @@ def test_a_voi_table_goes_before_a_window(rendered, film, twelve):
     item.add_new("LUTData", "OW", np.arange(4095, -1, -1, dtype="<u2").tobytes())
     picture = rendered(twelve, VOILUTSequence=[item], **WHOLE)
     np.testing.assert_allclose(picture.pixels, 1 - film, atol=1 / 4095)
+
+
+@pytest.fixture(scope="module")
+def one_place(tmp_path_factory):
+    """Where each example of a property is written over the one before."""
+    return tmp_path_factory.mktemp("films") / "film.dcm"
+
+
+@pytest.mark.parametrize("syntax", [uids.ExplicitVRLittleEndian, uids.ImplicitVRLittleEndian])
+@given(data=st.data(), bits=st.integers(9, 16), signed=st.booleans(), intercept=st.integers(-5000, 40_000))
+def test_a_voi_table_shows_what_pydicom_shows(write_dicom, one_place, syntax, data, bits, signed, intercept):
+    """Whatever sign stored values and inputs can have, and whichever of them a film has, in either kind of VR."""
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    low, high = lowest + intercept, lowest + intercept + 2**bits - 1
+    # The first value is written in 16 bits, signed where the inputs may be negative (PS3.3 C.11.2.1.1).
+    vr, least, greatest = ("SS", -(2**15), 2**15 - 1) if low < 0 else ("US", 0, 2**16 - 1)
+    first = data.draw(st.integers(max(low, least), min(high - 1, greatest)), label="first")
+    count = data.draw(st.integers(2, min(high - first + 1, 4096)), label="count")
+    darkest = data.draw(st.integers(lowest, lowest + 2**bits - 64), label="darkest")
+    item = Dataset()
+    item.add_new("LUTDescriptor", vr, [count, first, 16])
+    item.add_new("LUTData", "OW", np.linspace(0, 65535, count).astype("<u2").tobytes())
+    stored = np.arange(darkest, darkest + 64).reshape(8, 8).astype(np.int16 if signed else np.uint16)
+    attributes = {"bits": bits, "VOILUTSequence": [item], "RescaleSlope": 1, "RescaleIntercept": intercept}
+    # pydicom takes the sign of the stored values for that of the inputs where the VR is implicit.
+    film = pydicom.dcmread(write_dicom(one_place, stored, **attributes))
+    expected = apply_voi_lut(apply_modality_lut(film.pixel_array, film).astype(np.int32), film) / 65535
+    picture = render(read_dataset(write_dicom(one_place, stored, syntax=syntax, **attributes)), max_pixels=LIMIT)
+    np.testing.assert_allclose(picture.pixels, expected, atol=1e-6)
 
 
 def test_a_modality_table_goes_before_the_window(rendered, film, twelve):
