@@ -174,9 +174,10 @@ def _inflated(file: BinaryIO, limit: int) -> bytes:
     size = 0
     while not inflater.eof:
         deflated = inflater.unconsumed_tail or file.read(_INFLATE_STEP)
-        if not deflated:
-            raise ImageError(ReasonCode.UNREADABLE_HEADER, "the deflated data set is cut off")
+        # Of input that it has wholly taken in, zlib may hold back output, or but the end, once a piece is full.
         pieces.append(inflater.decompress(deflated, _INFLATE_STEP))
+        if not deflated and not pieces[-1] and not inflater.eof:
+            raise ImageError(ReasonCode.UNREADABLE_HEADER, "the deflated data set is cut off")
         size += len(pieces[-1])
         if size > limit:
             raise ImageError(ReasonCode.UNREADABLE_HEADER, f"the data set inflates to more than {limit} bytes")

@@ -177,20 +177,27 @@ def test_a_deflated_data_set_is_read_whole_and_without_its_pixels(write_dicom, t
     assert header.PatientID == "T1"
 
 
+@pytest.mark.parametrize("comment", [0, 100, 200])
+@pytest.mark.parametrize("beyond", [0, 2, 12, 24, 40])
+def test_a_deflated_data_set_may_end_anywhere(write_dicom, tmp_path, beyond, comment):
+    """The border of a film is black: all that is packed may have gone in before the last bytes come out."""
+    path = write_dicom(tmp_path / "film.dcm", PIXELS, ImageComments="x" * comment)
+    head, body = _deflated(path)
+    length = 2**20 + beyond - len(body) - 12
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    packed = packer.compress(body + struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, length))
+    path.write_bytes(head + packed + packer.flush(zlib.Z_FULL_FLUSH) + packer.compress(bytes(length)) + packer.flush())
+    assert len(read_dataset(path).PixelData) == length
+
+
 def test_a_deflated_bomb_is_stopped_at_the_limit(write_dicom, tmp_path):
     """A megabyte that would become one gigabyte is refused after the limit, whether or not pixels are asked for."""
     path = write_dicom(tmp_path / "bomb.dcm", PIXELS)
-    dataset = pydicom.dcmread(path)
-    dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
-    del dataset.PixelData
-    dataset.save_as(path)
-    head = path.read_bytes()
-    start = len(head) - _deflated_length(head)
+    head, body = _deflated(path)
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    body = zlib.decompress(head[start:], -zlib.MAX_WBITS)
     pixels = struct.pack("<HH2sHI", 0x7FE0, 0x0010, b"OW", 0, 2**30)
     bomb = packer.compress(body + pixels) + b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
-    path.write_bytes(head[:start] + bomb)
+    path.write_bytes(head + bomb)
     for stop in (True, False):
         error = _refused(path, max_bytes_deflated=2**20, stop_before_pixels=stop)
         assert error.code == ReasonCode.UNREADABLE_HEADER
@@ -263,7 +270,13 @@ def _code(value):
     return item
 
 
-def _deflated_length(head):
-    """Return how long the deflate stream at the end of a file is: it begins where the file meta group ends."""
-    (group_length,) = struct.unpack("<I", head[140:144])
-    return len(head) - 144 - group_length
+def _deflated(path):
+    """Return what of a film goes before a deflated data set, and the data set without its pixels."""
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = uids.DeflatedExplicitVRLittleEndian
+    del dataset.PixelData
+    dataset.save_as(path)
+    whole = path.read_bytes()
+    (group_length,) = struct.unpack("<I", whole[140:144])  # of the file meta group, behind which it begins
+    start = 144 + group_length
+    return whole[:start], zlib.decompress(whole[start:], -zlib.MAX_WBITS)
