@@ -3,7 +3,8 @@
     resource limits    no file grows, few are open, no core dump (it would hold a patient's image)
     no_new_privs       no program run from here gains rights
     Landlock           no file is made, written, cut, removed or run; no TCP; no signal to the daemon
-    seccomp            no socket, no new process, no change of modes or owners, no look into other processes
+    seccomp            no socket, no new process, no change of modes or owners, no look into other processes, nor a
+                       signal to one: Landlock keeps that only since Linux 6.12
 
 Each is taken where the kernel offers it, so that an older one costs a layer and not the service. Reading files stays:
 a child reads the archive, and its libraries while it imports them.
@@ -26,11 +27,14 @@ _LANDLOCK_FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 _LANDLOCK_FILE_RIGHTS_NOW = 16
 _LANDLOCK_TCP, _LANDLOCK_SCOPES = 0b11, 0b11
 _LOAD, _JUMP_EQUAL, _JUMP_ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT = 0, 4, 16
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _SECOND_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 24, 32
 _ALLOW, _REFUSE, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _EPERM, _ENOSYS = 1, 38
 _CLONE_THREAD = 0x10000
 _X32 = 0x40000000
+
+_Step = tuple[int, int, int, int]
+"""One of the filter's program: code, steps on if true, steps on if false, operand."""
 
 _ARCHITECTURES = {"x86_64": (0xC000003E, 0), "aarch64": (0xC00000B7, 1)}
 """The AUDIT_ARCH of a machine and its column below."""
@@ -46,6 +50,8 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     # other processes
     "kill": (62, 129),
     "tkill": (200, 130),
+    "rt_sigqueueinfo": (129, 138),
+    "rt_tgsigqueueinfo": (297, 240),
     "pidfd_open": (434, 434),
     "pidfd_send_signal": (424, 424),
     "ptrace": (101, 117),
@@ -86,6 +92,15 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _OWN_PROCESS_ONLY: dict[str, tuple[int, int]] = {"tgkill": (234, 131), "prlimit64": (302, 261)}
 """Calls that a process needs for itself, and whose first argument can name another one."""
+_F_SETFL, _O_ASYNC = 4, 0x2000
+_REFUSED_REQUESTS: dict[str, tuple[tuple[int, int], dict[int, int | None]]] = {
+    # F_SETOWN, F_SETSIG, F_SETOWN_EX; and O_ASYNC, since a terminal is its foreground processes' without being told
+    "fcntl": ((72, 25), {8: None, 10: None, 15: None, _F_SETFL: _O_ASYNC}),
+    # FIOSETOWN, SIOCSPGRP, FIOASYNC; and TIOCSTI, which types a Ctrl-C into a terminal
+    "ioctl": ((16, 29), {0x8901: None, 0x8902: None, 0x5452: None, 0x5412: None}),
+}
+"""Calls that are refused by their second argument, some only with these bits in the third: a file can be told to signal
+another process of the same user whenever it can be read or written."""
 
 
 class _LandlockRuleset(ctypes.Structure):
@@ -156,8 +171,8 @@ def _seccomp(libc: ctypes.CDLL) -> bool:
     return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
 
 
-def _filter(architecture: int, column: int) -> Iterator[tuple[int, int, int, int]]:
-    """Return the program: (code, steps on if true, steps on if false, operand)."""
+def _filter(architecture: int, column: int) -> Iterator[_Step]:
+    """Return the program."""
     yield _LOAD, 0, 0, _ARCHITECTURE
     yield _JUMP_EQUAL, 1, 0, architecture
     yield _RETURN, 0, 0, _KILL
@@ -182,4 +197,23 @@ def _filter(architecture: int, column: int) -> Iterator[tuple[int, int, int, int
         yield _JUMP_EQUAL, 1, 0, os.getpid()
         yield _RETURN, 0, 0, _REFUSE | _EPERM
         yield _RETURN, 0, 0, _ALLOW
+    for asking, requests in _REFUSED_REQUESTS.values():
+        look = list(_looking_at(requests))
+        yield _JUMP_EQUAL, 0, len(look), asking[column]
+        yield from look
+    yield _RETURN, 0, 0, _ALLOW
+
+
+def _looking_at(requests: dict[int, int | None]) -> Iterator[_Step]:
+    """Return what is done of the program once a call is known to be one that takes requests."""
+    yield _LOAD, 0, 0, _SECOND_ARGUMENT
+    for request, bits in requests.items():
+        if bits is None:
+            yield _JUMP_EQUAL, 0, 1, request
+        else:
+            yield _JUMP_EQUAL, 0, 4, request
+            yield _LOAD, 0, 0, _THIRD_ARGUMENT
+            yield _JUMP_ANY_BIT, 1, 0, bits
+            yield _RETURN, 0, 0, _ALLOW
+        yield _RETURN, 0, 0, _REFUSE | _EPERM
     yield _RETURN, 0, 0, _ALLOW

@@ -1,0 +1,111 @@
+"""What a child gives up for good, where a layer of it is missing: many servers' kernels do not have all of them."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from agcnn_clinic.sandbox import confine
+
+ALLOWED, REFUSED = 0x7FFF0000, 0x00050001
+F_GETFL, F_SETFL, F_SETOWN, F_SETSIG, F_SETOWN_EX, O_NONBLOCK, O_ASYNC = 3, 4, 8, 10, 15, 0x800, 0x2000
+FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI, TCGETS, FIOCLEX = 0x8901, 0x8902, 0x5452, 0x5412, 0x5401, 0x5451
+
+WITHOUT_LANDLOCK = """
+import ctypes, fcntl, os, platform, signal, socket, struct, sys
+from agcnn_clinic.sandbox import confine
+
+victim, libc = int(sys.argv[1]), ctypes.CDLL(None, use_errno=True)
+QUEUE, QUEUE_TO_THREAD = {"x86_64": (129, 297), "aarch64": (138, 240)}[platform.machine()]
+information = (ctypes.c_int * 32)(signal.SIGKILL, 0, -1)
+(reader, writer), (socket_here, _), (_, terminal) = os.pipe(), socket.socketpair(), os.openpty()
+
+def call(*arguments):
+    if libc.syscall(*arguments) < 0:
+        raise OSError(ctypes.get_errno(), "")
+
+ways = {
+    "kill": lambda: os.kill(victim, signal.SIGKILL),
+    "rt_sigqueueinfo": lambda: call(QUEUE, victim, signal.SIGKILL, ctypes.byref(information)),
+    "rt_tgsigqueueinfo": lambda: call(QUEUE_TO_THREAD, victim, victim, signal.SIGKILL, ctypes.byref(information)),
+    "pidfd_send_signal": lambda: signal.pidfd_send_signal(os.open(f"/proc/{victim}", os.O_RDONLY), signal.SIGKILL),
+    "F_SETOWN": lambda: fcntl.fcntl(reader, fcntl.F_SETOWN, victim),
+    "F_SETOWN_EX": lambda: fcntl.fcntl(reader, 15, struct.pack("ii", 1, victim)),
+    "F_SETSIG": lambda: fcntl.fcntl(reader, 10, signal.SIGKILL),
+    "O_ASYNC": lambda: fcntl.fcntl(reader, fcntl.F_SETFL, os.O_ASYNC),
+    "FIOSETOWN": lambda: fcntl.ioctl(socket_here, 0x8901, struct.pack("i", victim)),
+    "SIOCSPGRP": lambda: fcntl.ioctl(socket_here, 0x8902, struct.pack("i", victim)),
+    "FIOASYNC": lambda: fcntl.ioctl(reader, 0x5452, struct.pack("i", 1)),
+    "TIOCSTI": lambda: fcntl.ioctl(terminal, 0x5412, b"x"),
+}
+confine._landlock = lambda libc: False
+confine.confine()
+for name, way in ways.items():
+    try:
+        way()
+    except PermissionError:
+        continue
+    except OSError as error:
+        print(name, error)
+    else:
+        print(name)
+os.write(writer, b"x")  # what would send the signal of a pipe that tells of itself
+os.set_blocking(reader, False)
+print(os.isatty(terminal), os.read(reader, 9))
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the filter knows two kinds of machine")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows how to confine a process like that")
+def test_no_other_process_is_signalled_where_landlock_does_not_keep_it():
+    """Before Linux 6.12: every way to a signal is refused, what a reader does with its files is not."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_LANDLOCK, str(victim.pid)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stdout == "True b'x'\n", done.stderr
+        victim.communicate(b"\n")
+    assert victim.returncode == 0
+
+
+def _verdict(architecture, column, number, *arguments):
+    """What the kernel makes of a call: the program, run as it runs it."""
+    data = {0: number, 4: architecture} | {16 + 8 * index: argument for index, argument in enumerate(arguments)}
+    program, at, loaded = list(confine._filter(architecture, column)), 0, 0
+    while True:
+        code, if_true, if_false, operand = program[at]
+        at += 1
+        if code == 0x20:
+            loaded = data[operand]
+        elif code == 0x06:
+            return operand
+        else:
+            at += if_true if (loaded == operand if code == 0x15 else loaded & operand) else if_false
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_the_filter_tells_calls_apart_on_each_kind_of_machine(machine):
+    """By number, by the process that is meant, and by what is asked of a file."""
+    x86 = machine == "x86_64"
+    here = confine._ARCHITECTURES[machine]
+    fcntl, ioctl, read, clone = (72, 16, 0, 56) if x86 else (25, 29, 63, 220)
+    tgkill, queue, queue_to_thread = (234, 129, 297) if x86 else (131, 138, 240)
+    for number, *arguments in ((queue, 1, 9), (queue_to_thread, 1, 1, 9), (424, 3, 9), (tgkill, 1, 1, 9), (clone, 17)):
+        assert _verdict(*here, number, *arguments) == REFUSED
+    for number, *arguments in ((read, 3), (tgkill, os.getpid(), 1, 6), (clone, 0x10000)):
+        assert _verdict(*here, number, *arguments) == ALLOWED
+    for request in (F_SETOWN, F_SETSIG, F_SETOWN_EX):
+        assert _verdict(*here, fcntl, 3, request, 9) == REFUSED
+    assert _verdict(*here, fcntl, 3, F_SETFL, O_NONBLOCK | O_ASYNC) == REFUSED
+    assert _verdict(*here, fcntl, 3, F_SETFL, O_NONBLOCK) == ALLOWED
+    assert _verdict(*here, fcntl, 3, F_GETFL, O_ASYNC) == ALLOWED
+    for request in (FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI):
+        assert _verdict(*here, ioctl, 3, request, 0) == REFUSED
+    for request in (TCGETS, FIOCLEX):
+        assert _verdict(*here, ioctl, 3, request, 0) == ALLOWED
