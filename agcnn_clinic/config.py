@@ -14,6 +14,7 @@ from pydantic_settings import (
 )
 
 from agcnn_clinic.errors import ConfigError
+from agcnn_clinic.layout import Layout
 
 CONFIG_ENVIRONMENT_VARIABLE = "AGCNN_CLINIC_CONFIG"
 DEFAULT_CONFIG = "config.toml"
@@ -146,6 +147,7 @@ class Config(BaseSettings):
     log: Log = Log()
 
     _root: Path = PrivateAttr(default_factory=Path.cwd)
+    _file_name: str = PrivateAttr(default=DEFAULT_CONFIG)
 
     @property
     def root(self) -> Path:
@@ -186,6 +188,16 @@ class Config(BaseSettings):
             return prefix + str(self._root / url.removeprefix(prefix))
         return url
 
+    @property
+    def layout(self) -> Layout:
+        """Where all of the clinic lies that is on a disk of this machine."""
+        files = {"configuration": self._root / self._file_name, "lock": self.lock_file}
+        kind, _, database = self.database_url.partition(":///")
+        if kind.startswith("sqlite"):
+            files |= {"database": Path(database)}
+            files |= {f"database's {suffix} file": Path(f"{database}-{suffix}") for suffix in ("wal", "shm")}
+        return Layout(self.inbox, self.archive, self.quarantine, self.reports, files)
+
 
 def find_config(given: Path | None) -> Path:
     """The configuration file to use: `--config`, else `$AGCNN_CLINIC_CONFIG`, else ./config.toml.
@@ -205,7 +217,8 @@ def load_config(path: Path) -> Config:
     """Read a clinic's settings from its config.toml.
 
     Raises:
-        ConfigError: the file is not TOML, or a setting is unknown or impossible; the sentence names it.
+        ConfigError: the file is not TOML, a setting is unknown or impossible, or folders overlap that must not, as far
+            as their names tell; the sentence names what it is.
     """
 
     class _FromFile(Config):
@@ -229,7 +242,9 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path}: {_first_problem(error)}") from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
-    config._root = path.resolve().parent  # noqa: SLF001 (the one place that knows where the file lies)
+    file = path.resolve()
+    config._root, config._file_name = file.parent, file.name  # noqa: SLF001 (the one place that knows where it lies)
+    config.layout.as_written().check()
     return config
 
 

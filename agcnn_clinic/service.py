@@ -93,6 +93,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
     Raises:
         ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
     """
+    config.layout.on_disk().check()
     load_ahead(*CHILDREN_NEED)
     # torch takes seconds to import, which `report` does without, and the children load meanwhile.
     from agcnn_clinic.analysis.films import Darkroom  # noqa: PLC0415

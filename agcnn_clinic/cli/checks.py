@@ -112,6 +112,7 @@ def _folders(config: Config) -> Iterator[Result]:
             )
         else:
             yield Result(f"{name} folder", State.OK, str(folder))
+    config.layout.on_disk().check()  # last: what it raises ends this check
 
 
 def _disks(config: Config) -> Iterator[Result]:

@@ -87,11 +87,19 @@ def watch(ctx: typer.Context) -> None:
             stop.wait(RETRY_SECONDS)
 
 
+def _source(path: str) -> Path:
+    if not path:  # of which Path makes the current folder
+        raise UsageError("A PATH is empty: name a file or a folder.")
+    return Path(path)
+
+
 def process(
     ctx: typer.Context,
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PATH]...", help="Files and folders to read besides the inbox; they stay in place."),
+        typer.Argument(
+            metavar="[PATH]...", help="Files and folders to read besides the inbox; they stay in place.", parser=_source
+        ),
     ] = None,
 ) -> None:
     """Read what lies in the inbox, and PATHs, once; then exit."""
@@ -99,6 +107,7 @@ def process(
     for source in sources or []:
         if not source.exists():
             raise UsageError(f"There is no {source}; name a file or a folder.")
+        config.layout.check_source(source)
     start_logging(config.log, quiet=True)
     if not run_until_idle(config, sources or []):
         raise typer.Exit(ExitCode.NOT_ALL)

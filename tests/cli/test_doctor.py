@@ -117,6 +117,17 @@ def test_a_fresh_clinic_is_well(run, clinic):
     assert sorted(clinic.root.rglob("*")) == before
 
 
+def test_an_inbox_that_is_a_link_into_the_archive_is_a_problem(run, clinic):
+    """Each film would come in again and again; the other folders are told of all the same."""
+    clinic.inbox.rmdir()
+    clinic.inbox.symlink_to(clinic.archive)
+    result = run(clinic.root / "config.toml", "--format", "json")
+    assert result.exit_code == 1
+    rows = {row["check"]: row for row in json.loads(result.stdout)}
+    assert "holds the archive" in rows["folders"]["advice"]
+    assert rows["reports folder"]["state"] == "OK"
+
+
 def test_json_says_the_same_as_objects(run, nowhere):
     """Each check is an object with its state, what was found and the advice; without a clinic that is a remark."""
     result = run(None, "--format", "json")
