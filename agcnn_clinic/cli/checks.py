@@ -6,6 +6,7 @@ None of them changes anything, but for an empty probe file that is gone at once.
 import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -113,6 +114,22 @@ def _folders(config: Config) -> Iterator[Result]:
         else:
             yield Result(f"{name} folder", State.OK, str(folder))
     config.layout.on_disk().check()  # last: what it raises ends this check
+
+
+def _inbox(config: Config) -> Iterator[Result]:
+    from agcnn_clinic.intake.discover import discover
+    from agcnn_clinic.intake.settle import LONG_WAIT_SECONDS
+
+    before = time.time() - LONG_WAIT_SECONDS
+    waiting = sum(_changed(file.path) < before for file in discover(config.inbox, config.intake.ignore))
+    if waiting:
+        yield Result(
+            "inbox",
+            State.REMARK,
+            f"files that have lain there for more than {LONG_WAIT_SECONDS / 60:.0f} minutes: {waiting}",
+            "Does `watch` run? Its log says what keeps them there. What is no DICOM waits while anything in "
+            "the same topmost folder is still being written: take away what never ends.",
+        )
 
 
 def _disks(config: Config) -> Iterator[Result]:
@@ -278,6 +295,14 @@ def _named_folders(config: Config) -> list[tuple[str, Path]]:
     ]
 
 
+def _changed(path: Path) -> float:
+    """When a file came to lie where it is, or changed, by the clock; never for one that is gone by now."""
+    try:
+        return path.lstat().st_ctime
+    except OSError:
+        return float("inf")
+
+
 def _cannot_write(folder: Path) -> str | None:
     """Why a file cannot be made in a folder; None when it can. Permission bits do not tell: mounts can be read-only."""
     try:
@@ -321,6 +346,7 @@ def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result
     """What is checked of a clinic; `thorough`, where time does not matter, reads every row and every byte."""
     return (
         _told("folders", _folders),
+        _told("inbox", _inbox),
         _told("access", checks_access.modes),
         _told("disk", _disks),
         _told("database", partial(_database, thorough=thorough)),

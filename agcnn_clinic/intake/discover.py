@@ -26,6 +26,11 @@ class Found:
         return self.name.rpartition("/")[2]
 
     @property
+    def top(self) -> str:
+        """The topmost of its folders; empty at the top."""
+        return self.folder.partition("/")[0]
+
+    @property
     def within(self) -> Hashable:
         """The folder itself: two names that are not UTF-8 may look the same when they are shown."""
         return self.path.parent

@@ -87,7 +87,7 @@ def _by_themselves(
     files: Sequence[Found], finished: Collection[Found], ways: Ways, *, top_is_a_study: bool
 ) -> Iterator[tuple[Found, ...]]:
     """What is taken together of the files that are on no medium."""
-    unfinished_tops = {_top(file) for file in files if file not in finished}
+    unfinished_tops = {file.top for file in files if file not in finished}
     pngs: defaultdict[Hashable, list[Found]] = defaultdict(list)
     for file in files:
         if not file.folder and not top_is_a_study:
@@ -95,9 +95,9 @@ def _by_themselves(
                 yield (file,)
         elif (kind := ways.look(file).media_type) in (MediaType.PNG, MediaType.STUDY_TOML):
             pngs[file.within].append(file)
-        elif file in finished and (kind is MediaType.DICOM or _top(file) not in unfinished_tops):
+        elif file in finished and (kind is MediaType.DICOM or file.top not in unfinished_tops):
             yield (file,)
-    yield from (tuple(members) for members in pngs.values() if _top(members[0]) not in unfinished_tops)
+    yield from (tuple(members) for members in pngs.values() if members[0].top not in unfinished_tops)
 
 
 def _of_medium(directory: Found, members: Sequence[Found], ways: Ways) -> Iterator[tuple[Found, ...]]:
@@ -132,7 +132,3 @@ def _root(folder: str, directories: dict[str, Found]) -> str | None:
             return None
         folder = folder.rpartition("/")[0]
     return folder
-
-
-def _top(file: Found) -> str:
-    return file.folder.partition("/")[0]

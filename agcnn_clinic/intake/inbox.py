@@ -13,7 +13,7 @@ from agcnn_clinic.intake.discover import Found, discover, found
 from agcnn_clinic.intake.disk import Watermark
 from agcnn_clinic.intake.grouping import Ways, grouped, look
 from agcnn_clinic.intake.items import Group, Item
-from agcnn_clinic.intake.settle import StabilityTracker
+from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
 from agcnn_clinic.intake.unpack import Unpacker
 
@@ -30,11 +30,18 @@ def _never() -> bool:
 class Inbox:
     """The inbox of one clinic, and what has been seen in it so far."""
 
-    def __init__(self, config: Config, intake: Intake, watermark: Watermark | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        intake: Intake,
+        watermark: Watermark | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._root = config.inbox
         self._ignore = config.intake.ignore
         self._intake = intake
-        self._tracker = StabilityTracker(config.intake.settle_seconds)
+        self._clock = clock
+        self._tracker, self._long_waits = StabilityTracker(config.intake.settle_seconds), LongWaits()
         self._unpacker = Unpacker(config, intake, self._take)
         self._stopped = _never
         self._held: list[Item] = []
@@ -59,9 +66,11 @@ class Inbox:
         # What an earlier run left half unpacked, or what waited for room.
         unpacked = self._unpack()
         files = list(discover(self._root, self._ignore))
-        settled, wait = self._tracker.observe(files, time.monotonic())
+        now = self._clock()
+        settled, wait = self._tracker.observe(files, now)
         held = {item.found for item in self._held}
         settled = [file for file in settled if file not in held]
+        self._long_waits.observe([file for file in files if file not in held], settled, now)
         taken = self._accept(grouped(files, settled, self._ways(), remove=True))
         self.left_behind += len(self._unpacker.pending())
         return unpacked + taken, wait

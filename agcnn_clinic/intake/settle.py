@@ -3,11 +3,17 @@
 A plain object with the time handed in, so that it can be tested without waiting.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from agcnn_clinic.intake.discover import Found
+
+log = logging.getLogger(__name__)
+
+LONG_WAIT_SECONDS = 600.0
+"""A folder that is copied is whole before that, but for the largest; what is written for longer may never end."""
 
 
 @dataclass
@@ -49,3 +55,33 @@ class StabilityTracker:
                 waits.append(remaining)
         self._seen = present
         return settled, min(waits, default=None)
+
+
+@dataclass
+class LongWaits:
+    """Tells of finished files that wait for others below their topmost folder: one that never ends keeps them all."""
+
+    _since: dict[Path, float] = field(default_factory=dict)
+    _told: bool = False
+
+    def observe(self, files: Iterable[Found], settled: Iterable[Found], now: float) -> None:
+        """Take in one complete listing of the inbox; log, once, when files begin to wait for long.
+
+        Args:
+            files: every file that is there now.
+            settled: those of them that are finished.
+            now: seconds of a monotonic clock.
+        """
+        finished = set(settled)
+        unfinished = {file.top for file in files if file.folder and file not in finished}
+        waiting = [file.path for file in finished if file.top in unfinished]
+        self._since = {path: self._since.get(path, now) for path in waiting}
+        long = sum(now - since >= LONG_WAIT_SECONDS for since in self._since.values())
+        if long and not self._told:
+            log.warning(
+                "%d finished files have waited in the inbox for %d minutes: something below the same topmost folder is "
+                "still being written, and what is no DICOM is taken once all of it is finished",
+                long,
+                LONG_WAIT_SECONDS // 60,
+            )
+        self._told = bool(long)

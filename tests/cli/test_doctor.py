@@ -21,6 +21,7 @@ from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, Config, load_config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import MediaType
+from agcnn_clinic.intake import settle
 from agcnn_clinic.lock import only_process
 from agcnn_models.agcnn import build_agcnn
 from agcnn_models.bundle import write_bundle
@@ -126,6 +127,15 @@ def test_an_inbox_that_is_a_link_into_the_archive_is_a_problem(run, clinic):
     rows = {row["check"]: row for row in json.loads(result.stdout)}
     assert "holds the archive" in rows["folders"]["advice"]
     assert rows["reports folder"]["state"] == "OK"
+
+
+def test_files_that_lie_in_the_inbox_for_long_are_remarked_on(clinic, monkeypatch):
+    """A file that came a moment ago is none of these."""
+    (clinic.inbox / "pacs").mkdir()
+    (clinic.inbox / "pacs" / "film.png").touch()
+    assert "inbox" not in _all(clinic)
+    monkeypatch.setattr(settle, "LONG_WAIT_SECONDS", -1.0)
+    assert _all(clinic)["inbox"].found.endswith("minutes: 1")
 
 
 def test_json_says_the_same_as_objects(run, nowhere):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.requeue import requeue_files
 
 
@@ -99,6 +100,21 @@ def test_a_folder_waits_until_all_its_pngs_are_finished(desk):
     assert inbox.sweep()[0] == 1
     inbox._tracker._seen[desk.config.inbox / "jane" / "2.png"].since -= 2000
     assert inbox.sweep()[0] == 2
+
+
+def test_a_folder_that_never_comes_to_rest_is_told_of(desk, caplog):
+    """A file that grows for ever keeps a sender's PNGs waiting, which must not go unnoticed."""
+    now = 0.0
+    inbox = Inbox(desk.config, desk.intake, clock=lambda: now)
+    inbox._tracker.settle_seconds = 1
+    folder = desk.config.inbox / "pacs"
+    png(folder / "1.png", 1)
+    for minute in range(12):
+        with (folder / "export.dat").open("ab") as growing:
+            growing.write(b"x")
+        now = 60.0 * minute
+        assert inbox.sweep()[0] == 0
+    assert [record.getMessage()[:15] for record in caplog.records] == ["1 finished file"]
 
 
 @pytest.mark.parametrize(

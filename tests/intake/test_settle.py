@@ -1,12 +1,13 @@
 """When a file counts as finished."""
 
+import logging
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agcnn_clinic.intake.discover import Found
-from agcnn_clinic.intake.settle import StabilityTracker
+from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 
 
 def file(name: str = "a.dcm", size: int = 10, mtime_ns: int = 1) -> Found:
@@ -58,3 +59,38 @@ def test_finished_means_unchanged_for_at_least_the_settle_time(sizes, steps, set
         settled, wait = tracker.observe([file(size=size)], now)
         assert bool(settled) == (since + settle - now <= 0)
         assert (wait is None) == bool(settled)
+
+
+def below(name: str, size: int = 10) -> Found:
+    return Found(Path("/inbox") / name, name, name.rpartition("/")[0], size, 1)
+
+
+def test_files_that_wait_for_long_are_told_of_once_and_without_their_names(caplog):
+    """Those of a folder in which something else grows, at any depth; not those beside it, nor those that came later."""
+    waits, listing = LongWaits(), [below("pacs/deep/film.png"), below("pacs/export.zip"), below("other/film.png")]
+    growing = below("pacs/big/export.part2")
+    with caplog.at_level(logging.WARNING):
+        for now in range(0, 600, 60):
+            waits.observe([*listing, growing], listing, now)
+        assert not caplog.records
+        late = below("pacs/late.png")
+        for now in (600, 660, 900):
+            waits.observe([*listing, late, growing], [*listing, late], now)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("2 finished files have waited in the inbox for 10 minutes")
+    assert "pacs" not in record.getMessage()
+
+
+def test_a_folder_that_is_finished_now_and_then_keeps_nothing_waiting(caplog):
+    """The wait counts from the last time that all of the folder was finished; one that begins anew is told of anew."""
+    waits, film, more = LongWaits(), below("pacs/film.png"), below("pacs/more.png")
+    with caplog.at_level(logging.WARNING):
+        waits.observe([film, more], [film], 0)
+        waits.observe([film, more], [film, more], 599)
+        waits.observe([film, more], [film], 601)
+        assert not caplog.records
+        waits.observe([film, more], [film], 1201)
+        waits.observe([film, more], [film, more], 1300)
+        waits.observe([film, more], [film], 1400)
+        waits.observe([film, more], [film], 2000)
+    assert len(caplog.records) == 2
