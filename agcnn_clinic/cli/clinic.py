@@ -87,19 +87,11 @@ def watch(ctx: typer.Context) -> None:
             stop.wait(RETRY_SECONDS)
 
 
-def _source(path: str) -> Path:
-    if not path:  # of which Path makes the current folder
-        raise UsageError("A PATH is empty: name a file or a folder.")
-    return Path(path)
-
-
 def process(
     ctx: typer.Context,
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(
-            metavar="[PATH]...", help="Files and folders to read besides the inbox; they stay in place.", parser=_source
-        ),
+        typer.Argument(metavar="[PATH]...", help="Files and folders to read besides the inbox; they stay in place."),
     ] = None,
 ) -> None:
     """Read what lies in the inbox, and PATHs, once; then exit."""
