@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.outcomes import reopen
 from agcnn_clinic.database.queries import received_file
@@ -51,9 +54,21 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
             released = file.quarantine_path
             reopen(file)
             trail.requeued(session, file, datetime.now(UTC))
+            session.flush()
+            if _lies_there_for_another(session, file, released):
+                released = ""
         if released:
             storage.release(released)
         yield f"{file_id}: taken back; it is read at the next watch or process"
+
+
+def _lies_there_for_another(session: Session, file: ReceivedFile, quarantine_path: str) -> bool:
+    """Whether another file that is still in quarantine has this place there: the same bytes share one."""
+    # The hash is what there is an index for.
+    others = select(ReceivedFile.id).where(
+        ReceivedFile.sha256 == file.sha256, ReceivedFile.quarantine_path == quarantine_path
+    )
+    return session.scalars(others).first() is not None
 
 
 _GONE = "retention has removed its bytes; drop the file into the inbox again"

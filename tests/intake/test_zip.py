@@ -419,3 +419,19 @@ def test_a_hundred_thousand_small_files_are_taken(desk):
     limited(desk, max_files=100_000).sweep()
     assert desk.outcomes()["export.zip"] == DONE
     assert row_count(desk) == 100_001
+
+
+def test_of_two_quarantined_files_with_the_same_bytes_one_is_requeued(desk):
+    """The other one still lies in the quarantine for a person to look at, until it is requeued, too."""
+    content = zipped((f"{number}.png", png_bytes(number)) for number in range(2))
+    for name in ("export.zip", "again.zip"):
+        drop(desk, content, name)
+        limited(desk, max_files=1).sweep()
+    first, second = (row(desk, name) for name in ("export.zip", "again.zip"))
+    assert first.quarantine_path == second.quarantine_path
+    in_quarantine = desk.config.quarantine / second.quarantine_path
+    list(requeue_files(desk.database, desk.storage, desk.intake.sandbox, [first.id]))
+    assert in_quarantine.read_bytes() == content
+    assert in_quarantine.with_name(f"{in_quarantine.name}.reason.json").is_file()
+    list(requeue_files(desk.database, desk.storage, desk.intake.sandbox, [second.id]))
+    assert list(desk.config.quarantine.iterdir()) == []
