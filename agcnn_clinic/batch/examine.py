@@ -13,6 +13,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.seen import NetworkFilm
@@ -24,7 +25,7 @@ from agcnn_clinic.domain import REASONS, Geometry, MediaType, Outcome, ReasonCod
 from agcnn_clinic.errors import ClinicError, ImageError, StorageError
 from agcnn_clinic.intake.discover import shown
 from agcnn_clinic.intake.identify import media_type, refused_at_sight
-from agcnn_clinic.intake.study_toml import STUDY_TOML, StudyToml, read_study_toml
+from agcnn_clinic.intake.study_toml import STUDY_TOML, read_study_toml
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.staging import HEAD_BYTES, Identity, identity_of
 from agcnn_models.settings import Preprocessing
@@ -75,6 +76,14 @@ class _Begun:
     error: ClinicError | None = None
 
 
+class _Described(NamedTuple):
+    """What a folder's study.toml says that is believed of its PNGs; nothing where there is none."""
+
+    study_instance_uid: str
+    views: dict[str, str]
+    """By the names of the files."""
+
+
 class Examiner:
     """Child processes and the model's preprocessing: names go in, network-size films come out."""
 
@@ -83,7 +92,7 @@ class Examiner:
         self._sandbox = sandbox
         self._gate = gate
         self._max_file_bytes = max_file_bytes
-        self._described: tuple[Path, StudyToml | ImageError] | None = None
+        self._described: tuple[Path, _Described | ImageError] | None = None
 
     def examine(self, root: Path, names: Sequence[bytes], *, follow: bool) -> Iterator[Examined]:
         """Look at files, in order.
@@ -148,19 +157,25 @@ class Examiner:
         """Note what the study.toml beside a PNG says of its view and study; return why that cannot be believed."""
         folder = begun.path.parent
         if self._described is None or self._described[0] != folder:
-            described: StudyToml | ImageError = StudyToml()
-            if (folder / STUDY_TOML).is_file():
-                try:
-                    described = self._sandbox.run(read_study_toml, folder / STUDY_TOML)
-                except ImageError as error:
-                    described = error
-            self._described = folder, described
+            self._described = folder, self._read_study_toml(folder)
         described = self._described[1]
         if isinstance(described, ImageError):
             return described
         begun.found.study_instance_uid = described.study_instance_uid
         begun.found.view_position = described.views.get(begun.path.name, "")
         return None
+
+    def _read_study_toml(self, folder: Path) -> _Described | ImageError:
+        path = folder / STUDY_TOML
+        if not path.is_file():
+            return _Described("", {})
+        try:
+            study_toml = self._sandbox.run(read_study_toml, path)
+            # A folder may hold a million films: without views nothing is asked of their names.
+            names = (one.name for one in folder.iterdir()) if study_toml.views else ()
+            return _Described(study_toml.study_instance_uid, study_toml.views_of(names))
+        except ImageError as error:
+            return error
 
     def _end(self, begun: _Begun) -> Examined:
         """Wait for the child."""

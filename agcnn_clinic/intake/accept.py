@@ -297,10 +297,11 @@ def _describe_pngs(items: list[Item], sandbox: Sandbox) -> None:
             item.media_type = MediaType.UNKNOWN
             item.error = ImageError(ReasonCode.STUDY_TOML, "no PNG lies beside it")
         return
-    study_toml = StudyToml()
+    study_toml, views = StudyToml(), dict[str, str]()
     for item in tomls:
         try:
             study_toml = sandbox.run(read_study_toml, item.staged.path)
+            views = study_toml.views_of(other.found.base for other in items if other not in tomls)
         except ImageError as error:
             item.media_type, item.error = MediaType.UNKNOWN, error
             for png in pngs:
@@ -312,7 +313,7 @@ def _describe_pngs(items: list[Item], sandbox: Sandbox) -> None:
     for item in pngs:
         item.registration = {
             "study": study,
-            "view_position": study_toml.views.get(item.found.base, ""),
+            "view_position": views.get(item.found.base, ""),
             "source": source,
         }
 

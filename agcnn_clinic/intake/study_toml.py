@@ -3,6 +3,9 @@
 import datetime as dt
 import re
 import tomllib
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +39,7 @@ class StudyToml(BaseModel):
     referring_physician_name: Text = ""
     institution_name: Text = ""
     views: dict[str, str] = Field(default_factory=dict)
-    """View Position of each file, by its name in the folder."""
+    """View Position of each file, by its name in the folder; see `views_of`."""
 
     @field_validator("study_instance_uid")
     @classmethod
@@ -68,10 +71,43 @@ class StudyToml(BaseModel):
             institution_name=self.institution_name,
         )
 
+    def views_of(self, names: Iterable[str]) -> dict[str, str]:
+        """The view of each file that `[views]` names.
+
+        Names are compared whatever their case and however their accents are composed: macOS decomposes them, and who
+        types a name does not look at its case. Where that leaves more than one file, the name itself decides.
+
+        Args:
+            names: of the files in the folder.
+
+        Raises:
+            ImageError: STUDY_TOML, a name is of no file or does not say of which: passed over, a lateral view would be
+                read as a frontal one. The name is not repeated, since people name files after patients.
+        """
+        alike: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names if self.views else ():
+            alike[_folded(name)].append(name)
+        views: dict[str, str] = {}
+        for number, (key, view) in enumerate(self.views.items(), start=1):
+            fitting = alike[_folded(key)]
+            meant = [name for name in fitting if name == key] or fitting
+            if not meant:
+                raise ImageError(ReasonCode.STUDY_TOML, f"views: name {number} is of no file in the folder")
+            if len(meant) > 1:
+                raise ImageError(ReasonCode.STUDY_TOML, f"views: name {number} may be that of more than one file")
+            if meant[0] in views:
+                raise ImageError(ReasonCode.STUDY_TOML, f"views: name {number} is of a file that was named before")
+            views[meant[0]] = view
+        return views
+
     @property
     def identity(self) -> str | None:
         """What makes two folders the same study: the accession number of a patient; None when it is not given."""
         return f"{self.patient_id}\n{self.accession_number}" if self.accession_number else None
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def read_study_toml(path: Path) -> StudyToml:

@@ -119,7 +119,14 @@ def test_a_film_that_changes_while_it_is_read_is_left_for_the_next_run(examiner,
 
 
 @pytest.mark.parametrize(
-    ("toml", "code"), [('[views]\n"film.png" = "LATERAL"\n', "wrong_view"), ("= no toml", "study_toml"), (None, "read")]
+    ("toml", "code"),
+    [
+        ('[views]\n"film.png" = "LATERAL"\n', "wrong_view"),
+        ('[views]\n"FILM.PNG" = "LATERAL"\n', "wrong_view"),
+        ('[views]\n"flim.png" = "LATERAL"\n', "study_toml"),
+        ("= no toml", "study_toml"),
+        (None, "read"),
+    ],
 )
 def test_a_png_is_what_the_study_toml_beside_it_says(examiner, tmp_path, toml, code):
     """As in an inbox: its view can refuse it; its UID comes from its bytes."""

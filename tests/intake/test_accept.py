@@ -1,6 +1,7 @@
 """How files become rows: what is taken, what is recognised, and what a crash leaves behind."""
 
 import json
+import unicodedata
 
 import numpy as np
 import pytest
@@ -50,6 +51,37 @@ def test_a_folder_of_pngs_is_one_study_described_by_its_study_toml(desk):
     assert list(desk.config.inbox.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("Seite.PNG", "seite.png"),
+        (unicodedata.normalize("NFD", "Röntgen.png"), unicodedata.normalize("NFC", "Röntgen.png")),
+        (unicodedata.normalize("NFC", "RÖNTGEN.png"), unicodedata.normalize("NFD", "Röntgen.png")),
+    ],
+)
+def test_a_view_is_that_of_its_file_whatever_the_case_and_the_form_of_its_name(desk, name, key):
+    """A lateral view is not taken for a frontal one because macOS decomposed its name, or a person typed it."""
+    png(desk.config.inbox / "jane" / name)
+    (desk.config.inbox / "jane" / "study.toml").write_text(f'[views]\n"{key}" = "LATERAL"\n', encoding="utf-8")
+    desk.new_inbox().sweep()
+    (row,) = desk.rows()
+    assert row.header["view_position"] == "LATERAL"
+
+
+def test_of_files_whose_names_differ_in_case_alone_the_very_name_decides(desk):
+    """Each has its own view; a name that is that of neither, and might be of both, keeps the folder apart."""
+    folder = desk.config.inbox / "jane"
+    for views in ('"Ab.png" = "LL"\n"ab.png" = "PA"', '"AB.png" = "LL"'):
+        png(folder / "Ab.png", 1)
+        png(folder / "ab.png", 2)
+        (folder / "study.toml").write_text(f"[views]\n{views}\n")
+        desk.new_inbox().sweep()
+    first, second, *rest = desk.rows()
+    assert (first.header["view_position"], second.header["view_position"]) == ("LL", "PA")
+    assert "views: name 1 may be that of more than one file" in rest[-1].reason
+    assert "pending" not in {row.outcome for row in rest}
+
+
 def test_a_late_png_joins_its_study_by_patient_and_accession_number(desk):
     """The same folder dropped again with another image is the same study."""
     for number in (1, 2):
@@ -69,6 +101,8 @@ def test_a_late_png_joins_its_study_by_patient_and_accession_number(desk):
         ('patient_id = "a\\u001bb"', "patient_id"),
         ('"Doe^Jane" = 1', "a key: extra"),
         ("patient_id = " + "[" * 30_000, "not TOML"),
+        ('[views]\n"1.png" = "PA"\n"Doe-seitlich.png" = "LL"', "views: name 2 is of no file"),
+        ('[views]\n"1.png" = "PA"\n"1.PNG" = "LL"', "views: name 2 is of a file that was named before"),
     ],
 )
 def test_a_wrong_study_toml_keeps_its_folder_apart_until_it_is_corrected(desk, toml, found):
