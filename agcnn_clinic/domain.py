@@ -188,7 +188,8 @@ REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.CRASHED: Reason(Outcome.QUARANTINED, "The decoder crashed on this file; look at the file by hand."),
     ReasonCode.UID_CONFLICT: Reason(
         Outcome.QUARANTINED,
-        "Another picture was read before under the same SOP Instance UID; have the sender give it a UID of its own.",
+        "Another picture, or an image of another study, came before under the same SOP Instance UID; "
+        "have the sender give this one a UID of its own.",
     ),
 }
 """Each reason's outcome and sentence: the one table of what can become of a file."""
@@ -222,6 +223,7 @@ class Warn(StrEnum):
     NO_VOI = "no_voi"
     BURNED_IN = "burned_in"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
+    OTHER_PATIENT = "other_patient"
 
 
 WARNINGS: dict[Warn, str] = {
@@ -234,6 +236,7 @@ WARNINGS: dict[Warn, str] = {
     Warn.BURNED_IN: "The header says that annotations are burned into the pixels.",
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
+    Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
 }
 """Each remark's sentence, as the report prints it."""
 

@@ -28,6 +28,8 @@ class Film:
     media_type: MediaType
     stated_view: str
     """The view of a PNG by its study.toml; a DICOM file says its own."""
+    remarks: tuple[str, ...] = ()
+    """What intake has to say of it; see `received_file.header`."""
     previous_path: str | None = None
     gone_picture: str | None = None
     """Of the earlier file, where retention has removed its bytes: the SHA-256 of its picture."""
@@ -124,5 +126,12 @@ class FilmReader:
 
 def film_of(file: ReceivedFile, previous_path: str | None = None, gone_picture: str | None = None) -> Film:
     """A received file as a film."""
-    stated_view = file.header.get("view_position", "")
-    return Film(file.id, file.stored_path, MediaType(file.media_type), stated_view, previous_path, gone_picture)
+    return Film(
+        file.id,
+        file.stored_path,
+        MediaType(file.media_type),
+        stated_view=file.header.get("view_position", ""),
+        remarks=tuple(file.header.get("remarks", ())),
+        previous_path=previous_path,
+        gone_picture=gone_picture,
+    )

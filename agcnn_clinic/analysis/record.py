@@ -56,7 +56,7 @@ def record(
         beside: whether another reading of each image counts.
     """
     read = [
-        (file_id, developed, reading, result.network_seconds)
+        (file_id, result, developed, reading)
         for file_id, result in results
         if (developed := result.developed) is not None and (reading := result.reading) is not None
     ]
@@ -70,21 +70,21 @@ def record(
             "software_version": __version__,
             "device": reader.computed_on,
             "thresholds_id": reader.manifest.thresholds.set_id,
-            "warnings": [str(warning) for warning in developed.warnings],
+            "warnings": [*result.film.remarks, *map(str, developed.warnings)],
             "quality": developed.quality,
-            "timings": {"decode": round(developed.seconds, 4), "network": round(network_seconds, 4)},
+            "timings": {"decode": round(developed.seconds, 4), "network": round(result.network_seconds, 4)},
             "beside": beside,
             "heat_map": np.ascontiguousarray(reading.heat_map).tobytes(),
             "heat_map_rows": reading.heat_map.shape[0],
             "heat_map_columns": reading.heat_map.shape[1],
         }
-        for file_id, developed, reading, network_seconds in read
+        for file_id, result, developed, reading in read
     ]
     added = insert(Inference).returning(Inference.id, sort_by_parameter_order=True)
     of_inferences = list(zip(session.scalars(added, inferences), read, strict=True))
     findings = [
         {"inference_id": inference_id, **vars(label), "positive": label.positive}
-        for inference_id, (_, _, reading, _) in of_inferences
+        for inference_id, (_, _, _, reading) in of_inferences
         for label in reading.labels
     ]
     session.execute(insert(Finding), findings)
@@ -94,6 +94,6 @@ def record(
             **asdict(source_region(reading.region, developed.geometry)),
             "spacing_source": developed.geometry.spacing_source,
         }
-        for inference_id, (_, developed, reading, _) in of_inferences
+        for inference_id, (_, _, developed, reading) in of_inferences
     ]
     session.execute(insert(AttendedRegion), regions)

@@ -15,7 +15,7 @@ from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.cli.output import Format, local_time, print_json, text_console
 from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
-from agcnn_clinic.domain import WARNINGS, Outcome, StudyState, Warn
+from agcnn_clinic.domain import WARNINGS, Outcome, ReasonCode, StudyState, Warn
 from agcnn_clinic.errors import UsageError
 from agcnn_clinic.reporting.content import person_name
 
@@ -92,8 +92,8 @@ def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Pa
         ("decided", "" if file.decided_at is None else local_time(file.decided_at)),
         ("type", f"{file.media_type}, {file.size:,} bytes"),
         ("SHA-256", file.sha256),
-        ("image", instance.sop_instance_uid if instance else ""),
-        ("study", instance.study.key if instance else "unknown: the header could not be read"),
+        ("image", instance.sop_instance_uid if instance else file.header.get("sop_instance_uid", "")),
+        ("study", instance.study.key if instance else _no_study(file)),
         *((key.replace("_", " "), _plain(value)) for key, value in file.details.items()),
     ]
     with text_console(output) as console:
@@ -101,6 +101,12 @@ def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Pa
         console.print(_facts(facts))
         again = f"Try it again with: agcnn-clinic quarantine requeue {file.id}"
         console.print(_indented(Text(_GONE if file.removed_at else again, style="dim")))
+
+
+def _no_study(file: ReceivedFile) -> str:
+    if file.reason_code == ReasonCode.UID_CONFLICT:
+        return "none: its SOP Instance UID is that of an image of another study than its header names"
+    return "unknown: the header could not be read"
 
 
 def _kept_as(file: ReceivedFile, folder: Path) -> str:
@@ -190,6 +196,7 @@ def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Revi
     if outcome is not Outcome.ANALYSED:
         facts.append(("reason", f"{file.reason} [{file.reason_code}]" if file.reason else ""))
         facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
+        facts.extend(("remark", _sentence(remark)) for remark in header.get("remarks", ()))
     console.print(_facts(facts, 2 * _INDENT))
     for inference in file.inferences:
         _print_inference(console, inference, reviews)

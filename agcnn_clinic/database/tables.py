@@ -175,7 +175,8 @@ class ReceivedFile(Base):
     """Machine-readable: differing attributes, limits and values found. No patient data."""
     decided_at: Mapped[datetime | None]
     header: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """`domain.InstanceDescription` of this very file, and its remarks."""
+    """`domain.InstanceDescription` of this very file, and `remarks`: the names of those `domain.Warn` that came of
+    how it fits into its study."""
     picture_sha256: Mapped[str] = mapped_column(default="")
     """Of the normalised picture: the same picture under another header has the same one."""
     attempts: Mapped[int] = mapped_column(default=0)

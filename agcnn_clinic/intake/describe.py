@@ -1,9 +1,11 @@
 """The studies and instances that headers speak of: those that the database knows, and rows for those that are new.
 
-The first header of a study or instance is the one that is kept: a later file never overwrites patient data.
+The first header of a study or instance is the one that is kept: a later file never overwrites patient data. So nothing
+may be read as part of a study that its own header does not name (`conflict`), and where it names another patient than
+the study, that is said (`remarked`).
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -13,18 +15,60 @@ from sqlalchemy.orm import Session
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.tables import Instance, Study
 from agcnn_clinic.dicom.uid import study_key
-from agcnn_clinic.domain import Header
+from agcnn_clinic.domain import Header, ReasonCode, StudyDescription, Warn
+from agcnn_clinic.errors import ImageError
+
+_STUDY = (Study.id, Study.key, Study.study_instance_uid, Study.patient_id, Study.patient_name)
+"""The columns of a `KnownStudy`."""
+
+
+class KnownStudy(NamedTuple):
+    """A study that has its row, and whose it is."""
+
+    id: int
+    key: str
+    study_instance_uid: str
+    patient_id: str
+    patient_name: str
 
 
 class Described(NamedTuple):
     """A SOP Instance that has its row."""
 
     instance_id: int
-    study_id: int
-    study_key: str
+    study: KnownStudy
 
 
-def describe(session: Session, headers: Sequence[Header], now: datetime) -> dict[str, Described]:
+def known_instances(session: Session, headers: Iterable[Header]) -> dict[str, Described]:
+    """Those of the instances that some headers speak of which have their rows, by their SOP Instance UIDs."""
+    known = {}
+    for part in in_parts(sorted({header.instance.sop_instance_uid for header in headers})):
+        asked = select(Instance.sop_instance_uid, Instance.id, *_STUDY).join(Instance.study)
+        for row in session.execute(asked.where(Instance.sop_instance_uid.in_(part))):
+            known[row[0]] = Described(row[1], KnownStudy(*row[2:]))
+    return known
+
+
+def conflict(header: Header, study_instance_uid: str) -> ImageError | None:
+    """Why a file is no image of the study that its SOP Instance UID is known in; None where it is.
+
+    The instance is not moved to the new study, whatever became of it until now: the files that came for it before
+    name the old one, and would be shown as files of a study and a patient that are not theirs.
+    """
+    if header.study.study_instance_uid == study_instance_uid:
+        return None
+    return ImageError(ReasonCode.UID_CONFLICT, f"it is known as an image of study {study_key(study_instance_uid)}")
+
+
+def remarked(header: Header, described: Described) -> dict[str, list[str]]:
+    """What a file's row keeps of how it fits into its study, for its report: see `films.film_of`."""
+    another = _names_another_patient(header.study, described.study)
+    return {"remarks": [str(Warn.OTHER_PATIENT)]} if another else {}
+
+
+def describe(
+    session: Session, headers: Sequence[Header], known: Mapping[str, Described], now: datetime
+) -> dict[str, Described]:
     """Find or add the rows of all instances that some headers speak of, in the caller's transaction.
 
     Their studies have just received something: that is written down, too. In a writing transaction nobody else can add
@@ -32,19 +76,23 @@ def describe(session: Session, headers: Sequence[Header], now: datetime) -> dict
 
     Args:
         session: one that writes.
-        headers: in the order in which their files came.
+        headers: in the order in which their files came, without those with a `conflict`.
+        known: what `known_instances` says of them, and maybe of others.
         now: the time of arrival.
 
     Returns:
         Each instance by its SOP Instance UID.
     """
-    known = _known_instances(session, {header.instance.sop_instance_uid for header in headers})
     new: dict[str, Header] = {}
+    described: dict[str, Described] = {}
     for header in headers:
-        if header.instance.sop_instance_uid not in known:
-            new.setdefault(header.instance.sop_instance_uid, header)
+        uid = header.instance.sop_instance_uid
+        if uid in known:
+            described[uid] = known[uid]
+        else:
+            new.setdefault(uid, header)
     studies = _known_studies(session, {header.study.study_instance_uid for header in new.values()})
-    touched = {one.study_id for one in known.values()} | {study_id for study_id, _ in studies.values()}
+    touched = {one.study.id for one in described.values()} | {study.id for study in studies.values()}
     for ids in in_parts(sorted(touched)):
         session.execute(
             update(Study).where(Study.id.in_(ids)).values(last_received_at=now),
@@ -52,29 +100,20 @@ def describe(session: Session, headers: Sequence[Header], now: datetime) -> dict
         )
     of_new_studies = [header for header in new.values() if header.study.study_instance_uid not in studies]
     studies |= _added_studies(session, of_new_studies, now)
-    return known | _added_instances(session, new, studies)
+    return described | _added_instances(session, new, studies)
 
 
-def _known_instances(session: Session, uids: Collection[str]) -> dict[str, Described]:
+def _known_studies(session: Session, uids: Collection[str]) -> dict[str, KnownStudy]:
+    """Those of the studies that have their rows, by their Study Instance UIDs."""
     known = {}
     for part in in_parts(sorted(uids)):
-        asked = select(Instance.sop_instance_uid, Instance.id, Study.id, Study.key).join(Instance.study)
-        for uid, instance_id, study_id, key in session.execute(asked.where(Instance.sop_instance_uid.in_(part))):
-            known[uid] = Described(instance_id, study_id, key)
+        for row in session.execute(select(*_STUDY).where(Study.study_instance_uid.in_(part))):
+            study = KnownStudy(*row)
+            known[study.study_instance_uid] = study
     return known
 
 
-def _known_studies(session: Session, uids: Collection[str]) -> dict[str, tuple[int, str]]:
-    """The id and the key of each study that is known, by its Study Instance UID."""
-    known = {}
-    for part in in_parts(sorted(uids)):
-        asked = select(Study.study_instance_uid, Study.id, Study.key).where(Study.study_instance_uid.in_(part))
-        for uid, study_id, key in session.execute(asked):
-            known[uid] = (study_id, key)
-    return known
-
-
-def _added_studies(session: Session, headers: Sequence[Header], now: datetime) -> dict[str, tuple[int, str]]:
+def _added_studies(session: Session, headers: Sequence[Header], now: datetime) -> dict[str, KnownStudy]:
     first: dict[str, Header] = {}
     for header in headers:
         first.setdefault(header.study.study_instance_uid, header)
@@ -86,20 +125,36 @@ def _added_studies(session: Session, headers: Sequence[Header], now: datetime) -
         for key, header in zip(keys, first.values(), strict=True)
     ]
     ids = session.scalars(insert(Study).returning(Study.id, sort_by_parameter_order=True), rows)
-    return dict(zip(first, zip(ids, keys, strict=True), strict=True))
+    return {
+        uid: KnownStudy(study_id, key, uid, header.study.patient_id, header.study.patient_name)
+        for study_id, key, (uid, header) in zip(ids, keys, first.items(), strict=True)
+    }
 
 
 def _added_instances(
-    session: Session, headers: dict[str, Header], studies: dict[str, tuple[int, str]]
+    session: Session, headers: dict[str, Header], studies: dict[str, KnownStudy]
 ) -> dict[str, Described]:
     if not headers:
         return {}
     of_studies = [studies[header.study.study_instance_uid] for header in headers.values()]
     rows = [
-        {"study_id": study_id, "series_instance_uid": header.instance.series_instance_uid, "sop_instance_uid": uid}
-        for (uid, header), (study_id, _) in zip(headers.items(), of_studies, strict=True)
+        {"study_id": study.id, "series_instance_uid": header.instance.series_instance_uid, "sop_instance_uid": uid}
+        for (uid, header), study in zip(headers.items(), of_studies, strict=True)
     ]
     ids = session.scalars(insert(Instance).returning(Instance.id, sort_by_parameter_order=True), rows)
     return {
-        uid: Described(instance_id, *study) for uid, instance_id, study in zip(headers, ids, of_studies, strict=True)
+        uid: Described(instance_id, study) for uid, instance_id, study in zip(headers, ids, of_studies, strict=True)
     }
+
+
+def _names_another_patient(header: StudyDescription, study: KnownStudy) -> bool:
+    """Whether two name a patient each, and not the same one: by Patient ID, or by name where one of them has no ID."""
+    if header.patient_id and study.patient_id:
+        return header.patient_id != study.patient_id
+    names = [_comparable(one.patient_name) for one in (header, study)]
+    return all(names) and names[0] != names[1]
+
+
+def _comparable(person_name: str) -> str:
+    """A person name without what senders write differently: case, and delimiters of components that are empty."""
+    return "=".join(group.rstrip("^ ") for group in person_name.casefold().split("=")).rstrip("=")

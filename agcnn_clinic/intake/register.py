@@ -4,8 +4,8 @@ Rows are written as plain values, many in one statement: making objects of them 
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -19,7 +19,7 @@ from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.database.trail import Told
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.intake.describe import Described, describe
+from agcnn_clinic.intake.describe import Described, conflict, describe, known_instances, remarked
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class Registration:
     arrival: str | None
     stored_path: str
     header: Header | None
-    """None where there is an error, and of a zip."""
+    """None where it could not be read, and of a zip."""
     error: ImageError | None
     quarantine: Callable[[str, dict[str, Any]], str]
     """Lays an archived file out in the quarantine; see `Storage.quarantine`."""
@@ -49,6 +49,11 @@ class Registration:
     def lies_in_quarantine(self) -> bool:
         """Whether a person has to look at it, unless the same bytes were here before."""
         return self.error is not None and REASONS[ReasonCode(self.error.code)].outcome is Outcome.QUARANTINED
+
+    @property
+    def belongs_to_a_study(self) -> bool:
+        """Whether it is a file of the study that its header names."""
+        return self.header is not None and self.error is None
 
     @property
     def speaks_for_its_bytes(self) -> bool:
@@ -88,9 +93,13 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
     """
     firsts = _firsts(session, {registration.sha256 for group in groups for registration in group})
     spoken_for = set(firsts)
+    headers = [registration.header for group in groups for registration in group if registration.header is not None]
+    known = known_instances(session, headers)
+    studies = {uid: one.study.study_instance_uid for uid, one in known.items()}
     ready: list[_LaidOut] = []
     taken = []
-    for group in groups:
+    for registrations in groups:
+        group, named = _of_their_studies(registrations, studies)
         try:
             laid_out = _laid_out(group, spoken_for, now)
         except StorageError as error:
@@ -99,9 +108,11 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
         else:
             ready += laid_out
             spoken_for.update(registration.sha256 for registration in group if registration.speaks_for_its_bytes)
+            studies |= named
             taken.append(True)
-    headers = [one.registration.header for one in ready if one.registration.header is not None]
-    rows = _Rows(session, firsts, describe(session, headers, now), now)
+    joining = [one.registration for one in ready if one.registration.belongs_to_a_study]
+    headers = [registration.header for registration in joining if registration.header is not None]
+    rows = _Rows(session, firsts, describe(session, headers, known, now), now)
     for one in ready:
         rows.add(one)
     rows.write()
@@ -130,8 +141,12 @@ class _Rows:
         registration, sha256 = file.registration, file.registration.sha256
         if sha256 in self._speaking:
             self.write()  # this one's row tells the other one's id
-        header = registration.header
-        described = None if header is None else self._described[header.instance.sop_instance_uid]
+        header, described, said = registration.header, None, dict(registration.source)
+        if header is not None:
+            said = vars(header.instance) | said
+            if registration.belongs_to_a_study:
+                described = self._described[header.instance.sop_instance_uid]
+                said |= remarked(header, described)
         row = {
             "instance_id": None if described is None else described.instance_id,
             "original_name": registration.original_name,
@@ -142,7 +157,7 @@ class _Rows:
             "stored_path": registration.stored_path,
             "quarantine_path": file.quarantine_path,
             "received_at": self._now,
-            "header": ({} if header is None else vars(header.instance)) | registration.source,
+            "header": said,
             "container_id": registration.container_id,
         }
         first, error = self._firsts.get(sha256), registration.error
@@ -160,7 +175,7 @@ class _Rows:
             row |= PENDING
         if first is None and registration.speaks_for_its_bytes:
             self._speaking[sha256] = len(self._waiting)
-        self._waiting.append((row, None if described is None else described.study_key))
+        self._waiting.append((row, None if described is None else described.study.key))
 
     def write(self) -> None:
         """Write those that wait; from now on they have ids."""
@@ -173,6 +188,32 @@ class _Rows:
             self._firsts[sha256] = _First(told[place].file_id, told[place].outcome)
         self.written += told
         self._waiting, self._speaking = [], {}
+
+
+def _of_their_studies(
+    group: Sequence[Registration], studies: Mapping[str, str]
+) -> tuple[list[Registration], dict[str, str]]:
+    """Give an error to those whose SOP Instance is known in another study than the one that they name.
+
+    Args:
+        group: files that are taken together, in order.
+        studies: the Study Instance UID of each SOP Instance that is known, by its UID.
+
+    Returns:
+        The files, and what they add to `studies` if they get their rows.
+    """
+    named: dict[str, str] = {}
+    files = []
+    for registration in group:
+        file, header = registration, registration.header
+        if header is not None:
+            uid = header.instance.sop_instance_uid
+            study = studies.get(uid) or named.setdefault(uid, header.study.study_instance_uid)
+            # A PNG names none: what it is part of follows from what lies beside it.
+            if registration.media_type is MediaType.DICOM and (error := conflict(header, study)) is not None:
+                file = replace(registration, error=error)
+        files.append(file)
+    return files, named
 
 
 def _laid_out(group: Sequence[Registration], spoken_for: set[str], now: datetime) -> list[_LaidOut]:

@@ -7,14 +7,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.database import trail
-from agcnn_clinic.database.outcomes import reopen
+from agcnn_clinic.database.outcomes import reopen, sentence
 from agcnn_clinic.database.queries import received_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, ReceivedFile
 from agcnn_clinic.dicom.attributes import read_dicom_header
-from agcnn_clinic.domain import Header, MediaType, Outcome
+from agcnn_clinic.domain import Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, UsageError
-from agcnn_clinic.intake.describe import describe
+from agcnn_clinic.intake.describe import conflict, describe, known_instances, remarked
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -48,9 +48,13 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
                 yield f"{file_id}: stays in quarantine; {_GONE}"
                 continue
             if header is not None:
-                described = describe(session, [header], datetime.now(UTC))[header.instance.sop_instance_uid]
+                known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
+                if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
+                    yield f"{file_id}: stays in quarantine; {sentence(ReasonCode(error.code), error.detail)}"
+                    continue
+                described = describe(session, [header], known, datetime.now(UTC))[uid]
                 file.instance = session.get_one(Instance, described.instance_id)
-                file.header = dict(vars(header.instance))
+                file.header = vars(header.instance) | remarked(header, described)
             released = file.quarantine_path
             reopen(file)
             trail.requeued(session, file, datetime.now(UTC))

@@ -112,12 +112,13 @@ def _unread(file: ReceivedFile) -> UnreadImage:
     reason = _NOT_BY_THIS_MODEL if file.outcome == Outcome.ANALYSED else file.reason
     if not reason and file.reason_code in set(ReasonCode):
         reason = REASONS[ReasonCode(file.reason_code)].sentence
+    remarks = [_remark(remark) for remark in file.header.get("remarks", ())]
     return UnreadImage(
         original_name=file.original_name,
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
         view_position=_text(file.header, "view_position"),
         outcome=Outcome(file.outcome),
-        reason=reason,
+        reason=" ".join([reason, *remarks]),
     )
 
 

@@ -206,6 +206,20 @@ def test_an_image_whose_bytes_are_gone_is_still_compared(room, send, write_film,
         assert "removed by retention" in file.reason
 
 
+def test_a_film_that_names_another_patient_than_its_study_is_read_with_a_remark(room, write_film):
+    """Both are of the study that they name; the report of the second says that it names somebody else."""
+    for seed, patient in ((1, "P-ONE"), (2, "P-TWO")):
+        path = room.config.root / f"{patient}.dcm"
+        write_film(path, draw(seed, (256, 256)).pixels, patient_id=patient)
+        film = pydicom.dcmread(path)
+        film.StudyInstanceUID = "1.2.3"
+        film.save_as(path)
+        room.inbox.take([path])
+    room.analysis.step()
+    one, two = room.all(Inference)
+    assert two.warnings == ["other_patient", *one.warnings]
+
+
 def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, send):
     """A zip that waits for room is pending, and no image."""
     send(1)

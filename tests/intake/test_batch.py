@@ -27,6 +27,7 @@ from agcnn_clinic.intake.accept import accept, accept_all
 from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.register import Registration, register
+from agcnn_clinic.intake.requeue import requeue_files
 
 pytestmark = pytest.mark.both_databases
 
@@ -53,7 +54,7 @@ def film_of(desk, write_dicom, tmp_path):
     def write(name: str, study: int, instance: int, seed: int = 0, **attributes: str) -> None:
         pixels = np.random.default_rng(seed).integers(0, 4095, (8, 8), dtype=np.uint16)
         uids = {"StudyInstanceUID": f"1.2.{study}", "SOPInstanceUID": f"1.2.{study}.{instance}"}
-        write_dicom(tmp_path / "film.dcm", pixels, **uids, **attributes).replace(desk.config.inbox / name)
+        write_dicom(tmp_path / "film.dcm", pixels, **uids | attributes).replace(desk.config.inbox / name)
 
     return write
 
@@ -95,6 +96,57 @@ def test_films_of_one_new_study_in_a_batch_share_its_row(desk, film_of):
     with desk.database.session() as session:
         assert len(session.scalars(select(Study)).all()) == 1
         assert len(session.scalars(select(Instance)).all()) == 2
+
+
+@pytest.mark.parametrize("in_one_batch", [True, False])
+def test_a_film_that_names_another_study_than_its_instance_is_no_file_of_that_study(desk, film_of, in_one_batch):
+    """It is kept apart, whatever became of the first one; none is shown under the study or the patient of the other."""
+    film_of("1.dcm", 1, 1, PatientID="WRONG-1")
+    if not in_one_batch:
+        take_in_one_batch(desk)
+    film_of("2.dcm", 2, 1, PatientID="RIGHT-2", SOPInstanceUID="1.2.1.1")
+    film_of("3.dcm", 2, 2, PatientID="RIGHT-2")
+    first, other, third = taken_in_one_batch(desk)
+    assert (first.instance.study.study_instance_uid, first.instance.study.patient_id) == ("1.2.1", "WRONG-1")
+    assert (other.outcome, other.reason_code, other.instance_id) == ("quarantined", "uid_conflict", None)
+    assert f"it is known as an image of study {first.instance.study.key}" in other.reason
+    assert (other.header["sop_instance_uid"], "remarks" in other.header) == ("1.2.1.1", False)
+    assert (desk.config.quarantine / other.quarantine_path).is_file()
+    assert (third.instance.study.study_instance_uid, third.instance.study.patient_id) == ("1.2.2", "RIGHT-2")
+    film_of("4.dcm", 2, 1, PatientID="RIGHT-2", SOPInstanceUID="1.2.1.1")
+    again = taken_in_one_batch(desk)[-1]
+    assert (again.reason_code, again.instance_id, again.details) == ("same_bytes", None, {"same_as_file": other.id})
+
+
+def test_a_film_with_a_uid_of_another_study_stays_when_it_is_requeued(desk, film_of):
+    """Its header still names another study; the one that has the UID has received nothing."""
+    film_of("1.dcm", 1, 1)
+    film_of("2.dcm", 2, 1, SOPInstanceUID="1.2.1.1")
+    _, other = taken_in_one_batch(desk)
+    (line,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [other.id])
+    assert "stays in quarantine; Another picture, or an image of another study" in line
+    first, other = desk.rows()
+    assert (other.outcome, other.instance_id, first.instance.study.last_received_at) == ("quarantined", None, NOW)
+
+
+@pytest.mark.parametrize(
+    ("patient", "remarks"),
+    [
+        ({"PatientID": "P-TWO", "PatientName": "Two^Patient"}, ["other_patient"]),
+        ({"PatientID": "P-TWO", "PatientName": "One^Patient"}, ["other_patient"]),
+        ({"PatientID": "", "PatientName": "Two^Patient"}, ["other_patient"]),
+        ({"PatientID": "P-ONE", "PatientName": "Married^Patient"}, None),
+        ({"PatientID": "", "PatientName": "ONE^PATIENT^^"}, None),
+        ({"PatientID": "", "PatientName": ""}, None),
+    ],
+)
+def test_a_film_that_names_another_patient_than_its_study_is_remarked(desk, film_of, patient, remarks):
+    """By Patient ID, or by name where one of the two has no ID; it stays in the study that it names."""
+    film_of("1.dcm", 1, 1, PatientID="P-ONE", PatientName="One^Patient")
+    film_of("2.dcm", 1, 2, **patient)
+    first, other = taken_in_one_batch(desk)
+    assert first.instance.study_id == other.instance.study_id
+    assert (first.header.get("remarks"), other.header.get("remarks")) == (None, remarks)
 
 
 def test_a_group_that_cannot_be_laid_out_has_no_rows_and_holds_nobody_up(desk, film_of):

@@ -3,8 +3,8 @@
 import numpy as np
 
 from agcnn_clinic.database.readings import let_count
-from agcnn_clinic.database.tables import Model, Study
-from agcnn_clinic.domain import Outcome, ReasonCode, Warn
+from agcnn_clinic.database.tables import Model, ReceivedFile, Study
+from agcnn_clinic.domain import WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.content import SeenArea
 
@@ -55,6 +55,18 @@ def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:
     assert [image.outcome for image in unread] == [Outcome.REFUSED, Outcome.QUARANTINED]
     assert unread[0].original_name == "lateral.dcm"
     assert "frontal" in unread[0].reason
+
+
+def test_an_image_that_was_not_read_may_name_another_patient_too(clinic, composed) -> None:
+    """What intake remarked of it stands behind the reason."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    file_id = clinic.add_file(study, ReasonCode.WRONG_VIEW)
+    with clinic.database.write() as session:
+        file = session.get_one(ReceivedFile, file_id)
+        file.header = file.header | {"remarks": [Warn.OTHER_PATIENT]}
+    (image,) = composed(study).unread
+    assert image.reason.endswith(WARNINGS[Warn.OTHER_PATIENT])
 
 
 def test_a_file_whose_place_was_taken_is_not_called_unread(clinic, composed) -> None:
