@@ -119,7 +119,8 @@ REASONS: dict[ReasonCode, Reason] = {
         Outcome.REFUSED, "The image has too few pixels for a reading; send it at its full size."
     ),
     ReasonCode.TOO_LARGE: Reason(
-        Outcome.REFUSED, "The image has more pixels than the limit; raise gate.max_pixels if that is intended."
+        Outcome.REFUSED,
+        "The image has more pixels than the limit; raise gate.max_pixels if that is intended, and send it again.",
     ),
     ReasonCode.BLANK: Reason(Outcome.REFUSED, "The image is blank or nearly so; check the exposure and send it again."),
     ReasonCode.SATURATED: Reason(
@@ -197,12 +198,24 @@ REASONS: dict[ReasonCode, Reason] = {
 
 NOT_ABOUT_THE_BYTES = frozenset(
     {
-        ReasonCode.STUDY_TOML,
+        # What [gate] says, and which decoders are installed
+        ReasonCode.WRONG_MODALITY,
+        ReasonCode.WRONG_VIEW,
+        ReasonCode.WRONG_BODY_PART,
+        ReasonCode.TOO_SMALL,
+        ReasonCode.TOO_LARGE,
+        ReasonCode.BLANK,
+        ReasonCode.SATURATED,
+        ReasonCode.ASPECT_RATIO,
+        ReasonCode.UNSUPPORTED_SYNTAX,
+        # Other limits, and how busy the machine is
         ReasonCode.DEADLINE,
         ReasonCode.MEMORY,
         ReasonCode.CRASHED,
         ReasonCode.FILE_TOO_LARGE,
         ReasonCode.ZIP_LIMIT,
+        # What lies beside the file
+        ReasonCode.STUDY_TOML,
         ReasonCode.MEDIA_COMPANION,
     }
 )

@@ -159,7 +159,7 @@ def normalise(
         StorageError: a file of the archive cannot be read.
     """
     if media_type is MediaType.PNG:
-        return _png(path, gate, stated_view)
+        return _png(path, gate, stated_view) if previous_path is None else _png_again(path, previous_path, gate)
     if media_type is not MediaType.DICOM:
         raise ImageError(ReasonCode.UNRECOGNISED)
     dataset = read_dataset(path)
@@ -202,6 +202,23 @@ def _png(path: Path, gate: Gate, stated_view: str) -> Normalised:
     )
     remarks = check_header(facts, gate)
     return _passed(read_png(path, max_pixels=gate.max_pixels), header, gate, remarks)
+
+
+def _png_again(path: Path, previous_path: Path, gate: Gate) -> Normalised:
+    """A PNG that was read before, and of which a study.toml says something else now.
+
+    Its SOP Instance UID follows from its content, and so does its place in the archive: they are the same.
+    """
+    picture = read_png(path, max_pixels=gate.max_pixels)
+    header = read_png_header(path, _NO_SHA256, series_instance_uid="")
+    return Normalised(
+        picture,
+        replace(header, sop_instance_uid=""),
+        measure(picture).as_dict(),
+        picture.warnings,
+        same_as_previous=path == previous_path,
+        differing_attributes=("study.toml",),
+    )
 
 
 def _passed(picture: Picture, header: InstanceDescription, gate: Gate, remarks: tuple[Warn, ...]) -> Normalised:

@@ -6,10 +6,10 @@ from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
+from sqlalchemy.orm import Session, joinedload, object_session
 
 from agcnn_clinic.database.tables import Instance, ReceivedFile
-from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
+from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode
 
 PENDING: Mapping[str, Any] = MappingProxyType(
     {"outcome": Outcome.PENDING, "reason_code": "", "reason": "", "details": {}, "decided_at": None}
@@ -66,7 +66,8 @@ def decide(
 ) -> None:
     """Give a file its outcome, in the caller's transaction.
 
-    An outcome that changes what the study's report says counts up the study's revision, which makes a report due.
+    An outcome that changes what the study's report says counts up the study's revision, which makes a report due: not
+    that of a file which came again and was refused again, as before.
 
     Raises:
         ValueError: the file has an outcome already.
@@ -75,8 +76,22 @@ def decide(
         raise ValueError(f"file {file.id} is {file.outcome} already")
     for name, value in decided(code, now=now, detail=detail, details=details).items():
         setattr(file, name, value)
-    if file.outcome != Outcome.DUPLICATE and file.instance is not None:
+    if file.outcome != Outcome.DUPLICATE and file.instance is not None and not _is_told_already(file):
         file.instance.study.revision += 1
+
+
+def _is_told_already(file: ReceivedFile) -> bool:
+    """Whether the same bytes have ended so before, as a file of the same instance: senders send again."""
+    session = object_session(file)
+    if session is None or file.reason_code not in NOT_ABOUT_THE_BYTES:
+        return False
+    before = select(ReceivedFile.id).where(
+        ReceivedFile.sha256 == file.sha256,
+        ReceivedFile.instance_id == file.instance_id,
+        ReceivedFile.id != file.id,
+        ReceivedFile.reason == file.reason,
+    )
+    return session.scalars(before.limit(1)).first() is not None
 
 
 def reopen(file: ReceivedFile) -> None:

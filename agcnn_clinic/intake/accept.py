@@ -22,16 +22,15 @@ from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.dicom.uid import derived_uid
-from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
+from agcnn_clinic.domain import MediaType, Outcome
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake import headers
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group, Item
+from agcnn_clinic.intake.pngs import describe_pngs
 from agcnn_clinic.intake.register import Registration, register
-from agcnn_clinic.intake.study_toml import StudyToml, read_study_toml
 from agcnn_clinic.sandbox import Sandbox
 from agcnn_clinic.staging import Staged, identity_of
 from agcnn_clinic.storage import Storage
@@ -277,7 +276,7 @@ def _staged_group(intake: Intake, group: Group) -> list[Item]:
         for item in items:
             item.staged.path.unlink(missing_ok=True)
         return []
-    _describe_pngs(items, intake.sandbox)
+    describe_pngs(items, intake.sandbox)
     return items
 
 
@@ -285,37 +284,6 @@ def _staged(storage: Storage, found: Found, container: Container | None) -> tupl
     if container is not None:
         return container.stage(found)
     return storage.stage(found.path, found.name, seen=(found.size, found.mtime_ns)), None
-
-
-def _describe_pngs(items: list[Item], sandbox: Sandbox) -> None:
-    """Give the PNGs of a group their study: from study.toml, else derived from their content."""
-    pngs = [item for item in items if item.media_type is MediaType.PNG and item.error is None]
-    tomls = [item for item in items if item.media_type is MediaType.STUDY_TOML]
-    if not pngs:
-        for item in tomls:
-            # Without its PNGs it describes nothing; it is kept for a person to look at.
-            item.media_type = MediaType.UNKNOWN
-            item.error = ImageError(ReasonCode.STUDY_TOML, "no PNG lies beside it")
-        return
-    study_toml, views = StudyToml(), dict[str, str]()
-    for item in tomls:
-        try:
-            study_toml = sandbox.run(read_study_toml, item.staged.path)
-            views = study_toml.views_of(other.found.base for other in items if other not in tomls)
-        except ImageError as error:
-            item.media_type, item.error = MediaType.UNKNOWN, error
-            for png in pngs:
-                png.error = error
-            return
-    content = study_toml.identity or "\n".join(sorted(item.staged.sha256 for item in pngs))
-    study = study_toml.describe(derived_uid(hashlib.sha256(f"study\n{content}".encode()).hexdigest()))
-    source = {"study_toml": tomls[0].staged.sha256} if tomls else {}
-    for item in pngs:
-        item.registration = {
-            "study": study,
-            "view_position": views.get(item.found.base, ""),
-            "source": source,
-        }
 
 
 def _without_known_arrivals(database: Database, items: Sequence[Item]) -> list[Item]:

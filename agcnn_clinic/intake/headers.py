@@ -84,10 +84,15 @@ def _known_at_sight(item: Item, max_file_bytes: int) -> ImageError | None:
 
 
 def _png_header(path: Path, sha256: str, registration: dict[str, Any]) -> Header:
+    """Describe a PNG, which brings no UIDs: its image is its content, of the study that a study.toml says it is of."""
     study: StudyDescription = registration["study"]
-    instance = read_png_header(
-        path,
-        sha256,
-        series_instance_uid=derived_uid(hashlib.sha256(f"series\n{study.study_instance_uid}".encode()).hexdigest()),
-    )
+    instance = read_png_header(path, sha256, series_instance_uid=_derived("series", study))
+    if registration["source"]:
+        # Dropped again with the patient corrected, it must not be found under the other one.
+        instance = replace(instance, sop_instance_uid=_derived("instance", study, sha256))
     return Header(study, replace(instance, view_position=registration["view_position"]))
+
+
+def _derived(level: str, study: StudyDescription, *content: str) -> str:
+    text = "\n".join([level, study.study_instance_uid, *content])
+    return derived_uid(hashlib.sha256(text.encode()).hexdigest())

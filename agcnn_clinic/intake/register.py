@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import insert, select, update
+from sqlalchemy.orm import Session, aliased
 
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.many import in_parts
@@ -56,13 +56,27 @@ class Registration:
         return self.header is not None and self.error is None
 
     @property
-    def speaks_for_its_bytes(self) -> bool:
-        """Whether what becomes of it holds for the same bytes when they come again."""
+    def content(self) -> "Content":
+        """What makes another file the same."""
+        return Content(self.sha256, self.source.get("described", ""))
+
+    @property
+    def speaks_for_its_content(self) -> bool:
+        """Whether what becomes of it holds for the same content when it comes again."""
         return self.error is None or ReasonCode(self.error.code) not in NOT_ABOUT_THE_BYTES
 
 
+class Content(NamedTuple):
+    """Two files of the same content are one file that came twice."""
+
+    sha256: str
+    """Of the bytes."""
+    described: str
+    """Of what a study.toml says of them; empty where none does."""
+
+
 class _First(NamedTuple):
-    """The first file with some bytes that speaks for them."""
+    """The first file with some content that speaks for it."""
 
     id: int
     outcome: str
@@ -91,7 +105,7 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
         Whether each group has its rows; one of which a file belongs in quarantine, and cannot be laid out there, has
         none, and may be registered again.
     """
-    firsts = _firsts(session, {registration.sha256 for group in groups for registration in group})
+    firsts = _firsts(session, {registration.content for group in groups for registration in group})
     spoken_for = set(firsts)
     headers = [registration.header for group in groups for registration in group if registration.header is not None]
     known = known_instances(session, headers)
@@ -107,7 +121,7 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
             taken.append(False)
         else:
             ready += laid_out
-            spoken_for.update(registration.sha256 for registration in group if registration.speaks_for_its_bytes)
+            spoken_for.update(registration.content for registration in group if registration.speaks_for_its_content)
             studies |= named
             taken.append(True)
     joining = [one.registration for one in ready if one.registration.belongs_to_a_study]
@@ -125,7 +139,7 @@ class _Rows:
     """The rows of a batch's files, in order, written as many at a time as may be."""
 
     def __init__(
-        self, session: Session, firsts: dict[str, _First], described: dict[str, Described], now: datetime
+        self, session: Session, firsts: dict[Content, _First], described: dict[str, Described], now: datetime
     ) -> None:
         self.written: list[Told] = []
         self._session = session
@@ -134,12 +148,12 @@ class _Rows:
         self._now = now
         self._waiting: list[tuple[dict[str, Any], str | None]] = []
         """Rows, and the key of each one's study."""
-        self._speaking: dict[str, int] = {}
-        """Which of those that wait speaks for its bytes, by their hash."""
+        self._speaking: dict[Content, int] = {}
+        """Which of those that wait speaks for its content."""
 
     def add(self, file: _LaidOut) -> None:
-        registration, sha256 = file.registration, file.registration.sha256
-        if sha256 in self._speaking:
+        registration, content = file.registration, file.registration.content
+        if content in self._speaking:
             self.write()  # this one's row tells the other one's id
         header, described, said = registration.header, None, dict(registration.source)
         if header is not None:
@@ -152,7 +166,7 @@ class _Rows:
             "original_name": registration.original_name,
             "media_type": registration.media_type,
             "size": registration.size,
-            "sha256": sha256,
+            "sha256": content.sha256,
             "arrival": registration.arrival,
             "stored_path": registration.stored_path,
             "quarantine_path": file.quarantine_path,
@@ -160,7 +174,7 @@ class _Rows:
             "header": said,
             "container_id": registration.container_id,
         }
-        first, error = self._firsts.get(sha256), registration.error
+        first, error = self._firsts.get(content), registration.error
         if first is not None:
             row |= decided(
                 ReasonCode.SAME_BYTES,
@@ -173,8 +187,8 @@ class _Rows:
             row |= decided(code, now=self._now, detail=error.detail, details=registration.details)
         else:
             row |= PENDING
-        if first is None and registration.speaks_for_its_bytes:
-            self._speaking[sha256] = len(self._waiting)
+        if first is None and registration.speaks_for_its_content:
+            self._speaking[content] = len(self._waiting)
         self._waiting.append((row, None if described is None else described.study.key))
 
     def write(self) -> None:
@@ -184,8 +198,8 @@ class _Rows:
         added = insert(ReceivedFile).returning(ReceivedFile.id, sort_by_parameter_order=True)
         ids = self._session.scalars(added, [row for row, _ in self._waiting])
         told = [Told(file_id, key, row["outcome"]) for file_id, (row, key) in zip(ids, self._waiting, strict=True)]
-        for sha256, place in self._speaking.items():
-            self._firsts[sha256] = _First(told[place].file_id, told[place].outcome)
+        for content, place in self._speaking.items():
+            self._firsts[content] = _First(told[place].file_id, told[place].outcome)
         self.written += told
         self._waiting, self._speaking = [], {}
 
@@ -216,7 +230,7 @@ def _of_their_studies(
     return files, named
 
 
-def _laid_out(group: Sequence[Registration], spoken_for: set[str], now: datetime) -> list[_LaidOut]:
+def _laid_out(group: Sequence[Registration], spoken_for: set[Content], now: datetime) -> list[_LaidOut]:
     """Lay out in the quarantine what belongs there, unless the same bytes were here before.
 
     First what may fail, which can be done again: there is nothing to take back then.
@@ -225,33 +239,55 @@ def _laid_out(group: Sequence[Registration], spoken_for: set[str], now: datetime
         StorageError: the quarantine cannot be written.
     """
     laid_out = []
-    among_these: set[str] = set()
+    among_these: set[Content] = set()
     for registration in group:
         path, error = "", registration.error
-        if registration.sha256 not in spoken_for and registration.sha256 not in among_these:
+        if registration.content not in spoken_for | among_these:
             if error is not None and registration.lies_in_quarantine:
                 reason = reason_file(ReasonCode(error.code), error.detail, now)
                 path = registration.quarantine(registration.stored_path, reason)
-            if registration.speaks_for_its_bytes:
-                among_these.add(registration.sha256)
+            if registration.speaks_for_its_content:
+                among_these.add(registration.content)
         laid_out.append(_LaidOut(registration, path))
     return laid_out
 
 
-def _firsts(session: Session, hashes: set[str]) -> dict[str, _First]:
-    """The first file of each hash that speaks for its bytes, where there is one."""
-    firsts = {}
-    for part in in_parts(sorted(hashes)):
-        ids = (
-            select(func.min(ReceivedFile.id))
+def _firsts(session: Session, contents: set[Content]) -> dict[Content, _First]:
+    """The first file of each content that speaks for it, where there is one."""
+    found: list[tuple[Content, _First]] = []
+    for part in in_parts(sorted({content.sha256 for content in contents})):
+        described = ReceivedFile.header["described"].as_string()
+        asked = (
+            select(ReceivedFile.sha256, described, ReceivedFile.id, ReceivedFile.outcome)
             .where(ReceivedFile.sha256.in_(part), ReceivedFile.outcome != Outcome.DUPLICATE)
             .where(ReceivedFile.reason_code.not_in(NOT_ABOUT_THE_BYTES))
-            .group_by(ReceivedFile.sha256)
+            .order_by(ReceivedFile.id)
         )
-        asked = select(ReceivedFile.sha256, ReceivedFile.id, ReceivedFile.outcome).where(ReceivedFile.id.in_(ids))
-        for sha256, file_id, outcome in session.execute(asked):
-            firsts[sha256] = _First(file_id, outcome)
+        for sha256, said, file_id, outcome in session.execute(asked):
+            found.append((Content(sha256, said or ""), _First(file_id, outcome)))
+    open_again = _zips_with_open_files(session, [first.id for _, first in found if first.outcome == Outcome.UNPACKED])
+    firsts: dict[Content, _First] = {}
+    for content, first in found:
+        if first.id not in open_again:
+            firsts.setdefault(content, first)
     return firsts
+
+
+def _zips_with_open_files(session: Session, zips: Sequence[int]) -> set[int]:
+    """Those of the zips with a file in them, at any depth, that does not speak for its content: nor do they."""
+    found: set[int] = set()
+    for part in in_parts(zips):
+        of_zip, deeper = aliased(ReceivedFile), aliased(ReceivedFile)
+        inside = (
+            select(of_zip.container_id.label("zip"), of_zip.id, of_zip.reason_code)
+            .where(of_zip.container_id.in_(part))
+            .cte("inside", recursive=True)
+        )
+        inside = inside.union_all(
+            select(inside.c.zip, deeper.id, deeper.reason_code).join(inside, deeper.container_id == inside.c.id)
+        )
+        found.update(session.scalars(select(inside.c.zip).where(inside.c.reason_code.in_(NOT_ABOUT_THE_BYTES))))
+    return found
 
 
 def _bytes_are_there(session: Session, registrations: Sequence[Registration]) -> None:

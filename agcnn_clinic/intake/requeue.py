@@ -31,7 +31,10 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
         files = {file_id: received_file(session, file_id) for file_id in ids}
         wrong = [str(key) for key, file in files.items() if file is None or file.outcome != Outcome.QUARANTINED]
         if wrong:
-            raise UsageError(f"Not in quarantine: {', '.join(wrong)}; `agcnn-clinic quarantine list` prints the ids.")
+            raise UsageError(
+                f"Not in quarantine: {', '.join(wrong)}; `agcnn-clinic quarantine list` prints the ids. "
+                "A file that was refused is judged anew when it is dropped into the inbox again."
+            )
         headers = {
             file_id: _header(storage, sandbox, file)
             for file_id, file in files.items()

@@ -100,10 +100,14 @@ class StudyToml(BaseModel):
             views[meant[0]] = view
         return views
 
-    @property
-    def identity(self) -> str | None:
-        """What makes two folders the same study: the accession number of a patient; None when it is not given."""
-        return f"{self.patient_id}\n{self.accession_number}" if self.accession_number else None
+    def identity(self, content: str) -> str:
+        """What makes two folders the same study: the accession number of a patient.
+
+        Without one, that they hold the same and say the same of patient and study: a corrected patient is another one.
+        """
+        if self.accession_number:
+            return f"{self.patient_id}\n{self.accession_number}"
+        return "\n".join([*vars(self.describe("")).values(), content])
 
 
 def _folded(name: str) -> str:

@@ -58,6 +58,7 @@ def compose(
     printed = [(file, readings[file.id]) for file in files if file.id in readings]
     images = [_image(number, file, reading, archive) for number, (file, reading) in enumerate(printed, start=1)]
     read = {file.instance_id: file.id for file in files if file.outcome == Outcome.ANALYSED}
+    unread = [file for file in files if file.id not in readings and _to_be_mentioned(file, read.get(file.instance_id))]
     return ReportContent(
         study_key=study.key,
         study_revision=study.revision if study_revision is None else study_revision,
@@ -76,11 +77,7 @@ def compose(
         ),
         edition=edition,
         images=tuple(images),
-        unread=tuple(
-            _unread(file)
-            for file in files
-            if file.id not in readings and _to_be_mentioned(file, read.get(file.instance_id))
-        ),
+        unread=tuple(_unread(file) for file in _without_repetition(unread)),
         requested_model="" if model is None else f"{model.name} {model.version}",
     )
 
@@ -106,6 +103,12 @@ def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
         return False
     replaced = read_instead is not None and read_instead > file.id
     return not replaced or file.reason_code == ReasonCode.UID_CONFLICT
+
+
+def _without_repetition(files: list[ReceivedFile]) -> list[ReceivedFile]:
+    """Of a file that came again and was not read either only the newest: what became of it now."""
+    newest = {(file.instance_id, file.sha256): file for file in files}
+    return [file for file in files if file is newest[file.instance_id, file.sha256]]
 
 
 def _unread(file: ReceivedFile) -> UnreadImage:

@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image
 from sqlalchemy import select, update
 
 from agcnn_clinic.analysis import films
 from agcnn_clinic.analysis.infer import load_reader
-from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, due
+from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, Analysis, due
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.seen import network_film
 from agcnn_clinic.config import Gate
 from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.database.tables import Inference, Model, ReceivedFile
+from agcnn_clinic.database.tables import Inference, Model, ReceivedFile, Study
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.domain import MediaType, Picture
 from agcnn_clinic.errors import ModelUnavailableError
@@ -204,6 +205,44 @@ def test_an_image_whose_bytes_are_gone_is_still_compared(room, send, write_film,
     assert (file.outcome, file.reason_code) == ended
     if seed == 1:
         assert "removed by retention" in file.reason
+
+
+def test_a_refused_film_that_is_sent_again_is_judged_anew(room, send, reader, sandbox):
+    """Refused again it makes no new report due; once the limit is raised it is read, and from then on a duplicate."""
+    narrow = room.config.gate.model_copy(update={"max_pixels": 1000})
+    strict = Analysis(room.database, room.storage, sandbox, reader, narrow, batch_size=2)
+    for analysis in (strict, strict, room.analysis, room.analysis):
+        send(1)
+        analysis.step()
+        outcomes = [(file.outcome, file.reason_code) for file in room.all(ReceivedFile)]
+        (study,) = room.all(Study)
+        assert study.revision == 1 + (("analysed", "read") in outcomes)
+    assert outcomes == [
+        *[("refused", "too_large")] * 2,
+        ("analysed", "read"),
+        ("duplicate", "same_bytes"),
+    ]
+    assert room.all(ReceivedFile)[-1].details == {"same_as_file": 3}
+
+
+def test_a_png_whose_view_is_corrected_is_judged_anew(room):
+    """It is read once its study.toml calls it frontal; what that says afterwards is told, and nothing is read twice."""
+    folder = room.config.root / "jane"
+    folder.mkdir()
+    Image.fromarray(np.uint8(draw(1, (256, 256)).pixels * 255)).save(folder / "1.png")
+    for view in ("LATERAL", "PA", "PA", "LL"):
+        (folder / "study.toml").write_text(f'patient_id = "4711"\n[views]\n"1.png" = "{view}"\n')
+        room.inbox.take([folder])
+        room.analysis.step()
+    files = room.all(ReceivedFile)
+    assert [(file.outcome, file.reason_code) for file in files] == [
+        ("refused", "wrong_view"),
+        ("analysed", "read"),
+        ("duplicate", "same_bytes"),
+        ("duplicate", "header_differs"),
+    ]
+    assert files[-1].details == {"differing_attributes": ["study.toml"]}
+    assert len(room.all(Study)) == len(room.all(Inference)) == 1
 
 
 def test_a_film_that_names_another_patient_than_its_study_is_read_with_a_remark(room, write_film):

@@ -91,6 +91,29 @@ def test_a_late_png_joins_its_study_by_patient_and_accession_number(desk):
     assert len({study_of(row).id for row in desk.rows()}) == 1
 
 
+@pytest.mark.parametrize("accession", ["", 'accession_number = "A-1"\n', "study_date = 2026-01-31\n"])
+def test_a_png_whose_patient_is_corrected_is_of_that_patient(desk, accession):
+    """It is a study of its own, to be read; the first keeps its patient, and the same folder again is a duplicate."""
+    for patient in ("1111", "2222", "2222"):
+        png(desk.config.inbox / "jane" / "1.png")
+        (desk.config.inbox / "jane" / "study.toml").write_text(f'patient_id = "{patient}"\n{accession}')
+        desk.new_inbox().sweep()
+    wrong, right, again = desk.rows()
+    assert [study_of(row).patient_id for row in (wrong, right, again)] == ["1111", "2222", "2222"]
+    assert [row.outcome for row in (wrong, right, again)] == ["pending", "pending", "duplicate"]
+    assert again.details == {"same_as_file": right.id}
+
+
+def test_a_png_that_is_described_later_is_of_the_study_that_it_is_then_said_to_be_of(desk):
+    """A folder that was dropped without its study.toml is dropped again with it."""
+    png(desk.config.inbox / "jane" / "1.png")
+    desk.new_inbox().sweep()
+    png(desk.config.inbox / "jane" / "1.png")
+    (desk.config.inbox / "jane" / "study.toml").write_text('patient_id = "4711"\n')
+    desk.new_inbox().sweep()
+    assert [(study_of(row).patient_id, row.outcome) for row in desk.rows()] == [("", "pending"), ("4711", "pending")]
+
+
 @pytest.mark.parametrize(
     ("toml", "found"),
     [

@@ -6,13 +6,16 @@ import struct
 import zipfile
 import zlib
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
+from agcnn_clinic.database.outcomes import decide
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.domain import MediaType
+from agcnn_clinic.domain import MediaType, ReasonCode
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.intake import open_zip, zip_file
 from agcnn_clinic.intake.disk import Watermark
@@ -435,3 +438,23 @@ def test_of_two_quarantined_files_with_the_same_bytes_one_is_requeued(desk):
     assert in_quarantine.with_name(f"{in_quarantine.name}.reason.json").is_file()
     list(requeue_files(desk.database, desk.storage, desk.intake.sandbox, [second.id]))
     assert list(desk.config.quarantine.iterdir()) == []
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_zip_with_a_refused_film_is_unpacked_when_it_comes_again(desk, nested):
+    """Other settings may let the film pass now; the one that was read is a duplicate, as is a zip of which all was."""
+    content = zipped([("a.png", png_bytes(1)), ("b.png", png_bytes(2))])
+    if nested:
+        content = zipped([("inner.zip", content)])
+    ended = []
+    for name in ("one.zip", "two.zip", "three.zip"):
+        drop(desk, content, name)
+        desk.new_inbox().sweep()
+        ended.append([row.outcome for row in desk.rows() if row.original_name.startswith(name)])
+        with desk.database.write() as session:
+            new = select(ReceivedFile).where(ReceivedFile.outcome == "pending").order_by(ReceivedFile.id.desc())
+            for number, file in enumerate(session.scalars(new)):
+                refused = name == "one.zip" and number == 0
+                decide(file, ReasonCode.TOO_LARGE if refused else ReasonCode.READ, now=datetime.now(UTC))
+    zips = ["unpacked"] * (1 + nested)
+    assert ended == [[*zips, "pending", "pending"], [*zips, "duplicate", "pending"], ["duplicate"]]

@@ -4,7 +4,7 @@ import numpy as np
 
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Model, ReceivedFile, Study
-from agcnn_clinic.domain import WARNINGS, Outcome, ReasonCode, Warn
+from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.content import SeenArea
 
@@ -55,6 +55,18 @@ def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:
     assert [image.outcome for image in unread] == [Outcome.REFUSED, Outcome.QUARANTINED]
     assert unread[0].original_name == "lateral.dcm"
     assert "frontal" in unread[0].reason
+
+
+def test_an_image_that_was_sent_and_refused_twice_is_told_once(clinic, composed) -> None:
+    """What became of it last counts; another image is told beside it."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    clinic.add_file(study, ReasonCode.WRONG_VIEW, uid="1.2.7")
+    clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7")
+    clinic.add_file(study, ReasonCode.WRONG_VIEW, uid="1.2.8")
+    assert [image.reason for image in composed(study).unread] == [
+        REASONS[code].sentence for code in (ReasonCode.BLANK, ReasonCode.WRONG_VIEW)
+    ]
 
 
 def test_an_image_that_was_not_read_may_name_another_patient_too(clinic, composed) -> None:
