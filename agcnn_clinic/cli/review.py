@@ -94,7 +94,7 @@ def review(
             reviewed = record_review(session, found, request, now)
             verdicts_recorded = sum(len(image.verdicts) for image in reviewed)
             trail.reviewed(session, found.key, images=len(reviewed), verdicts=verdicts_recorded, now=now)
-    for line in _told(found.key, reviewed):
+    for line in _told(found.key, reviewed, confirmed=confirm):
         typer.echo(line)
 
 
@@ -157,11 +157,13 @@ def _print_reviews(
         print_rows(rows, columns, shown=_SHOWN, form=form, output=output, limit=limit, marked="newest")
 
 
-def _told(key: str, reviewed: "list[ReviewedImage]") -> Iterable[str]:
-    """What was recorded, a line an image."""
+def _told(key: str, reviewed: "list[ReviewedImage]", *, confirmed: bool) -> Iterable[str]:
+    """What was recorded, a line an image, and whose findings were confirmed."""
     for image in reviewed:
         said = ", ".join(f"{label} {verdict}" for label, verdict in image.verdicts.items())
         yield f"{key}, image {image.sop_instance_uid}: {said}"
+        if confirmed:
+            yield f"  confirmed: the findings of {image.model}, which are those that count."
         if image.undecided:
             yield f"  without a threshold, so not confirmed: {', '.join(image.undecided)}; say it with --set."
     yield "The report stays as it is: it says what the model found."

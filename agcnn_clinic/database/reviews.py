@@ -1,7 +1,8 @@
 """What physicians say of the model's findings: recorded beside them, image by image and label by label.
 
-A review is about one image and one label. It names the finding that was looked at, and so the model and its
-probability; where another model has read the image since, the verdict still stands, for it is about the image.
+A review is about one image and one label. It names the finding that was looked at, that of the reading which counts,
+and so the model and its probability; where another model's counts since, the verdict still stands, for it is about the
+image.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,6 +51,8 @@ class ReviewedImage:
     """What was recorded of one image."""
 
     sop_instance_uid: str
+    model: str
+    """Name and version of the model whose reading of it counts: that is what was looked at, and confirmed."""
     verdicts: Verdicts
     undecided: tuple[str, ...]
     """Labels that could not be confirmed, since the model has no threshold for them."""
@@ -102,7 +105,8 @@ def record_review(session: Session, study: Study, request: ReviewRequest, now: d
             for label, verdict in verdicts.items()
         )
         undecided = tuple(label for label in PATHOLOGIES if label not in verdicts) if request.confirm else ()
-        reviewed.append(ReviewedImage(instance.sop_instance_uid, verdicts, undecided))
+        model = f"{inference.model.name} {inference.model.version}"
+        reviewed.append(ReviewedImage(instance.sop_instance_uid, model, verdicts, undecided))
     return reviewed
 
 
@@ -194,15 +198,16 @@ def _reviews(*columns: Any) -> Select[Any]:
 
 
 def _images(session: Session, study: Study, named: str | None) -> list[tuple[Instance, Inference]]:
-    """The newest reading of each image of a study that was read, or of the one that is named."""
-    newest = (
+    """The reading that counts of each image of a study that was read, or of the one that is named."""
+    # As in study_summary, and in reports: the newest of those that do not stand beside.
+    counting = (
         select(func.max(Inference.id))
         .join(Inference.file)
         .join(ReceivedFile.instance)
-        .where(Instance.study_id == study.id, ReceivedFile.outcome == Outcome.ANALYSED)
+        .where(Instance.study_id == study.id, ReceivedFile.outcome == Outcome.ANALYSED, ~Inference.beside)
         .group_by(Instance.id)
     )
-    inferences = session.scalars(select(Inference).where(Inference.id.in_(newest)).order_by(Inference.id)).all()
+    inferences = session.scalars(select(Inference).where(Inference.id.in_(counting)).order_by(Inference.id)).all()
     images = [(inference.file.instance, inference) for inference in inferences if inference.file.instance]
     if not images:
         raise UsageError(f"No image of the study {study.key} was read; `agcnn-clinic show {study.key}` says why.")

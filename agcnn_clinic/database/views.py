@@ -109,7 +109,7 @@ study_summary = Table(
     Column("files_duplicate", Integer, comment="Files whose picture had been read before."),
     Column("positive_labels", String, comment="Labels positive on any image, joined by |; null where there are none."),
     *(
-        Column(column, Float, comment=f"Highest probability of {label} over the images, each by its newest reading.")
+        Column(column, Float, comment=f"Highest probability of {label} over the images, by the readings that count.")
         for label, column in LABEL_COLUMNS.items()
     ),
     Column("report_version", Integer, comment="Version of the newest report; null where there is none."),

@@ -53,6 +53,12 @@ def test_what_is_recorded_is_told_and_listed(clinic, run):
     ]
 
 
+def test_confirming_says_which_model(clinic, run):
+    """Where several have read the image, one would else not know whose findings were confirmed."""
+    assert "confirmed: the findings of starter 1.0" in run(clinic, "review", "A00001", "--confirm").stdout
+    assert "confirmed" not in run(clinic, "review", "A00001", "--set", "Mass=absent").stdout
+
+
 def test_show_and_findings_say_what_was_reviewed(clinic, run):
     """The verdict stands beside the finding it is about; --reviewed leaves out all that nobody looked at."""
     assert "reviewed" not in run(clinic, "show", "A00001").stdout

@@ -20,9 +20,9 @@ from agcnn_clinic.database.reviews import (
     standing_reviews,
 )
 from agcnn_clinic.database.session import open_database
-from agcnn_clinic.database.tables import Finding, Review
+from agcnn_clinic.database.tables import Finding, ReceivedFile, Review
 from agcnn_clinic.database.views import FindingFilter
-from agcnn_clinic.domain import ReasonCode, Verdict
+from agcnn_clinic.domain import Outcome, ReasonCode, Verdict
 from agcnn_clinic.errors import UsageError
 
 PRESENT, ABSENT, UNCERTAIN, CLEARED = Verdict.PRESENT, Verdict.ABSENT, Verdict.UNCERTAIN, Verdict.CLEARED
@@ -98,6 +98,22 @@ def test_confirming_takes_the_models_word(read_study):
         NO_FINDING: ABSENT,
     }
     assert first.undecided == ()
+
+
+def test_confirming_takes_the_reading_that_counts(read_study, factories):
+    """What another model found since, beside it, is neither confirmed nor what the review is about."""
+    with read_study.write() as session:
+        other = factories.make_model(session, "other", "2.0")
+        for file in session.query(ReceivedFile).filter_by(outcome=Outcome.ANALYSED):
+            beside = factories.make_inference(session, file, other, random.Random(9), beside=True)
+            for finding in beside.findings:
+                finding.positive = finding.label == "Effusion"
+    found = review(read_study, confirm=True)
+    assert {(image.model, image.verdicts["Mass"], image.verdicts["Effusion"]) for image in found} == {
+        ("starter 1.0", PRESENT, ABSENT)
+    }
+    with read_study.session() as session:
+        assert not any(review.finding.inference.beside for review in session.query(Review))
 
 
 def test_a_label_without_a_threshold_cannot_be_confirmed(read_study):

@@ -118,7 +118,7 @@ def test_the_newest_reading_comes_first(filled, all_findings):
 
 
 def test_study_summary_equals_the_tables(filled, all_studies):
-    """Each row of study_summary counts the study's files and holds the highest probabilities of the newest readings."""
+    """Each row of study_summary counts the study's files and has the highest probabilities of readings that count."""
     with filled.session() as session:
         for row, study in zip(all_studies, session.scalars(select(Study).order_by(Study.id.desc())), strict=True):
             files = [file for instance in study.instances for file in instance.files]
