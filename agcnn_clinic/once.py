@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import NamedTuple
 
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.service import HEED_SECONDS, LOOK_SECONDS, LOOKING_SHARE, Clinic
@@ -13,7 +14,16 @@ from agcnn_clinic.service import HEED_SECONDS, LOOK_SECONDS, LOOKING_SHARE, Clin
 log = logging.getLogger(__name__)
 
 
-def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> int:
+class Left(NamedTuple):
+    """What could not be done, for a cause that may pass; the log says which."""
+
+    files: int = 0
+    """Files that could not be taken and stay where they are."""
+    reports: int = 0
+    """Reports that could not be made and are still due."""
+
+
+def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> Left:
     """Take what is named and what lies in the inbox, and work until nothing is left to do.
 
     Args:
@@ -22,7 +32,7 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
         progress: told the number of files taken and of files decided so far, by one thread at a time.
 
     Returns:
-        How many files could not be taken and stay where they are; the log says why.
+        What is left; nothing else had to wait for it.
 
     Raises:
         ClinicError: a cause that a person must remove; what was done until then is kept.
@@ -43,7 +53,7 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
         clinic.upkeep.step()
     except StorageError as error:
         log.warning("%s", error)
-    return once.left_behind
+    return Left(once.left_behind, clinic.reporting.unmade)
 
 
 class _Once:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from agcnn_clinic.errors import DatabaseError
-from agcnn_clinic.once import until_idle
+from agcnn_clinic.once import Left, until_idle
 
 PATIENCE = 60.0
 
@@ -29,6 +29,8 @@ class Inbox:
 
 class Counting:
     """A loop's work: so many steps that find something to do, and how often it was asked."""
+
+    unmade = 0
 
     def __init__(self, *found: int) -> None:
         self._found = list(found)
@@ -54,7 +56,7 @@ def test_all_that_is_taken_is_counted_and_decided_and_upkeep_comes_last():
     told = []
     upkeep = Counting()
     at_work = clinic(inbox=Inbox(3), analysis=Counting(4, 1), upkeep=upkeep)
-    assert until_idle(at_work, ["a", "b"], lambda *counts: told.append(counts)) == 0
+    assert until_idle(at_work, ["a", "b"], lambda *counts: told.append(counts)) == Left(files=0, reports=0)
     assert told[-1] == (5, 5)
     assert upkeep.asked == 1
 
@@ -115,6 +117,14 @@ def test_what_is_decided_last_is_reported():
 
     until_idle(clinic(analysis=analysis, reporting=Reporting()), [], nobody)
     assert asked_after[-1] == analysis.asked
+
+
+def test_what_is_left_is_told_at_the_end():
+    """A file that cannot be taken and a report that cannot be made end no loop, and upkeep does its part."""
+    inbox, reporting, upkeep = Inbox(2), Counting(1), Counting()
+    inbox.left_behind = reporting.unmade = 1
+    assert until_idle(clinic(inbox=inbox, reporting=reporting, upkeep=upkeep), [], nobody) == Left(2, 1)
+    assert upkeep.asked == 1
 
 
 @pytest.mark.parametrize("loop", ["inbox", "analysis", "reporting"])

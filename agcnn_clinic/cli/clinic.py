@@ -106,7 +106,7 @@ def process(
 
 
 def run_until_idle(config: "Config", sources: list[Path]) -> bool:
-    """Work until nothing is left to do and print what became of the files; False if one is in quarantine or left."""
+    """Work until nothing is left to do and print what became of the files; False if not all was done."""
     from agcnn_clinic.cli.summary import print_summary
     from agcnn_clinic.database.summary import summary_since
     from agcnn_clinic.domain import Outcome
@@ -116,12 +116,15 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     began = datetime.now(UTC)
     with at_work(config) as clinic:
         with progress_bar("reading") as progress:
-            left_behind = until_idle(clinic, sources, progress)
+            left = until_idle(clinic, sources, progress)
             low = clinic.inbox.watermark.low
         with clinic.database.session() as session:
             summary = summary_since(session, began)
     print_summary(summary, config)
-    if left_behind:
-        files = f"{left_behind} file{'s' if left_behind > 1 else ''} could not be taken and wait where they are"
+    if left.files:
+        files = f"{left.files} file{'s' if left.files > 1 else ''} could not be taken and wait where they are"
         typer.echo(f"{files}: {low}." if low else f"{files}; the lines above say why.", err=True)
-    return not (summary.count(Outcome.QUARANTINED) or summary.pending or left_behind)
+    if left.reports:
+        reports = f"{left.reports} report{'s' if left.reports > 1 else ''} could not be made"
+        typer.echo(f"{reports}; the lines above say why, and the next watch or process tries again.", err=True)
+    return not (summary.count(Outcome.QUARANTINED) or summary.pending or any(left))

@@ -20,8 +20,9 @@ def studies_due(
 
     Those of `but_not` are left out; see `is_due` for the rest.
     """
-    statement = is_due(now, quiet_seconds).where(Study.id.not_in(but_not))
-    return list(session.scalars(statement.order_by(Study.last_received_at, Study.id).limit(limit)))
+    first = is_due(now, quiet_seconds).order_by(Study.last_received_at, Study.id).limit(limit + len(but_not))
+    # Left out here: a query takes only so many parameters, and an archive that is away fails every study.
+    return [study_id for study_id in session.scalars(first) if study_id not in but_not][:limit]
 
 
 def is_due(now: datetime, quiet_seconds: float) -> Select[int]:

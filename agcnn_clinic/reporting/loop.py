@@ -1,6 +1,7 @@
 """The reporting loop's step: make every report that is due."""
 
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -14,6 +15,9 @@ from agcnn_clinic.errors import ClinicError, LeaseLostError, RenderingError, Sto
 from agcnn_clinic.reporting.due import is_due, leave_unread, studies_due
 from agcnn_clinic.reporting.making import Remade, make_on_request, make_report, remake
 from agcnn_clinic.reporting.rendering import Press
+
+REST_SECONDS = 60.0
+"""How long a report that cannot be made is left alone, from when all others were tried."""
 
 log = logging.getLogger(__name__)
 
@@ -33,35 +37,68 @@ class Reporting:
         clock: Callable[[], datetime] = _now,
         at_once: int = 1,
         claims: Claims = ALONE,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` gives the time of day that is printed; `elapsed` counts seconds, and is never set back."""
         self._database = database
         self._config = config
         self._press = press
         self._clock = clock
         self._at_once = at_once
         self._claims = claims
+        self._elapsed = elapsed
+        self._resting: set[int] = set()
+        """Studies whose report could not be made when it was tried last."""
+        self._tried_again_at: float | None = None
+        """When those are tried again; None until all others were tried, however many those are."""
+
+    @property
+    def unmade(self) -> int:
+        """How many reports are due that could not be made when they were tried last."""
+        return len(self._resting)
 
     def step(self, quiet_seconds: float) -> int:
-        """Make the reports that are due; returns how many, 0 when none was due.
+        """Make reports that are due, as far as they can be made; returns how many were tried, 0 when none was due.
 
-        A study whose report cannot be made does not keep the others waiting.
+        A study whose report cannot be made does not keep the others waiting: it rests until all of them were tried,
+        and `REST_SECONDS` more.
 
         Raises:
-            StorageError, RenderingError: reports are due, and none of them can be made.
+            ReadersUnavailableError: the processes that render cannot be started.
             DatabaseError: the database cannot be used.
         """
-        with self._database.session() as session:
-            due = studies_due(session, self._clock(), quiet_seconds, but_not=self._claims.others(Work.STUDY))
+        due = self._due(quiet_seconds)
+        if not due and self._are_rested():
+            self._resting.clear()
+            due = self._due(quiet_seconds)
         if not due:
             leave_unread(self._database, self._clock(), quiet_seconds)
             return 0
         # Rows come and go in turns; the PDFs are rendered side by side.
         with ThreadPoolExecutor(self._at_once, "report") as threads:
             ends = list(threads.map(partial(self._make, quiet_seconds), due))
-        failures = [end for end in ends if isinstance(end, ClinicError)]
-        if failures and True not in ends:
-            raise failures[0]
-        return ends.count(True)
+        failed = {study_id: end for study_id, end in zip(due, ends, strict=True) if isinstance(end, ClinicError)}
+        if failed:
+            self._resting |= failed.keys()
+            why = next(iter(failed.values()))
+            log.warning("%d reports cannot be made now, of the studies %s: %s", len(failed), list(failed), why)
+        return ends.count(True) + len(failed)
+
+    def _due(self, quiet_seconds: float) -> list[int]:
+        not_now = self._resting.union(self._claims.others(Work.STUDY))
+        with self._database.session() as session:
+            return studies_due(session, self._clock(), quiet_seconds, but_not=not_now)
+
+    def _are_rested(self) -> bool:
+        """Whether there are some that may be tried again, now that no other is due."""
+        if not self._resting:
+            return False
+        if self._tried_again_at is None:
+            self._tried_again_at = self._elapsed() + REST_SECONDS
+        rested = self._elapsed() >= self._tried_again_at
+        if rested:
+            self._tried_again_at = None
+        return rested
 
     def _make(self, quiet_seconds: float, study_id: int) -> bool | ClinicError:
         """Make a study's report unless another worker has it; returns whether it is made, or why it cannot be now."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import signal
 import subprocess
 import time
@@ -10,6 +11,7 @@ from collections import Counter
 import pydicom
 import pytest
 
+from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.demo.samples import write_samples
 
@@ -43,6 +45,20 @@ def test_the_samples_end_as_they_should_and_leave_the_inbox_empty(clinic):
         "WHERE f.outcome = 'analysed'",
     )
     assert len(list(clinic.config.reports.glob("*.pdf"))) == len(studies)
+
+
+def test_a_film_that_is_lost_stops_nothing_but_its_own_report(clinic, write_film, factories):
+    """All else is read, reported and told of; the report that is left makes the exit code 1."""
+    with open_database(clinic.config.database_url) as database, database.write() as session:
+        lost = factories.make_file(session, factories.make_study(session, 1), 1)
+        factories.make_inference(session, lost, factories.make_model(session), random.Random(1))
+    write_film(clinic.config.inbox / "film.dcm", draw(1, (320, 320)).pixels)
+    done = clinic.run("process", check=False)
+    assert done.returncode == 1
+    assert "1  analysed" in done.stdout
+    assert f"report of {query(clinic, 'SELECT key FROM study WHERE id = 2')[0]['key']}" in done.stdout
+    assert "1 report could not be made" in done.stderr
+    assert len(list(clinic.config.reports.iterdir())) == 1
 
 
 def _heed_interrupts() -> None:
