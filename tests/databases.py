@@ -5,6 +5,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -50,8 +52,6 @@ class PostgresqlServer:
 
     def start(self) -> None:
         """Make it and start it."""
-        import psycopg
-
         self._user = None
         if os.geteuid() == 0:
             # PostgreSQL refuses to run as root.
@@ -71,7 +71,7 @@ class PostgresqlServer:
                 "fsync = off\nfull_page_writes = off\nsynchronous_commit = off\nshared_buffers = 64MB\n"
             )
         self._run("pg_ctl", "-D", data, "-l", self.folder / "log", "-w", "start")
-        self.admin = psycopg.connect(self.url_of("postgres", "postgres"), autocommit=True)
+        self._connect()
         self.admin.execute(f"CREATE ROLE {ROLE} LOGIN")
 
     def stop(self) -> None:
@@ -80,6 +80,19 @@ class PostgresqlServer:
             self.admin.close()
             self._run("pg_ctl", "-D", self.folder / "data", "-m", "immediate", "-w", "stop")
         shutil.rmtree(self.folder)
+
+    @contextmanager
+    def as_standby(self) -> Iterator[None]:
+        """Restarted as one that takes no writes, for the length of a `with` block; then it is made the primary."""
+        data = self.folder / "data"
+        self.admin.close()
+        (data / "standby.signal").touch()
+        self._run("pg_ctl", "-D", data, "-l", self.folder / "log", "-m", "fast", "-w", "restart")
+        try:
+            yield
+        finally:
+            self._run("pg_ctl", "-D", data, "-w", "promote")
+            self._connect()
 
     def url_of(self, name: str, role: str = ROLE) -> str:
         """A database's URL; the socket's folder stands where a host would."""
@@ -102,6 +115,11 @@ class PostgresqlServer:
     def drop(self, url: str) -> None:
         """Remove a database, whoever may still be connected to it."""
         self.admin.execute(f"DROP DATABASE {self.name_of(url)} WITH (FORCE)")
+
+    def _connect(self) -> None:
+        import psycopg
+
+        self.admin = psycopg.connect(self.url_of("postgres", "postgres"), autocommit=True)
 
     @staticmethod
     def name_of(url: str) -> str:

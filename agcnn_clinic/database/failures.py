@@ -65,10 +65,11 @@ _GONE = (
 )
 _CANCELLED = (DatabaseUnavailableError, "The database server has cancelled a statement, or its time was up; try again.")
 _AGAIN = (DatabaseUnavailableError, "Another program came between in the database; try again.")
-_READ_ONLY = (
-    DatabaseError,
-    "The database cannot be written; where the server is a standby, name the primary one in database.url.",
+STANDBY: _Sentence = (
+    DatabaseUnavailableError,
+    "The database server takes no writes, as a standby does; it is tried again, or name the primary in database.url.",
 )
+"""A fail-over may leave the address with the old primary for a while, or with a new one that is not ready."""
 _RIGHTS = (
     DatabaseError,
     "The database's role lacks a right; make it the owner of the database, as `agcnn-clinic doctor` checks.",
@@ -77,8 +78,9 @@ _DAMAGED = (DatabaseError, "The database is damaged; stop the daemon and restore
 
 _POSTGRESQL: dict[str, _Sentence] = {
     "08": _GONE,  # connection exception
-    "25006": _READ_ONLY,  # read-only transaction
+    "25006": STANDBY,  # read-only transaction
     "25P03": _GONE,  # idle-in-transaction timeout: the server closes the connection
+    "25P04": _GONE,  # transaction timeout: likewise
     "40": _AGAIN,  # serialization failure, deadlock
     "42501": _RIGHTS,
     "53100": _FULL,

@@ -11,7 +11,9 @@ import math
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event
+from sqlalchemy.exc import NotSupportedError
 
+from agcnn_clinic.database.failures import STANDBY
 from agcnn_clinic.database.values import storable_json
 from agcnn_clinic.errors import ConfigError, DatabaseError
 
@@ -68,10 +70,19 @@ def postgresql_engine(url: URL, *, busy_timeout_seconds: float) -> Engine:
 
 
 def begin(connection: Connection, *, write: bool) -> None:
-    """Begin a transaction: one that sees one state and may not write, or the only one that writes."""
+    """Begin a transaction: one that sees one state and may not write, or the only one that writes.
+
+    Raises:
+        DatabaseUnavailableError: it is to write, and the server is a standby.
+    """
     # Without the options of the query that begins it: a row-by-row cursor cannot run these.
     at_once = {"stream_results": False, "yield_per": None}
-    connection.exec_driver_sql(_WRITE if write else _READ, execution_options=at_once)
+    try:
+        connection.exec_driver_sql(_WRITE if write else _READ, execution_options=at_once)
+    except NotSupportedError as error:
+        # So (0A000) a standby answers to this statement; of another one it would mean something else.
+        kind, sentence = STANDBY
+        raise kind(sentence) from error
 
 
 def _first_line_only(context: ExceptionContext) -> None:

@@ -134,6 +134,18 @@ def test_a_connection_that_is_lost_in_the_middle_may_come_back(server, url, data
         factories.make_study(session, 1)
 
 
+def test_a_standby_is_waited_for_until_it_is_the_primary(server, url, database, factories):
+    """A fail-over: what writes is told to try again, also a migration, and the same open database then goes on."""
+    with server.as_standby():
+        for attempt in (database.write, database.transaction, lambda: migrate.migration_connection(url)):
+            with pytest.raises(DatabaseUnavailableError, match="takes no writes, as a standby"), attempt() as begun:
+                begun.execute(text("SELECT 1"))
+        with database.session() as session:
+            assert count(session) == 0
+    with database.write() as session:
+        factories.make_study(session, 1)
+
+
 def test_a_turn_that_was_waited_for_in_vain_leaves_no_trace(url, factories):
     """The connection that gave up waiting serves the next transaction."""
     with open_database(url, busy_timeout_seconds=0.05) as impatient, open_database(url) as other:
@@ -195,7 +207,8 @@ def test_what_stands_in_the_way_is_said_without_the_password(refused, way, sente
         ("57P03", "cannot be reached or has gone away", OnError.RETRY),
         ("40001", "came between", OnError.RETRY),
         ("40P01", "came between", OnError.RETRY),
-        ("25006", "standby", OnError.STOP),
+        ("25006", "takes no writes, as a standby", OnError.RETRY),
+        ("25P04", "cannot be reached or has gone away", OnError.RETRY),
         ("42501", "lacks a right", OnError.STOP),
         ("XX001", "damaged; stop the daemon", OnError.STOP),
         ("42P01", "The database reports: words of the server.", OnError.STOP),
