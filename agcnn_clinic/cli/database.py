@@ -48,17 +48,16 @@ def backup(
     """Copy the database to FILE, also while the daemon runs."""
     from agcnn_clinic.cli.context import clinic_config
     from agcnn_clinic.database import trail
+    from agcnn_clinic.database.audit import has_trail
     from agcnn_clinic.database.backup import backup as copy
-    from agcnn_clinic.database.revision import Standing, standing
     from agcnn_clinic.database.session import open_database
 
     config = clinic_config(ctx).database
     url = clinic_config(ctx).database_url
     # Also before an upgrade: the revision does not matter for a copy.
     with open_database(url, busy_timeout_seconds=config.busy_timeout_seconds, check_revision=False) as database:
-        # A database that is to be upgraded to the first revision with a trail has none yet.
-        if standing(database.revision()) is Standing.SAME:
-            with database.transaction() as connection:
+        with database.transaction() as connection:
+            if has_trail(connection):
                 trail.backed_up(connection, datetime.now(UTC))
         size = copy(database, file)
     typer.echo(f"{file} holds the database as it is now: {size:,} bytes.")
@@ -73,6 +72,7 @@ def restore(
     from agcnn_clinic.cli.context import clinic_config
     from agcnn_clinic.database import backup as backups
     from agcnn_clinic.database import trail
+    from agcnn_clinic.database.audit import has_trail
     from agcnn_clinic.database.engine import sqlite_file
     from agcnn_clinic.database.revision import HEAD
     from agcnn_clinic.database.session import open_database
@@ -89,12 +89,13 @@ def restore(
     typer.echo(f"The database is as it was when {file} was made.")
     if kept is not None:
         typer.echo(f"The one before is kept as {kept}.")
-    if revision != HEAD:
-        typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
-        return
-    with open_database(config.database_url) as database:
+    with open_database(config.database_url, check_revision=False) as database:
         with database.transaction() as connection:
-            trail.restored(connection, datetime.now(UTC))
+            if has_trail(connection):
+                trail.restored(connection, datetime.now(UTC))
+        if revision != HEAD:
+            typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
+            return
         unlisted = len(compare(database, config).unlisted)
     if unlisted:
         typer.echo(

@@ -37,6 +37,7 @@ from sqlalchemy import (
     Table,
     func,
     insert,
+    inspect,
     select,
 )
 
@@ -145,6 +146,11 @@ def append(transaction: Session | Connection, event: AuditEvent, about: About, *
         "details": _compact(about.details),
     }
     connection.execute(insert(audit_event), row | {"sha256": _chained(head, list(row.values()))})
+
+
+def has_trail(connection: Connection) -> bool:
+    """Whether the database has a trail: one of before revision 0004 has none, nor has an empty one."""
+    return inspect(connection).has_table(audit_event.name)
 
 
 def head_of(connection: Connection) -> tuple[int, str]:

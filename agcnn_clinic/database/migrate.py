@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection
 
 from agcnn_clinic.database import trail
-from agcnn_clinic.database.audit import audit_event
+from agcnn_clinic.database.audit import has_trail
 from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.failures import translated
 from agcnn_clinic.database.revision import HEAD, Standing, standing
@@ -112,7 +112,7 @@ def script_folder() -> Path:
 def _record(connection: Connection, before: str | None) -> None:
     """Tell the audit trail of another revision, where this one has a trail."""
     after = revision_of(connection)
-    if after != before and inspect(connection).has_table(audit_event.name):
+    if after != before and has_trail(connection):
         trail.migrated(connection, before, after, datetime.now(UTC))
 
 

@@ -6,7 +6,9 @@ import shutil
 import pytest
 
 from agcnn_clinic.config import load_config
+from agcnn_clinic.database import audit, migrate
 from agcnn_clinic.database.revision import HEAD
+from agcnn_clinic.database.session import open_database
 from agcnn_clinic.errors import ClinicBusyError, DatabaseError, UsageError
 from agcnn_clinic.lock import only_process
 
@@ -82,6 +84,21 @@ def test_an_older_backup_asks_for_an_upgrade(clinic, run, execute):
     execute(load_config(clinic / "config.toml").database_url, "UPDATE alembic_version SET version_num = '0001'")
     run(clinic, "db", "backup", clinic / "copy.sqlite")
     assert "agcnn-clinic db upgrade" in run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
+@pytest.mark.parametrize(("revision", "told"), [("0004", ["backed up", "restored"]), ("0003", [])])
+def test_the_trail_tells_of_a_copy_of_an_older_database(clinic, run, revision, told):
+    """An export of all patient data, and a database in another one's place, are events wherever there is a trail."""
+    url = load_config(clinic / "config.toml").database_url
+    migrate.downgrade(url, revision)
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    run(clinic, "db", "restore", clinic / "copy.sqlite")
+    migrate.upgrade(url)
+    with open_database(url) as database, database.connection() as connection:
+        events = [row["event"] for row in audit.events(connection, audit.EventFilter())][::-1]
+        assert audit.verify(connection).broken == ""
+    assert [event for event in events if event != "migrated"] == told
 
 
 @pytest.mark.sqlite_only("a server has its own tool")
