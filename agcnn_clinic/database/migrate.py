@@ -54,9 +54,7 @@ def upgrade(url: str, revision: str = "head") -> None:
     from alembic import command  # noqa: PLC0415 (see above)
 
     with migration_connection(url) as connection:
-        before = _refuse_unknown(connection)
         command.upgrade(alembic_config(connection), revision)
-        _record(connection, before)
 
 
 def downgrade(url: str, revision: str) -> None:
@@ -68,19 +66,25 @@ def downgrade(url: str, revision: str) -> None:
     from alembic import command  # noqa: PLC0415 (see above)
 
     with migration_connection(url) as connection:
-        before = _refuse_unknown(connection)
         command.downgrade(alembic_config(connection), revision)
-        _record(connection, before)
 
 
 @contextmanager
 def migration_connection(url: str) -> Iterator[Connection]:
-    """A connection in one writing transaction, whose foreign keys are checked at the end instead of on the way."""
+    """A connection in one writing transaction, to migrate on: the plain `alembic` command, too, has its own here.
+
+    Foreign keys are checked at the end instead of on the way, and another revision is told to the audit trail.
+
+    Raises:
+        DatabaseError: the database is newer than this software, or its rows contradict each other.
+    """
     engine = make_engine(url, busy_timeout_seconds=_BUSY_SECONDS, foreign_keys=False, create=True)
     try:
         with translated(), writing(engine).begin() as connection:
+            before = _refuse_unknown(connection)
             yield connection
             _check_foreign_keys(connection)
+            _record(connection, before)
     finally:
         engine.dispose()
 

@@ -1,5 +1,6 @@
 """Migrations: models, scripts and the revision that the software knows hold together."""
 
+import json
 import os
 import random
 import re
@@ -15,6 +16,8 @@ import pytest
 from sqlalchemy import inspect
 
 from agcnn_clinic.database import migrate
+from agcnn_clinic.database.audit import EventFilter, events
+from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.revision import HEAD, REVISIONS
 from agcnn_clinic.database.session import open_database
@@ -203,6 +206,21 @@ def test_plain_alembic_takes_a_database_of_its_own(databases, tmp_path):
     for command in (["upgrade", "head"], ["check"]):
         main(["-c", str(REPOSITORY / "alembic.ini"), "-x", f"url={url}", *command])
     assert migrate.current(url) == HEAD
+
+
+def test_plain_alembic_tells_the_trail_and_leaves_what_it_does_not_know(databases, tmp_path, execute):
+    """Whichever command changes the revision, the trail says so; a newer database is refused with the sentence."""
+    from alembic.config import main
+
+    url = databases.new(tmp_path)
+    for command in (["upgrade", "head"], ["downgrade", "0004"], ["upgrade", "head"], ["current"]):
+        main(["-c", str(REPOSITORY / "alembic.ini"), "-x", f"url={url}", *command])
+    with open_database(url) as database, database.connection() as connection:
+        told = [json.loads(row["details"]) for row in events(connection, EventFilter(event=AuditEvent.MIGRATED))]
+    assert [(one["from"], one["to"]) for one in told][::-1] == [(None, HEAD), (HEAD, "0004"), ("0004", HEAD)]
+    execute(url, "UPDATE alembic_version SET version_num = 'future'")
+    with pytest.raises(DatabaseError, match="install the newer version"):
+        main(["-c", str(REPOSITORY / "alembic.ini"), "-x", f"url={url}", "upgrade", "head"])
 
 
 def test_the_migrations_can_be_printed_as_sql(tmp_path, capsys):
