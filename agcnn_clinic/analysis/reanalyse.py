@@ -27,7 +27,7 @@ from agcnn_clinic.config import Gate
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.readings import Scope, files_to_read, let_count, studies_to_read
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.database.tables import Inference, ReceivedFile
+from agcnn_clinic.database.tables import Inference, ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox import Sandbox
@@ -35,7 +35,7 @@ from agcnn_clinic.storage import Storage
 from agcnn_models.manifest import digest
 
 _STUDIES_AT_ONCE = 100
-"""So many studies' files are asked of the database together."""
+"""So many studies' files are asked of the database together, and of so many one transaction lets readings count."""
 
 log = logging.getLogger(__name__)
 
@@ -160,10 +160,15 @@ class Reanalysis:
         done = []
         while studies and (before is None or studies[0] < before):
             done.append(studies.popleft())
-        if not self._counts or not done:
+        if not self._counts:
             return
-        with self._database.write() as session:
-            for study_id in done:
-                images = let_count(session, study_id, self._model_id)
-                tally.counting += images
-                tally.studies += bool(images)
+        for first in range(0, len(done), _STUDIES_AT_ONCE):
+            with self._database.write() as session:
+                part = done[first : first + _STUDIES_AT_ONCE]
+                images = {study_id: let_count(session, study_id, self._model_id) for study_id in part}
+                changed = [session.get_one(Study, study_id).key for study_id in part if images[study_id]]
+                counting = sum(images.values())
+                now = datetime.now(UTC)
+                trail.readings_changed(session, changed, model_id=self._model_id, images=counting, now=now)
+            tally.counting += counting
+            tally.studies += len(changed)

@@ -86,6 +86,7 @@ class AuditEvent(StrEnum):
     RESTORED = "restored"
     MIGRATED = "migrated"
     CONFIGURED = "configured"
+    READINGS_CHANGED = "readings changed"
     MODEL_CHANGED = "model changed"
     MODEL_REFUSED = "model refused"
     AUDIT_READ = "audit read"
@@ -186,6 +187,12 @@ EVENTS: dict[AuditEvent, Coded] = {
         EventType.SOFTWARE_CONFIGURATION,
         Action.EXECUTE,
         "the settings differ from those of the last such event; all of them, and the old and new values of the changed",
+    ),
+    AuditEvent.READINGS_CHANGED: Coded(
+        EventId.DICOM_INSTANCES_ACCESSED,
+        EventType.NONE,
+        Action.UPDATE,
+        "from now on a model's readings of studies count; which model's (its row's id), of how many images",
     ),
     AuditEvent.MODEL_CHANGED: Coded(
         EventId.SECURITY_ALERT,

@@ -61,6 +61,13 @@ def analysed(session: Session, files: Sequence[ReceivedFile], *, model_id: int, 
         append(session, AuditEvent.ANALYSED, _about(_told(files), model_id=model_id), now=now)
 
 
+def readings_changed(session: Session, study_keys: Sequence[str], *, model_id: int, images: int, now: datetime) -> None:
+    """Of these studies other readings count than before, in this transaction: new reports are due."""
+    if study_keys:
+        about = About(studies=study_keys, details={"model_id": model_id, "images": images})
+        append(session, AuditEvent.READINGS_CHANGED, about, now=now)
+
+
 def reported(session: Session, study_key: str, *, version: int, sha256: str, now: datetime) -> None:
     """A report was delivered, and its row is in this transaction."""
     about = About(studies=[study_key], details={"version": version, "sha256": sha256})

@@ -1,5 +1,6 @@
 """Images read again by another model: with real networks, a real child process and a real database."""
 
+import json
 import shutil
 from datetime import UTC, datetime, timedelta
 
@@ -7,7 +8,10 @@ import pydicom
 import pytest
 from sqlalchemy import update
 
+from agcnn_clinic.analysis import reanalyse
 from agcnn_clinic.analysis.reanalyse import Reanalysis
+from agcnn_clinic.database.audit import EventFilter, events
+from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.readings import Scope, outlook, read_by_models
 from agcnn_clinic.database.tables import Finding, Inference, ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
@@ -155,6 +159,24 @@ def test_a_process_that_dies_before_its_readings_count_is_made_good(room, send, 
     tally = again(counts=True).run(EVERY)
     assert (tally.read, tally.counting, tally.studies) == (2, 3, 1)
     assert room.all(Study)[0].revision == 4
+
+
+def test_the_trail_tells_which_readings_began_to_count(room, send, again, monkeypatch):
+    """Also where nothing had to be read for it: per transaction the studies, the model and the number of images."""
+    monkeypatch.setattr(reanalyse, "_STUDIES_AT_ONCE", 2)
+    send(1, 2, 3)
+    analyse(room)
+    again().run(EVERY)
+    for counting in (3, 0):
+        assert again(counts=True).run(EVERY).counting == counting
+    keys = [study.key for study in room.all(Study)]
+    with room.database.connection() as connection:
+        told = list(events(connection, EventFilter(event=AuditEvent.READINGS_CHANGED)))[::-1]
+    assert [json.loads(row["studies"]) for row in told] == [keys[:2], keys[2:]]
+    assert [json.loads(row["details"]) for row in told] == [
+        {"images": 2, "model_id": 2},
+        {"images": 1, "model_id": 2},
+    ]
 
 
 def test_two_at_once_store_each_reading_once(room, send, again, other_reader):
