@@ -8,6 +8,8 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
+from agcnn_clinic.database.claims import Work
+from agcnn_clinic.database.own import OwnWork
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.service import HEED_SECONDS, LOOK_SECONDS, LOOKING_SHARE, Clinic
 
@@ -23,13 +25,19 @@ class Left(NamedTuple):
     """Reports that could not be made and are still due."""
 
 
-def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> Left:
+def until_idle(
+    clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None], own: OwnWork | None = None
+) -> Left:
     """Take what is named and what lies in the inbox, and work until nothing is left to do.
+
+    A study is complete once everything is taken; while others work on the clinic, too, that holds for those of which
+    this run took a file, and what they have in hand of its files and studies is waited for.
 
     Args:
         clinic: the clinic at work.
         sources: files and folders besides the inbox; they stay where they are.
         progress: told the number of files taken and of files decided so far, by one thread at a time.
+        own: what is this run's work, where others may work on the clinic; None where nobody else can.
 
     Returns:
         What is left; nothing else had to wait for it.
@@ -37,7 +45,7 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
     Raises:
         ClinicError: a cause that a person must remove; what was done until then is kept.
     """
-    once = _Once(clinic, sources, progress)
+    once = _Once(clinic, sources, progress, own)
     with ThreadPoolExecutor(thread_name_prefix="loop") as threads:
         try:
             loops = [threads.submit(loop) for loop in (once.take, once.analyse, once.report)]
@@ -59,9 +67,12 @@ def until_idle(clinic: Clinic, sources: Iterable[Path], progress: Callable[[int,
 class _Once:
     """Three loops, each of which ends when it finds nothing to do after the one before it has ended."""
 
-    def __init__(self, clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None]) -> None:
+    def __init__(
+        self, clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None], own: OwnWork | None
+    ) -> None:
         self.left_behind = 0
         self._clinic = clinic
+        self._own = own
         self._sources = sources
         self._progress = progress
         self._telling = threading.Lock()
@@ -94,17 +105,34 @@ class _Once:
             last_look = self._all_taken.wait(LOOK_SECONDS)
             while not self._stopped.is_set() and (decided := self._clinic.analysis.step()):
                 self._tell(decided=decided)
+            last_look = last_look and not self._waits_for(Work.FILE)
         self._all_decided.set()
 
     def report(self) -> None:
-        self._all_taken.wait()  # only then is a study complete: nothing more is on its way
+        self._all_taken.wait()  # only then is a study complete: nothing more of it is on its way
         last_look, rest = False, LOOK_SECONDS
         while not last_look:
             last_look = self._all_decided.wait(rest)
             began = time.monotonic()
-            while not self._stopped.is_set() and self._clinic.reporting.step(quiet_seconds=0):
+            while not self._stopped.is_set() and self._make_reports():
                 began = time.monotonic()
             rest = max(LOOK_SECONDS, LOOKING_SHARE * (time.monotonic() - began))
+            last_look = last_look and not self._waits_for(Work.STUDY)
+
+    def _make_reports(self) -> int:
+        reporting = self._clinic.reporting
+        if self._own is None or not self._clinic.claims.living():
+            return reporting.step(quiet_seconds=0)
+        # For studies of others more may be on its way than this run knows of.
+        quiet_seconds = self._clinic.config.intake.study_quiet_seconds
+        return reporting.step(quiet_seconds) or reporting.step(quiet_seconds=0, among=self._own.studies())
+
+    def _waits_for(self, work: Work) -> bool:
+        """Whether another worker has something of this run's in hand; returns after a while where it has."""
+        if self._own is None or not (others := self._clinic.claims.others(work)):
+            return False
+        own = self._own.pending() if work is Work.FILE else self._own.studies()
+        return any(key in others for key in own) and not self._stopped.wait(LOOK_SECONDS)
 
     def _tell(self, *, taken: int = 0, decided: int = 0) -> None:
         with self._telling:

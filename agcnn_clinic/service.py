@@ -23,6 +23,7 @@ from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database import trail
+from agcnn_clinic.database.claims import Claims
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
 from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError
@@ -71,6 +72,7 @@ class Clinic:
 
     config: Config
     database: Database
+    claims: Claims
     inbox: Inbox
     analysis: "Analysis"
     reporting: Reporting
@@ -135,6 +137,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
             yield Clinic(
                 config,
                 database,
+                claims,
                 Inbox(config, intake),
                 analysis,
                 Reporting(

@@ -36,7 +36,7 @@ class Counting:
         self._found = list(found)
         self.asked = 0
 
-    def step(self, **_):
+    def step(self, *_, **__):
         self.asked += 1
         return self._found.pop(0) if self._found else 0
 
@@ -117,6 +117,51 @@ def test_what_is_decided_last_is_reported():
 
     until_idle(clinic(analysis=analysis, reporting=Reporting()), [], nobody)
     assert asked_after[-1] == analysis.asked
+
+
+class Shared:
+    """The claims of a clinic on which another worker is: what it has in hand at each time that one asks."""
+
+    def __init__(self, *in_hand: set[int]) -> None:
+        self._in_hand = list(in_hand)
+
+    def living(self):
+        return {"another"}
+
+    def others(self, _work):
+        return self._in_hand.pop(0) if self._in_hand else set()
+
+
+class Own:
+    """This run's work: file 1 of study 7."""
+
+    def pending(self):
+        return {1}
+
+    def studies(self):
+        return [7]
+
+
+def test_what_another_worker_has_in_hand_of_ones_own_is_waited_for():
+    """Its file is looked for again until the other one has let go of it; a file of the other's own is not."""
+    claims = Shared({1, 2}, {1}, {2})
+    config = SimpleNamespace(intake=SimpleNamespace(study_quiet_seconds=30))
+    until_idle(clinic(claims=claims, config=config), [], nobody, Own())
+    assert claims.others(None) == set()
+
+
+def test_a_study_that_another_worker_may_still_receive_is_left_to_rest():
+    """Only those of which this run took a file count as complete at once."""
+    asked = []
+
+    class Reporting(Counting):
+        def step(self, quiet_seconds, among=None):
+            asked.append((quiet_seconds, among))
+            return super().step()
+
+    config = SimpleNamespace(intake=SimpleNamespace(study_quiet_seconds=30))
+    until_idle(clinic(reporting=Reporting(), claims=Shared(), config=config), [], nobody, Own())
+    assert asked[:2] == [(30, None), (0, [7])]
 
 
 def test_what_is_left_is_told_at_the_end():

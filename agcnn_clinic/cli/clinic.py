@@ -108,7 +108,8 @@ def process(
 def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     """Work until nothing is left to do and print what became of the files; False if not all was done."""
     from agcnn_clinic.cli.summary import print_summary
-    from agcnn_clinic.database.summary import summary_since
+    from agcnn_clinic.database.own import OwnWork
+    from agcnn_clinic.database.summary import summary_of, summary_since
     from agcnn_clinic.domain import Outcome
     from agcnn_clinic.once import until_idle
     from agcnn_clinic.service import at_work
@@ -116,10 +117,15 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     began = datetime.now(UTC)
     with at_work(config) as clinic:
         with progress_bar("reading") as progress:
-            left = until_idle(clinic, sources, progress)
+            own = OwnWork(clinic.database) if clinic.database.file is None else None
+            left = until_idle(clinic, sources, progress, own)
             low = clinic.inbox.watermark.low
         with clinic.database.session() as session:
-            summary = summary_since(session, began)
+            if own is None:
+                summary = summary_since(session, began)
+            else:
+                alone = not clinic.claims.living()
+                summary = summary_of(session, began, own.files(), own.studies(), all_pending=alone)
     print_summary(summary, config)
     if left.files:
         files = f"{left.files} file{'s' if left.files > 1 else ''} could not be taken and wait where they are"

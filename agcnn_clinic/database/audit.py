@@ -269,6 +269,11 @@ def _who() -> _Who:
     return _Who(storable(_name_of(user)), user, storable(_login_name()), storable(socket.gethostname()))
 
 
+def this_host() -> str:
+    """This machine's name, as the trail has it."""
+    return _who().host
+
+
 def _login_name() -> str:
     """Who logged in, as the kernel knows it: `sudo` and `su` do not change it, and no user can."""
     with suppress(OSError, ValueError):

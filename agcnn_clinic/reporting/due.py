@@ -1,8 +1,9 @@
 """Which studies a report is due of, and which there is nothing to report on."""
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 from sqlalchemy import Exists, Select, case, exists, select, update
 from sqlalchemy.orm import Session
@@ -14,15 +15,29 @@ from agcnn_clinic.domain import Outcome
 
 
 def studies_due(
-    session: Session, now: datetime, quiet_seconds: float, *, limit: int = 100, but_not: Collection[int] = ()
+    session: Session,
+    now: datetime,
+    quiet_seconds: float,
+    *,
+    limit: int = 100,
+    but_not: Collection[int] = (),
+    among: Sequence[int] | None = None,
 ) -> list[int]:
     """The ids of complete studies whose report is missing or older than what is known, the longest waiting first.
 
-    Those of `but_not` are left out; see `is_due` for the rest.
+    Args:
+        session: to read from.
+        now: as for `is_due`.
+        quiet_seconds: as for `is_due`.
+        limit: the most studies.
+        but_not: these are left out.
+        among: only these; None for all.
     """
-    first = is_due(now, quiet_seconds).order_by(Study.last_received_at, Study.id).limit(limit + len(but_not))
+    due = is_due(now, quiet_seconds).order_by(Study.last_received_at, Study.id).limit(limit + len(but_not))
+    found = [due] if among is None else [due.where(Study.id.in_(part)) for part in in_parts(among)]
     # Left out here: a query takes only so many parameters, and an archive that is away fails every study.
-    return [study_id for study_id in session.scalars(first) if study_id not in but_not][:limit]
+    ids = (study_id for statement in found for study_id in session.scalars(statement) if study_id not in but_not)
+    return list(islice(ids, limit))
 
 
 def is_due(now: datetime, quiet_seconds: float) -> Select[int]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
@@ -57,22 +57,27 @@ class Reporting:
         """How many reports are due that could not be made when they were tried last."""
         return len(self._resting)
 
-    def step(self, quiet_seconds: float) -> int:
+    def step(self, quiet_seconds: float, among: Sequence[int] | None = None) -> int:
         """Make reports that are due, as far as they can be made; returns how many were tried, 0 when none was due.
 
         A study whose report cannot be made does not keep the others waiting: it rests until all of them were tried,
         and `REST_SECONDS` more.
 
+        Args:
+            quiet_seconds: how long nothing must have come for a study.
+            among: only of these studies; None for all.
+
         Raises:
             ReadersUnavailableError: the processes that render cannot be started.
             DatabaseError: the database cannot be used.
         """
-        due = self._due(quiet_seconds)
+        due = self._due(quiet_seconds, among)
         if not due and self._are_rested():
             self._resting.clear()
-            due = self._due(quiet_seconds)
-        if not due:
+            due = self._due(quiet_seconds, among)
+        if not due and among is None:
             leave_unread(self._database, self._clock(), quiet_seconds)
+        if not due:
             return 0
         # Rows come and go in turns; the PDFs are rendered side by side.
         with ThreadPoolExecutor(self._at_once, "report") as threads:
@@ -84,10 +89,10 @@ class Reporting:
             log.warning("%d reports cannot be made now, of the studies %s: %s", len(failed), list(failed), why)
         return ends.count(True) + len(failed)
 
-    def _due(self, quiet_seconds: float) -> list[int]:
+    def _due(self, quiet_seconds: float, among: Sequence[int] | None) -> list[int]:
         not_now = self._resting.union(self._claims.others(Work.STUDY))
         with self._database.session() as session:
-            return studies_due(session, self._clock(), quiet_seconds, but_not=not_now)
+            return studies_due(session, self._clock(), quiet_seconds, but_not=not_now, among=among)
 
     def _are_rested(self) -> bool:
         """Whether there are some that may be tried again, now that no other is due."""

@@ -8,7 +8,9 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from PIL import Image
 from pypdf import PdfReader
 
 from agcnn_clinic.database.audit import verify
+from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.phantom import draw
+from agcnn_clinic.domain import ReasonCode
 
 pytestmark = pytest.mark.postgresql_only
 
@@ -170,6 +174,24 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
     workers = {pid for (pid,) in rows(shared, "SELECT process_id FROM audit_event WHERE event = 'analysed'")}
     assert survivor.pid in workers
     assert rows(shared, "SELECT 1 FROM worker") == []
+
+
+def test_process_tells_of_its_own_work_beside_another_worker(shared, write_film, factories, tmp_path):
+    """A study that the other one still receives is left alone, and its broken file is no matter of this run's."""
+    write_film(tmp_path / "mine.dcm", draw(1, (256, 256)).pixels, patient_id="MINE")
+    soon = datetime.now(UTC) + timedelta(minutes=1)
+    with open_database(shared.config.database_url) as database, Leases(database, 600, renewing=False):
+        with database.write() as session:
+            coming = factories.make_study(session, 1, received_at=soon)
+            reading = factories.make_file(session, coming, 1)
+            factories.make_inference(session, reading, factories.make_model(session), Random(1))
+            factories.make_file(session, None, 2, ReasonCode.UNRECOGNISED).decided_at = soon
+        done = shared.run("process", tmp_path / "mine.dcm")
+    assert done.stdout.split("\n")[0].split()[:2] == ["1", "analysed"]
+    assert "quarantined" not in done.stdout
+    ((patient, path),) = rows(shared, "SELECT patient_id, path FROM report JOIN study ON study.id = study_id")
+    assert patient == "MINE"
+    assert path in done.stdout
 
 
 def test_a_worker_that_was_asleep_for_longer_than_its_lease_records_nothing_twice(shared, watch, write_film):

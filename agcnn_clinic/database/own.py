@@ -1,0 +1,76 @@
+"""What one worker has done of all that is done in a clinic: `process` tells of its own, whoever works beside it."""
+
+import json
+import os
+import threading
+
+from sqlalchemy import select
+
+from agcnn_clinic.database.audit import audit_event, this_host
+from agcnn_clinic.database.audit_events import AuditEvent
+from agcnn_clinic.database.many import in_parts
+from agcnn_clinic.database.session import Database
+from agcnn_clinic.database.tables import ReceivedFile, Study
+from agcnn_clinic.domain import Outcome
+
+
+class OwnWork:
+    """What this process has done since it began to work on a clinic, as it has told the audit trail.
+
+    The trail is asked, since each event is committed with the rows that it tells of, and names the process. Threads may
+    share it.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """To be made by a process that is at work (`trail.working`)."""
+        self._database = database
+        self._reading = threading.Lock()
+        self._files: set[int] = set()
+        self._studies: set[str] = set()
+        self._read_to = max(self._told(0, AuditEvent.STARTED), default=(0,))[0]
+
+    def files(self) -> list[int]:
+        """The files that it registered, and those that it analysed, whoever registered them."""
+        with self._reading:
+            self._read_on()
+            return sorted(self._files)
+
+    def pending(self) -> set[int]:
+        """Those of them that have no outcome yet."""
+        pending: set[int] = set()
+        files = self.files()
+        with self._database.connection() as connection:
+            for part in in_parts(files):
+                asked = select(ReceivedFile.id).where(ReceivedFile.id.in_(part))
+                pending.update(connection.scalars(asked.where(ReceivedFile.outcome == Outcome.PENDING)))
+        return pending
+
+    def studies(self) -> list[int]:
+        """The studies of which it registered a file."""
+        with self._reading:
+            self._read_on()
+            keys = sorted(self._studies)
+        found: list[int] = []
+        with self._database.connection() as connection:
+            for part in in_parts(keys):
+                found += connection.scalars(select(Study.id).where(Study.key.in_(part)))
+        return sorted(found)
+
+    def _read_on(self) -> None:
+        for place, event, studies, files in self._told(self._read_to, AuditEvent.IMPORTED, AuditEvent.ANALYSED):
+            self._read_to = max(self._read_to, place)
+            self._files.update(json.loads(files))
+            if event == AuditEvent.IMPORTED:
+                self._studies.update(json.loads(studies))
+
+    def _told(self, after: int, *events: AuditEvent) -> list[tuple[int, str, str, str]]:
+        """This process's events of these kinds behind a place in the trail: place, kind, studies, files."""
+        columns = audit_event.c
+        asked = select(columns.id, columns.event, columns.studies, columns.files).where(
+            columns.event.in_(events),
+            columns.id > after,
+            columns.process_id == os.getpid(),
+            columns.host == this_host(),
+        )
+        with self._database.connection() as connection:
+            return [tuple(row) for row in connection.execute(asked)]
