@@ -51,25 +51,37 @@ def write_atomically(path: Path, data: bytes, steps: Steps | None = None) -> Non
 def taking_the_place_of(path: Path) -> Iterator[BinaryIO]:
     """A file to be written, which is synced and takes its name at the end of the block, or leaves nothing.
 
-    It is locked meanwhile: that tells one that is being written from one that a killed process left. Its folder is not
-    synced.
+    Its folder is not synced.
 
     Raises:
         OSError: the folder cannot be written.
     """
-    descriptor, temporary = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, suffix=_TEMPORARY_SUFFIX, dir=path.parent)
+    with temporary_file(path.parent) as (writer, temporary):
+        yield writer
+        writer.flush()
+        os.fsync(writer.fileno())
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
+    """A file to be written under a temporary name, which is gone at the end of the block.
+
+    It is locked meanwhile: that tells one that is being written from one that a killed process left.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY_PREFIX, suffix=_TEMPORARY_SUFFIX, dir=folder)
+    temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as writer:
             with contextlib.suppress(OSError):
                 fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.fchmod(writer.fileno(), _FILE_MODE)
-            yield writer
-            writer.flush()
-            os.fsync(writer.fileno())
-            Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+            yield writer, temporary
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def clear_temporaries(folder: Path) -> None:

@@ -1,10 +1,13 @@
 """A finished PDF takes its place: whole, or not at all."""
 
+import contextlib
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from agcnn_clinic.durable import Steps, make_folder, write_atomically
-from agcnn_clinic.errors import StorageError
-from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.durable import Steps, fsync_folder, make_folder, temporary_file, write_atomically
+from agcnn_clinic.errors import LeaseLostError, StorageError
+from agcnn_clinic.faults import FaultPoint, reached
 
 _STEPS = Steps(FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_RENAMED, FaultPoint.REPORT_SYNCED)
 
@@ -20,9 +23,60 @@ def deliver(data: bytes, path: Path) -> None:
     Raises:
         StorageError: the folder cannot be written; nothing half-written is left under the name.
     """
-    try:
+    with _explained():
         make_folder(path.parent)
         write_atomically(path, data, _STEPS)
+
+
+@contextlib.contextmanager
+def delivery(data: bytes, path: Path) -> Iterator[Callable[[bool], None]]:
+    """As `deliver`, in two steps: a PDF that is on the disk already, and what gives it its name within the block.
+
+    That is told whether to replace what stands there. If not, and something does by now, it raises LeaseLostError:
+    somebody else has delivered a report under this name.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with contextlib.ExitStack() as stack:
+        with _explained():
+            make_folder(path.parent)
+            writer, temporary = stack.enter_context(temporary_file(path.parent))
+            writer.write(data)
+            writer.flush()
+            reached(_STEPS.written)
+            os.fsync(writer.fileno())
+
+        def take_place(replacing: bool) -> None:
+            with _explained():
+                if replacing or not _linked(temporary, path):
+                    temporary.replace(path)
+                reached(_STEPS.renamed)
+                fsync_folder(path.parent)
+                reached(_STEPS.synced)
+
+        yield take_place
+
+
+def _linked(temporary: Path, path: Path) -> bool:
+    """Give a file a name that nothing has, which a rename could not promise; False where the disk knows no links.
+
+    Raises:
+        LeaseLostError: something has that name.
+    """
+    try:
+        path.hardlink_to(temporary)
+    except FileExistsError as error:
+        raise LeaseLostError("A report was delivered by another worker meanwhile; this one's is forgotten.") from error
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise StorageError(
             f"The reports folder cannot be written: {error.strerror or error}; it is tried again."

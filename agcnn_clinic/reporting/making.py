@@ -1,7 +1,8 @@
 """Making reports, and making them again.
 
-A report goes compose -> render -> deliver -> one row. A process that is killed on the way leaves at most a delivered
-file without a row: the report is still due, and the same version is written over it.
+A report goes compose -> render -> deliver, with one row. A process that is killed on the way leaves at most a delivered
+file without a row: the report is still due, and the same version is written over it. One that falls asleep on the way,
+and wakes when another has delivered that version, leaves the other's as it is.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ from agcnn_clinic.errors import LeaseLostError, RemovedError, UsageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
-from agcnn_clinic.reporting.deliver import deliver, report_name
+from agcnn_clinic.reporting.deliver import deliver, delivery, report_name
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model, readings_of_report
 from agcnn_clinic.reporting.rendering import Press, rendered
 
@@ -73,14 +74,14 @@ def make_report(
         data = rendered(content, config.reporting, press)
         reached(FaultPoint.REPORT_RENDERED)
         path = config.reports / report_name(content.study_key, content.edition.version)
-        with database.write() as session:
+        with delivery(data, path) as take_place, database.write() as session:
             if not claims.kept(session, Work.STUDY, [study_id]):
                 raise LeaseLostError("A report was made by another worker meanwhile; this one's is forgotten.")
             study = session.get_one(Study, study_id)
             if _next_version(study) != content.edition.version:
                 continue
-            # Within the transaction, so that nobody else writes under this name. The file is there before its row is.
-            deliver(data, path)
+            # No row names it: a process that was killed left it.
+            left_there = path.exists()
             sha256 = hashlib.sha256(data).hexdigest()
             session.add(_row(study_id, content, model_id, _below(config.root, path), sha256))
             if model_id is None:
@@ -89,6 +90,9 @@ def make_report(
             trail.reported(session, content.study_key, version=content.edition.version, sha256=sha256, now=clock())
             session.flush()
             reached(FaultPoint.REPORT_ROW_WRITTEN)
+            # Last, since the server answered until now: it ends the transaction of one that sleeps, and another one
+            # makes this version then. Within the transaction, so that the file is there before its row is.
+            take_place(left_there)
         reached(FaultPoint.REPORT_COMMITTED)
         return path
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agcnn_clinic.errors import StorageError
-from agcnn_clinic.reporting.deliver import deliver, report_name
+from agcnn_clinic.errors import LeaseLostError, StorageError
+from agcnn_clinic.reporting.deliver import deliver, delivery, report_name
 
 
 def test_a_pdf_is_delivered_for_the_owner_alone(tmp_path: Path) -> None:
@@ -26,6 +26,36 @@ def test_an_interrupted_delivery_leaves_what_stood_there(tmp_path: Path) -> None
         deliver("not bytes", path)  # type: ignore[arg-type]
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_a_pdf_takes_its_name_at_the_end(tmp_path: Path, monkeypatch, links) -> None:
+    """Whole, for the owner alone, and not before it is told to; what a killed process left there is replaced."""
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", _no_links)
+    path = tmp_path / "reports" / "abc-v1.pdf"
+    for data, replacing in ((b"%PDF-1", False), (b"%PDF-2", True)):
+        with delivery(data, path) as take_place:
+            assert path.exists() is replacing
+            take_place(replacing)
+        assert path.read_bytes() == data
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_another_one_delivered_meanwhile_is_left(tmp_path: Path) -> None:
+    """The PDF that comes too late leaves nothing."""
+    path = tmp_path / "abc-v1.pdf"
+    with delivery(b"late", path) as take_place:
+        path.write_bytes(b"another's")
+        with pytest.raises(LeaseLostError):
+            take_place(False)
+    assert path.read_bytes() == b"another's"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def _no_links(*_: object) -> None:
+    raise PermissionError
 
 
 def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from sqlalchemy import event, update
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
-from agcnn_clinic.reporting import loop, making
+from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.reporting import loop
 from agcnn_clinic.reporting.due import leave_unread, studies_due
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.making import make_report, remake
@@ -173,7 +174,7 @@ def test_a_late_image_makes_a_new_version_and_keeps_the_old_one(clinic, make, ag
     assert first.read_bytes() == old
 
 
-def test_a_crash_before_the_row_is_made_good(clinic, make, monkeypatch) -> None:
+def test_a_crash_before_the_row_is_made_good(clinic, make, at_point) -> None:
     """A delivered file without a row is written over: the same version, one row, no second file."""
     study = clinic.add_study()
     clinic.add_file(study)
@@ -184,11 +185,9 @@ def test_a_crash_before_the_row_is_made_good(clinic, make, monkeypatch) -> None:
     def killed(*_args: object, **_kwargs: object) -> None:
         raise Killed
 
-    with monkeypatch.context() as patch:
-        patch.setattr(making, "Report", killed)
-        patch.setattr(making, "_before", lambda *_: None)
-        with pytest.raises(Killed):
-            make(study)
+    at_point(FaultPoint.REPORT_SYNCED, killed)
+    with pytest.raises(Killed):
+        make(study)
     (left,) = (clinic.config.reports).iterdir()
     assert due_now(clinic) == [study]
     clinic.clock.forward(minutes=1)

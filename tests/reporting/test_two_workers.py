@@ -1,8 +1,12 @@
 """Two workers at one database: a study's report is made by one of them."""
 
+import contextlib
+import hashlib
+
 import pytest
 from sqlalchemy import text, update
 
+from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.tables import Report, Worker
 from agcnn_clinic.faults import FaultPoint
@@ -27,6 +31,13 @@ def studies(clinic, count: int) -> None:
         clinic.add_file(clinic.add_study())
 
 
+def expire(clinic, leases: Leases) -> None:
+    """Let a worker's lease run out."""
+    with clinic.database.write() as session:
+        past = text("timezone('utc', now()) - interval '1 hour'")
+        session.execute(update(Worker).where(Worker.id == leases.worker).values(lease_until=past))
+
+
 def reports(clinic) -> list[int]:
     with clinic.database.session() as session:
         return sorted(report.study_id for report in session.query(Report))
@@ -43,15 +54,34 @@ def test_what_one_renders_the_other_leaves_alone(clinic, workers, at_point):
     assert reports(clinic) == [1, 2, 3]
 
 
+@pytest.mark.parametrize("point", [FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_ROW_WRITTEN])
+def test_one_that_sleeps_before_it_delivers_leaves_what_the_other_has_made(clinic, workers, at_point, server, point):
+    """Longer than the server waits for it, even in the middle of its transaction: the PDF is the one of the row."""
+    one, other, leases = workers
+    studies(clinic, 1)
+
+    def sleep() -> None:
+        name = server.name_of(clinic.database.url)
+        server.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+        expire(clinic, leases)
+        clinic.clock.forward(seconds=60)
+        assert other.step(quiet_seconds=0) == 1
+
+    at_point(point, sleep)
+    with contextlib.suppress(DatabaseUnavailableError):
+        assert one.step(quiet_seconds=0) == 0
+    (pdf,) = clinic.config.reports.iterdir()
+    with clinic.database.session() as session:
+        assert session.query(Report).one().sha256 == hashlib.sha256(pdf.read_bytes()).hexdigest()
+
+
 def test_a_report_that_another_one_has_made_meanwhile_is_forgotten(clinic, workers, at_point):
     """The first fell asleep with the PDF in memory: there is one version, and the loop goes on."""
     one, other, leases = workers
     studies(clinic, 1)
 
     def sleep() -> None:
-        with clinic.database.write() as session:
-            past = text("timezone('utc', now()) - interval '1 hour'")
-            session.execute(update(Worker).where(Worker.id == leases.worker).values(lease_until=past))
+        expire(clinic, leases)
         assert other.step(quiet_seconds=0) == 1
 
     at_point(FaultPoint.REPORT_RENDERED, sleep)
