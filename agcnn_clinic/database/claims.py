@@ -8,7 +8,7 @@ lease runs. The loops know only `Claims`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
@@ -78,8 +78,11 @@ class Claims(Protocol):
     def keeping(self) -> contextlib.AbstractContextManager[object]:
         """Held from when bytes get their place in the archive until their row says so. Not while `removing` is."""
 
-    def removing(self) -> contextlib.AbstractContextManager[object]:
-        """Held, by one worker at a time, from when rows say that bytes are gone until they are."""
+    def removing(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """Held, by one worker at a time, from when rows say that bytes are gone until they are.
+
+        Gives what is asked right before they go: it raises a DatabaseError where this is not held any more.
+        """
 
 
 class WholeFolder:
@@ -116,9 +119,9 @@ class WholeFolder:
         """The loops of one process have a lock of their own (`Storage.changing`)."""
         return contextlib.nullcontext()
 
-    def removing(self) -> contextlib.AbstractContextManager[object]:
-        """As `keeping`."""
-        return contextlib.nullcontext()
+    def removing(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """As `keeping`; it cannot be lost."""
+        return contextlib.nullcontext(lambda: None)
 
 
 ALONE = WholeFolder()

@@ -14,7 +14,7 @@ import os
 import socket
 import threading
 import uuid
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Self
 
 from sqlalchemy import Select, delete, func, select, text
@@ -22,6 +22,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.database.claims import Work
+from agcnn_clinic.database.failures import translated
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Claim, Worker
 from agcnn_clinic.database.values import storable
@@ -119,15 +120,21 @@ class Leases:
         """See `claims.Claims`."""
         return self._locked("pg_advisory_xact_lock_shared")
 
-    def removing(self) -> contextlib.AbstractContextManager[object]:
+    def removing(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """See `claims.Claims`."""
         return self._locked("pg_advisory_xact_lock")
 
     @contextlib.contextmanager
-    def _locked(self, function: str) -> Iterator[None]:
+    def _locked(self, function: str) -> Iterator[Callable[[], None]]:
         with self._database.connection() as connection:
             connection.execute(text(f"SELECT {function}({BYTES})"))
-            yield
+
+            def still() -> None:
+                # The lock is the session's, which ends with it.
+                with translated():
+                    connection.execute(text("SELECT 1"))
+
+            yield still
 
     def _stay(self, session: Session) -> None:
         """Renew the lease, be a worker again where another one has removed this one, and remove those that are gone."""

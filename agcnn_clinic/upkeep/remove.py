@@ -44,6 +44,7 @@ class Remover:
 
         Raises:
             StorageError: a folder cannot be written; what was said to be gone is removed the next time.
+            DatabaseError: the database cannot be used; likewise.
         """
         removed: list[Removal] = []
         for first in range(0, len(removals), BATCH):
@@ -51,11 +52,14 @@ class Remover:
                 break
             batch = removals[first : first + BATCH]
             # Until the bytes are gone, intake may not take the same ones for kept.
-            with self._storage.changing, self._claims.removing():
+            with self._storage.changing, self._claims.removing() as still_held:
                 with self._database.write() as session:
                     going = _still(session, batch)
                     moment = _moment(session, now)
                     _say_gone(session, going, moment)
+                # The transaction may have waited long for its turn, and the lock be lost: what is gone by the rows may
+                # have been kept again since, and is for `finish` to judge.
+                still_held()
                 self._storage.remove([one.candidate.path for one in going if one.candidate.kind is not Kind.REPORTS])
                 self._unlink_reports([one.candidate.path for one in going if one.candidate.kind is Kind.REPORTS])
             removed += going
@@ -67,7 +71,7 @@ class Remover:
         Raises:
             StorageError: a folder cannot be written.
         """
-        with self._storage.changing, self._claims.removing():
+        with self._storage.changing, self._claims.removing() as still_held:
             with self._database.session() as session:
                 newest = _newest(session)
                 if newest is None:
@@ -78,6 +82,7 @@ class Remover:
                 )
                 paths = list(session.scalars(files.distinct()))
                 reports = list(session.scalars(select(Report.path).where(Report.removed_at == newest)))
+            still_held()
             self._storage.remove(paths)
             self._unlink_reports(reports)
 

@@ -2,10 +2,14 @@
 
 import json
 import threading
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
 
+from agcnn_clinic.database.failures import DatabaseUnavailableError
+from agcnn_clinic.database.leases import Leases
+from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.intake.accept import Group, Intake, accept
@@ -182,3 +186,33 @@ def test_a_stop_is_heard_between_batches(ward, monkeypatch):
     assert len(upkeep.step(lambda: next(answers))) == 1
     with ward.database.session() as session:
         assert len(plan(session, upkeep._config, ward.now, lambda _: ward.disk)) == 2
+
+
+@pytest.mark.postgresql_only
+def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server):
+    """The server was restarted since the rows said so, and another worker has kept the same bytes again."""
+    film = ward.file(None, ReasonCode.UNRECOGNISED)
+
+    class CutOff(Leases):
+        @contextmanager
+        def removing(self):
+            with super().removing() as still_held:
+
+                def cut_off():
+                    name = server.name_of(ward.config.database_url)
+                    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
+                    server.admin.execute(query, [name])
+                    assert ward.row(film).removed_at == ward.now
+                    with ward.database.write() as session:
+                        session.get_one(ReceivedFile, film).removed_at = None
+                    still_held()
+
+                yield cut_off
+
+    settings = ward.config.retention.model_copy(update=ALL)
+    config = ward.config.model_copy(update={"retention": settings})
+    with ward.database.session() as session:
+        planned = plan(session, config, ward.now, lambda _: ward.disk)
+    with CutOff(ward.database, 3600, renewing=False) as claims, pytest.raises(DatabaseUnavailableError):
+        Remover(ward.database, ward.storage, config, claims).remove(planned, ward.now, lambda: False)
+    assert ward.has(film)
