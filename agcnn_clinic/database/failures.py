@@ -67,7 +67,7 @@ _CANCELLED = (DatabaseUnavailableError, "The database server has cancelled a sta
 _AGAIN = (DatabaseUnavailableError, "Another program came between in the database; try again.")
 STANDBY: _Sentence = (
     DatabaseUnavailableError,
-    "The database server takes no writes, as a standby does; it is tried again, or name the primary in database.url.",
+    "The database cannot be written, as a standby's cannot; it is tried again, or name the primary in database.url.",
 )
 """A fail-over may leave the address with the old primary for a while, or with a new one that is not ready."""
 _RIGHTS = (
