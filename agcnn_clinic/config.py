@@ -217,8 +217,7 @@ def load_config(path: Path) -> Config:
     """Read a clinic's settings from its config.toml.
 
     Raises:
-        ConfigError: the file is not TOML, a setting is unknown or impossible, or folders overlap that must not, as far
-            as their names tell; the sentence names what it is.
+        ConfigError: the file is not TOML, or a setting is unknown or impossible; the sentence names it.
     """
 
     class _FromFile(Config):
@@ -244,7 +243,6 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     file = path.resolve()
     config._root, config._file_name = file.parent, file.name  # noqa: SLF001 (the one place that knows where it lies)
-    config.layout.as_written().check()
     return config
 
 

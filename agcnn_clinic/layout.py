@@ -1,7 +1,7 @@
 """What of a clinic may lie where: all that lies in the inbox is taken out of it, and the archive holds films alone."""
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,13 +30,10 @@ class Layout(NamedTuple):
         """All of them, by what a person calls them."""
         return self._folders() | {**self.files}
 
-    def as_written(self) -> "Layout":
-        """The same without `..`; no disk is asked, so that no command waits for a share that is away."""
-        return self._each(os.path.normpath)
-
     def on_disk(self) -> "Layout":
-        """The same with links followed."""
-        return self._each(os.path.realpath)
+        """The same with links followed: disks are asked, and a share that is away may let one wait."""
+        folders = {name: Path(os.path.realpath(path)) for name, path in self._folders().items()}
+        return Layout(**folders, files={name: Path(os.path.realpath(path)) for name, path in self.files.items()})
 
     def check(self) -> None:
         """See that no part takes another one for files that were sent, or for films.
@@ -79,10 +76,6 @@ class Layout(NamedTuple):
         yield from ((folder, "inbox") for folder in self._folders() if folder != "inbox")
         # What lies in the archive and has no row counts as a film that was lost to the database.
         yield from (("archive", part) for part in self.parts if part not in ("archive", "inbox"))
-
-    def _each(self, changed: Callable[[Path], str]) -> "Layout":
-        folders = {name: Path(changed(path)) for name, path in self._folders().items()}
-        return Layout(**folders, files={name: Path(changed(path)) for name, path in self.files.items()})
 
 
 def _holds(outer: Path, inner: Path) -> bool:

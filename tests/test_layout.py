@@ -50,19 +50,22 @@ def settings(tmp_path):
 def test_folders_of_which_one_would_take_the_other_in_are_refused(settings, folders, outer, inner):
     """Whatever lies in the inbox is taken, and whatever in the archive has no row counts as a lost film."""
     with pytest.raises(ConfigError, match=rf"The {outer} folder \(.*\) holds the {inner} \("):
-        settings(**folders)
+        settings(**folders).layout.on_disk().check()
 
 
 def test_folders_that_do_each_other_no_harm_may_lie_anywhere(settings, tmp_path):
     """Names that begin alike are apart, other disks are, and nobody looks through the reports."""
-    settings(inbox="inbox", archive="inbox2", quarantine="inbox-broken")
-    settings(inbox=tmp_path / "pacs" / "in", archive=tmp_path / "films")
-    settings(reports="out", quarantine="out/broken", archive="out/films")
-    settings(url="postgresql://clinic@server/clinic")
+    for config in (
+        settings(inbox="inbox", archive="inbox2", quarantine="inbox-broken"),
+        settings(inbox=tmp_path / "pacs" / "in", archive=tmp_path / "films"),
+        settings(reports="out", quarantine="out/broken", archive="out/films"),
+        settings(url="postgresql://clinic@server/clinic"),
+    ):
+        config.layout.on_disk().check()
 
 
 def test_a_link_into_another_folder_is_found_before_work_begins(settings, tmp_path):
-    """Only the disk tells; commands that do not look at these folders do not wait for it."""
+    """Work does not begin; commands that only show what there is go on, and wait for no disk."""
     (tmp_path / "clinic" / "archive" / "in").mkdir(parents=True)
     (tmp_path / "clinic" / "inbox").symlink_to("archive/in")
     config = settings()

@@ -138,15 +138,15 @@ def _in_parquet(source: Path) -> Iterator[bytes]:
 def _listing(root: Path, files: Iterable[tuple[bytes, int]], *, follow: bool) -> Listing:
     coming = iter(files)
     digest = hashlib.sha256()
-    folder: bytes | None = None
+    folders: set[bytes] = set()
     chunks = []
     while some := list(islice(coming, _AT_ONCE)):
         for name, size in some:
             if b"\0" in name:
                 raise UsageError("A path in the list holds a zero byte, which no file's name does.")
-            within = os.path.dirname(name)  # noqa: PTH120 (bytes)
-            if within != folder:
-                folder = within
+            folder = os.path.dirname(name)  # noqa: PTH120 (bytes)
+            if folder not in folders:
+                folders.add(folder)
                 digest.update(_description(root / os.fsdecode(folder)))
             digest.update(b"%s\0%d\n" % (name, size))
         chunks.append(pa.array([name for name, _ in some], pa.large_binary()))

@@ -151,8 +151,9 @@ class Output:
     def _require_same(self, begun: Mapping[str, Any]) -> None:
         for name, value in json.loads(json.dumps(asdict(self.origin))).items():
             if begun.get(name) != value:
+                advice = _ADVICE[name] if name in begun else _ADVICE["software"]
                 raise UsageError(
-                    f"{self.folder} cannot be gone on with: {_ADVICE[name]}. "
+                    f"{self.folder} cannot be gone on with: {advice}. "
                     "Name another --out, or remove this folder to begin anew."
                 )
 

@@ -81,17 +81,17 @@ def decide(
 
 
 def _is_told_already(file: ReceivedFile) -> bool:
-    """Whether the same bytes have ended so before, as a file of the same instance: senders send again."""
+    """Whether the instance's file before it had the same bytes and ended so, too: senders send again."""
     session = object_session(file)
     if session is None or file.reason_code not in NOT_ABOUT_THE_BYTES:
         return False
-    before = select(ReceivedFile.id).where(
-        ReceivedFile.sha256 == file.sha256,
-        ReceivedFile.instance_id == file.instance_id,
-        ReceivedFile.id != file.id,
-        ReceivedFile.reason == file.reason,
+    before = (
+        select(ReceivedFile.sha256, ReceivedFile.reason)
+        .where(ReceivedFile.instance_id == file.instance_id, ReceivedFile.id < file.id)
+        .where(ReceivedFile.outcome.not_in([Outcome.PENDING, Outcome.DUPLICATE]))
+        .order_by(ReceivedFile.id.desc())
     )
-    return session.scalars(before.limit(1)).first() is not None
+    return session.execute(before.limit(1)).first() == (file.sha256, file.reason)
 
 
 def reopen(file: ReceivedFile) -> None:

@@ -10,7 +10,7 @@ from agcnn_clinic.domain import MediaType
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group
-from agcnn_clinic.intake.medium import medium_of
+from agcnn_clinic.intake.medium import Medium, medium_of
 
 
 class Looked(NamedTuple):
@@ -73,14 +73,21 @@ def grouped(
     for file in files:
         root = _root(file.folder, directories)
         (elsewhere if root is None else on_media[root]).append(file)
+    names: defaultdict[Hashable, list[str]] = defaultdict(list)
+    for file in files:
+        names[file.within].append(file.base)
+
+    def group(together: tuple[Found, ...], medium: Medium | None = None) -> Group:
+        return Group(together, remove, medium, container, tuple(names[together[0].within]) if together[1:] else ())
+
     for together in _by_themselves(elsewhere, finished, ways, top_is_a_study=top_is_a_study):
-        yield Group(together, remove, container=container)
+        yield group(together)
     for root, members in on_media.items():
         if finished.issuperset(members):
             directory = directories[root]
             medium = medium_of(root, (file.name for file in members), ways.read_directory(directory))
             for together in _of_medium(directory, members, ways):
-                yield Group(together, remove, medium, container)
+                yield group(together, medium)
 
 
 def _by_themselves(

@@ -70,7 +70,7 @@ class Inbox:
         settled, wait = self._tracker.observe(files, now)
         held = {item.found for item in self._held}
         settled = [file for file in settled if file not in held]
-        self._long_waits.observe([file for file in files if file not in held], settled, now)
+        self._long_waits.observe(files, settled, now)
         taken = self._accept(grouped(files, settled, self._ways(), remove=True))
         self.left_behind += len(self._unpacker.pending())
         return unpacked + taken, wait

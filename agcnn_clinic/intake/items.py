@@ -21,6 +21,8 @@ class Group:
     """The exchange medium that they are on."""
     container: "Container | None" = None
     """The zip that they are in; None for files of the disk."""
+    folder_names: tuple[str, ...] = ()
+    """The names of all files of their folder, where they are several: a study.toml may speak of others, too."""
 
     @property
     def size(self) -> int:

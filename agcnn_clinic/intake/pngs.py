@@ -25,7 +25,8 @@ def describe_pngs(items: list[Item], sandbox: Sandbox) -> None:
     for item in tomls:
         try:
             study_toml = sandbox.run(read_study_toml, item.staged.path)
-            views = study_toml.views_of(other.found.base for other in items if other not in tomls)
+            # Also those that are no PNGs, or were to be ones: that a file is broken says nothing of the others.
+            views = study_toml.views_of({*item.group.folder_names, *(other.found.base for other in items)})
         except ImageError as error:
             item.media_type, item.error = MediaType.UNKNOWN, error
             for png in pngs:

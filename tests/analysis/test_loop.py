@@ -207,6 +207,16 @@ def test_an_image_whose_bytes_are_gone_is_still_compared(room, send, write_film,
         assert "removed by retention" in file.reason
 
 
+def test_a_film_that_is_refused_for_another_reason_than_last_time_makes_a_report_due(room, send, reader, sandbox):
+    """Too large, too small, too large: each time what the report says of it has changed."""
+    gates = [room.config.gate.model_copy(update=limits) for limits in ({"max_pixels": 1000}, {"min_side": 2000})]
+    judges = [Analysis(room.database, room.storage, sandbox, reader, gate, batch_size=2) for gate in gates]
+    for number, analysis in enumerate([*judges, judges[0], judges[0]], start=1):
+        send(1)
+        analysis.step()
+        assert [study.revision for study in room.all(Study)] == [min(number, 3)]
+
+
 def test_a_refused_film_that_is_sent_again_is_judged_anew(room, send, reader, sandbox):
     """Refused again it makes no new report due; once the limit is raised it is read, and from then on a duplicate."""
     narrow = room.config.gate.model_copy(update={"max_pixels": 1000})

@@ -99,6 +99,16 @@ def test_another_origin_is_refused_with_advice(tmp_path, change, sentence):
     assert "Name another --out" in str(caught.value)
 
 
+def test_a_table_that_knows_nothing_of_a_setting_was_begun_with_another_version(tmp_path):
+    """What a program did that did not look at the precision cannot be known."""
+    manifest = Output(tmp_path / "out", ORIGIN).folder / MANIFEST
+    begun = json.loads(manifest.read_text())
+    del begun["precision"]
+    manifest.write_text(json.dumps(begun))
+    with pytest.raises(UsageError, match="begun with another version"):
+        Output(tmp_path / "out", ORIGIN)
+
+
 def test_a_folder_of_something_else_is_left_alone(tmp_path):
     """Neither a folder with files in it nor a damaged manifest is written over."""
     (tmp_path / "notes.txt").write_text("mine")

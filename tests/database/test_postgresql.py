@@ -138,7 +138,7 @@ def test_a_standby_is_waited_for_until_it_is_the_primary(server, url, database, 
     """A fail-over: what writes is told to try again, also a migration, and the same open database then goes on."""
     with server.as_standby():
         for attempt in (database.write, database.transaction, lambda: migrate.migration_connection(url)):
-            with pytest.raises(DatabaseUnavailableError, match="takes no writes, as a standby"), attempt() as begun:
+            with pytest.raises(DatabaseUnavailableError, match="cannot be written, as a standby"), attempt() as begun:
                 begun.execute(text("SELECT 1"))
         with database.session() as session:
             assert count(session) == 0
@@ -207,7 +207,7 @@ def test_what_stands_in_the_way_is_said_without_the_password(refused, way, sente
         ("57P03", "cannot be reached or has gone away", OnError.RETRY),
         ("40001", "came between", OnError.RETRY),
         ("40P01", "came between", OnError.RETRY),
-        ("25006", "takes no writes, as a standby", OnError.RETRY),
+        ("25006", "cannot be written, as a standby", OnError.RETRY),
         ("25P04", "cannot be reached or has gone away", OnError.RETRY),
         ("42501", "lacks a right", OnError.STOP),
         ("XX001", "damaged; stop the daemon", OnError.STOP),

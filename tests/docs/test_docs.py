@@ -9,7 +9,7 @@ import typer
 from agcnn_clinic.cli.main import app
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.views import finding_list, review_list, study_summary
-from agcnn_clinic.domain import REASONS, Outcome, ReasonCode, Warn
+from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode, Warn
 from agcnn_clinic.domain import WARNINGS as WARNING_SENTENCES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,6 +32,12 @@ def test_every_reason_is_documented_and_leads_to_an_outcome():
         assert outcome is not Outcome.PENDING
         assert sentence.endswith(".")
         assert f"| {outcome} | {code} | {sentence} |" in DATABASE
+
+
+def test_the_reasons_that_do_not_speak_for_the_bytes_are_documented():
+    """Who sends a file again must know whether it is looked at again."""
+    listed = DATABASE.split("is judged anew:")[1].split(".")[0]
+    assert set(re.findall(r"`(\w+)`", listed)) == NOT_ABOUT_THE_BYTES
 
 
 def test_every_remark_has_a_sentence():

@@ -68,6 +68,19 @@ def test_a_view_is_that_of_its_file_whatever_the_case_and_the_form_of_its_name(d
     assert row.header["view_position"] == "LATERAL"
 
 
+def test_a_view_of_a_file_that_is_no_png_costs_the_others_nothing(desk):
+    """One was cut to nothing on its way, the other is no film at all: the PNG is read as described."""
+    folder = desk.config.inbox / "jane"
+    png(folder / "1.png")
+    (folder / "2.png").touch()
+    (folder / "3.dcm").write_bytes(bytes(128) + b"DICM")
+    (folder / "study.toml").write_text('[views]\n"1.png" = "PA"\n"2.png" = "LL"\n"3.dcm" = "LL"\n')
+    desk.new_inbox().sweep()
+    rows = {row.original_name: row for row in desk.rows()}
+    assert (rows["jane/1.png"].outcome, rows["jane/1.png"].header["view_position"]) == ("pending", "PA")
+    assert (rows["jane/2.png"].reason_code, rows["jane/3.dcm"].outcome) == ("empty_file", "quarantined")
+
+
 def test_of_files_whose_names_differ_in_case_alone_the_very_name_decides(desk):
     """Each has its own view; a name that is that of neither, and might be of both, keeps the folder apart."""
     folder = desk.config.inbox / "jane"
