@@ -8,8 +8,8 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -85,98 +85,55 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     Raises:
         DatabaseError: the database cannot be used; nothing was taken.
     """
-    [taken] = accept_all(intake, [groups], lambda: now)
-    return taken
+    with _claimed(intake, groups) as mine:
+        return _accepted(intake, mine, now)
 
 
-def accept_all(intake: Intake, batches: Iterable[Sequence[Group]], now: Callable[[], datetime]) -> Iterator[Taken]:
-    """Take batches in order, each as `accept` does; while one is written to the disk, the next one is copied.
-
-    To be run to its end: a batch that was begun is finished, and what it did is told.
-
-    Args:
-        intake: the clinic's storage, database and child processes.
-        batches: asked for a batch when the one before it is copied.
-        now: gives the time of arrival.
-
-    Raises:
-        DatabaseError: the database cannot be used; nothing was taken of this batch and of those after it.
-    """
-    with ThreadPoolExecutor(1, thread_name_prefix="accept") as finisher:
-        finishing: Future[Taken] | None = None
-        for groups in batches:
-            begun = _begun(intake, groups)
-            if finishing is not None:
-                try:
-                    yield finishing.result()
-                except BaseException:
-                    begun.let_go()
-                    raise
-            finishing = finisher.submit(_finished, begun, now())
-        if finishing is not None:
-            yield finishing.result()
-
-
-@dataclass(frozen=True)
-class _Begun:
-    """A batch that is copied, and whose headers children read: it has no row, and is not safe from a power cut yet."""
-
-    intake: Intake
-    claimed: set[int]
-    groups: list[Group]
-    batch: list[list[Item]]
-    asked: list[headers.Asked]
-
-    def let_go(self) -> None:
-        """Remove what is left of the copies, and give the claims back: what is not taken by now is found again."""
-        for item in (item for items in self.batch for item in items):
+def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
+    batch: list[list[Item]] = []
+    try:
+        asked: list[headers.Asked] = []
+        for group in groups:
+            items = _staged_group(intake, group)
+            batch.append(items)
+            # The children read these while the next ones are copied.
+            asked += headers.ask(intake.sandbox, intake.max_file_bytes, items)
+        synced = _synced(batch)
+        new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
+        headers.note(intake.database, [one for one in asked if one.item in new])
+        with intake.storage.changing, intake.claims.keeping():
+            kept = _kept_groups(intake.storage, synced, new)
+            registered = _registered(intake, kept, now)
+    finally:
+        for item in (item for items in batch for item in items):
             with contextlib.suppress(OSError):
                 item.staged.path.unlink(missing_ok=True)
-        self.intake.claims.release(Work.ARRIVAL, self.claimed)
+    reached(FaultPoint.ARRIVALS_COMMITTED)
+    settled = [item for group in registered for item in group.items]
+    held = release(intake, [item for item in settled if item.group.remove])
+    return Taken(
+        files=sum(len(group.registrations) for group in registered),
+        left=sum(len(group.files) for group in groups) - len(settled),
+        held=tuple(held),
+    )
 
 
-def _begun(intake: Intake, groups: Sequence[Group]) -> _Begun:
-    """Claim and copy a batch: those of its groups that are this worker's until they are out of the inbox or left there.
+@contextlib.contextmanager
+def _claimed(intake: Intake, groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Those groups that are this worker's, until their sources are out of the inbox or left there.
 
     What left the inbox since it was looked through was taken by another worker, or by its sender.
     """
     keys = [(group, _keys(group, intake.inbox)) for group in groups]
-    claimed = intake.claims.take(Work.ARRIVAL, {key for _, wanted in keys for key in wanted})
-    begun = _Begun(intake, claimed, [], [], [])
+    taken = intake.claims.take(Work.ARRIVAL, {key for _, wanted in keys for key in wanted})
     try:
-        for group, wanted in keys:
-            if claimed.issuperset(wanted) and (not wanted or all(os.path.lexists(file.path) for file in group.files)):
-                begun.groups.append(group)
-                items = _staged_group(intake, group)
-                begun.batch.append(items)
-                # The children read these while the next ones are copied.
-                begun.asked.extend(headers.ask(intake.sandbox, intake.max_file_bytes, items))
-    except BaseException:
-        begun.let_go()
-        raise
-    return begun
-
-
-def _finished(begun: _Begun, now: datetime) -> Taken:
-    """Give a batch its place in the archive and its rows, and let its sources go."""
-    intake = begun.intake
-    try:
-        synced = _synced(begun.batch)
-        new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
-        headers.note(intake.database, [one for one in begun.asked if one.item in new])
-        with intake.storage.changing, intake.claims.keeping():
-            kept = _kept_groups(intake.storage, synced, new)
-            registered = _registered(intake, kept, now)
-        reached(FaultPoint.ARRIVALS_COMMITTED)
-        settled = [item for group in registered for item in group.items]
-        held = release(intake, [item for item in settled if item.group.remove])
+        yield [
+            group
+            for group, wanted in keys
+            if taken.issuperset(wanted) and (not wanted or all(os.path.lexists(file.path) for file in group.files))
+        ]
     finally:
-        begun.let_go()
-    return Taken(
-        files=sum(len(group.registrations) for group in registered),
-        left=sum(len(group.files) for group in begun.groups) - len(settled),
-        held=tuple(held),
-    )
+        intake.claims.release(Work.ARRIVAL, taken)
 
 
 def _keys(group: Group, inbox: Path) -> list[int]:

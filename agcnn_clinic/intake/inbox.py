@@ -8,7 +8,7 @@ from pathlib import Path
 from agcnn_clinic.config import Config
 from agcnn_clinic.dicom.media import MediaDirectory, read_media_directory
 from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.intake.accept import Intake, accept_all, release
+from agcnn_clinic.intake.accept import Intake, accept, release
 from agcnn_clinic.intake.discover import Found, discover, found
 from agcnn_clinic.intake.disk import Watermark
 from agcnn_clinic.intake.grouping import Ways, grouped, look
@@ -112,24 +112,17 @@ class Inbox:
     def _take(self, groups: Iterable[Group]) -> tuple[int, int]:
         """Take groups as far as there is room; returns how many files were taken, and how many were not."""
         taken = left = 0
-
-        def fitting() -> Iterator[list[Group]]:
-            nonlocal left
-            for batch in _batches(groups):
-                fits = self.watermark.fitting([group.size for group in batch])
-                waiting = sum(len(group.files) for group, fit in zip(batch, fits, strict=True) if not fit)
-                self._offered += sum(len(group.files) for group in batch)
-                self._waiting += waiting
-                left += waiting
-                yield [group for group, fit in zip(batch, fits, strict=True) if fit]
-                if self._stopped():
-                    left += 1
-                    return
-
-        for done in accept_all(self._intake, fitting(), _now):
+        for batch in _batches(groups):
+            fits = self.watermark.fitting([group.size for group in batch])
+            done = accept(self._intake, [group for group, fit in zip(batch, fits, strict=True) if fit], _now())
+            waiting = sum(len(group.files) for group, fit in zip(batch, fits, strict=True) if not fit)
+            self._offered += sum(len(group.files) for group in batch)
+            self._waiting += waiting
             self._held += done.held
             taken += done.files
-            left += done.left
+            left += done.left + waiting
+            if self._stopped():
+                return taken, left + 1
         return taken, left
 
     def _unpack(self) -> int:

@@ -3,7 +3,6 @@
 import errno
 import hashlib
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,15 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import delete, event, select, update
 
-from agcnn_clinic import faults, staging
+from agcnn_clinic import staging
 from agcnn_clinic.database.many import VARIABLES, in_parts
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import Header, InstanceDescription, MediaType, ReasonCode, StudyDescription
 from agcnn_clinic.durable import fsync_file
-from agcnn_clinic.errors import DatabaseError, ImageError, StorageError
-from agcnn_clinic.faults import FaultPoint
-from agcnn_clinic.intake.accept import accept, accept_all
+from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.intake.accept import accept
 from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.register import Registration, register
@@ -245,49 +243,6 @@ def test_a_batch_asks_as_little_for_many_files_as_for_few(desk, film_of):
 
     drop(1, 1)  # the first use of a connection asks more
     assert drop(3, 2) == drop(19, 3)
-
-
-@pytest.fixture
-def two_batches(desk, film_of):
-    """Two films in the inbox, each to be taken as a batch of its own."""
-    for number, name in enumerate(("a.dcm", "b.dcm")):
-        film_of(name, number, 1)
-    files = sorted(discover(desk.config.inbox, ()), key=lambda file: file.name)
-    return [[Group((file,), remove=True)] for file in files]
-
-
-def test_a_batch_is_copied_while_the_one_before_it_is_written(desk, two_batches, monkeypatch):
-    """The first batch waits at the disk until the second one is copied; their rows are in order all the same."""
-    copied = threading.Semaphore(0)
-    waited_in_vain = []
-
-    def step(point: FaultPoint) -> None:
-        if point is FaultPoint.COPY_WRITTEN:
-            copied.release()
-        elif point is FaultPoint.COPIES_SYNCED and not desk.rows():
-            waited_in_vain.extend(one for one in range(2) if not copied.acquire(timeout=30))
-
-    monkeypatch.setattr(faults, "hook", step)
-    taken = list(accept_all(desk.intake, two_batches, lambda: NOW))
-    assert [one.files for one in taken] == [1, 1]
-    assert not waited_in_vain
-    assert [row.original_name for row in desk.rows()] == ["a.dcm", "b.dcm"]
-
-
-def test_a_batch_that_fails_leaves_nothing_of_the_one_that_was_copied_meanwhile(desk, two_batches, monkeypatch):
-    """The database is gone when the first batch gets its rows: both films stay in the inbox, and no copy is left."""
-
-    def step(point: FaultPoint) -> None:
-        if point is FaultPoint.ARRIVALS_WRITTEN:
-            raise DatabaseError("the disk of the database is full")
-
-    monkeypatch.setattr(faults, "hook", step)
-    with pytest.raises(DatabaseError):
-        list(accept_all(desk.intake, two_batches, lambda: NOW))
-    assert len(list(desk.config.inbox.iterdir())) == 2
-    assert not [path for path in (desk.config.archive / ".incoming").rglob("*") if path.is_file()]
-    monkeypatch.setattr(faults, "hook", None)
-    assert [one.files for one in accept_all(desk.intake, two_batches, lambda: NOW)] == [1, 1]
 
 
 def test_values_are_asked_for_in_parts_that_fit_into_a_query():
