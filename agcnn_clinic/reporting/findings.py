@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agcnn_clinic.reporting.blocks import LEADING, Block
+from agcnn_clinic.reporting.blocks import LEADING, Block, fact, heading, space
 from agcnn_clinic.reporting.content import FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
@@ -15,6 +15,8 @@ ROW = 13.0
 _HEAD = 26.0
 _BAR = 6.0
 _PAD = 9.0
+_MOST_LINES = 20
+"""Of one image's remarks in the summary: more than all that there are take."""
 NOT_EXCLUDED = "A label below its threshold is not excluded."
 
 
@@ -196,6 +198,16 @@ def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], fra
         part = images[start : start + _ACROSS]
         blocks.append(_compare(part, plates[start : start + _ACROSS], frame, _order(images)))
     return blocks
+
+
+def remarked(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
+    """The remarks on each of several images, so that page 1 tells of an image that may be another patient's."""
+    remarks = [
+        fact(image_title(image), " ".join(image.remarks), frame, max_lines=_MOST_LINES)
+        for image in images
+        if image.remarks
+    ]
+    return [heading("Input quality"), *remarks, space(10)] if remarks else []
 
 
 def _order(images: Sequence[ReadImage]) -> list[str]:

@@ -152,6 +152,18 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     assert "the findings say nothing about them" in first
 
 
+def test_remarks_are_on_the_first_page_of_several(several, picture, settings, text_of, render) -> None:
+    """Who reads the summary alone must see that an image may be another patient's."""
+    first = several.images[0]
+    images = [
+        replace(image, remarks=(WARNINGS[Warn.OTHER_PATIENT],) if image is first else ()) for image in several.images
+    ]
+    shown = text_of(render(replace(several, images=tuple(images)), picture, settings))[0]
+    assert WARNINGS[Warn.OTHER_PATIENT] in shown
+    assert shown.count("Input quality") == 1
+    assert "No remarks." not in shown
+
+
 def test_no_positive_label_is_not_called_normal(content, picture, settings, text_of, render) -> None:
     """Below all thresholds the page says that nothing is excluded; without thresholds it says so."""
     low = tuple(replace(row, probability=0.1, positive=False) for row in content.images[0].findings)
