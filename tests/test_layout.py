@@ -118,10 +118,3 @@ def test_films_beside_the_clinic_and_files_of_its_archive_may_be_named(at_home):
     """After a restore, `db unlisted` prints files of the archive, for `process` to read."""
     for source in ("own.dcm", "films", "archive/ab/film.dcm"):
         at_home.layout.check_source(at_home.root / source)
-
-
-def test_an_empty_path_is_none(at_home):
-    """A variable that a shell finds empty must not come to mean the current folder."""
-    done = CliRunner().invoke(app, ["process", ""])
-    assert isinstance(done.exception, UsageError)
-    assert "empty" in str(done.exception)

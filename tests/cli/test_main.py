@@ -59,6 +59,7 @@ def test_help_prints_every_word_that_was_written(path, monkeypatch):
         (["--config", "", "findings"], "--config"),
         (["findings", "-o", ""], "-o"),
         (["init", ""], "init"),
+        (["process", ""], "process"),
         (["demo", ""], "demo"),
         (["reanalyse", "--all", "--model", ""], "--model"),
         (["quarantine", "requeue", "1", ""], "1"),
