@@ -8,7 +8,7 @@ checked against it, and what would break a database or a log (half a surrogate p
 import json
 import math
 import os
-import select
+import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +38,8 @@ Bytes = NDArray[np.uint8]
 _NAMES = {"np": np, "NDArray": NDArray}
 """What annotations may name that their module imports for type checkers only."""
 _LENGTH = struct.Struct(">Q")
+_TIMEVAL = struct.Struct("ll")
+"""Seconds and microseconds, as the C library has them."""
 _ARRAY_KINDS = "biuf"
 _SHAPE_LENGTH = 4
 
@@ -90,13 +92,15 @@ def receive(connection: Connection, expected: Any, max_bytes: int, until: float)
         EOFError, OSError: the child is gone.
     """
     try:
-        (size,) = _LENGTH.unpack(_received(connection, _LENGTH.size, until).data)
-        head = json.loads(_received(connection, _at_most(size, MAX_HEAD_BYTES), until).tobytes())
-        if "error" in head:
-            return _error(head["error"]), None
-        sizes = [_counted(size) for size in head["arrays"]]
-        _at_most(sum(sizes), max_bytes)
-        arrays = iter([_received(connection, size, until) for size in sizes])
+        # The pipe is a pair of sockets, and of those alone a call gives back no less than all that was asked for.
+        with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as pipe:
+            (size,) = _LENGTH.unpack(_received(pipe, _LENGTH.size, until).data)
+            head = json.loads(_received(pipe, _at_most(size, MAX_HEAD_BYTES), until).tobytes())
+            if "error" in head:
+                return _error(head["error"]), None
+            sizes = [_counted(size) for size in head["arrays"]]
+            _at_most(sum(sizes), max_bytes)
+            arrays = iter([_received(pipe, size, until) for size in sizes])
         value = _rebuilt(expected, head["value"], arrays)
     except MemoryError as error:
         raise NoAnswerError("its answer is too large") from error
@@ -110,16 +114,22 @@ def declared_type(function: Callable[..., Any]) -> Any:
     return function if isinstance(function, type) else _hints(function).get("return", Any)
 
 
-def _received(connection: Connection, size: int, until: float) -> Bytes:
-    """Receive so many bytes; room is made for no more."""
+def _received(pipe: socket.socket, size: int, until: float) -> Bytes:
+    """Receive so many bytes; room is made for no more.
+
+    A film comes in some forty pieces. The kernel puts them together: each return to Python would wait for its lock.
+    """
     data: Bytes = np.empty(size, np.uint8)
     rest = data.data
-    poller = select.poll()
-    poller.register(connection.fileno(), select.POLLIN)
     while rest:
-        if not poller.poll(max(until - time.monotonic(), 0) * 1000):
+        left = until - time.monotonic()
+        if left <= 0:
             raise TimeoutError
-        count = os.readv(connection.fileno(), [rest])
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(left), int(left % 1 * 1e6) or 1))
+        try:
+            count = pipe.recv_into(rest, flags=socket.MSG_WAITALL)
+        except BlockingIOError:
+            continue
         if not count:
             raise EOFError
         rest = rest[count:]
