@@ -119,16 +119,34 @@ class Verdict:
     met: bool | None = None
 
 
-def append(transaction: Session | Connection, event: AuditEvent, about: About, *, now: datetime) -> None:
-    """Add an event at the end of the trail, in the caller's transaction: it is there exactly if that is committed."""
+def append(transaction: Session | Connection, event: AuditEvent, *abouts: About, now: datetime) -> None:
+    """Add events of a kind at the end of the trail, in the caller's transaction: they are there if that is committed.
+
+    Args:
+        transaction: the caller's.
+        event: what happened.
+        abouts: what to; an event each.
+        now: when.
+    """
     connection = transaction if isinstance(transaction, Connection) else transaction.connection()
     # Writers take turns (`engine.writing`): nobody adds a row between this and the caller's commit. Should another
     # program do so, the primary key refuses one of the two.
     newest, head = head_of(connection)
+    rows = []
+    for place, about in enumerate(abouts, start=newest + 1):
+        row = _row(place, event, about, now)
+        head = _chained(head, list(row.values()))
+        rows.append(row | {"sha256": head})
+    if rows:
+        connection.execute(insert(audit_event), rows)
+
+
+def _row(place: int, event: AuditEvent, about: About, now: datetime) -> dict[str, str | int]:
+    """An event as its row, in the order in which it is hashed."""
     coded = EVENTS[event]
     who = _who()
-    row: dict[str, str | int] = {
-        "id": newest + 1,
+    return {
+        "id": place,
         "recorded_at": moment_text(now),
         "event": event.value,
         "event_id": coded.event_id.value,
@@ -145,7 +163,6 @@ def append(transaction: Session | Connection, event: AuditEvent, about: About, *
         "files": _compact(list(about.files)),
         "details": _compact(about.details),
     }
-    connection.execute(insert(audit_event), row | {"sha256": _chained(head, list(row.values()))})
 
 
 def has_trail(connection: Connection) -> bool:

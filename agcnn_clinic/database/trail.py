@@ -68,10 +68,18 @@ def readings_changed(session: Session, study_keys: Sequence[str], *, model_id: i
         append(session, AuditEvent.READINGS_CHANGED, about, now=now)
 
 
-def reported(session: Session, study_key: str, *, version: int, sha256: str, now: datetime) -> None:
-    """A report was delivered, and its row is in this transaction."""
-    about = About(studies=[study_key], details={"version": version, "sha256": sha256})
-    append(session, AuditEvent.REPORTED, about, now=now)
+class Delivered(NamedTuple):
+    """What is told of a report."""
+
+    study_key: str
+    version: int
+    sha256: str
+
+
+def reported(session: Session, reports: Iterable[Delivered], *, now: datetime) -> None:
+    """Reports were delivered, and their rows are in this transaction."""
+    abouts = (About(studies=[key], details={"version": version, "sha256": sha256}) for key, version, sha256 in reports)
+    append(session, AuditEvent.REPORTED, *abouts, now=now)
 
 
 def report_again(database: Database, study_key: str, *, version: int, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""From the rows of a study to what its report says. Reads the database only; nothing here depends on a clock.
+"""From the rows of a study to what its report says. Nothing here depends on a clock.
 
 What is composed for a moment is composed the same later on: files that were decided after the edition's `created_at`
 are left out, and the readings are handed in, so that an older version can be made again when newer images have come and
@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload
 
-from agcnn_clinic.database.tables import AttendedRegion, Inference, Instance, Model, ReceivedFile, Study
+from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.reporting.content import (
     NO_FINDING,
@@ -34,7 +32,6 @@ _NOT_BY_THIS_MODEL = "The clinic's own report prints what another model says of 
 
 
 def compose(
-    session: Session,
     study: Study,
     edition: Edition,
     *,
@@ -46,15 +43,14 @@ def compose(
     """Gather everything that one version of a study's report prints.
 
     Args:
-        session: a session that sees one state of the database throughout.
-        study: its row.
+        study: its row, in a session that sees one state of the database throughout.
         edition: the version to compose; files that were decided after it are left out.
         readings: the reading of each file that is printed.
         archive: the folder that stored paths start at.
         study_revision: the revision that it covers; None for the study's own.
         model: the model that was asked for by name; None for the clinic's own report.
     """
-    files = _files(session, study, edition)
+    files = _files(study, edition)
     printed = [(file, readings[file.id]) for file in files if file.id in readings]
     images = [_image(number, file, reading, archive) for number, (file, reading) in enumerate(printed, start=1)]
     read = {file.instance_id: file.id for file in files if file.outcome == Outcome.ANALYSED}
@@ -82,16 +78,11 @@ def compose(
     )
 
 
-def _files(session: Session, study: Study, edition: Edition) -> list[ReceivedFile]:
+def _files(study: Study, edition: Edition) -> list[ReceivedFile]:
     """The study's files that were decided by then, in order of arrival."""
-    statement = (
-        select(ReceivedFile)
-        .join(ReceivedFile.instance)
-        .where(Instance.study_id == study.id, ReceivedFile.decided_at <= edition.created_at)
-        .options(joinedload(ReceivedFile.instance))
-        .order_by(ReceivedFile.id)
-    )
-    return list(session.scalars(statement))
+    files = (file for instance in study.instances for file in instance.files)
+    decided = (file for file in files if file.decided_at is not None and file.decided_at <= edition.created_at)
+    return sorted(decided, key=lambda file: file.id)
 
 
 def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:

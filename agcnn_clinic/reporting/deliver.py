@@ -30,10 +30,10 @@ def deliver(data: bytes, path: Path) -> None:
 
 @contextlib.contextmanager
 def delivery(data: bytes, path: Path) -> Iterator[Callable[[bool], None]]:
-    """As `deliver`, in two steps: a PDF that is on the disk already, and what gives it its name within the block.
+    """As `deliver`, in steps: a PDF that is on the disk already, and what gives it its name within the block.
 
     That is told whether to replace what stands there. If not, and something does by now, it raises LeaseLostError:
-    somebody else has delivered a report under this name.
+    somebody else has delivered a report under this name. The name is safe from a power cut after `take_effect`.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -52,10 +52,19 @@ def delivery(data: bytes, path: Path) -> Iterator[Callable[[bool], None]]:
                 if replacing or not _linked(temporary, path):
                     temporary.replace(path)
                 reached(_STEPS.renamed)
-                fsync_folder(path.parent)
-                reached(_STEPS.synced)
 
         yield take_place
+
+
+def take_effect(reports: Path) -> None:
+    """Make sure that no power cut takes back the names that PDFs have got in the folder of the reports.
+
+    Raises:
+        StorageError: the folder cannot be synced.
+    """
+    with _explained():
+        fsync_folder(reports)
+        reached(_STEPS.synced)
 
 
 def _linked(temporary: Path, path: Path) -> bool:

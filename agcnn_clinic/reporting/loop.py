@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
+from math import ceil
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.claims import ALONE, Claims, Work
@@ -13,9 +15,11 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Study
 from agcnn_clinic.errors import ClinicError, LeaseLostError, RenderingError, StorageError
 from agcnn_clinic.reporting.due import is_due, leave_unread, studies_due
-from agcnn_clinic.reporting.making import Remade, make_on_request, make_report, remake
+from agcnn_clinic.reporting.making import Remade, make_on_request, make_reports, remake
 from agcnn_clinic.reporting.rendering import Press
 
+TOGETHER = 8
+"""How many reports share a transaction, at most."""
 REST_SECONDS = 60.0
 """How long a report that cannot be made is left alone, from when all others were tried."""
 
@@ -80,8 +84,10 @@ class Reporting:
         if not due:
             return 0
         # Rows come and go in turns; the PDFs are rendered side by side.
+        size = min(TOGETHER, ceil(len(due) / self._at_once))
+        parts = [due[start : start + size] for start in range(0, len(due), size)]
         with ThreadPoolExecutor(self._at_once, "report") as threads:
-            ends = list(threads.map(partial(self._make, quiet_seconds), due))
+            ends = list(chain.from_iterable(threads.map(partial(self._make, quiet_seconds), parts)))
         failed = {study_id: end for study_id, end in zip(due, ends, strict=True) if isinstance(end, ClinicError)}
         if failed:
             self._resting |= failed.keys()
@@ -105,27 +111,41 @@ class Reporting:
             self._tried_again_at = None
         return rested
 
-    def _make(self, quiet_seconds: float, study_id: int) -> bool | ClinicError:
-        """Make a study's report unless another worker has it; returns whether it is made, or why it cannot be now."""
-        still_due = is_due(self._clock(), quiet_seconds).where(Study.id == study_id)
-        if not self._claims.take(Work.STUDY, [study_id], still_due):
-            return False
-        try:
-            make_report(
-                self._database,
-                study_id,
-                clock=self._clock,
-                config=self._config,
-                press=self._press,
-                claims=self._claims,
-            )
-        except LeaseLostError as error:
-            log.warning("%s", error)
-            return False
-        except (StorageError, RenderingError) as error:
-            self._claims.release(Work.STUDY, [study_id])
-            return error
-        return True
+    def _make(self, quiet_seconds: float, study_ids: Sequence[int]) -> list[bool | ClinicError]:
+        """Make the reports of studies, but of those that another worker has; of each whether, or why it cannot be now.
+
+        One that cannot be made keeps no other from it: then they are made one by one.
+        """
+        still_due = is_due(self._clock(), quiet_seconds).where(Study.id.in_(study_ids))
+        mine = self._claims.take(Work.STUDY, study_ids, still_due)
+        ends: dict[int, bool | ClinicError] = dict.fromkeys(study_ids, False)
+        to_make = [[study_id for study_id in study_ids if study_id in mine]] if mine else []
+        while to_make:
+            part = to_make.pop()
+            try:
+                made = make_reports(
+                    self._database,
+                    part,
+                    clock=self._clock,
+                    config=self._config,
+                    press=self._press,
+                    claims=self._claims,
+                )
+            except (StorageError, RenderingError, LeaseLostError) as error:
+                if len(part) > 1:
+                    to_make += [[study_id] for study_id in reversed(part)]
+                elif isinstance(error, LeaseLostError):
+                    log.warning("%s", error)
+                else:
+                    self._claims.release(Work.STUDY, part)
+                    ends[part[0]] = error
+                continue
+            ends |= dict.fromkeys(made.paths, True)
+            if made.anew:
+                to_make.append(made.anew)
+            if lost := len(part) - len(made.paths) - len(made.anew):
+                log.warning("%d reports were made by another worker meanwhile; this one's are forgotten", lost)
+        return list(ends.values())
 
     def remake(self, study_id: int, version: int | None = None) -> Remade:
         """Make a delivered report again; see `making.remake`."""

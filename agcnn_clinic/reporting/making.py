@@ -1,33 +1,45 @@
 """Making reports, and making them again.
 
-A report goes compose -> render -> deliver, with one row. A process that is killed on the way leaves at most a delivered
-file without a row: the report is still due, and the same version is written over it. One that falls asleep on the way,
-and wakes when another has delivered that version, leaves the other's as it is.
+Reports go compose -> render -> deliver, with a row each. A process that is killed on the way leaves at most delivered
+files without rows: their reports are still due, and the same versions are written over them. One that falls asleep on
+the way, and wakes when another has delivered one of those versions, leaves the other's as it is.
 """
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
-from sqlalchemy import func, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select, update
+from sqlalchemy.orm import Session, selectinload
 
 from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.database.tables import Instance, Model, ReceivedFile, Report, ReportReading, Study
+from agcnn_clinic.database.tables import Instance, Model, Report, ReportReading, Study
 from agcnn_clinic.domain import Outcome
-from agcnn_clinic.errors import LeaseLostError, RemovedError, UsageError
+from agcnn_clinic.errors import RemovedError, UsageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
-from agcnn_clinic.reporting.deliver import deliver, delivery, report_name
-from agcnn_clinic.reporting.readings import counting_readings, readings_of_model, readings_of_report
+from agcnn_clinic.reporting.deliver import deliver, delivery, report_name, take_effect
+from agcnn_clinic.reporting.readings import Readings, counting_readings, readings_of_model, readings_of_report
 from agcnn_clinic.reporting.rendering import Press, rendered
+
+
+class Made(NamedTuple):
+    """What became of reports that were to be made."""
+
+    paths: dict[int, Path]
+    """Where they were delivered, by study."""
+    anew: list[int]
+    """Studies whose next version another process took meanwhile: they are to be composed anew, under the next number.
+    What is in neither is another worker's by now."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +50,81 @@ class Remade:
     note: str
 
 
+def make_reports(
+    database: Database,
+    study_ids: Collection[int],
+    *,
+    clock: Callable[[], datetime],
+    config: Config,
+    press: Press,
+    model_id: int | None = None,
+    claims: Claims = ALONE,
+) -> Made:
+    """Make the next version of the report of each of these studies: all of them, or none where one cannot be made.
+
+    They are composed of one state of the database, and delivered with one transaction: what a report costs besides its
+    rendering is mostly what each question and each transaction costs.
+
+    Args:
+        database: the clinic's.
+        study_ids: the studies.
+        clock: gives the time that is printed.
+        config: the clinic's settings.
+        press: makes the PDFs.
+        model_id: the model whose readings are printed; None for those that count.
+        claims: what the studies were claimed with; a report that a person asks for is claimed by nobody.
+
+    Raises:
+        LeaseLostError: another worker delivered one of these versions just now.
+        StorageError: the archive cannot be read or the reports folder cannot be written.
+        RenderingError: a PDF cannot be made.
+        DatabaseError: the database cannot be used.
+    """
+    with database.session() as session:
+        readings = _readings(session, study_ids, model_id)
+        contents = {
+            study.id: _next(session, study, readings, clock, config, model_id)
+            for study in _with_files(session, study_ids)
+        }
+    pdfs: dict[int, bytes] = {}
+    for study_id, content in contents.items():
+        pdfs[study_id] = rendered(content, config.reporting, press)
+        reached(FaultPoint.REPORT_RENDERED)
+    paths = {
+        study_id: config.reports / report_name(content.study_key, content.edition.version)
+        for study_id, content in contents.items()
+    }
+    with contextlib.ExitStack() as stack:
+        deliveries = {key: stack.enter_context(delivery(pdf, paths[key])) for key, pdf in pdfs.items()}
+        session = stack.enter_context(database.write())
+        kept = claims.kept(session, Work.STUDY, contents)
+        made: list[int] = []
+        told: list[trail.Delivered] = []
+        for study in _with_reports(session, kept):
+            content = contents[study.id]
+            if _next_version(study) != content.edition.version:
+                continue
+            made.append(study.id)
+            told.append(trail.Delivered(study.key, content.edition.version, _sha256(pdfs[study.id])))
+            session.add(_row(study.id, content, model_id, _below(config.root, paths[study.id]), told[-1].sha256))
+            if model_id is None:
+                study.reported_revision = content.study_revision
+        # No row names it: a process that was killed left it.
+        left_there = {study_id for study_id in made if paths[study_id].exists()}
+        claims.done(session, Work.STUDY, made)
+        trail.reported(session, told, now=clock())
+        session.flush()
+        reached(FaultPoint.REPORT_ROW_WRITTEN)
+        # Last, since the server answered until now: it ends the transaction of one that sleeps, and another one
+        # makes this version then. Within the transaction, so that the files are there before their rows are.
+        for study_id in made:
+            deliveries[study_id](study_id in left_there)
+        if made:
+            take_effect(config.reports)
+    reached(FaultPoint.REPORT_COMMITTED)
+    return Made({key: paths[key] for key in made}, [key for key in kept if key not in made])
+
+
 def make_report(
     database: Database,
     study_id: int,
@@ -46,55 +133,16 @@ def make_report(
     config: Config,
     press: Press,
     model_id: int | None = None,
-    claims: Claims = ALONE,
 ) -> Path:
-    """Make the next version of a study's report; returns where it was delivered.
+    """Make the next version of one study's report, as `make_reports`; returns where it was delivered.
 
-    Several processes may do this at a time: a version that another one has taken meanwhile is left to it, and the
-    report is composed anew under the next number.
-
-    Args:
-        database: the clinic's.
-        study_id: the study.
-        clock: gives the time that is printed.
-        config: the clinic's settings.
-        press: makes the PDF.
-        model_id: the model whose readings are printed; None for those that count.
-        claims: what the study was claimed with; a report that a person asks for is claimed by nobody.
-
-    Raises:
-        LeaseLostError: the study is another worker's by now; what was made is forgotten.
-        StorageError: the archive cannot be read or the reports folder cannot be written.
-        RenderingError: the PDF cannot be made.
-        DatabaseError: the database cannot be used.
+    Another process may do so at the same time: a version that it has taken meanwhile is left to it, and the report is
+    composed anew under the next number.
     """
     while True:
-        with database.session() as session:
-            content = _next(session, session.get_one(Study, study_id), clock, config, model_id)
-        data = rendered(content, config.reporting, press)
-        reached(FaultPoint.REPORT_RENDERED)
-        path = config.reports / report_name(content.study_key, content.edition.version)
-        with delivery(data, path) as take_place, database.write() as session:
-            if not claims.kept(session, Work.STUDY, [study_id]):
-                raise LeaseLostError("A report was made by another worker meanwhile; this one's is forgotten.")
-            study = session.get_one(Study, study_id)
-            if _next_version(study) != content.edition.version:
-                continue
-            # No row names it: a process that was killed left it.
-            left_there = path.exists()
-            sha256 = hashlib.sha256(data).hexdigest()
-            session.add(_row(study_id, content, model_id, _below(config.root, path), sha256))
-            if model_id is None:
-                study.reported_revision = content.study_revision
-            claims.done(session, Work.STUDY, [study_id])
-            trail.reported(session, content.study_key, version=content.edition.version, sha256=sha256, now=clock())
-            session.flush()
-            reached(FaultPoint.REPORT_ROW_WRITTEN)
-            # Last, since the server answered until now: it ends the transaction of one that sleeps, and another one
-            # makes this version then. Within the transaction, so that the file is there before its row is.
-            take_place(left_there)
-        reached(FaultPoint.REPORT_COMMITTED)
-        return path
+        made = make_reports(database, [study_id], clock=clock, config=config, press=press, model_id=model_id)
+        if not made.anew:
+            return made.paths[study_id]
 
 
 def make_on_request(
@@ -120,7 +168,7 @@ def make_on_request(
         study = session.get_one(Study, study_id)
         if any(file.outcome == Outcome.PENDING for instance in study.instances for file in instance.files):
             raise UsageError(f"Study {study.key} has images that are not decided yet; ask again once they are.")
-        content = _next(session, study, clock, config, model_id)
+        content = _next(session, study, _readings(session, [study_id], model_id), clock, config, model_id)
         if not content.images:
             raise UsageError(
                 f"The model {content.requested_model} has read no image of study {study.key}; let it read them with "
@@ -170,7 +218,7 @@ def remake(
         _refuse_without_films(content, path)
     data = rendered(content, config.reporting, press)
     trail.report_again(database, content.study_key, version=row.version, now=clock())
-    if hashlib.sha256(data).hexdigest() == sha256:
+    if _sha256(data) == sha256:
         deliver(data, path)
         if was_removed:
             with database.write() as session:
@@ -190,29 +238,48 @@ def remake(
     return Remade(beside, f"The PDF differs from version {row.version} as it was delivered: {why}.")
 
 
+def _with_files(session: Session, study_ids: Collection[int]) -> Sequence[Study]:
+    """Studies with all that a report's content is composed of, but the readings."""
+    files = selectinload(Study.instances).selectinload(Instance.files)
+    return session.scalars(_studies(study_ids).options(files, selectinload(Study.reports))).all()
+
+
+def _with_reports(session: Session, study_ids: Collection[int]) -> Sequence[Study]:
+    return session.scalars(_studies(study_ids).options(selectinload(Study.reports))).all()
+
+
+def _studies(study_ids: Collection[int]) -> Select[Study]:
+    return select(Study).where(Study.id.in_(study_ids)).order_by(Study.id)
+
+
+def _readings(session: Session, study_ids: Collection[int], model_id: int | None) -> Readings:
+    if model_id is None:
+        return counting_readings(session, study_ids)
+    return readings_of_model(session, study_ids, model_id)
+
+
 def _next(
-    session: Session, study: Study, clock: Callable[[], datetime], config: Config, model_id: int | None = None
+    session: Session,
+    study: Study,
+    readings: Readings,
+    clock: Callable[[], datetime],
+    config: Config,
+    model_id: int | None = None,
 ) -> ReportContent:
     version = _next_version(study)
-    if model_id is None:
-        readings = counting_readings(session, study.id)
-    else:
-        readings = readings_of_model(session, study.id, model_id)
-    # Read after the session has seen its first row: whatever it sees was decided before. And should the clock have
-    # been set back, the report is still not older than the readings that it prints.
-    newest = session.scalar(
-        select(func.max(ReceivedFile.decided_at)).join(ReceivedFile.instance).where(Instance.study_id == study.id)
-    )
-    made_at = [moment for moment in (newest, *(reading.created_at for reading in readings.values())) if moment]
-    edition = Edition(version, max(clock(), *made_at), __version__, _before(study, version, model_id))
+    files = [file for instance in study.instances for file in instance.files]
+    # After the session has seen its first row: whatever it sees was decided before. And should the clock have been set
+    # back, the report is still not older than the readings that it prints.
+    read_at = [readings[file.id].created_at for file in files if file.id in readings]
+    decided_at = [file.decided_at for file in files if file.decided_at is not None]
+    edition = Edition(version, max(clock(), *decided_at, *read_at), __version__, _before(study, version, model_id))
     model = None if model_id is None else session.get_one(Model, model_id)
-    return compose(session, study, edition, readings=readings, archive=config.archive, model=model)
+    return compose(study, edition, readings=readings, archive=config.archive, model=model)
 
 
 def _again(session: Session, study: Study, row: Report, config: Config) -> ReportContent:
     """What a report said, from the readings that it printed."""
     return compose(
-        session,
         study,
         Edition(row.version, row.created_at, row.software_version, _before(study, row.version, row.model_id)),
         readings=readings_of_report(session, study.id, row.id),
@@ -288,6 +355,10 @@ def _refuse_without_films(content: ReportContent, delivered: Path) -> None:
             f"The report of study {content.study_key} cannot be made again: retention removed {len(gone)} of its "
             f"images on {max(gone).date()}; {kept}. Drop the images into the inbox again, and it can."
         )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _below(root: Path, path: Path) -> str:

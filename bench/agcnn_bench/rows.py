@@ -116,8 +116,8 @@ def _reports(bench: Bench, config: Config, database: Database, read: _Read) -> N
         due = studies_due(session, datetime.now(UTC), 0, limit=bench.runs + 1)
         study = session.get_one(Study, due[0])
         edition = Edition(1, datetime.now(UTC), __version__, None)
-        readings = counting_readings(session, study.id)
-        content = compose(session, study, edition, readings=readings, archive=config.archive)
+        readings = counting_readings(session, [study.id])
+        content = compose(study, edition, readings=readings, archive=config.archive)
     bench.results.add("report.pdf", timed(lambda: render(content, [read.prints], config.reporting), bench.runs))
     waiting = iter(due)
     whole = timed(

@@ -165,7 +165,7 @@ def test_a_trail_that_cannot_be_written_takes_the_work_with_it(url, factories):
         def work():
             with database.write() as session:
                 study = factories.make_study(session, 1)
-                trail.reported(session, study.key, version=1, sha256="a", now=NOW)
+                trail.reported(session, [trail.Delivered(study.key, 1, "a")], now=NOW)
 
         with pytest.raises(DatabaseError):
             work()

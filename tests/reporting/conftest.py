@@ -307,10 +307,12 @@ def pixels_of() -> Callable[..., NDArray[np.uint8]]:
 def composed(clinic: Clinic) -> Callable[..., ReportContent]:
     """Composes the next report of a study."""
     from agcnn_clinic.reporting.making import _next
+    from agcnn_clinic.reporting.readings import counting_readings
 
     def compose_next(study_id: int) -> ReportContent:
         with clinic.database.session() as session:
-            return _next(session, session.get_one(Study, study_id), clinic.clock, clinic.config)
+            readings = counting_readings(session, [study_id])
+            return _next(session, session.get_one(Study, study_id), readings, clinic.clock, clinic.config)
 
     return compose_next
 

@@ -7,6 +7,7 @@ from agcnn_clinic.database.tables import Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.content import SeenArea
+from agcnn_clinic.reporting.readings import readings_of_model
 
 
 def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
@@ -111,7 +112,8 @@ def test_an_image_that_the_model_asked_for_has_not_read_is_told(clinic) -> None:
     model_id = clinic.add_reading(clinic.add_file(study, name="first.dcm"), "large")
     clinic.add_file(study, name="second.dcm")
     with clinic.database.session() as session:
-        content = making._next(session, session.get_one(Study, study), clinic.clock, clinic.config, model_id)
+        readings = readings_of_model(session, [study], model_id)
+        content = making._next(session, session.get_one(Study, study), readings, clinic.clock, clinic.config, model_id)
     assert [image.original_name for image in content.images] == ["first.dcm"]
     assert [(image.original_name, image.outcome) for image in content.unread] == [("second.dcm", Outcome.ANALYSED)]
     assert "own report" in content.unread[0].reason

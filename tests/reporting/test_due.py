@@ -6,7 +6,7 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from sqlalchemy import event, update
+from sqlalchemy import event, select, update
 
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import ReasonCode
@@ -262,6 +262,28 @@ def test_the_loop_makes_all_that_is_due(clinic) -> None:
     assert reporting.step(quiet_seconds=30) == 0
     assert len(list(clinic.config.reports.iterdir())) == 3
     assert reporting.remake(1).note == ""
+
+
+def test_one_that_fails_keeps_none_of_those_beside_it_from_being_made(clinic) -> None:
+    """Reports are made together where they can be, and one by one where one of them cannot."""
+    lost, *_ = [clinic.add_file(clinic.add_study()) for _ in range(3)]
+    with clinic.database.write() as session:
+        session.execute(update(ReceivedFile).where(ReceivedFile.id == lost).values(stored_path="away.png"))
+    reporting = Reporting(clinic.database, clinic.config, clinic.press, clinic.clock)
+    assert reporting.step(quiet_seconds=0) == 3
+    assert (due_now(clinic, 0), reporting.unmade) == ([1], 1)
+
+
+def test_a_version_that_was_taken_meanwhile_is_made_anew_and_the_others_are_not(clinic, make, at_point) -> None:
+    """While three reports are rendered together another process makes one of the second study."""
+    for _ in range(3):
+        clinic.add_file(clinic.add_study())
+    at_point(FaultPoint.REPORT_RENDERED, lambda: make(2))
+    assert Reporting(clinic.database, clinic.config, clinic.press, clinic.clock).step(quiet_seconds=0) == 3
+    with clinic.database.session() as session:
+        rows = session.execute(select(Report.study_id, Report.version).order_by(Report.study_id, Report.version))
+        assert [tuple(row) for row in rows] == [(1, 1), (2, 1), (2, 2), (3, 1)]
+        assert all((clinic.config.root / report.path).is_file() for report in session.scalars(select(Report)))
 
 
 def test_studies_that_fail_do_not_keep_the_others_waiting(clinic, monkeypatch, caplog) -> None:

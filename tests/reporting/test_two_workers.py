@@ -10,7 +10,7 @@ from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.tables import Report, Worker
 from agcnn_clinic.faults import FaultPoint
-from agcnn_clinic.reporting.loop import Reporting
+from agcnn_clinic.reporting.loop import TOGETHER, Reporting
 
 pytestmark = pytest.mark.postgresql_only
 
@@ -44,14 +44,14 @@ def reports(clinic) -> list[int]:
 
 
 def test_what_one_renders_the_other_leaves_alone(clinic, workers, at_point):
-    """Of three studies the second makes two while the first is at one."""
+    """The second makes those that the first has not in hand yet."""
     one, other, _ = workers
-    studies(clinic, 3)
+    studies(clinic, TOGETHER + 2)
     seen = []
     at_point(FaultPoint.REPORT_RENDERED, lambda: seen.append(other.step(quiet_seconds=0)))
-    assert one.step(quiet_seconds=0) == 1
+    assert one.step(quiet_seconds=0) == TOGETHER
     assert seen == [2]
-    assert reports(clinic) == [1, 2, 3]
+    assert reports(clinic) == list(range(1, TOGETHER + 3))
 
 
 @pytest.mark.parametrize("point", [FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_ROW_WRITTEN])
