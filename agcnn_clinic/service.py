@@ -49,6 +49,8 @@ CHILDREN_NEED = (*PRELOAD, pdf.__name__)
 """What the children load: one process does it for all of them, those that decode and those that render."""
 MOST_DECODERS, MOST_PRESSES = 16, 4
 """Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
+DECODERS_PER_READER = 4
+"""Reading a header takes a hundredth of the time of decoding."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 HEED_SECONDS = 0.5
@@ -109,6 +111,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         ) as database,
         at_work_on(config, database) as claims,
         decoders(config) as sandbox,
+        readers(config) as header_readers,
         # Others than the decoders: what a hostile file may take over never gets to make a report.
         Sandbox(render_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
@@ -127,7 +130,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
             trail.model_refused(database, config.analysis.model, error, _now())
             raise
         model = ModelIdentity(reader.manifest.name, reader.manifest.version, digest(reader.manifest))
-        intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox, claims)
+        intake = Intake(storage, database, header_readers, config.intake.max_file_mb * 1_000_000, config.inbox, claims)
         with (
             trail.working(database, config, model, _now, beside=len(beside)),
             contextlib.closing(
@@ -155,6 +158,12 @@ def decoders(config: Config) -> Sandbox:
     """The child processes that decode what the model reads."""
     analysis = config.analysis
     return Sandbox(decode_workers(config), analysis.decode_seconds, analysis.decode_memory_mb, preload=CHILDREN_NEED)
+
+
+def readers(config: Config) -> Sandbox:
+    """The child processes that read headers for intake: in the queue of the decoders they would wait for films."""
+    analysis, count = config.analysis, max(decode_workers(config) // DECODERS_PER_READER, 1)
+    return Sandbox(count, analysis.decode_seconds, analysis.decode_memory_mb)
 
 
 def decode_workers(config: Config) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,8 +38,10 @@ from agcnn_clinic.storage import Storage
 
 log = logging.getLogger(__name__)
 
-SYNCED_AT_ONCE = 4
-"""Groups whose copies are brought to the disk side by side: it writes together what it is asked for together."""
+SMALL = 500_000
+"""Bytes of a group that is copied sooner than another thread takes over."""
+COPIED_AT_ONCE = 4
+"""Groups that are copied side by side, and brought to the disk: it writes together what it is asked for together."""
 
 
 class _Kept(NamedTuple):
@@ -50,7 +53,10 @@ class _Kept(NamedTuple):
 
 @dataclass(frozen=True)
 class Intake:
-    """What `accept` works with."""
+    """What `accept` works with.
+
+    `sandbox` reads headers. It should not be the one that decodes: a header would wait for all films before it.
+    """
 
     storage: Storage
     database: Database
@@ -90,15 +96,9 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
 
 
 def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
-    batch: list[list[Item]] = []
+    batch: list[list[Item]] = [[] for _ in groups]
     try:
-        asked: list[headers.Asked] = []
-        for group in groups:
-            items = _staged_group(intake, group)
-            batch.append(items)
-            # The children read these while the next ones are copied.
-            asked += headers.ask(intake.sandbox, intake.max_file_bytes, items)
-        synced = _synced(batch)
+        asked, synced = _copied(intake, groups, batch)
         new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
         headers.note(intake.database, [one for one in asked if one.item in new])
         with intake.storage.changing, intake.claims.keeping():
@@ -178,12 +178,32 @@ def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
     return held
 
 
-def _synced(batch: Sequence[list[Item]]) -> list[list[Item]]:
-    """Make the copies of a batch survive a power cut; without a group of which one does not."""
-    with ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="sync") as threads:
+def _copied(
+    intake: Intake, groups: Sequence[Group], batch: Sequence[list[Item]]
+) -> tuple[list[headers.Asked], list[list[Item]]]:
+    """Copy groups, and make the copies survive a power cut.
+
+    Args:
+        intake: what it takes.
+        groups: the groups.
+        batch: a list for each, which gets its items.
+
+    Returns:
+        What children are reading of their headers, and the items of the groups that are safe as a whole.
+    """
+
+    def copy(group: Group, items: list[Item]) -> list[headers.Asked]:
+        items += _staged_group(intake, group)
+        # The children read these while the next ones are copied.
+        return headers.ask(intake.sandbox, intake.max_file_bytes, items)
+
+    with ThreadPoolExecutor(COPIED_AT_ONCE, thread_name_prefix="copy") as threads:
+        # A zip is unpacked in its own order; and to copy a small file is mostly Python's work, for one thread to do.
+        in_turn = any(group.container is not None or group.size < SMALL for group in groups)
+        asked = list(chain.from_iterable((map if in_turn else threads.map)(copy, groups, batch)))
         are_safe = list(threads.map(_is_synced, batch))
     reached(FaultPoint.COPIES_SYNCED)
-    return [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]
+    return asked, [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]
 
 
 def _is_synced(items: Sequence[Item]) -> bool:

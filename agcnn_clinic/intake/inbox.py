@@ -19,8 +19,8 @@ from agcnn_clinic.intake.unpack import Unpacker
 
 BATCH = 128
 """Groups that share one transaction, at most."""
-BATCH_BYTES = 256_000_000
-"""A batch that has reached this size is taken as it is: copying it must not take long."""
+BATCH_BYTES = 64_000_000
+"""A batch that has reached this size is taken as it is: nothing can be read of it before all of it is copied."""
 
 
 def _never() -> bool:
