@@ -13,6 +13,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from agcnn_clinic.cores import CoreShares, core_shares
 from agcnn_clinic.errors import ConfigError
 from agcnn_clinic.layout import Layout
 
@@ -88,11 +89,16 @@ class Analysis(_Section):
     model: str = "starter"
     device: str = "auto"
     precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
-    batch_size: Annotated[int, Field(gt=0)] = 8
+    batch_size: Annotated[int, Field(ge=0)] = 0
     threads: Annotated[int, Field(ge=0)] = 0
     decode_workers: Annotated[int, Field(ge=0)] = 0
     decode_seconds: Annotated[float, Field(gt=0)] = 60
     decode_memory_mb: Annotated[int, Field(ge=0)] = 4096
+
+    @property
+    def shares(self) -> CoreShares:
+        """How the cores are shared: as these settings say, or by how many there are."""
+        return core_shares(decode_workers=self.decode_workers, threads=self.threads, batch_size=self.batch_size)
 
 
 class Reporting(_Section):

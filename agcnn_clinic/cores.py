@@ -1,6 +1,14 @@
-"""How many cores this process may use."""
+"""How many cores this process may use, and how many each kind of work gets."""
 
 import os
+from typing import NamedTuple
+
+MOST_DECODERS, MOST_PRESSES = 16, 4
+"""Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
+DECODERS_PER_READER = 4
+"""Reading a header takes a hundredth of the time of decoding."""
+LEAST_BATCH = 8
+"""Films below which the network takes longer for each."""
 
 
 def usable_cores() -> int:
@@ -8,3 +16,30 @@ def usable_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+class CoreShares(NamedTuple):
+    """How many processes or threads each kind of work gets, and how many films go through the network together."""
+
+    decoders: int
+    header_readers: int
+    """Of intake: in the queue of the decoders its headers would wait for films."""
+    presses: int
+    """Others than the decoders: what a hostile file may take over never gets to make a report."""
+    network_threads: int
+    """On the CPU. Half of the cores, since decoders have them all, too: a share of a batch is then of several films,
+    and each share has Python's lock for as long as it takes to call all of the network's operations once."""
+    batch: int
+
+
+def core_shares(*, decode_workers: int = 0, threads: int = 0, batch_size: int = 0) -> CoreShares:
+    """What the settings of these names say; where they are 0, by the cores that there are."""
+    cores = usable_cores()
+    decoders = decode_workers or min(cores, MOST_DECODERS)
+    return CoreShares(
+        decoders,
+        header_readers=max(decoders // DECODERS_PER_READER, 1),
+        presses=min(decoders, MOST_PRESSES),
+        network_threads=threads or min(cores, max(cores // 2, 2)),
+        batch=batch_size or max(2 * decoders, LEAST_BATCH),
+    )

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
-from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import Claims
 from agcnn_clinic.database.session import Database, open_database
@@ -47,10 +46,6 @@ log = logging.getLogger(__name__)
 
 CHILDREN_NEED = (*PRELOAD, pdf.__name__)
 """What the children load: one process does it for all of them, those that decode and those that render."""
-MOST_DECODERS, MOST_PRESSES = 16, 4
-"""Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
-DECODERS_PER_READER = 4
-"""Reading a header takes a hundredth of the time of decoding."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 HEED_SECONDS = 0.5
@@ -98,6 +93,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
     """
     config.layout.on_disk().check()
+    shares = config.analysis.shares
     load_ahead(*CHILDREN_NEED)
     # torch takes seconds to import, which `report` does without, and the children load meanwhile.
     from agcnn_clinic.analysis.films import Darkroom  # noqa: PLC0415
@@ -111,9 +107,8 @@ def at_work(config: Config) -> Iterator[Clinic]:
         ) as database,
         at_work_on(config, database) as claims,
         decoders(config) as sandbox,
-        readers(config) as header_readers,
-        # Others than the decoders: what a hostile file may take over never gets to make a report.
-        Sandbox(render_workers(config), REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
+        _readers(config, shares.header_readers) as header_readers,
+        Sandbox(shares.presses, REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
         beside = claims.living()
         storage = Storage(config, claims.worker)
@@ -123,7 +118,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
             reader = load_reader(
                 configured_bundle(config),
                 device=config.analysis.device,
-                threads=config.analysis.threads,
+                threads=shares.network_threads,
                 precision=config.analysis.precision,
             )
         except ModelUnavailableError as error:
@@ -134,7 +129,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         with (
             trail.working(database, config, model, _now, beside=len(beside)),
             contextlib.closing(
-                Analysis(database, storage, sandbox, reader, config.gate, config.analysis.batch_size, darkroom, claims)
+                Analysis(database, storage, sandbox, reader, config.gate, shares.batch, darkroom, claims)
             ) as analysis,
         ):
             yield Clinic(
@@ -147,7 +142,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
                     database,
                     config,
                     press(config, sandbox, darkroom.recent, presses),
-                    at_once=render_workers(config),
+                    at_once=shares.presses,
                     claims=claims,
                 ),
                 Upkeep(database, storage, config, claims=claims),
@@ -156,24 +151,12 @@ def at_work(config: Config) -> Iterator[Clinic]:
 
 def decoders(config: Config) -> Sandbox:
     """The child processes that decode what the model reads."""
+    return _readers(config, config.analysis.shares.decoders)
+
+
+def _readers(config: Config, count: int) -> Sandbox:
     analysis = config.analysis
-    return Sandbox(decode_workers(config), analysis.decode_seconds, analysis.decode_memory_mb, preload=CHILDREN_NEED)
-
-
-def readers(config: Config) -> Sandbox:
-    """The child processes that read headers for intake: in the queue of the decoders they would wait for films."""
-    analysis, count = config.analysis, max(decode_workers(config) // DECODERS_PER_READER, 1)
-    return Sandbox(count, analysis.decode_seconds, analysis.decode_memory_mb)
-
-
-def decode_workers(config: Config) -> int:
-    """How many files are decoded at a time."""
-    return config.analysis.decode_workers or min(usable_cores(), MOST_DECODERS)
-
-
-def render_workers(config: Config) -> int:
-    """How many reports are rendered at a time."""
-    return min(decode_workers(config), MOST_PRESSES)
+    return Sandbox(count, analysis.decode_seconds, analysis.decode_memory_mb, preload=CHILDREN_NEED)
 
 
 def _now() -> datetime:

@@ -65,8 +65,8 @@ class Analysis:
         self._storage = storage
         self._films = FilmReader(storage, sandbox, reader, gate, darkroom)
         self._batch_size = batch_size
-        # While the network reads a batch, no child may run out of work.
-        self._in_hand = batch_size + max(batch_size, 2 * sandbox.workers)
+        # While the network reads a batch, no child may run out of work; the next batch has been begun by then.
+        self._in_hand = batch_size + max(batch_size, 4 * sandbox.workers)
         self._claims = claims
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))

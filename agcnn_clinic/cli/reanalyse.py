@@ -119,10 +119,12 @@ def _run(
     from agcnn_clinic.service import decoders
     from agcnn_clinic.storage import Storage
 
-    analysis = config.analysis
+    analysis, shares = config.analysis, config.analysis.shares
     with decoders(config) as sandbox:
-        reader = load_reader(folder, device=analysis.device, threads=analysis.threads, precision=analysis.precision)
-        work = Reanalysis(database, Storage(config), sandbox, reader, config.gate, analysis.batch_size, counts=counts)
+        reader = load_reader(
+            folder, device=analysis.device, threads=shares.network_threads, precision=analysis.precision
+        )
+        work = Reanalysis(database, Storage(config), sandbox, reader, config.gate, shares.batch, counts=counts)
         with progress_bar("reading again") as progress:
             return work.run(scope, lambda tried: progress(ahead.images, tried))
 

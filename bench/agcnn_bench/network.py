@@ -40,7 +40,7 @@ STARTER = "starter"
 BATCHES = (1, 2, 4, 8, 16)
 GPU_BATCHES = (1, 8, 32, 128)
 COMPARED = 8
-"""Films in a batch where AG-CNN is compared on the CPU: the clinic's own `analysis.batch_size`."""
+"""Films in a batch where AG-CNN is compared on the CPU: the clinic's own on two cores."""
 PAPER = Preprocessing()
 """What both backbones see: 224 of 256 pixels."""
 QUICK = Preprocessing(resize=128, crop=112)
@@ -325,13 +325,13 @@ def _inputs(pictures: list[Picture], preprocessing: Preprocessing) -> Tensor:
 def _as_served(bench: Bench, pictures: list[Picture], setting: Setting, most: int) -> None:
     """What analysis pays for a film with the model that ships: from what a child sends to its reading, in a batch."""
     config = Config()
-    analysis, place = config.analysis, setting.device.type
+    analysis, shares, place = config.analysis, config.analysis.shares, setting.device.type
     reader = load_reader(
-        configured_bundle(config), device=place, threads=analysis.threads, precision=analysis.precision
+        configured_bundle(config), device=place, threads=shares.network_threads, precision=analysis.precision
     )
     seen = [network_film(picture, reader.manifest.preprocessing) for picture in pictures]
-    counts = {"as_served": 2 if bench.quick else analysis.batch_size}
-    if most > analysis.batch_size:
+    counts = {"as_served": 2 if bench.quick else shares.batch}
+    if most > shares.batch:
         counts[f"as_served_by_{most}"] = most
     for name, count in counts.items():
         batch = [seen[number % len(seen)] for number in range(count)]

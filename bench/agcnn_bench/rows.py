@@ -52,7 +52,7 @@ class _Read:
 def run(bench: Bench) -> None:
     """Record batches as analysis does, then make each study's report; the picture is at hand, nothing is decoded."""
     config = make_clinic(bench.scratch / "rows").config
-    batch = config.analysis.batch_size
+    batch = config.analysis.shares.batch
     with open_database(config.database_url) as database:
         _take_films(bench, config, database, count=batch * (bench.runs + 1))
         read = _read_one(bench, config, database)

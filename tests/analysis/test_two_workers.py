@@ -25,14 +25,14 @@ def workers(room, reader, sandbox):
 
 
 def test_one_reads_what_the_other_has_not_claimed(room, workers, send, at_point):
-    """Six films: the first has two in hand and two ahead when the second comes, which gets the rest."""
+    """Eight films: the first has two in hand and four ahead when the second comes, which gets the rest."""
     one, other, _ = workers
-    send(*range(6))
+    send(*range(8))
     seen = []
     at_point(FaultPoint.BATCH_READ, lambda: seen.append((other.step(), other.step())))
-    assert [one.step() for _ in range(3)] == [2, 2, 0]
+    assert [one.step() for _ in range(4)] == [2, 2, 2, 0]
     assert seen == [(2, 0)]
-    assert len(room.all(Inference)) == 6
+    assert len(room.all(Inference)) == 8
     assert {(file.outcome, file.attempts) for file in room.files().values()} == {("analysed", 1)}
 
 

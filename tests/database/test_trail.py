@@ -37,9 +37,9 @@ def test_settings_are_told_once_and_then_what_changes(database):
             trail.configured(connection, config, NOW)
     first, second, third = told(database)
     assert first[2]["changed"] == {}
-    assert first[2]["settings"]["analysis.batch_size"] == 8
-    assert second[2]["changed"] == {"analysis.batch_size": [8, 16]}
-    assert third[2]["changed"] == {"analysis.batch_size": [16, 8]}
+    assert first[2]["settings"]["analysis.batch_size"] == 0
+    assert second[2]["changed"] == {"analysis.batch_size": [0, 16]}
+    assert third[2]["changed"] == {"analysis.batch_size": [16, 0]}
 
 
 def test_a_password_is_never_told(database):

@@ -88,7 +88,7 @@ def serve() -> None:
             infer.load_reader(
                 configured_bundle(config),
                 device=analysis.device,
-                threads=analysis.threads,
+                threads=analysis.shares.network_threads,
                 precision=analysis.precision,
             )
             pid = os.fork()
