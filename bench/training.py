@@ -23,9 +23,9 @@ from torch import Tensor, nn
 
 from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.settings import Backbone, Preprocessing
-from agcnn_training.ahead import drawn_ahead
+from agcnn_training.ahead import drawn_ahead, drawn_beside
 from agcnn_training.compute import choose_device
-from agcnn_training.data.batches import Batches
+from agcnn_training.data.batches import Batch, Batches
 from agcnn_training.data.films import Films
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.optimise import make_optimiser
@@ -101,7 +101,12 @@ def _stage(network: AGCNN, stage: str, batches: Batches, setting: Setting) -> tu
     with Shards(trainee, 1) as shards:
         alone = _rate(setting, lambda _: shards.backward(read, batches.loss, batch.images, batch.targets))
         steps = [step % len(batches) for step in range(10_000)]
-        coming = drawn_ahead(steps, lambda step: batches.batch(0, step, setting.device))
+
+        def draw(step: int) -> Batch:
+            return batches.batch(0, step, setting.device)
+
+        on_gpu = setting.device.type == "cuda"
+        coming = drawn_beside(steps, draw, setting.device) if on_gpu else drawn_ahead(steps, draw)
 
         def step(_: int) -> None:
             _, drawn = next(coming)

@@ -1,6 +1,7 @@
 """The loop keeps the best epoch, and stops with a sentence."""
 
 import io
+import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -138,6 +139,42 @@ def test_phases_are_compared_at_one_size(tmp_path: Path) -> None:
     second = replace(a_task(large, judge), name="global-2", trainee=task.trainee)
     assert run_phase(second, large, around, best).phase == "global-2"
     assert torch.equal(judge.seen[1], judge.seen[0])
+
+
+def test_epochs_between_judgings_are_trained_and_not_judged(tmp_path: Path) -> None:
+    """Of five epochs every second is judged, and the last; training goes the same way whoever looks at it."""
+    every = PhaseRecipe(epochs=5, batch_size=8, average=0.5)
+    seldom, always, sometimes = every.model_copy(update={"judge_every": 2}), Judge([0.5] * 5), Judge([0.6, 0.8, 0.7])
+    run_phase(a_task(every, always), every, surroundings(tmp_path / "always"))
+    around = surroundings(tmp_path / "sometimes")
+    task = a_task(seldom, sometimes)
+    best = run_phase(task, seldom, around)
+    assert (best.area, best.epoch) == (0.8, 4)
+    judged = [always.seen[index] for index in (1, 3, 4)]
+    assert all(map(torch.equal, sometimes.seen, judged))
+    lines = (around.folder.path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [2, 4, 5]
+
+
+def test_a_phase_that_is_judged_seldom_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Stopped in an epoch after which nobody judges, a phase leaves the weights of one that ran through."""
+    phase = PhaseRecipe(epochs=4, batch_size=8, average=0.5, judge_every=2)
+    whole = a_task(phase, Judge([0.6, 0.7]))
+    run_phase(whole, phase, surroundings(tmp_path / "whole"))
+    around = surroundings(tmp_path / "stopped")
+    task, reads = a_task(phase, Judge([0.6])), []
+
+    def read(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        reads.append(1)
+        around.stop.made = len(reads) == 5
+        return module(images)
+
+    with pytest.raises(TrainingStopped, match="epoch 3/4"):
+        run_phase(replace(task, read=read), phase, around)
+    around.stop.made = False
+    resumed = a_task(phase, Judge([0.7]))
+    run_phase(resumed, phase, around)
+    assert torch.equal(resumed.trainee.linear.weight, whole.trainee.linear.weight)
 
 
 class Killed(BaseException):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from agcnn_training.optimise import learning_rate, make_optimiser, update_average
+from agcnn_training.optimise import MovingAverage, learning_rate, make_optimiser
 from agcnn_training.recipe import Optimiser, PhaseRecipe, Schedule
 
 
@@ -38,10 +38,10 @@ def test_an_average_forgets_the_start_and_follows_slowly() -> None:
     module, average = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
     nn.init.zeros_(average.weight)
     nn.init.ones_(module.weight)
-    update_average(average, module, 0.99, step=0)
+    MovingAverage(average, module).update(0.99, step=0)
     assert average.weight.item() == pytest.approx(0.9)
     nn.init.zeros_(average.weight)
-    update_average(average, module, 0.99, step=100_000)
+    MovingAverage(average, module).update(0.99, step=100_000)
     assert average.weight.item() == pytest.approx(0.01)
 
 
@@ -49,6 +49,6 @@ def test_an_average_takes_buffers_along() -> None:
     """BatchNorm's statistics are averaged, its counter copied."""
     module, average = nn.BatchNorm1d(2), nn.BatchNorm1d(2)
     module(torch.randn(8, 2) + 5)
-    update_average(average, module, 0.5, step=100)
+    MovingAverage(average, module).update(0.5, step=100)
     assert torch.allclose(average.running_mean, module.running_mean / 2)
     assert average.num_batches_tracked == 1

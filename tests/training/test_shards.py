@@ -44,7 +44,7 @@ def gradients(
         targets[1:5, 0] = torch.nan
     with Shards(module, count) as shards:
         value = shards.backward(read, loss, images, targets, accumulate=accumulate)
-    return value, [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
+    return float(value), [parameter.grad.clone() for parameter in module.parameters() if parameter.grad is not None]
 
 
 @given(count=st.integers(1, 3), accumulate=st.integers(1, 4), films=st.integers(12, 17), balanced=st.booleans())

@@ -5,9 +5,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
 Key = TypeVar("Key")
 Drawn = TypeVar("Drawn")
+Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 def drawn_ahead(keys: Sequence[Key], draw: Callable[[Key], Drawn]) -> Iterator[tuple[Key, Drawn]]:
@@ -28,6 +30,29 @@ def drawn_ahead(keys: Sequence[Key], draw: Callable[[Key], Drawn]) -> Iterator[t
             if index + 1 < len(keys):
                 coming.append(background.submit(draw, keys[index + 1]))
             yield key, drawn
+
+
+def drawn_beside(
+    keys: Sequence[Key], draw: Callable[[Key], Tensors], device: torch.device
+) -> Iterator[tuple[Key, Tensors]]:
+    """The same for tensors on a GPU, which draws them on a stream of its own.
+
+    On the network's stream each copy from the host would first wait for the step that is under way, and the network
+    then for the batch.
+    """
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream.wait_stream(torch.cuda.current_stream(device))  # films may still be on their way there
+
+    def draw_and_mark(key: Key) -> tuple[Tensors, torch.cuda.Event]:
+        with torch.cuda.stream(stream):
+            return draw(key), stream.record_event()
+
+    for key, (drawn, ready) in drawn_ahead(keys, draw_and_mark):
+        current = torch.cuda.current_stream(device)
+        current.wait_event(ready)
+        for tensor in drawn:
+            tensor.record_stream(current)  # its memory is not given to another batch before the network has read it
+        yield key, drawn
 
 
 def _take_one_thread() -> None:

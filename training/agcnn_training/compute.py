@@ -1,10 +1,11 @@
 """Where the arithmetic of a run is done, and in which numbers."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
-from agcnn_models.precision import computes_bfloat16
+from agcnn_models.precision import compute_float32_as_such, computes_bfloat16
 from agcnn_training.distributed import local_rank
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Precision, Recipe
@@ -40,6 +41,17 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision is Precision.BFLOAT16:
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def as_served() -> Iterator[None]:
+    """Compute float32 as the clinic does; a GPU that trains may round the factors of its convolutions (TF32)."""
+    before = torch.backends.cudnn.allow_tf32
+    compute_float32_as_such()
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def settle_precision(recipe: Recipe, device: torch.device) -> Recipe:

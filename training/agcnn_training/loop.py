@@ -5,23 +5,27 @@ import math
 import time
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agcnn_training.ahead import drawn_ahead
+from agcnn_training.ahead import drawn_beside
 from agcnn_training.data.batches import Batch, Batches
 from agcnn_training.distributed import ALONE, Ranks
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.evaluation.metrics import Score
-from agcnn_training.optimise import learning_rate, make_optimiser, update_average
+from agcnn_training.optimise import MovingAverage, learning_rate, make_optimiser
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.recipe import ComputeRecipe, PhaseRecipe, Precision
 from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
 from agcnn_training.shards import Shards
 from agcnn_training.step import Stepper
+
+_AHEAD: Final = 16
+"""Steps that a GPU may be given before its losses are waited for: each wait leaves it without work for a while."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,8 @@ class _State:
     best: Best
     epoch: int = 0
     step: int = 0
-    loss: float = 0.0  # summed over the epoch's steps
+    loss: float = 0.0  # summed over the epoch's steps, but for those whose losses are still to come
+    coming: list[Tensor] = field(default_factory=list)  # losses of the last steps, which a GPU may not have reached yet
     seconds: float = 0.0  # that the epoch has taken
 
     def checkpoint(self) -> Checkpoint:
@@ -109,8 +114,26 @@ class _State:
         self.epoch, self.step, self.loss, self.seconds = saved.epoch, saved.step, saved.loss, saved.seconds
         self.best = saved.best
 
-    def end_epoch(self, area: float) -> None:
+    def await_losses(self, title: str) -> None:
+        """Take in the losses of the last steps.
+
+        Raises:
+            TrainingError: one of them is no number.
+        """
+        losses = torch.stack(self.coming).tolist() if self.coming else []
+        for step, loss in enumerate(losses, start=self.step - len(losses) + 1):
+            if not math.isfinite(loss):
+                raise TrainingError(
+                    f"The loss is not a number in {title}, step {step}: lower learning_rate, set clip_norm, or use "
+                    "precision float32."
+                )
+            self.loss += loss
+        self.coming.clear()
+
+    def end_epoch(self) -> None:
         self.epoch, self.step, self.loss, self.seconds = self.epoch + 1, 0, 0.0, 0.0
+
+    def keep_if_best(self, area: float) -> None:
         if area > self.best.area:
             weights = {name: value.detach().cpu().clone() for name, value in self.average.state_dict().items()}
             self.best = Best(weights, area, self.task.name, self.epoch, self.task.batches.size)
@@ -145,7 +168,10 @@ def run_phase(task: Task, phase: PhaseRecipe, around: Surroundings, best: Best =
         )  # fmt: skip
         while state.epoch < phase.epochs:
             _epoch(state, phase, around, stepper)
-            _judge(state, phase, around)
+            if (state.epoch + 1) % phase.judge_every and state.epoch + 1 < phase.epochs:
+                state.end_epoch()
+            else:
+                _judge(state, phase, around)
     task.trainee.load_state_dict(state.best.weights)
     if around.ranks.leads:
         around.folder.finish(task.name, state.best)
@@ -175,32 +201,33 @@ def _epoch(state: _State, phase: PhaseRecipe, around: Surroundings, stepper: Ste
     task, total = state.task, len(state.task.batches)
     title = f"{task.name} epoch {state.epoch + 1}/{phase.epochs}"
     left = range(state.step, total)
+    on_gpu = around.device.type == "cuda"
+    average = MovingAverage(state.average, task.trainee) if state.average is not task.trainee else None
     resumed_at, saved_at = around.clock() - state.seconds, around.clock()
 
     def draw(step: int) -> Batch:
         return task.batches.batch(state.epoch, step, around.device)
 
     # On the CPU the next batch would take its time from the network's own cores.
-    batches = drawn_ahead(left, draw) if around.device.type == "cuda" else ((step, draw(step)) for step in left)
+    batches = drawn_beside(left, draw, around.device) if on_gpu else ((step, draw(step)) for step in left)
     for step, batch in around.journal.steps(batches, len(left), title):
         _stop_if_asked(state, around, title)
         done = state.epoch * total + step
         for group in state.optimiser.param_groups:
             group["lr"] = learning_rate(phase, done, total)
         torch.manual_seed(_step_seed(around, task.name, state.epoch, step))
-        loss = stepper(batch)
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"The loss is not a number in {title}, step {step + 1}: lower learning_rate, set clip_norm, or use "
-                "precision float32."
-            )
-        if state.average is not task.trainee:
-            update_average(state.average, task.trainee, phase.average, done)
+        state.coming.append(stepper(batch))
+        if average is not None:
+            average.update(phase.average, done)
         now = around.clock()
-        state.step, state.loss, state.seconds = step + 1, state.loss + loss, now - resumed_at
-        if now - saved_at >= 60 * around.compute.checkpoint_minutes:
+        state.step, state.seconds = step + 1, now - resumed_at
+        save = now - saved_at >= 60 * around.compute.checkpoint_minutes
+        if save or not on_gpu or len(state.coming) == _AHEAD:
+            state.await_losses(title)
+        if save:
             _save(state, around)
             saved_at = now
+    state.await_losses(title)
     _stop_if_asked(state, around, title)
 
 
@@ -211,7 +238,8 @@ def _judge(state: _State, phase: PhaseRecipe, around: Surroundings) -> None:
     score = task.score(state.average, task.batches.size) if ranks.leads else None
     area = ranks.told(score.mean if score else 0.0)
     loss, seconds = state.loss / steps, state.seconds + around.clock() - began
-    state.end_epoch(area)
+    state.end_epoch()
+    state.keep_if_best(area)
     if score is None:
         return
     around.folder.metrics.append(
@@ -236,6 +264,7 @@ def _stop_if_asked(state: _State, around: Surroundings, title: str) -> None:
     """Keep a checkpoint and leave, all processes together, when one of them was asked to."""
     if not around.ranks.any(around.stop.made):
         return
+    state.await_losses(title)
     _save(state, around)
     around.ranks.wait()  # the first process to end takes the others with it: not before the checkpoint is whole
     raise TrainingStopped(f"Stopped in {title}: the same command with --resume goes on from there.")

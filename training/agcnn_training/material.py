@@ -94,6 +94,10 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
 
 def nearer(material: Material, device: torch.device) -> Material:
     """Put the films where the network is, if they fit; films of two sources share batches, so they stay together."""
-    if material.pretraining is not None:
+    films = films_on_device(material.films, device)
+    if material.pretraining is None:
+        return replace(material, films=films)
+    others = films_on_device(material.pretraining, device)
+    if films.pixels.device != others.pixels.device:
         return material
-    return replace(material, films=films_on_device(material.films, device))
+    return replace(material, films=films, pretraining=others)

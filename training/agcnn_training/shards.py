@@ -76,8 +76,8 @@ class Shards:
 
     def backward(
         self, read: Read, criterion: Criterion, images: Tensor, targets: Tensor, *, accumulate: int = 1
-    ) -> float:
-        """Leave the gradient of the batch's loss in the parameters, and return that loss.
+    ) -> Tensor:
+        """Leave the gradient of the batch's loss in the parameters, and return that loss, a scalar without gradient.
 
         Args:
             read: the logits of images.
@@ -104,8 +104,8 @@ class Shards:
             raise ValueError("a batch has at least one piece")
         self._ranks.sum_([gradient for gradient in total if gradient is not None] + [logits])
         for parameter, gradient in zip(self._parameters, total, strict=True):
-            parameter.grad = gradient
-        return float(criterion(logits, targets))
+            parameter.grad = gradient if gradient is None else _laid_out(gradient, parameter)
+        return criterion(logits, targets)
 
     def _side_by_side(
         self, read: Read, criterion: Criterion, images: Tensor, targets: Tensor, cuts: Sequence[slice]
@@ -157,3 +157,14 @@ def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     if one is None or other is None:
         return other if one is None else one
     return one + other
+
+
+def _laid_out(gradient: Tensor, parameter: Tensor) -> Tensor:
+    """On a GPU, the gradient with its parameter's strides, which the optimisers' common kernels ask for.
+
+    A 1x1 convolution's weight has the same order in memory in either of two layouts; what went back through it may say
+    the other.
+    """
+    if not gradient.is_cuda or gradient.stride() == parameter.stride():
+        return gradient
+    return torch.empty_like(parameter).copy_(gradient)

@@ -13,6 +13,7 @@ from agcnn_training.distributed import Ranks
 from agcnn_training.errors import TrainingError
 from agcnn_training.progress import Journal
 from agcnn_training.recipe import ComputeRecipe, PhaseRecipe
+from agcnn_training.recorded import Record, Recorder, on_gpu
 from agcnn_training.shards import Criterion, Read, Shards
 
 
@@ -29,7 +30,8 @@ class Stepper:
         ranks: the processes of the run.
         shards: the threads that work on a batch.
         optimiser: what moves the weights.
-        journal: where it is said that compilation failed.
+        journal: where it is said that compilation or recording failed.
+        record: what records a step on a GPU.
     """
 
     trainee: nn.Module
@@ -41,17 +43,22 @@ class Stepper:
     shards: Shards
     optimiser: torch.optim.Optimizer
     journal: Journal
+    record: Record = on_gpu
 
     def __post_init__(self) -> None:
-        """Prepare the compiled form of the trainee when the recipe asks for it."""
+        """Prepare the compiled form of the trainee when the recipe asks for it; else, on a GPU, to record the steps."""
         self._compiled: nn.Module | None = None
+        self._moving = [parameter for parameter in self.trainee.parameters() if parameter.requires_grad]
+        self._recorder: Recorder | None = None
         if self.compute.compile and self.shards.threads > 1:
             self.journal.say("compile is left out: it works with shards = 1 only.")
         elif self.compute.compile:
             self._compiled = cast("nn.Module", torch.compile(self.trainee))
+        elif self.compute.graphs and self.ranks.device.type == "cuda" and self.ranks.count * self.shards.threads == 1:
+            self._recorder = Recorder(self._backward, self._moving, self.journal.say, self.record)
 
-    def __call__(self, batch: Batch) -> float:
-        """Move the weights by one batch, which is the same in every process; returns its loss.
+    def __call__(self, batch: Batch) -> Tensor:
+        """Move the weights by one batch, which is the same in every process; returns its loss, without waiting for it.
 
         Raises:
             TrainingError: memory is too small, or another process has gone.
@@ -66,12 +73,14 @@ class Stepper:
                 f"{self.phase.accumulate} part(s): raise accumulate or lower batch_size, then start anew."
             ) from error
         if self.phase.clip_norm:
-            nn.utils.clip_grad_norm_(self.trainee.parameters(), self.phase.clip_norm)
+            nn.utils.clip_grad_norm_(self._moving, self.phase.clip_norm)
         self.optimiser.step()
         return loss
 
-    def _gradient(self, batch: Batch) -> float:
+    def _gradient(self, batch: Batch) -> Tensor:
         """Forward and back; when compilation fails, once more without it."""
+        if self._recorder is not None:
+            return self._recorder(batch)
         if self._compiled is None:
             return self._backward(batch)
         # Known only where it is imported for: it takes seconds.
@@ -88,7 +97,7 @@ class Stepper:
                 buffer.copy_(buffers[name])
             return self._backward(batch)
 
-    def _backward(self, batch: Batch) -> float:
+    def _backward(self, batch: Batch) -> Tensor:
         return self.shards.backward(
             self._forward, self.criterion, batch.images, batch.targets, accumulate=self.phase.accumulate
         )

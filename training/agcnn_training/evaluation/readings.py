@@ -12,7 +12,7 @@ from agcnn_models.agcnn import AGCNN, Reading
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
-from agcnn_training.compute import autocast
+from agcnn_training.compute import as_served, autocast
 from agcnn_training.data.films import Films, evaluation_images
 from agcnn_training.evaluation.metrics import Score, score_branch
 from agcnn_training.evaluation.predictions import Predictions
@@ -73,7 +73,7 @@ class Evaluator:
                 region and the heat map stay those of the film as it is.
         """
         network.eval()
-        with torch.no_grad(), autocast(self.device, precision):
+        with torch.no_grad(), as_served(), autocast(self.device, precision):
             parts = [_read(network, batch, flip=flip) for batch in self._images(self.preprocessing.crop)]
         names = (BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION)[: len(parts[0].logits)]
         logits = {name: torch.cat([part.logits[row] for part in parts]) for row, name in enumerate(names)}

@@ -94,6 +94,8 @@ class PhaseRecipe(Settings):
     """Beta(mixup, mixup) mixes pairs of films and their labels; 0 is off."""
     average: Share = 0.0
     """Decay of the exponential moving average of the weights that is evaluated and kept; 0 is off."""
+    judge_every: Annotated[int, Field(ge=1)] = 1
+    """Epochs from one judging on the validation films, and checkpoint, to the next; the last epoch is judged always."""
     joint: bool = True
     """Whether a phase that trains the global branch learns what ``[joint]`` lists; without it those heads rest."""
     augmentation: AugmentationRecipe = AugmentationRecipe()

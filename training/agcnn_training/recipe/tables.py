@@ -99,6 +99,8 @@ class ComputeRecipe(Settings):
     channels_last: bool = True
     compile: bool = False
     """Whether torch.compile translates the network first: minutes at the start, faster steps after, on a GPU."""
+    graphs: bool = True
+    """Whether a GPU's steps are recorded and repeated whole (CUDA graphs); one process without ``compile`` does so."""
     shards: Annotated[int, Field(ge=1)] = 1
     """Threads that share each batch, a core each; BatchNorm then sees a share at a time (see ``Shards``)."""
     evaluation_batch: Annotated[int, Field(ge=1)] = 32
