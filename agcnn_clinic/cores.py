@@ -27,8 +27,8 @@ class CoreShares(NamedTuple):
     presses: int
     """Others than the decoders: what a hostile file may take over never gets to make a report."""
     network_threads: int
-    """On the CPU. Half of the cores, since decoders have them all, too: a share of a batch is then of several films,
-    and each share has Python's lock for as long as it takes to call all of the network's operations once."""
+    """On the CPU. A quarter of the cores, so that a share of a batch is of eight films: for each share all of the
+    network's operations are called, and each time Python's lock is given up and waited for."""
     batch: int
 
 
@@ -40,6 +40,6 @@ def core_shares(*, decode_workers: int = 0, threads: int = 0, batch_size: int = 
         decoders,
         header_readers=max(decoders // DECODERS_PER_READER, 1),
         presses=min(decoders, MOST_PRESSES),
-        network_threads=threads or min(cores, max(cores // 2, 2)),
+        network_threads=threads or min(cores, max(cores // 4, 2)),
         batch=batch_size or max(2 * decoders, LEAST_BATCH),
     )

@@ -46,6 +46,9 @@ log = logging.getLogger(__name__)
 
 CHILDREN_NEED = (*PRELOAD, pdf.__name__)
 """What the children load: one process does it for all of them, those that decode and those that render."""
+DECODERS_NICENESS = 10
+"""All cores are theirs when nobody else wants one. The network, which reads a batch while they decode the next one,
+calls a thousand operations for it, and would wait for a core before many of them."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 HEED_SECONDS = 0.5
@@ -151,12 +154,12 @@ def at_work(config: Config) -> Iterator[Clinic]:
 
 def decoders(config: Config) -> Sandbox:
     """The child processes that decode what the model reads."""
-    return _readers(config, config.analysis.shares.decoders)
+    return _readers(config, config.analysis.shares.decoders, niceness=DECODERS_NICENESS)
 
 
-def _readers(config: Config, count: int) -> Sandbox:
+def _readers(config: Config, count: int, niceness: int = 0) -> Sandbox:
     analysis = config.analysis
-    return Sandbox(count, analysis.decode_seconds, analysis.decode_memory_mb, preload=CHILDREN_NEED)
+    return Sandbox(count, analysis.decode_seconds, analysis.decode_memory_mb, preload=CHILDREN_NEED, niceness=niceness)
 
 
 def _now() -> datetime:

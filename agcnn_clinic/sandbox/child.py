@@ -29,9 +29,10 @@ class Task(NamedTuple):
     kwargs: dict[str, Any]
 
 
-def serve(connection: Connection) -> None:
-    """Do tasks until the parent is gone."""
+def serve(connection: Connection, niceness: int = 0) -> None:
+    """Do tasks until the parent is gone, behind processes that are less nice (`nice(2)`)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(niceness)
     _say_nothing()
     confine()
     threading.Thread(target=_end_with_parent, daemon=True).start()

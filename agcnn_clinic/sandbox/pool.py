@@ -89,6 +89,7 @@ class Sandbox:
         memory_mb: int,
         preload: Sequence[str] = (),
         max_result_bytes: int = MAX_RESULT_BYTES,
+        niceness: int = 0,
     ) -> None:
         """Describe the pool; nothing starts before the `with` statement.
 
@@ -98,6 +99,7 @@ class Sandbox:
             memory_mb: what a task may allocate beyond what is mapped when it begins; 0: no limit.
             preload: modules that the children need; see `load_ahead`.
             max_result_bytes: what the arrays of one result may take; a child that sends more is ended.
+            niceness: how far the children stand back where cores are short, 0 to 19; see `nice(2)`.
         """
         if workers < 1 or seconds <= 0 or memory_mb < 0:
             raise ValueError("A sandbox needs at least one worker, a deadline above 0 and no negative memory limit.")
@@ -105,6 +107,7 @@ class Sandbox:
         self._seconds = seconds
         self._memory_mb = memory_mb
         self._max_result_bytes = max_result_bytes
+        self._niceness = niceness
         self._preload = preload
         self._context = multiprocessing.get_context(_START_METHOD)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
@@ -169,7 +172,7 @@ class Sandbox:
             if self._idle:
                 return self._idle.pop()
         with _environment({} if _START_METHOD == "forkserver" else ENVIRONMENT):
-            child = _Child(self._context)
+            child = _Child(self._context, self._niceness)
         with self._lock:
             self._children.add(child)
             if not self._closed.is_set():
@@ -190,10 +193,10 @@ class Sandbox:
 class _Child:
     """One child process and the pipe to it."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, niceness: int) -> None:
         self._connection: Connection
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs,), name="agcnn-clinic-sandbox", daemon=True)
+        self._process = context.Process(target=serve, args=(theirs, niceness), name="agcnn-clinic-sandbox", daemon=True)
         self._process.start()
         theirs.close()
         self._ready = False

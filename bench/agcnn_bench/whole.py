@@ -11,6 +11,7 @@ from statistics import fmean
 from agcnn_bench.clinics import Bench, ClinicFolder, make_clinic, wait_until, watching
 from agcnn_bench.figures import Figure
 from agcnn_bench.tree import Memory, Tree
+from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
 
 SETTINGS: dict[str, object] = {"INTAKE__SETTLE_SECONDS": 0, "INTAKE__STUDY_QUIET_SECONDS": 0}
@@ -67,24 +68,30 @@ def _add(bench: Bench, name: str, seen: list[_Run]) -> None:
 
 
 def _watch(bench: Bench, folder: Path) -> _Run:
-    clinic, staged = _prepared(bench, folder)
-    count = bench.films_in_inbox
-    with watching(clinic) as daemon, Tree(daemon.pid, lambda: len(clinic.pdfs())) as tree:
-        began = time.time()
-        for path in staged:
-            path.rename(clinic.config.inbox / path.name)
-        wait_until(lambda: len(clinic.pdfs()) >= count, daemon, pause=0.1)
-        ended = time.time()
-    _require_all(clinic, count)
+    count, warm = bench.films_in_inbox, Config().analysis.shares.batch
+    clinic, staged = _prepared(bench, folder, count + warm)
+
+    def made() -> int:
+        return len(clinic.pdfs()) - warm
+
+    with watching(clinic) as daemon:
+        # The first batch has processes to start, and libraries that choose how they compute.
+        _drop(clinic, staged[:warm])
+        wait_until(lambda: made() >= 0, daemon, pause=0.1)
+        with Tree(daemon.pid, made) as tree:
+            began = time.time()
+            _drop(clinic, staged[warm:])
+            wait_until(lambda: made() >= count, daemon, pause=0.1)
+            ended = time.time()
+    _require_all(clinic, count + warm)
     # A file's place was taken when its name was changed: the last change of its inode.
     last = max(path.stat().st_ctime for path in clinic.pdfs())
     return _Run(count, min(last, ended) - began, tree)
 
 
 def _process(bench: Bench, folder: Path) -> _Run:
-    clinic, staged = _prepared(bench, folder)
-    for path in staged:
-        path.rename(clinic.config.inbox / path.name)
+    clinic, staged = _prepared(bench, folder, bench.films_in_inbox)
+    _drop(clinic, staged)
     began = time.time()
     process = subprocess.Popen(  # noqa: S603
         clinic.command("process"), stdout=subprocess.DEVNULL, env=clinic.environment
@@ -96,12 +103,17 @@ def _process(bench: Bench, folder: Path) -> _Run:
     return _Run(bench.films_in_inbox, ended - began, tree)
 
 
-def _prepared(bench: Bench, folder: Path) -> tuple[ClinicFolder, list[Path]]:
+def _prepared(bench: Bench, folder: Path, count: int) -> tuple[ClinicFolder, list[Path]]:
     """A clinic, and its studies beside the inbox on the same disk, so that they come by a rename."""
     clinic = make_clinic(folder, **SETTINGS)
     staging = folder / "staging"
     staging.mkdir()
-    return clinic, [bench.films.write(staging, number) for number in range(bench.films_in_inbox)]
+    return clinic, [bench.films.write(staging, number) for number in range(count)]
+
+
+def _drop(clinic: ClinicFolder, studies: Iterable[Path]) -> None:
+    for path in studies:
+        path.rename(clinic.config.inbox / path.name)
 
 
 def _require_all(clinic: ClinicFolder, count: int) -> None:

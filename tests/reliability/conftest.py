@@ -93,7 +93,7 @@ class Trial:
             ("settle_seconds = 2.0", "settle_seconds = 0.0"),
             ("study_quiet_seconds = 30.0", "study_quiet_seconds = 0.1"),
             ("rescan_seconds = 10.0", "rescan_seconds = 0.3"),
-            ("batch_size = 8", "batch_size = 4"),
+            ("batch_size = 0", "batch_size = 4"),
             ("threads = 0", "threads = 1"),
             ("decode_workers = 0", "decode_workers = 1"),
             ("picture_dpi = 150", "picture_dpi = 72"),

@@ -101,6 +101,12 @@ def test_an_error_that_does_not_pickle_breaks_nothing(sandbox):
     assert sandbox.run(divmod, 7, 2) == (3, 1)
 
 
+def test_children_stand_back_where_cores_are_short():
+    """As far as the pool was told, from where their parent stands."""
+    with Sandbox(workers=1, seconds=1.0, memory_mb=256, niceness=3) as nice:
+        assert psutil.Process(nice.run(os.getpid)).nice() == min(psutil.Process().nice() + 3, 19)
+
+
 def test_children_have_one_thread_and_finish_what_they_do_when_the_service_is_stopped(sandbox):
     """A service manager's SIGTERM and a terminal's SIGINT to the whole group leave a child at its work."""
     assert sandbox.run(os.getenv, "OMP_NUM_THREADS") == "1"
