@@ -114,7 +114,8 @@ def _labels(result: SetResult) -> str:
     return (
         f"| finding | {head} | 95 % interval ({result.headline}) | average precision | prevalence |\n"
         f"|---|{'---:|' * len(result.branches)}---|---:|---:|\n{rows}\n\n"
-        f"Average precision is the {result.headline} branch's; a random score gets the prevalence."
+        f"Average precision is the {result.headline} branch's; a random score gets the prevalence. A finding that "
+        "fewer than two patients have carries no interval, and its area says little."
     )
 
 

@@ -77,6 +77,7 @@ def test_the_card_says_how_sure_it_is(tiny, measured: Measured, provenance: Prov
     assert "`tiny-1.0.0-sensitivity-90` on the test films" in card
     assert "Expected calibration error of the fusion branch" in card
     assert "| sex F (small) | 30 | 30 |" in card
+    assert "fewer than two patients have carries no interval" in card
     assert "split: by hand" in card
     assert "nan" not in card
 
