@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from agcnn_models.labels import LABELS
-from agcnn_models.manifest import BranchName, ThresholdSet
+from agcnn_models.manifest import BranchName, ThresholdSet, read_manifest
 from agcnn_models.settings import Backbone, Pooling
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import (
@@ -23,6 +23,7 @@ from agcnn_training.recipe import (
 )
 
 GLOBAL, LOCAL, FUSION = BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION
+SHIPPED = Path(__file__).resolve().parents[2] / "models" / "bundles" / "starter"
 GLOBAL_STAGE = 'trains = ["global"]\nstart = { global = "backbone" }'
 
 
@@ -101,6 +102,20 @@ def test_a_wrong_recipe_is_one_sentence(recipe_file: Path, old: str, new: str, s
     recipe_file.write_text(text.replace(old, new, 1))
     with pytest.raises(TrainingError, match=said):
         load_recipe(str(recipe_file))
+
+
+def test_the_model_that_ships_was_made_by_the_recipe_as_it_stands() -> None:
+    """Whoever changes the recipe's settings changes its version, or else trains the model anew."""
+    recipe, manifest = load_recipe("starter"), read_manifest(SHIPPED)
+    assert (manifest.name, manifest.version) == (recipe.name, recipe.version)
+    assert (manifest.backbone, manifest.pooling) == (recipe.network.backbone, recipe.network.pooling)
+    assert (manifest.attention, manifest.preprocessing) == (recipe.network.attention, recipe.preprocessing())
+    trained = manifest.training
+    assert (trained.recipe, trained.seed, trained.data) == (recipe.name, recipe.seed, recipe.card.data)
+    assert trained.epochs == {stage.name: sum(phase.epochs for phase in stage.phases) for stage in recipe.stages}
+    assert {chosen.set_id for chosen in (manifest.thresholds, *manifest.further_thresholds)} == {
+        aim.set_id(recipe.model) for aim in Aim
+    }
 
 
 def test_the_longest_name_is_the_longest_that_a_manifest_takes(tiny: Recipe) -> None:

@@ -176,7 +176,7 @@ def test_a_bundle_of_before_further_thresholds_still_opens(tmp_path: Path) -> No
     """Version 1.0.0 of the starter was written before manifests had them, and intervals of each label."""
     shipped = Path(__file__).resolve().parents[3] / "models" / "bundles" / "starter" / "manifest.toml"
     content = tomllib.loads(shipped.read_text(encoding="utf-8"))
-    assert [chosen["set_id"] for chosen in content.pop("further_thresholds")] == ["starter-2.0.0-sensitivity-90"]
+    assert [chosen["set_id"] for chosen in content.pop("further_thresholds")] == ["starter-3.0.0-sensitivity-90"]
     for branch in content["metrics"]["branches"].values():
         del branch["auc_ci"], branch["average_precision"]
     (tmp_path / "manifest.toml").write_bytes(tomli_w.dumps(content).encode())
