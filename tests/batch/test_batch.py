@@ -63,7 +63,7 @@ def processed(tmp_path, archive, small_bundle):
     text = config_file.read_text()
     for old, new in (
         ('model = "starter"', f'model = "{small_bundle}"'),
-        ("batch_size = 8", "batch_size = 3"),
+        ("batch_size = 0", "batch_size = 3"),
         ("threads = 0", "threads = 1"),
         ("decode_workers = 0", "decode_workers = 1"),
     ):

@@ -117,7 +117,7 @@ def test_a_killed_reanalysis_is_finished_by_the_next_one(clinic, add, other_bund
     clinic.run("process")
     clinic.run("models", "use", other_bundle)
     config = clinic.config_file.read_text()
-    clinic.config_file.write_text(config.replace("batch_size = 8", "batch_size = 1"))
+    clinic.config_file.write_text(config.replace("batch_size = 0", "batch_size = 1"))
     with subprocess.Popen(clinic.command("watch"), stderr=subprocess.DEVNULL) as daemon:
         try:
             with subprocess.Popen(clinic.command("reanalyse", "--all"), stderr=subprocess.DEVNULL) as first:

@@ -52,7 +52,7 @@ def shared(clinic):
     for old, new in (
         ("lease_seconds = 60.0", f"lease_seconds = {LEASE_SECONDS}"),
         ("rescan_seconds = 10.0", "rescan_seconds = 0.5"),
-        ("batch_size = 8", "batch_size = 3"),
+        ("batch_size = 0", "batch_size = 3"),
         ("picture_dpi = 150", "picture_dpi = 72"),
     ):
         assert old in text
