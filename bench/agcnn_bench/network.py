@@ -25,6 +25,7 @@ from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.domain import Picture
+from agcnn_clinic.service import DECODERS_NICENESS
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, Diagnosis, build_agcnn
 from agcnn_models.bundle import open_bundle
@@ -269,17 +270,23 @@ def _forward(network: nn.Module, images: Tensor) -> None:
 
 
 def _beside_others(bench: Bench, subject: Subject, setting: Setting) -> None:
-    """The model that ships on a machine whose cores are all busy with something else: a batch shared, and not."""
+    """The model that ships on a machine whose cores are all busy with something else: a batch shared, and not.
+
+    And shared beside what stands back as decoders do.
+    """
     images, shards = subject.batch(setting.batch), Shards(usable_cores())
-    with contextlib.ExitStack() as others:
-        for _ in range(usable_cores()):
-            busy = others.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
-            others.callback(busy.kill)
-        torch.set_num_threads(usable_cores())
-        for name, work in (
-            ("unshared", lambda: subject.model.read(images)),
-            ("shared", lambda: shards.read(subject.model.read, images)),
-        ):
+    works: dict[str, tuple[int, Callable[[], object]]] = {
+        "unshared": (0, lambda: subject.model.read(images)),
+        "shared": (0, lambda: shards.read(subject.model.read, images)),
+        "standing_back": (DECODERS_NICENESS, lambda: shards.read(subject.model.read, images)),
+    }
+    for name, (niceness, work) in works.items():
+        with contextlib.ExitStack() as others:
+            for _ in range(usable_cores()):
+                for_ever = [sys.executable, "-c", f"import os\nos.nice({niceness})\nwhile True: pass"]
+                busy = others.enter_context(subprocess.Popen(for_ever))  # noqa: S603
+                others.callback(busy.kill)
+            torch.set_num_threads(usable_cores())
             bench.results.add(f"network.cpu.beside_others.{name}", timed(work, setting.runs, per=setting.batch))
 
 
