@@ -6,7 +6,7 @@ from typing import NamedTuple
 MOST_DECODERS, MOST_PRESSES = 16, 4
 """Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
 DECODERS_PER_READER = 4
-"""Reading a header takes a hundredth of the time of decoding."""
+"""Reading a header takes a hundredth of the time of decoding; there are two at least, should a file hold one up."""
 LEAST_BATCH = 8
 """Films below which the network takes longer for each."""
 
@@ -27,8 +27,8 @@ class CoreShares(NamedTuple):
     presses: int
     """Others than the decoders: what a hostile file may take over never gets to make a report."""
     network_threads: int
-    """On the CPU. A quarter of the cores, so that a share of a batch is of eight films: for each share all of the
-    network's operations are called, and each time Python's lock is given up and waited for."""
+    """On the CPU: one for each eight films of a batch, at least two. For each share of a batch all of the network's
+    operations are called, and each time Python's lock is given up and waited for."""
     batch: int
 
 
@@ -36,10 +36,11 @@ def core_shares(*, decode_workers: int = 0, threads: int = 0, batch_size: int = 
     """What the settings of these names say; where they are 0, by the cores that there are."""
     cores = usable_cores()
     decoders = decode_workers or min(cores, MOST_DECODERS)
+    batch = batch_size or max(2 * decoders, LEAST_BATCH)
     return CoreShares(
         decoders,
-        header_readers=max(decoders // DECODERS_PER_READER, 1),
+        header_readers=max(decoders // DECODERS_PER_READER, 2),
         presses=min(decoders, MOST_PRESSES),
-        network_threads=threads or min(cores, max(cores // 4, 2)),
-        batch=batch_size or max(2 * decoders, LEAST_BATCH),
+        network_threads=threads or min(cores, max(batch // LEAST_BATCH, 2)),
+        batch=batch,
     )

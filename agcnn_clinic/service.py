@@ -46,9 +46,9 @@ log = logging.getLogger(__name__)
 
 CHILDREN_NEED = (*PRELOAD, pdf.__name__)
 """What the children load: one process does it for all of them, those that decode and those that render."""
-DECODERS_NICENESS = 10
-"""All cores are theirs when nobody else wants one. The network, which reads a batch while they decode the next one,
-calls a thousand operations for it, and would wait for a core before many of them."""
+DECODERS_NICENESS = 5
+"""All cores are theirs when nobody else wants one, and a quarter where somebody does. The network, which reads a batch
+while they decode the next one, calls a thousand operations for it, and would wait for a core before many of them."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 HEED_SECONDS = 0.5

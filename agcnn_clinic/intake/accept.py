@@ -8,11 +8,10 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,8 +37,8 @@ from agcnn_clinic.storage import Storage
 
 log = logging.getLogger(__name__)
 
-SMALL = 500_000
-"""Bytes of a group that is copied sooner than another thread takes over."""
+SMALL_BYTES = 500_000
+"""A group below this is copied sooner than another thread takes over."""
 COPIED_AT_ONCE = 4
 """Groups that are copied side by side, and brought to the disk: it writes together what it is asked for together."""
 
@@ -198,9 +197,16 @@ def _copied(
         return headers.ask(intake.sandbox, intake.max_file_bytes, items)
 
     with ThreadPoolExecutor(COPIED_AT_ONCE, thread_name_prefix="copy") as threads:
-        # A zip is unpacked in its own order; and to copy a small file is mostly Python's work, for one thread to do.
-        in_turn = any(group.container is not None or group.size < SMALL for group in groups)
-        asked = list(chain.from_iterable((map if in_turn else threads.map)(copy, groups, batch)))
+
+        def begun(group: Group, items: list[Item]) -> Callable[[], list[headers.Asked]]:
+            # A zip is unpacked in its own order; to copy a small file is mostly Python's work, which one thread does.
+            if group.container is None and group.size >= SMALL_BYTES:
+                return threads.submit(copy, group, items).result
+            asked = copy(group, items)
+            return lambda: asked
+
+        coming = [begun(group, items) for group, items in zip(groups, batch, strict=True)]
+        asked = [one for answers in coming for one in answers()]
         are_safe = list(threads.map(_is_synced, batch))
     reached(FaultPoint.COPIES_SYNCED)
     return asked, [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]

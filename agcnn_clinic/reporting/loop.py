@@ -13,9 +13,10 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Study
-from agcnn_clinic.errors import ClinicError, LeaseLostError, RenderingError, StorageError
+from agcnn_clinic.errors import ClinicError, LeaseLostError, StorageError
 from agcnn_clinic.reporting.due import is_due, leave_unread, studies_due
-from agcnn_clinic.reporting.making import Remade, make_on_request, make_reports, remake
+from agcnn_clinic.reporting.making import make_reports
+from agcnn_clinic.reporting.remaking import Remade, make_on_request, remake
 from agcnn_clinic.reporting.rendering import Press
 
 TOGETHER = 8
@@ -114,7 +115,7 @@ class Reporting:
     def _make(self, quiet_seconds: float, study_ids: Sequence[int]) -> list[bool | ClinicError]:
         """Make the reports of studies, but of those that another worker has; of each whether, or why it cannot be now.
 
-        One that cannot be made keeps no other from it: then they are made one by one.
+        Where they cannot be delivered together they are made one by one.
         """
         still_due = is_due(self._clock(), quiet_seconds).where(Study.id.in_(study_ids))
         mine = self._claims.take(Work.STUDY, study_ids, still_due)
@@ -131,24 +132,26 @@ class Reporting:
                     press=self._press,
                     claims=self._claims,
                 )
-            except (StorageError, RenderingError, LeaseLostError) as error:
+            except (StorageError, LeaseLostError) as error:
                 if len(part) > 1:
                     to_make += [[study_id] for study_id in reversed(part)]
                 elif isinstance(error, LeaseLostError):
                     log.warning("%s", error)
                 else:
-                    self._claims.release(Work.STUDY, part)
                     ends[part[0]] = error
                 continue
-            ends |= dict.fromkeys(made.paths, True)
+            ends |= made.failed | dict.fromkeys(made.paths, True)
             if made.anew:
                 to_make.append(made.anew)
-            if lost := len(part) - len(made.paths) - len(made.anew):
+            if lost := len(part) - len(made.paths) - len(made.anew) - len(made.failed):
                 log.warning("%d reports were made by another worker meanwhile; this one's are forgotten", lost)
+        self._claims.release(
+            Work.STUDY, [study_id for study_id, end in ends.items() if study_id in mine and end is not True]
+        )
         return list(ends.values())
 
     def remake(self, study_id: int, version: int | None = None) -> Remade:
-        """Make a delivered report again; see `making.remake`."""
+        """Make a delivered report again; see `remaking.remake`."""
         return remake(
             self._database,
             study_id,
@@ -159,7 +162,7 @@ class Reporting:
         )
 
     def on_request(self, study_id: int, model_id: int) -> Remade:
-        """Print a study from one model's readings; see `making.make_on_request`."""
+        """Print a study from one model's readings; see `remaking.make_on_request`."""
         return make_on_request(
             self._database,
             study_id,

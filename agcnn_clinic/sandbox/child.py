@@ -17,10 +17,15 @@ from agcnn_clinic.sandbox.wire import Message, packed, packed_error, send
 
 READY = b"ready"
 """A child's first word, before it has a task."""
+PATIENCE = 5
+"""How many times its seconds a task may take by the clock: it may have to wait for a core, or for a disk."""
 
 
 class Task(NamedTuple):
-    """A call, its deadline in seconds, and what it may allocate beyond what is mapped when it begins (0: no limit)."""
+    """A call, its deadline in seconds of processor time, and what it may allocate beyond what is mapped when it begins.
+
+    The clock's deadline is `PATIENCE` times as long. A memory limit of 0 is none.
+    """
 
     seconds: float
     memory_mb: int
@@ -85,11 +90,15 @@ def _end_with_parent() -> None:
 
 @contextlib.contextmanager
 def _alarm(seconds: float) -> Iterator[None]:
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    """End the process when the block takes too long, by its own time or by the clock."""
+    for ringing in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(ringing, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * PATIENCE)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
-from agcnn_clinic.sandbox.child import READY, Task, serve
+from agcnn_clinic.sandbox.child import PATIENCE, READY, Task, serve
 from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive
 
 P = ParamSpec("P")
@@ -95,7 +95,8 @@ class Sandbox:
 
         Args:
             workers: how many children.
-            seconds: the deadline of one task, counted from when a child takes it.
+            seconds: the deadline of one task, counted from when a child takes it, in processor time; by the clock it
+                is `PATIENCE` times as long.
             memory_mb: what a task may allocate beyond what is mapped when it begins; 0: no limit.
             preload: modules that the children need; see `load_ahead`.
             max_result_bytes: what the arrays of one result may take; a child that sends more is ended.
@@ -208,7 +209,7 @@ class _Child:
         self._wait_until_ready()
         # The kernel rings an alarm in the child, which ends it even inside native code. This clock is for a child that
         # was stopped, or that a file has taught to stay.
-        until = time.monotonic() + task.seconds + PARENT_GRACE_SECONDS
+        until = time.monotonic() + task.seconds * PATIENCE + PARENT_GRACE_SECONDS
         try:
             self._connection.send(task)
             error, value = receive(self._connection, declared_type(task.function), max_result_bytes, until)
@@ -267,7 +268,7 @@ class _Child:
 
     def _obituary(self, task: Task) -> Exception:
         end = self._ended()
-        if end == -signal.SIGALRM:
+        if end in (-signal.SIGPROF, -signal.SIGALRM):
             return ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s")
         if end == -signal.SIGTERM:
             return _ChildLostError()

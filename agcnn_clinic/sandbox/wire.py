@@ -12,6 +12,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
@@ -92,8 +93,7 @@ def receive(connection: Connection, expected: Any, max_bytes: int, until: float)
         EOFError, OSError: the child is gone.
     """
     try:
-        # The pipe is a pair of sockets, and of those alone a call gives back no less than all that was asked for.
-        with socket.fromfd(connection.fileno(), socket.AF_UNIX, socket.SOCK_STREAM) as pipe:
+        with _as_socket(connection) as pipe:
             (size,) = _LENGTH.unpack(_received(pipe, _LENGTH.size, until).data)
             head = json.loads(_received(pipe, _at_most(size, MAX_HEAD_BYTES), until).tobytes())
             if "error" in head:
@@ -114,10 +114,21 @@ def declared_type(function: Callable[..., Any]) -> Any:
     return function if isinstance(function, type) else _hints(function).get("return", Any)
 
 
+@contextmanager
+def _as_socket(connection: Connection) -> Iterator[socket.socket]:
+    """The pipe as what it is, one of a pair of sockets; it stays the connection's, and takes no further descriptor."""
+    pipe = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, fileno=connection.fileno())
+    try:
+        yield pipe
+    finally:
+        pipe.detach()
+
+
 def _received(pipe: socket.socket, size: int, until: float) -> Bytes:
     """Receive so many bytes; room is made for no more.
 
-    A film comes in some forty pieces. The kernel puts them together: each return to Python would wait for its lock.
+    A film comes in some forty pieces. The kernel puts them together, unless the time is over or a signal comes: each
+    return to Python would wait for its lock.
     """
     data: Bytes = np.empty(size, np.uint8)
     rest = data.data

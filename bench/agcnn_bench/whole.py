@@ -11,8 +11,7 @@ from statistics import fmean
 from agcnn_bench.clinics import Bench, ClinicFolder, make_clinic, wait_until, watching
 from agcnn_bench.figures import Figure
 from agcnn_bench.tree import Memory, Tree
-from agcnn_clinic.config import Config
-from agcnn_clinic.cores import usable_cores
+from agcnn_clinic.cores import core_shares, usable_cores
 
 SETTINGS: dict[str, object] = {"INTAKE__SETTLE_SECONDS": 0, "INTAKE__STUDY_QUIET_SECONDS": 0}
 """Waiting is no work: no settling, and a study is complete as soon as it is read."""
@@ -68,7 +67,7 @@ def _add(bench: Bench, name: str, seen: list[_Run]) -> None:
 
 
 def _watch(bench: Bench, folder: Path) -> _Run:
-    count, warm = bench.films_in_inbox, Config().analysis.shares.batch
+    count, warm = bench.films_in_inbox, core_shares().batch
     clinic, staged = _prepared(bench, folder, count + warm)
 
     def made() -> int:

@@ -306,13 +306,13 @@ def pixels_of() -> Callable[..., NDArray[np.uint8]]:
 @pytest.fixture
 def composed(clinic: Clinic) -> Callable[..., ReportContent]:
     """Composes the next report of a study."""
-    from agcnn_clinic.reporting.making import _next
+    from agcnn_clinic.reporting.making import next_content
     from agcnn_clinic.reporting.readings import counting_readings
 
     def compose_next(study_id: int) -> ReportContent:
         with clinic.database.session() as session:
             readings = counting_readings(session, [study_id])
-            return _next(session, session.get_one(Study, study_id), readings, clinic.clock, clinic.config)
+            return next_content(session, session.get_one(Study, study_id), readings, clinic.clock, clinic.config)
 
     return compose_next
 

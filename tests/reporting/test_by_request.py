@@ -12,8 +12,9 @@ from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.errors import UsageError
 from agcnn_clinic.reporting.due import studies_due
-from agcnn_clinic.reporting.making import make_on_request, make_report, remake
+from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.pdf import render
+from agcnn_clinic.reporting.remaking import make_on_request, remake
 from agcnn_clinic.reporting.rendering import Press
 
 NOTICE = "This is not the clinic's own report"

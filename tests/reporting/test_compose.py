@@ -113,7 +113,9 @@ def test_an_image_that_the_model_asked_for_has_not_read_is_told(clinic) -> None:
     clinic.add_file(study, name="second.dcm")
     with clinic.database.session() as session:
         readings = readings_of_model(session, [study], model_id)
-        content = making._next(session, session.get_one(Study, study), readings, clinic.clock, clinic.config, model_id)
+        content = making.next_content(
+            session, session.get_one(Study, study), readings, clinic.clock, clinic.config, model_id
+        )
     assert [image.original_name for image in content.images] == ["first.dcm"]
     assert [(image.original_name, image.outcome) for image in content.unread] == [("second.dcm", Outcome.ANALYSED)]
     assert "own report" in content.unread[0].reason

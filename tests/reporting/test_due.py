@@ -1,5 +1,6 @@
 """When a report is due, how it is made, and how it is made again."""
 
+import errno
 import hashlib
 import shutil
 from datetime import timedelta
@@ -8,6 +9,7 @@ from functools import partial
 import pytest
 from sqlalchemy import event, select, update
 
+from agcnn_clinic import faults
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
@@ -15,7 +17,8 @@ from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.reporting import loop
 from agcnn_clinic.reporting.due import leave_unread, studies_due
 from agcnn_clinic.reporting.loop import Reporting
-from agcnn_clinic.reporting.making import make_report, remake
+from agcnn_clinic.reporting.making import make_report
+from agcnn_clinic.reporting.remaking import remake
 
 
 @pytest.fixture
@@ -272,6 +275,42 @@ def test_one_that_fails_keeps_none_of_those_beside_it_from_being_made(clinic) ->
     reporting = Reporting(clinic.database, clinic.config, clinic.press, clinic.clock)
     assert reporting.step(quiet_seconds=0) == 3
     assert (due_now(clinic, 0), reporting.unmade) == ([1], 1)
+
+
+def test_reports_that_are_due_together_share_a_transaction(clinic, monkeypatch) -> None:
+    """Three are rendered, their rows written and committed at once; all three PDFs are in place by then."""
+    for _ in range(3):
+        clinic.add_file(clinic.add_study())
+    passed: list[FaultPoint] = []
+    monkeypatch.setattr(faults, "hook", passed.append)
+    assert Reporting(clinic.database, clinic.config, clinic.press, clinic.clock).step(quiet_seconds=0) == 3
+    assert passed.count(FaultPoint.REPORT_RENDERED) == 3
+    assert passed.count(FaultPoint.REPORT_ROW_WRITTEN) == passed.count(FaultPoint.REPORT_COMMITTED) == 1
+    last_rename = len(passed) - passed[::-1].index(FaultPoint.REPORT_RENAMED)
+    assert last_rename <= passed.index(FaultPoint.REPORT_SYNCED) < passed.index(FaultPoint.REPORT_COMMITTED)
+
+
+def test_reports_that_cannot_be_delivered_together_are_delivered_one_by_one(clinic, monkeypatch) -> None:
+    """The disk fails at the second of three names: none of them has a row, and then each is made by itself."""
+    for _ in range(3):
+        clinic.add_file(clinic.add_study())
+    names: list[FaultPoint] = []
+
+    def fail_once(point: FaultPoint) -> None:
+        if point is FaultPoint.REPORT_RENAMED:
+            names.append(point)
+            if len(names) == 2:
+                raise OSError(errno.EIO, "the disk failed")
+
+    monkeypatch.setattr(faults, "hook", fail_once)
+    assert Reporting(clinic.database, clinic.config, clinic.press, clinic.clock).step(quiet_seconds=0) == 3
+    assert len(names) == 2 + 3
+    with clinic.database.session() as session:
+        rows = session.scalars(select(Report)).all()
+    assert [(row.study_id, row.version) for row in rows] == [(1, 1), (2, 1), (3, 1)]
+    for row in rows:
+        assert hashlib.sha256((clinic.config.root / row.path).read_bytes()).hexdigest() == row.sha256
+    assert len(list(clinic.config.reports.iterdir())) == 3
 
 
 def test_a_version_that_was_taken_meanwhile_is_made_anew_and_the_others_are_not(clinic, make, at_point) -> None:

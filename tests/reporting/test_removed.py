@@ -9,7 +9,8 @@ from sqlalchemy import update
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.errors import RemovedError
 from agcnn_clinic.reporting.loop import Reporting
-from agcnn_clinic.reporting.making import make_report, remake
+from agcnn_clinic.reporting.making import make_report
+from agcnn_clinic.reporting.remaking import remake
 
 
 @pytest.fixture

@@ -55,35 +55,40 @@ def test_what_one_renders_the_other_leaves_alone(clinic, workers, at_point):
 
 
 @pytest.mark.parametrize("point", [FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_ROW_WRITTEN])
-def test_one_that_sleeps_before_it_delivers_leaves_what_the_other_has_made(clinic, workers, at_point, server, point):
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_that_sleeps_before_it_delivers_leaves_what_the_other_has_made(
+    clinic, workers, at_point, server, point, count
+):
     """Longer than the server waits for it, even in the middle of its transaction: the PDF is the one of the row."""
     one, other, leases = workers
-    studies(clinic, 1)
+    studies(clinic, count)
 
     def sleep() -> None:
         name = server.name_of(clinic.database.url)
         server.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
         expire(clinic, leases)
         clinic.clock.forward(seconds=60)
-        assert other.step(quiet_seconds=0) == 1
+        assert other.step(quiet_seconds=0) == count
 
     at_point(point, sleep)
     with contextlib.suppress(DatabaseUnavailableError):
         assert one.step(quiet_seconds=0) == 0
-    (pdf,) = clinic.config.reports.iterdir()
+    pdfs = {hashlib.sha256(pdf.read_bytes()).hexdigest() for pdf in clinic.config.reports.iterdir()}
     with clinic.database.session() as session:
-        assert session.query(Report).one().sha256 == hashlib.sha256(pdf.read_bytes()).hexdigest()
+        assert {report.sha256 for report in session.query(Report)} == pdfs
+    assert reports(clinic) == list(range(1, count + 1))
 
 
-def test_a_report_that_another_one_has_made_meanwhile_is_forgotten(clinic, workers, at_point):
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_report_that_another_one_has_made_meanwhile_is_forgotten(clinic, workers, at_point, count):
     """The first fell asleep with the PDF in memory: there is one version, and the loop goes on."""
     one, other, leases = workers
-    studies(clinic, 1)
+    studies(clinic, count)
 
     def sleep() -> None:
         expire(clinic, leases)
-        assert other.step(quiet_seconds=0) == 1
+        assert other.step(quiet_seconds=0) == count
 
     at_point(FaultPoint.REPORT_RENDERED, sleep)
     assert one.step(quiet_seconds=0) == 0
-    assert reports(clinic) == [1]
+    assert reports(clinic) == list(range(1, count + 1))

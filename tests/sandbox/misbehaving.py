@@ -95,6 +95,12 @@ def wait_for_ever() -> Picture:
         pass
 
 
+def sleeps(seconds: float) -> int:
+    """Wait, as for a core or a disk, and say that it is done."""
+    time.sleep(seconds)
+    return 1
+
+
 def trickles() -> Picture:
     """Never be silent for long, and never come to an end."""
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -117,8 +123,9 @@ def dies_in_the_middle_of_its_answer() -> Picture:
 
 
 def ignores_the_alarm() -> Picture:
-    """Outlive the deadline that a child sets itself."""
-    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    """Outlive the deadlines that a child sets itself."""
+    for ringing in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(ringing, signal.SIG_IGN)
     return wait_for_ever()
 
 

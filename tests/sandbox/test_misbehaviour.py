@@ -162,7 +162,17 @@ def test_a_loop_in_python_ends_at_the_deadline(sandbox, misbehaving):
 def test_the_parent_has_a_clock_of_its_own(sandbox, misbehaving, monkeypatch, way):
     """A child that switches its alarm off, stops, or never finishes its answer is ended by the parent."""
     monkeypatch.setattr(pool, "PARENT_GRACE_SECONDS", 0.5)
+    monkeypatch.setattr(pool, "PATIENCE", 1)
     assert _lies(sandbox, misbehaving, getattr(misbehaving, way)).code == ReasonCode.DEADLINE
+
+
+def test_what_a_task_waits_for_does_not_count_until_it_waits_for_too_long(misbehaving):
+    """A host whose cores others take makes no sound film one that takes too long; and nobody waits for ever."""
+    with Sandbox(workers=1, seconds=0.2, memory_mb=0) as sandbox:
+        assert sandbox.run(misbehaving.sleeps, 0.4) == 1
+        with pytest.raises(ImageError) as caught:
+            sandbox.run(misbehaving.sleeps, 60.0)
+    assert caught.value.code == ReasonCode.DEADLINE
 
 
 def test_memory_taken_bit_by_bit_ends_at_the_limit(misbehaving):

@@ -1,0 +1,184 @@
+"""Making reports again, or for somebody who asks: from the rows alone, the same bytes where nothing has changed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from agcnn_clinic import __version__
+from agcnn_clinic.config import Config
+from agcnn_clinic.database import trail
+from agcnn_clinic.database.session import Database
+from agcnn_clinic.database.tables import Report, Study
+from agcnn_clinic.domain import Outcome
+from agcnn_clinic.errors import RemovedError, UsageError
+from agcnn_clinic.reporting.compose import compose
+from agcnn_clinic.reporting.content import Edition, ReportContent
+from agcnn_clinic.reporting.deliver import deliver
+from agcnn_clinic.reporting.making import (
+    make_report,
+    next_content,
+    of_kind,
+    readings_to_print,
+    report_before,
+    sha256_of,
+    with_files,
+)
+from agcnn_clinic.reporting.readings import readings_of_report
+from agcnn_clinic.reporting.rendering import Press, rendered
+
+
+@dataclass(frozen=True)
+class Remade:
+    """A report that was made again. `note` says in a sentence where it differs from what was delivered; else empty."""
+
+    path: Path
+    note: str
+
+
+def make_on_request(
+    database: Database,
+    study_id: int,
+    model_id: int,
+    *,
+    clock: Callable[[], datetime],
+    config: Config,
+    press: Press,
+) -> Remade:
+    """Print a study from one model's readings: a new version, unless the newest one of its kind says the same already.
+
+    Then that one is made again. So is the clinic's own newest report where it prints just these readings.
+
+    Raises:
+        UsageError: the model has read no image of the study, or an image of it is still to be decided.
+        StorageError: the archive cannot be read or the reports folder cannot be written.
+        RenderingError: the PDF cannot be made.
+        DatabaseError: the database cannot be used.
+    """
+    with database.session() as session:
+        (study,) = with_files(session, [study_id])
+        if any(file.outcome == Outcome.PENDING for instance in study.instances for file in instance.files):
+            raise UsageError(f"Study {study.key} has images that are not decided yet; ask again once they are.")
+        content = next_content(
+            session, study, readings_to_print(session, [study_id], model_id), clock, config, model_id
+        )
+        if not content.images:
+            raise UsageError(
+                f"The model {content.requested_model} has read no image of study {study.key}; let it read them with "
+                f"`agcnn-clinic reanalyse {study.key} --model`, and the folder of its bundle."
+            )
+        newest = [reports[-1] for kind in (None, model_id) if (reports := of_kind(study, kind))]
+        same = [row.version for row in newest if _says(_again(session, study, row, config)) == _says(content)]
+    if same:
+        return remake(database, study_id, same[0], clock=clock, config=config, press=press)
+    path = make_report(database, study_id, clock=clock, config=config, press=press, model_id=model_id)
+    return Remade(path, "")
+
+
+def remake(
+    database: Database,
+    study_id: int,
+    version: int | None = None,
+    *,
+    clock: Callable[[], datetime],
+    config: Config,
+    press: Press,
+) -> Remade:
+    """Make a delivered report again, from the rows and the archive alone: the same bytes where nothing has changed.
+
+    Where they differ, what was delivered is left as it is, and the new PDF is written beside it.
+
+    Args:
+        database: the clinic's.
+        study_id: the study.
+        version: which report; None for the clinic's own newest.
+        clock: tells the moment of the audit trail's event.
+        config: the clinic's settings.
+        press: makes the PDF.
+
+    Raises:
+        UsageError: there is no such report.
+        RemovedError: retention has removed images that it shows.
+        StorageError: the archive cannot be read or the reports folder cannot be written.
+        RenderingError: the PDF cannot be made.
+        DatabaseError: the database cannot be used.
+    """
+    with database.session() as session:
+        (study,) = with_files(session, [study_id])
+        row = _delivered(study, version)
+        content = _again(session, study, row, config)
+        path, sha256, was_removed = config.root / row.path, row.sha256, row.removed_at is not None
+        _refuse_without_films(content, path)
+    data = rendered(content, config.reporting, press)
+    trail.report_again(database, content.study_key, version=row.version, now=clock())
+    if sha256_of(data) == sha256:
+        deliver(data, path)
+        if was_removed:
+            with database.write() as session:
+                session.execute(
+                    update(Report)
+                    .where(Report.study_id == study_id, Report.version == content.edition.version)
+                    .values(removed_at=None)
+                )
+        return Remade(path, "")
+    beside = path.with_suffix(".remade.pdf")
+    deliver(data, beside)
+    why = (
+        f"it was made by agcnn-clinic {row.software_version} and this is {__version__}"
+        if row.software_version != __version__
+        else "the settings under [reporting], the archive or an outcome has changed since"
+    )
+    return Remade(beside, f"The PDF differs from version {row.version} as it was delivered: {why}.")
+
+
+def _again(session: Session, study: Study, row: Report, config: Config) -> ReportContent:
+    """What a report said, from the readings that it printed."""
+    return compose(
+        study,
+        Edition(row.version, row.created_at, row.software_version, report_before(study, row.version, row.model_id)),
+        readings=readings_of_report(session, study.id, row.id),
+        archive=config.archive,
+        study_revision=row.study_revision,
+        model=row.model,
+    )
+
+
+def _says(content: ReportContent) -> tuple[list[int], list[str]]:
+    """What tells two reports of a study and a model apart: the readings, and the images without one."""
+    return [image.inference_id for image in content.images], [image.original_name for image in content.unread]
+
+
+def _delivered(study: Study, version: int | None) -> Report:
+    own = of_kind(study, None)
+    if version is None and own:
+        return own[-1]
+    for report in study.reports:
+        if report.version == version:
+            return report
+    if own:
+        raise UsageError(
+            f"Study {study.key} has no report version {version}; the newest is {study.reports[-1].version}."
+        )
+    raise UsageError(
+        f"Study {study.key} has no report yet; one is made once nothing more has come for it "
+        "(intake.study_quiet_seconds), if at least one image was read."
+    )
+
+
+def _refuse_without_films(content: ReportContent, delivered: Path) -> None:
+    """Refuse to make a report again that had pictures of images which are gone.
+
+    Raises:
+        RemovedError: it cannot be what it was.
+    """
+    made = content.edition.created_at
+    gone = [image.removed_at for image in content.images if image.removed_at is not None and image.removed_at > made]
+    if gone:
+        kept = f"the PDF as it was delivered is {delivered}" if delivered.exists() else "the PDF is not there, either"
+        raise RemovedError(
+            f"The report of study {content.study_key} cannot be made again: retention removed {len(gone)} of its "
+            f"images on {max(gone).date()}; {kept}. Drop the images into the inbox again, and it can."
+        )
