@@ -21,15 +21,14 @@ _MIX_2: Final = -7723592293110705685
 
 def whole_image(count: int, size: int, device: torch.device) -> Tensor:
     """Return the box of all pixels, for each of `count` images of size x size pixels: int64 [count, 4]."""
-    return torch.tensor([0, 0, size - 1, size - 1], device=device).expand(count, 4)
+    return _box(0, size - 1, device).expand(count, 4)
 
 
 def centre_box(count: int, size: int, share: float, device: torch.device) -> Tensor:
     """Return the box in the middle whose side is `share` of the image's, at least a pixel: int64 [count, 4]."""
     side = max(round(share * size), 1)
     first = (size - side) // 2
-    last = first + side - 1
-    return torch.tensor([first, first, last, last], device=device).expand(count, 4)
+    return _box(first, first + side - 1, device).expand(count, 4)
 
 
 def place_at_random(boxes: Tensor, images: Tensor) -> Tensor:
@@ -64,6 +63,13 @@ def fingerprint(images: Tensor) -> Tensor:
     levels = (images[:, 0].float() / _GREY_LEVEL).round().long().flatten(1)  # [B, H W]
     position = torch.arange(1, levels.shape[1] + 1, device=levels.device)
     return _mixed((levels * _mixed(position * _GOLDEN)).sum(dim=1))
+
+
+def _box(first: int, last: int, device: torch.device) -> Tensor:
+    """[first, first, last, last], made on the device: a copy from the host could not be recorded in a CUDA graph."""
+    box = torch.full((4,), last, device=device)
+    box[:2].fill_(first)
+    return box
 
 
 def _mixed(value: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from agcnn_training.ahead import drawn_ahead
+from agcnn_training.ahead import _drawing_stream, drawn_ahead
 
 
 def test_order_and_values_stay() -> None:
@@ -53,3 +53,14 @@ def test_torch_keeps_its_threads() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_gpu_has_one_stream_to_draw_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epoch after epoch the same one: torch has few of them, and one is for recording."""
+    monkeypatch.setattr(torch.cuda, "Stream", lambda _device: object())
+    _drawing_stream.cache_clear()
+    try:
+        assert _drawing_stream(torch.device("cuda", 0)) is _drawing_stream(torch.device("cuda", 0))
+        assert _drawing_stream(torch.device("cuda", 0)) is not _drawing_stream(torch.device("cuda", 1))
+    finally:
+        _drawing_stream.cache_clear()

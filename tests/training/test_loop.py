@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import count
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +19,11 @@ from agcnn_training.data.batches import Batches
 from agcnn_training.data.films import Films
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.evaluation.metrics import Score
-from agcnn_training.loop import Surroundings, Task, run_phase
+from agcnn_training.loop import Surroundings, Task, _State, run_phase
+from agcnn_training.optimise import make_optimiser
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.recipe import ComputeRecipe, PhaseRecipe
-from agcnn_training.run_folder import RunFolder
+from agcnn_training.run_folder import NOTHING_YET, Checkpoint, RunFolder
 
 
 class Reader(nn.Module):
@@ -187,8 +188,8 @@ def test_a_killed_run_loses_ten_minutes_at_most(tmp_path: Path) -> None:
     whole = a_task(phase, Judge([0.6]))
     run_phase(whole, phase, surroundings(tmp_path / "whole"))
 
-    around = surroundings(tmp_path / "killed", clock=count(0.0, 240.0).__next__)
     task, reads = a_task(phase, Judge([])), []
+    around = surroundings(tmp_path / "killed", clock=lambda: 240.0 * len(reads))
 
     def read(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
         reads.append(1)
@@ -204,6 +205,64 @@ def test_a_killed_run_loses_ten_minutes_at_most(tmp_path: Path) -> None:
     resumed = a_task(phase, Judge([0.6]))
     run_phase(resumed, phase, surroundings(tmp_path / "killed"))
     assert torch.equal(resumed.trainee.linear.weight, whole.trainee.linear.weight)
+
+
+def test_checkpoints_are_kept_between_judgings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With epochs of four minutes, of which the twentieth is judged, no more than fourteen pass between checkpoints."""
+    phase = PhaseRecipe(epochs=20, batch_size=8, judge_every=20)
+    task, reads, kept = a_task(phase, Judge([0.6])), [], [0.0]
+    around = surroundings(tmp_path, clock=lambda: 120.0 * len(reads))
+    save = RunFolder.save
+
+    def noting(folder: RunFolder, checkpoint: Checkpoint) -> None:
+        kept.append(around.clock() / 60)
+        save(folder, checkpoint)
+
+    def read(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        reads.append(1)
+        return module(images)
+
+    monkeypatch.setattr(RunFolder, "save", noting)
+    run_phase(replace(task, read=read), phase, around)
+    assert kept[-1] == 80
+    *between, last = (later - earlier for earlier, later in pairwise(kept))
+    assert all(10 <= minutes <= 14 for minutes in between)
+    assert last <= 14
+
+
+def test_losses_that_were_not_awaited_are_summed_and_named_by_their_step() -> None:
+    """Three losses come in at once, each once; of those of steps 6 to 8 the second that is no number is step 7's."""
+    phase = PhaseRecipe(epochs=1, batch_size=8)
+    task = a_task(phase, Judge([]))
+    state = _State(task, task.trainee, make_optimiser(task.trainee, phase), NOTHING_YET, step=8, loss=1.0)
+    state.coming = [torch.tensor(value) for value in (0.5, 0.25, 2.0)]
+    state.await_losses("global-1 epoch 1/1")
+    assert (state.loss, state.coming) == (3.75, [])
+    state.await_losses("global-1 epoch 1/1")
+    assert state.loss == 3.75
+    state.coming = [torch.tensor(value) for value in (0.5, torch.nan, 2.0)]
+    with pytest.raises(TrainingError, match=r"not a number in global-1 epoch 1/1, step 7:"):
+        state.await_losses("global-1 epoch 1/1")
+
+
+def test_gradients_end_with_their_phase(tmp_path: Path) -> None:
+    """The next phase, and what judges, has the memory that this one's gradients took."""
+    phase = PhaseRecipe(epochs=1, batch_size=8)
+    task = a_task(phase, Judge([0.6]))
+    run_phase(task, phase, surroundings(tmp_path))
+    assert [parameter.grad for parameter in task.trainee.parameters()] == [None, None]
+
+
+def test_memory_that_is_too_small_to_judge_is_one_sentence(tmp_path: Path) -> None:
+    """Judging that does not fit ends with the setting that makes it smaller."""
+
+    def score(_trainee: nn.Module, _size: int) -> Score:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    phase = PhaseRecipe(epochs=1, batch_size=8)
+    task = replace(a_task(phase, Judge([])), score=score)
+    with pytest.raises(TrainingError, match=r"judge global-1 with 7 films at a time: lower compute\.evaluation_batch"):
+        run_phase(task, phase, surroundings(tmp_path, evaluation_batch=7))
 
 
 def test_memory_that_is_too_small_is_one_sentence(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Recipes are typed, complete and shipped; they inherit, and say where they are wrong."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ from agcnn_training.recipe import (
 
 GLOBAL, LOCAL, FUSION = BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "bundles" / "starter"
+MADE_BY = ("3.0.0", "9f85099203e7e83754f542429476777a8a0055efadd0a6e2f4ce3722cb7a7d48")
+"""The version of the starter's recipe, and the SHA-256 of all its settings that can change what is trained."""
 GLOBAL_STAGE = 'trains = ["global"]\nstart = { global = "backbone" }'
 
 
@@ -105,8 +109,10 @@ def test_a_wrong_recipe_is_one_sentence(recipe_file: Path, old: str, new: str, s
 
 
 def test_the_model_that_ships_was_made_by_the_recipe_as_it_stands() -> None:
-    """Whoever changes the recipe's settings changes its version, or else trains the model anew."""
+    """Whoever changes the recipe's settings changes its version, and trains the model anew."""
     recipe, manifest = load_recipe("starter"), read_manifest(SHIPPED)
+    settings = {key: value for key, value in recipe.resolved().items() if key not in ("compute", "description", "card")}
+    assert (recipe.version, hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()) == MADE_BY
     assert (manifest.name, manifest.version) == (recipe.name, recipe.version)
     assert (manifest.backbone, manifest.pooling) == (recipe.network.backbone, recipe.network.pooling)
     assert (manifest.attention, manifest.preprocessing) == (recipe.network.attention, recipe.preprocessing())
@@ -229,6 +235,9 @@ def test_single_settings_can_be_changed(tiny: Recipe) -> None:
         ("split.seed", 4, 0),
         ("compute.checkpoint_minutes", 1, 3),
         ("phase.learning_rate", 0.5, 0),
+        ("phase.judge_every", 1, 3),
+        ("phase.judge_every", 2, 0),
+        ("compute.graphs", False, 3),
     ],
 )
 def test_a_stage_key_is_shared_as_far_as_the_weights_are(tiny: Recipe, key: str, value: object, shared: int) -> None:
@@ -236,6 +245,11 @@ def test_a_stage_key_is_shared_as_far_as_the_weights_are(tiny: Recipe, key: str,
     other = changed(tiny, {key: value})
     same = [stage_key(tiny, count, "data") == stage_key(other, count, "data") for count in (1, 2, 3)]
     assert same == [count <= shared for count in (1, 2, 3)]
+
+
+def test_stages_that_were_stored_before_keep_their_key(tiny: Recipe) -> None:
+    """The key of the tiny recipe's first stage as it was before ``judge_every``: a new setting loses nobody a stage."""
+    assert stage_key(tiny, 1, "data") == "9f16cff81583d32b623bf2fda80ef6db49bf75ae7e1bb392ddf6cdd1914db857"
 
 
 def test_a_stage_key_knows_the_data_and_the_stages_before(tiny: Recipe) -> None:

@@ -1,5 +1,7 @@
 """A gradient that is recorded and repeated is the gradient."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -7,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from agcnn_training.data.batches import Batch
+from agcnn_training.errors import TrainingError
 from agcnn_training.loss import binary_cross_entropy
 from agcnn_training.recorded import Record, Recorder, on_gpu
 from agcnn_training.shards import Shards
@@ -22,7 +25,7 @@ class Bench:
         self.module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 15)).to(
             device=device, memory_format=torch.channels_last
         )
-        self.parameters, self.said, self.calls = [*self.module.parameters()], [], 0
+        self.parameters, self.calls = [*self.module.parameters()], 0
         self.shards = Shards(self.module, 1)
 
     def gradient(self, batch: Batch) -> Tensor:
@@ -32,7 +35,7 @@ class Bench:
 
     def recorder(self, record: Record) -> Recorder:
         """The same, recorded."""
-        return Recorder(self.gradient, self.parameters, self.said.append, record)
+        return Recorder(self.gradient, self.parameters, record)
 
     def left_by(self, gradient: Callable[[Batch], Tensor], batches: list[Batch]) -> list[Tensor]:
         """What remains of these batches: each loss, every gradient after each, and BatchNorm's statistics."""
@@ -89,17 +92,22 @@ def test_a_batch_of_another_size_is_not_repeated() -> None:
     assert all(map(torch.equal, expected, recorded.left_by(recorded.recorder(recorded.record), batches)))
 
 
-def test_recording_that_fails_is_said_once() -> None:
-    """A network that waits for the GPU in its midst cannot be recorded: it trains as it would have, and it is said."""
+def test_recording_that_fails_ends_the_process_with_advice() -> None:
+    """A network that waits for the GPU in its midst cannot be recorded: what to set is said, and nothing goes on."""
 
     def refuse(_: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         raise RuntimeError("operation not permitted when stream is capturing\nmore of it")
 
-    plain, refused, batches = Bench(), Bench(), some_batches()
-    expected = plain.left_by(plain.gradient, batches)
-    assert all(map(torch.equal, expected, refused.left_by(refused.recorder(refuse), batches)))
-    (sentence,) = refused.said
-    assert "cannot be recorded here (operation not permitted when stream is capturing): going on" in sentence
+    bench, batches = Bench(), some_batches()
+    recorder = bench.recorder(refuse)
+    for batch in batches[:3]:
+        recorder(batch)
+    with pytest.raises(TrainingError) as raised:
+        recorder(batches[3])
+    assert str(raised.value) == (
+        "The steps cannot be recorded here (operation not permitted when stream is capturing): set compute.graphs = "
+        "false in the recipe and resume."
+    )
 
 
 @NEEDS_A_GPU
@@ -108,22 +116,24 @@ def test_a_gpu_repeats_what_it_recorded() -> None:
     plain, recorded, batches = Bench("cuda"), Bench("cuda"), some_batches(device="cuda")
     expected = plain.left_by(plain.gradient, batches)
     found = recorded.left_by(recorded.recorder(on_gpu), batches)
-    assert not recorded.said
     assert recorded.calls == 4
     for one, other in zip(expected, found, strict=True):
         assert torch.allclose(one.float(), other.float(), rtol=1e-4, atol=1e-5)
 
 
+WAITS = """
+import torch
+from agcnn_training.recorded import on_gpu
+ones, before = torch.ones(4, device="cuda"), torch.cuda.current_stream()
+try:
+    on_gpu(lambda: ones * ones.sum().item())
+except RuntimeError:
+    print("refused", torch.cuda.current_stream() == before)
+"""
+
+
 @NEEDS_A_GPU
-def test_what_waits_for_the_gpu_is_refused() -> None:
-    """A gradient that reads a number back is left unrecorded, and the GPU works on."""
-    bench = Bench("cuda")
-
-    def waiting(batch: Batch) -> Tensor:
-        loss = bench.gradient(batch)
-        return loss + loss.item()
-
-    recorder = Recorder(waiting, bench.parameters, bench.said.append, on_gpu)
-    losses = [float(recorder(batch)) for batch in some_batches(device="cuda")]
-    assert len(bench.said) == 1
-    assert all(loss > 0 for loss in losses)
+def test_a_recording_that_is_broken_off_leaves_the_stream_as_it_was() -> None:
+    """What reads a number back cannot be recorded, and the thread is on its own stream again; in another process."""
+    said = subprocess.run([sys.executable, "-c", WAITS], check=True, capture_output=True, text=True).stdout
+    assert said == "refused True\n"

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from agcnn_training.errors import TrainingError
 from agcnn_training.identity import first_difference, git_revision
 from agcnn_training.metrics_log import MetricsLog
-from agcnn_training.recipe import Recipe
+from agcnn_training.recipe import Recipe, changed
 from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
 
 
@@ -56,6 +56,43 @@ def test_another_recipe_is_refused_by_its_first_key(tmp_path: Path, tiny: Recipe
     with pytest.raises(TrainingError, match="another label table or other initial weights"):
         RunFolder.prepare(tmp_path, tiny, "xyz", resume=True)
     RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+
+
+def test_a_run_goes_on_that_is_older_than_a_setting(tmp_path: Path, tiny: Recipe) -> None:
+    """What run.json does not know yet is what it was when nobody could set it; what it does know still counts."""
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    file = tmp_path / "run.json"
+    content = json.loads(file.read_text())
+    del content["recipe"]["compute"]["graphs"]
+    for phase in (
+        content["recipe"]["phase"],
+        *(one for stage in content["recipe"]["stages"] for one in stage["phases"]),
+    ):
+        del phase["judge_every"]
+    file.write_text(json.dumps(content))
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+    with pytest.raises(TrainingError, match=r"recipe\.phase\.judge_every was 1 and is 2 now"):
+        RunFolder.prepare(tmp_path, changed(tiny, {"phase.judge_every": 2}), "abc", resume=True)
+
+
+def test_a_recipe_of_another_time_is_refused_by_its_first_key(tmp_path: Path, tiny: Recipe) -> None:
+    """A run whose recipe is none any more is compared as it is written."""
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    file = tmp_path / "run.json"
+    content = json.loads(file.read_text())
+    content["recipe"]["patience"] = 3
+    file.write_text(json.dumps(content))
+    with pytest.raises(TrainingError, match=r"recipe\.patience was 3 and is null now"):
+        RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+
+
+def test_a_run_goes_on_in_less_memory(tmp_path: Path, tiny: Recipe) -> None:
+    """Where it is said to lower evaluation_batch or to set graphs = false and to resume, that can be done."""
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    smaller = {"compute.graphs": False, "compute.evaluation_batch": 1, "compute.checkpoint_minutes": 1.0}
+    RunFolder.prepare(tmp_path, changed(tiny, smaller), "abc", resume=True)
+    with pytest.raises(TrainingError, match=r"recipe\.compute\.shards was 1 and is 2 now"):
+        RunFolder.prepare(tmp_path, changed(tiny, {"compute.shards": 2}), "abc", resume=True)
 
 
 def test_newer_software_may_go_on_with_a_run(tmp_path: Path, tiny: Recipe) -> None:

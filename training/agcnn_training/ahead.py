@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -40,7 +41,7 @@ def drawn_beside(
     On the network's stream each copy from the host would first wait for the step that is under way, and the network
     then for the batch.
     """
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _drawing_stream(device)
     stream.wait_stream(torch.cuda.current_stream(device))  # films may still be on their way there
 
     def draw_and_mark(key: Key) -> tuple[Tensors, torch.cuda.Event]:
@@ -53,6 +54,17 @@ def drawn_beside(
         for tensor in drawn:
             tensor.record_stream(current)  # its memory is not given to another batch before the network has read it
         yield key, drawn
+
+
+@cache
+def _drawing_stream(device: torch.device) -> torch.cuda.Stream:
+    """The one stream of a GPU on which batches are drawn.
+
+    torch has 32 streams and gives them out in turn. With a new one for each epoch each of them would keep memory of its
+    own, and sooner or later it would be the one on which steps are recorded: the drawing would be recorded, too.
+    """
+    stream: torch.cuda.Stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    return stream
 
 
 def _take_one_thread() -> None:

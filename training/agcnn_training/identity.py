@@ -9,10 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Recipe
 
 RUN_FILE: Final = "run.json"
+
+_FREE: Final = ("graphs", "evaluation_batch", "checkpoint_minutes")
+"""Of ``compute``: what may change while a run is stopped, since it decides how fast and in how much memory it goes."""
 
 _PACKAGES: Final = ("agcnn-clinic", "torch", "torchvision", "numpy", "pillow")
 
@@ -35,6 +40,8 @@ def identify(recipe: Recipe, data_sha256: str) -> dict[str, Any]:
 def read_identity(run: Path) -> dict[str, Any]:
     """What ``identify`` said of the run in a folder; nothing where the folder does not say it.
 
+    Settings that have come since the run began are given as what they are by default: as it was before there were any.
+
     Raises:
         TrainingError: its run.json cannot be read.
     """
@@ -43,15 +50,20 @@ def read_identity(run: Path) -> dict[str, Any]:
         content = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     except (OSError, ValueError) as error:
         raise TrainingError(f"{file} cannot be read ({error}): take {run} away to start anew.") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        return {}
+    try:
+        return content | {"recipe": Recipe.model_validate(content.get("recipe")).resolved()}
+    except ValidationError:
+        return content  # a recipe of another time: its first difference is named
 
 
 def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """What a run was asked that it is not asked now, as "another recipe (...)"; None when it is the same.
 
-    Another version of the software makes no other run of it.
+    Another version of the software makes no other run of it, nor does what ``_FREE`` lists.
     """
-    if changed := first_difference(before.get("recipe"), now["recipe"], "recipe"):
+    if changed := first_difference(_bound(before.get("recipe")), _bound(now["recipe"]), "recipe"):
         return f"another recipe ({changed})"
     if before.get("data_sha256") != now["data_sha256"]:
         return "other films, another label table or other initial weights"
@@ -92,6 +104,14 @@ def first_difference(before: object, now: object, key: str = "") -> str | None:
     else:
         return f"{key} was {_brief(before)} and is {_brief(now)} now"
     return next((found for name, one, other in pairs if (found := first_difference(one, other, name))), None)
+
+
+def _bound(recipe: object) -> object:
+    """A recipe without the settings that a run may change."""
+    compute = recipe.get("compute") if isinstance(recipe, Mapping) else None
+    if not isinstance(recipe, Mapping) or not isinstance(compute, Mapping):
+        return recipe
+    return {**recipe, "compute": {key: value for key, value in compute.items() if key not in _FREE}}
 
 
 def _brief(value: object) -> str:

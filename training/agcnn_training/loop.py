@@ -22,7 +22,7 @@ from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.recipe import ComputeRecipe, PhaseRecipe, Precision
 from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
 from agcnn_training.shards import Shards
-from agcnn_training.step import Stepper
+from agcnn_training.step import Stepper, memory_is_full
 
 _AHEAD: Final = 16
 """Steps that a GPU may be given before its losses are waited for: each wait leaves it without work for a while."""
@@ -93,6 +93,7 @@ class _State:
     loss: float = 0.0  # summed over the epoch's steps, but for those whose losses are still to come
     coming: list[Tensor] = field(default_factory=list)  # losses of the last steps, which a GPU may not have reached yet
     seconds: float = 0.0  # that the epoch has taken
+    saved_at: float = 0.0  # by the run's clock: when the last checkpoint was kept, or the phase begun or gone on with
 
     def checkpoint(self) -> Checkpoint:
         return Checkpoint(
@@ -153,7 +154,8 @@ def run_phase(task: Task, phase: PhaseRecipe, around: Surroundings, best: Best =
 
     Raises:
         TrainingStopped: a stop was requested; a checkpoint is kept.
-        TrainingError: the loss is no longer a number, memory is too small, or a checkpoint cannot be written.
+        TrainingError: the loss is no longer a number, memory is too small, the steps cannot be recorded, or a
+            checkpoint cannot be written.
     """
     state = _begin(task, phase, around, best)
     if around.ranks.leads:
@@ -172,6 +174,7 @@ def run_phase(task: Task, phase: PhaseRecipe, around: Surroundings, best: Best =
                 state.end_epoch()
             else:
                 _judge(state, phase, around)
+    state.optimiser.zero_grad(set_to_none=True)  # gradients would keep their memory through the phases that follow
     task.trainee.load_state_dict(state.best.weights)
     if around.ranks.leads:
         around.folder.finish(task.name, state.best)
@@ -185,13 +188,13 @@ def _begin(task: Task, phase: PhaseRecipe, around: Surroundings, best: Best) -> 
         task.trainee.load_state_dict(best.weights)
     around.ranks.synchronised(task.trainee)
     average = copy.deepcopy(task.trainee) if phase.average else task.trainee
-    state = _State(task, average, make_optimiser(task.trainee, phase), best)
+    state = _State(task, average, make_optimiser(task.trainee, phase), best, saved_at=around.clock())
     if saved := around.folder.load(task.name):
         state.restore(saved)
         around.journal.say(f"{task.name}: going on at epoch {state.epoch + 1}, step {state.step + 1}.")
     elif best.weights and best.size != task.batches.size:
         # What an earlier phase reached on smaller images is no measure of what this one does.
-        area = around.ranks.told(task.score(task.trainee, task.batches.size).mean if around.ranks.leads else 0.0)
+        area = around.ranks.told(_score(task, task.trainee, around).mean if around.ranks.leads else 0.0)
         state.best = replace(best, area=area, size=task.batches.size)
     return state
 
@@ -203,7 +206,7 @@ def _epoch(state: _State, phase: PhaseRecipe, around: Surroundings, stepper: Ste
     left = range(state.step, total)
     on_gpu = around.device.type == "cuda"
     average = MovingAverage(state.average, task.trainee) if state.average is not task.trainee else None
-    resumed_at, saved_at = around.clock() - state.seconds, around.clock()
+    resumed_at = around.clock() - state.seconds
 
     def draw(step: int) -> Batch:
         return task.batches.batch(state.epoch, step, around.device)
@@ -219,15 +222,15 @@ def _epoch(state: _State, phase: PhaseRecipe, around: Surroundings, stepper: Ste
         state.coming.append(stepper(batch))
         if average is not None:
             average.update(phase.average, done)
-        now = around.clock()
-        state.step, state.seconds = step + 1, now - resumed_at
-        save = now - saved_at >= 60 * around.compute.checkpoint_minutes
+        state.step = step + 1
+        save = around.clock() - state.saved_at >= 60 * around.compute.checkpoint_minutes
         if save or not on_gpu or len(state.coming) == _AHEAD:
             state.await_losses(title)
+        state.seconds = around.clock() - resumed_at
         if save:
             _save(state, around)
-            saved_at = now
     state.await_losses(title)
+    state.seconds = around.clock() - resumed_at  # a GPU may have had steps left
     _stop_if_asked(state, around, title)
 
 
@@ -235,7 +238,7 @@ def _judge(state: _State, phase: PhaseRecipe, around: Surroundings) -> None:
     """End an epoch: judge its weights, record how it went, and keep a checkpoint."""
     task, ranks, steps = state.task, around.ranks, max(len(state.task.batches), 1)
     began = around.clock()
-    score = task.score(state.average, task.batches.size) if ranks.leads else None
+    score = _score(task, state.average, around) if ranks.leads else None
     area = ranks.told(score.mean if score else 0.0)
     loss, seconds = state.loss / steps, state.seconds + around.clock() - began
     state.end_epoch()
@@ -260,6 +263,23 @@ def _judge(state: _State, phase: PhaseRecipe, around: Surroundings) -> None:
     _save(state, around)
 
 
+def _score(task: Task, trainee: nn.Module, around: Surroundings) -> Score:
+    """Judge a trainee at the phase's size.
+
+    Raises:
+        TrainingError: memory is too small.
+    """
+    try:
+        return task.score(trainee, task.batches.size)
+    except RuntimeError as error:
+        if not memory_is_full(error):
+            raise
+        raise TrainingError(
+            f"The memory of {around.device} is too small to judge {task.name} with {around.compute.evaluation_batch} "
+            "films at a time: lower compute.evaluation_batch in the recipe, or set compute.graphs = false, and resume."
+        ) from error
+
+
 def _stop_if_asked(state: _State, around: Surroundings, title: str) -> None:
     """Keep a checkpoint and leave, all processes together, when one of them was asked to."""
     if not around.ranks.any(around.stop.made):
@@ -271,6 +291,7 @@ def _stop_if_asked(state: _State, around: Surroundings, title: str) -> None:
 
 
 def _save(state: _State, around: Surroundings) -> None:
+    state.saved_at = around.clock()
     if around.ranks.leads:
         around.folder.save(state.checkpoint())
 

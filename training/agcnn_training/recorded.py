@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agcnn_training.data.batches import Batch
+from agcnn_training.errors import TrainingError
 
 Gradient = Callable[[Batch], Tensor]
 """Leaves the gradient of a batch's loss in the parameters, and returns that loss."""
@@ -23,39 +24,33 @@ _FIRST: Final = 3
 
 
 class Recorder:
-    """A gradient that records itself at the fourth batch, where that works; until then, and else, as it was."""
+    """A gradient that records itself at the fourth batch; until then, and for batches of another size, as it was."""
 
-    def __init__(
-        self, gradient: Gradient, parameters: Sequence[nn.Parameter], say: Callable[[str], None], record: Record
-    ) -> None:
+    def __init__(self, gradient: Gradient, parameters: Sequence[nn.Parameter], record: Record) -> None:
         """Take what is to be recorded.
 
         Args:
             gradient: must do the same operations on the same memory whatever is in a batch.
             parameters: in which it leaves the gradient.
-            say: is told, once, that recording does not work here.
             record: ``on_gpu``.
         """
-        self._gradient, self._parameters, self._say, self._record = gradient, list(parameters), say, record
+        self._gradient, self._parameters, self._record = gradient, list(parameters), record
         self._steps = 0
         self._recording: _Recording | None = None
 
     def __call__(self, batch: Batch) -> Tensor:
-        """The same as ``gradient``."""
+        """The same as ``gradient``.
+
+        Raises:
+            TrainingError: the gradient cannot be recorded here.
+        """
         self._steps += 1
         if self._recording is None and self._steps == _FIRST + 1:
-            self._begin(batch)
+            with torch.cuda.device_of(batch.images):  # type: ignore[no-untyped-call]
+                self._recording = _Recording(self._gradient, self._parameters, batch, self._record)
         if self._recording is None or not self._recording.fits(batch):
             return self._gradient(batch)
         return self._recording.repeat(batch)
-
-    def _begin(self, batch: Batch) -> None:
-        try:
-            with torch.cuda.device_of(batch.images):  # type: ignore[no-untyped-call]
-                self._recording = _Recording(self._gradient, self._parameters, batch, self._record)
-        except RuntimeError as error:
-            reason = str(error).strip().partition("\n")[0]
-            self._say(f"The steps cannot be recorded here ({reason}): going on without that, more slowly.")
 
 
 class _Recording:
@@ -63,7 +58,15 @@ class _Recording:
 
     def __init__(self, gradient: Gradient, parameters: Sequence[nn.Parameter], batch: Batch, record: Record) -> None:
         self._batch = Batch(*(tensor.clone() for tensor in batch))
-        self._again, self._loss = record(lambda: gradient(self._batch))
+        try:
+            self._again, self._loss = record(lambda: gradient(self._batch))
+        except RuntimeError as error:
+            # A process in which a recording was broken off does not go on: torch 2.11 takes the recording to be still
+            # under way, and memory that two streams have used is never given back.
+            reason = str(error).strip().partition("\n")[0]
+            raise TrainingError(
+                f"The steps cannot be recorded here ({reason}): set compute.graphs = false in the recipe and resume."
+            ) from error
         self._gradients = [(parameter, parameter.grad) for parameter in parameters]
 
     def fits(self, batch: Batch) -> bool:
@@ -87,7 +90,9 @@ def on_gpu(work: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
         RuntimeError: it waits for the GPU, or does something else that cannot be recorded.
     """
     graph = torch.cuda.CUDAGraph()
-    # Another thread draws the next batch meanwhile: what it does is no part of the recording and may not spoil it.
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+    # The outer context puts this thread's stream back also where the recording fails: the inner one then leaves the
+    # thread on the stream that it records. Another thread draws the next batch meanwhile: what it does is no part of
+    # the recording and may not spoil it.
+    with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph, capture_error_mode="thread_local"):
         loss = work()
     return graph.replay, loss

@@ -13,7 +13,7 @@ from agcnn_training.distributed import Ranks
 from agcnn_training.errors import TrainingError
 from agcnn_training.progress import Journal
 from agcnn_training.recipe import ComputeRecipe, PhaseRecipe
-from agcnn_training.recorded import Record, Recorder, on_gpu
+from agcnn_training.recorded import Recorder, on_gpu
 from agcnn_training.shards import Criterion, Read, Shards
 
 
@@ -30,8 +30,7 @@ class Stepper:
         ranks: the processes of the run.
         shards: the threads that work on a batch.
         optimiser: what moves the weights.
-        journal: where it is said that compilation or recording failed.
-        record: what records a step on a GPU.
+        journal: where it is said that compilation failed.
     """
 
     trainee: nn.Module
@@ -43,7 +42,6 @@ class Stepper:
     shards: Shards
     optimiser: torch.optim.Optimizer
     journal: Journal
-    record: Record = on_gpu
 
     def __post_init__(self) -> None:
         """Prepare the compiled form of the trainee when the recipe asks for it; else, on a GPU, to record the steps."""
@@ -55,18 +53,18 @@ class Stepper:
         elif self.compute.compile:
             self._compiled = cast("nn.Module", torch.compile(self.trainee))
         elif self.compute.graphs and self.ranks.device.type == "cuda" and self.ranks.count * self.shards.threads == 1:
-            self._recorder = Recorder(self._backward, self._moving, self.journal.say, self.record)
+            self._recorder = Recorder(self._backward, self._moving, on_gpu)
 
     def __call__(self, batch: Batch) -> Tensor:
         """Move the weights by one batch, which is the same in every process; returns its loss, without waiting for it.
 
         Raises:
-            TrainingError: memory is too small, or another process has gone.
+            TrainingError: memory is too small, the step cannot be recorded, or another process has gone.
         """
         try:
             loss = self._gradient(batch)
         except RuntimeError as error:
-            if not _memory_is_full(error):
+            if not memory_is_full(error):
                 raise
             raise TrainingError(
                 f"The memory of {self.ranks.device} is too small for {len(batch.images)} films in "
@@ -109,6 +107,7 @@ class Stepper:
             return self.read(module if self._compiled is None else self._compiled, images).float()
 
 
-def _memory_is_full(error: RuntimeError) -> bool:
-    # torch has a class of its own for GPUs only; on the CPU its allocator is named in the message.
+def memory_is_full(error: RuntimeError) -> bool:
+    """Whether this is torch's word for a memory that does not suffice."""
+    # It has a class of its own for GPUs only; on the CPU its allocator is named in the message.
     return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)

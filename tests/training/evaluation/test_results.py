@@ -65,6 +65,23 @@ def test_test_films_choose_nothing(grey, tiny) -> None:
     assert "test: 16 films of 16 patients" in summary(first.sets)
 
 
+def test_float32_is_computed_as_such_where_figures_come_from(grey, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network is measured in the numbers that the clinic reads in, and training then goes on in its own."""
+    films, rows = grey
+    seen = []
+
+    class Noting(Brightness):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(torch.backends.cudnn.allow_tf32)
+            return super().forward(images)
+
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    evaluator = replace(evaluator_of(films), chosen=np.arange(16))
+    evaluator.predict(Noting(), [row.image for row in rows])
+    assert seen == [False, False]
+    assert torch.backends.cudnn.allow_tf32
+
+
 def test_healthy_test_films_do_not_undo_a_run(grey, tiny) -> None:
     """Where no test film has a finding that side is read and not judged, and the validation films are reported."""
     films, rows = grey

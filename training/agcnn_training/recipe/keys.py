@@ -5,6 +5,7 @@ import json
 
 from agcnn_models.manifest import BranchName
 from agcnn_training.recipe.recipe import Recipe
+from agcnn_training.recipe.stages import StageRecipe
 
 
 def stage_key(recipe: Recipe, count: int, data_sha256: str) -> str:
@@ -34,7 +35,16 @@ def stage_key(recipe: Recipe, count: int, data_sha256: str) -> str:
         "seed": recipe.seed,
         "network": network,
         "compute": compute,
-        "stages": [stage.model_dump(mode="json", exclude={"name"}) for stage in stages],
+        "stages": [_decisive(stage) for stage in stages],
         **{table: content[table] for table in ("images", "split", "joint")},
     }
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()
+
+
+def _decisive(stage: StageRecipe) -> dict[str, object]:
+    """A stage without its name, and without a ``judge_every`` of 1: stages are stored that are older than it."""
+    content = stage.model_dump(mode="json", exclude={"name"})
+    for phase in content["phases"]:
+        if phase["judge_every"] == 1:
+            del phase["judge_every"]
+    return content

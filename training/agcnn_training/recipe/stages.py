@@ -95,7 +95,7 @@ class PhaseRecipe(Settings):
     average: Share = 0.0
     """Decay of the exponential moving average of the weights that is evaluated and kept; 0 is off."""
     judge_every: Annotated[int, Field(ge=1)] = 1
-    """Epochs from one judging on the validation films, and checkpoint, to the next; the last epoch is judged always."""
+    """Epochs from one judging on the validation films to the next; the last epoch is judged always."""
     joint: bool = True
     """Whether a phase that trains the global branch learns what ``[joint]`` lists; without it those heads rest."""
     augmentation: AugmentationRecipe = AugmentationRecipe()

@@ -105,7 +105,7 @@ class ComputeRecipe(Settings):
     """Threads that share each batch, a core each; BatchNorm then sees a share at a time (see ``Shards``)."""
     evaluation_batch: Annotated[int, Field(ge=1)] = 32
     checkpoint_minutes: Positive = 10.0
-    """A checkpoint is written so often within an epoch: what a crash can cost. One is written after each epoch."""
+    """A checkpoint is written so often: what a crash can cost. One is also written after each epoch that is judged."""
 
 
 class CardRecipe(Settings):
