@@ -94,7 +94,11 @@ def _on_device(setting: Setting) -> dict[str, float]:
 
 
 def _stage(network: AGCNN, stage: str, batches: Batches, setting: Setting) -> tuple[float, float]:
-    """Films a second of a stage: forward and back on one batch, and batch after batch as the loop does it."""
+    """Films a second of a stage: forward and back on one batch, and batch after batch with the optimiser's steps.
+
+    The second is what the loop does with a plain recipe on a CPU. On a GPU the loop also records its steps and repeats
+    them whole, and a recipe may clip gradients and average weights: none of that is timed here.
+    """
     trainee, read = _trainee(network, stage)
     batch = batches.batch(0, 0, setting.device)
     optimiser = make_optimiser(trainee, PhaseRecipe(batch_size=setting.batch))
