@@ -169,11 +169,13 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
     wait_until(lambda: is_idle(shared, files=files, studies=studies), survivor)
     survivor.send_signal(signal.SIGTERM)
     assert survivor.wait() == 0
+    assert rows(shared, "SELECT 1 FROM worker") == []
+    # PDFs that the killed one had not given their names yet go when another one begins.
+    wait_until(lambda: not list(shared.config.reports.glob(".*.part")), watch())
     outcomes = {"analysed": SINGLE + 3 + 2, "duplicate": again, "unpacked": 1}
     check_once(shared, outcomes=outcomes, studies=studies)
     workers = {pid for (pid,) in rows(shared, "SELECT process_id FROM audit_event WHERE event = 'analysed'")}
     assert survivor.pid in workers
-    assert rows(shared, "SELECT 1 FROM worker") == []
 
 
 def test_process_tells_of_its_own_work_beside_another_worker(shared, write_film, factories, tmp_path):
