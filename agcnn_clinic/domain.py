@@ -181,7 +181,7 @@ REASONS: dict[ReasonCode, Reason] = {
     ),
     ReasonCode.DEADLINE: Reason(
         Outcome.QUARANTINED,
-        "Reading took longer than analysis.decode_seconds; requeue it once the machine is less busy.",
+        "Reading took longer than analysis.decode_seconds; if the film is sound, raise that and requeue it.",
     ),
     ReasonCode.MEMORY: Reason(
         Outcome.QUARANTINED, "Reading needed more memory than analysis.decode_memory_mb; look at the file by hand."

@@ -21,6 +21,7 @@ from agcnn_clinic import staging
 from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.durable import (
+    SYNCED_AT_ONCE,
     Steps,
     clear_temporaries,
     explained,
@@ -42,10 +43,6 @@ SUFFIXES = {
 _REASON_STEPS = Steps(
     FaultPoint.QUARANTINE_REASON_WRITTEN, FaultPoint.QUARANTINE_REASON_RENAMED, FaultPoint.QUARANTINE_SYNCED
 )
-
-
-_SYNCED_AT_ONCE = 4
-"""Folders that are synced side by side: the disk takes them together."""
 
 
 class Storage:
@@ -117,7 +114,7 @@ class Storage:
             StorageError: the archive cannot be written.
         """
         folders = sorted({(self._archive / stored_path).parent for stored_path in stored_paths})
-        with explained("The archive cannot be written"), ThreadPoolExecutor(_SYNCED_AT_ONCE, "sync") as threads:
+        with explained("The archive cannot be written"), ThreadPoolExecutor(SYNCED_AT_ONCE, "sync") as threads:
             list(threads.map(_made_safe, folders))
 
     def archived(self, stored_path: str) -> Path:

@@ -65,7 +65,8 @@ class Analysis:
         self._storage = storage
         self._films = FilmReader(storage, sandbox, reader, gate, darkroom)
         self._batch_size = batch_size
-        # While the network reads a batch, no child may run out of work; the next batch has been begun by then.
+        # While the network reads a batch, no child may run out of work. Four films for each, since the batch is waited
+        # for in order and films differ tenfold in what they cost: much of the next one is decoded by then.
         self._in_hand = batch_size + max(batch_size, 4 * sandbox.workers)
         self._claims = claims
         with database.write() as session:

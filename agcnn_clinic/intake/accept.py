@@ -23,6 +23,7 @@ from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, Outcome
+from agcnn_clinic.durable import SYNCED_AT_ONCE
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake import headers
@@ -39,8 +40,6 @@ log = logging.getLogger(__name__)
 
 SMALL_BYTES = 500_000
 """A group below this is copied sooner than another thread takes over."""
-COPIED_AT_ONCE = 4
-"""Groups that are copied side by side, and brought to the disk: it writes together what it is asked for together."""
 
 
 class _Kept(NamedTuple):
@@ -196,7 +195,7 @@ def _copied(
         # The children read these while the next ones are copied.
         return headers.ask(intake.sandbox, intake.max_file_bytes, items)
 
-    with ThreadPoolExecutor(COPIED_AT_ONCE, thread_name_prefix="copy") as threads:
+    with ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="copy") as threads:
 
         def begun(group: Group, items: list[Item]) -> Callable[[], list[headers.Asked]]:
             # A zip is unpacked in its own order; to copy a small file is mostly Python's work, which one thread does.

@@ -5,7 +5,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -22,6 +25,15 @@ from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
 def record(phase: str, epoch: int) -> dict[str, object]:
     """An epoch's record."""
     return {"phase": phase, "epoch": epoch, "loss": 0.5, "mean_auc": 0.75, "auc": {"Mass": 0.7, "Hernia": 0.8}}
+
+
+@contextmanager
+def rewritten(run: Path) -> Iterator[dict[str, Any]]:
+    """What a run's record says, to be changed."""
+    file = run / "run.json"
+    content = json.loads(file.read_text())
+    yield content
+    file.write_text(json.dumps(content))
 
 
 def test_run_json_says_what_the_run_is(tmp_path: Path, tiny: Recipe) -> None:
@@ -61,15 +73,11 @@ def test_another_recipe_is_refused_by_its_first_key(tmp_path: Path, tiny: Recipe
 def test_a_run_goes_on_that_is_older_than_a_setting(tmp_path: Path, tiny: Recipe) -> None:
     """What run.json does not know yet is what it was when nobody could set it; what it does know still counts."""
     RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
-    file = tmp_path / "run.json"
-    content = json.loads(file.read_text())
-    del content["recipe"]["compute"]["graphs"]
-    for phase in (
-        content["recipe"]["phase"],
-        *(one for stage in content["recipe"]["stages"] for one in stage["phases"]),
-    ):
-        del phase["judge_every"]
-    file.write_text(json.dumps(content))
+    with rewritten(tmp_path) as content:
+        recipe = content["recipe"]
+        del recipe["compute"]["graphs"]
+        for phase in (recipe["phase"], *(one for stage in recipe["stages"] for one in stage["phases"])):
+            del phase["judge_every"]
     RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
     with pytest.raises(TrainingError, match=r"recipe\.phase\.judge_every was 1 and is 2 now"):
         RunFolder.prepare(tmp_path, changed(tiny, {"phase.judge_every": 2}), "abc", resume=True)
@@ -78,10 +86,8 @@ def test_a_run_goes_on_that_is_older_than_a_setting(tmp_path: Path, tiny: Recipe
 def test_a_recipe_of_another_time_is_refused_by_its_first_key(tmp_path: Path, tiny: Recipe) -> None:
     """A run whose recipe is none any more is compared as it is written."""
     RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
-    file = tmp_path / "run.json"
-    content = json.loads(file.read_text())
-    content["recipe"]["patience"] = 3
-    file.write_text(json.dumps(content))
+    with rewritten(tmp_path) as content:
+        content["recipe"]["patience"] = 3
     with pytest.raises(TrainingError, match=r"recipe\.patience was 3 and is null now"):
         RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
 
@@ -98,10 +104,8 @@ def test_a_run_goes_on_in_less_memory(tmp_path: Path, tiny: Recipe) -> None:
 def test_newer_software_may_go_on_with_a_run(tmp_path: Path, tiny: Recipe) -> None:
     """A run that began with another version of torch is no other run."""
     RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
-    file = tmp_path / "run.json"
-    content = json.loads(file.read_text())
-    content["software"]["torch"] = "2.8.0"
-    file.write_text(json.dumps(content))
+    with rewritten(tmp_path) as content:
+        content["software"]["torch"] = "2.8.0"
     RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
 
 
