@@ -13,7 +13,9 @@ MINUTES ?= 5
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
+# Python compiles what it imports only where it may write that down (PYTHONDONTWRITEBYTECODE forbids it to many).
 setup: $(STAMP) ## Make .venv/ with the locked dependencies and the project in it
+	@$(BIN)/python -m compileall -q agcnn_clinic models training
 
 $(STAMP): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ...")'

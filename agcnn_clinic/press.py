@@ -13,7 +13,7 @@ from agcnn_clinic.prints import Edges, Prints, RecentPrints
 from agcnn_clinic.reporting.content import ReportContent
 from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.reporting.rendering import Press, load_renderer
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 
 
 def press(

@@ -35,7 +35,8 @@ from agcnn_clinic.prints import RecentPrints
 from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.paper import print_size
-from agcnn_clinic.sandbox import Sandbox, load_ahead
+from agcnn_clinic.sandbox.ahead import load_ahead
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.loop import Upkeep
 

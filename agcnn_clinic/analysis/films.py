@@ -15,7 +15,7 @@ from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.prints import RecentPrints, with_region
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 

@@ -24,7 +24,7 @@ from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 MAX_ATTEMPTS = 3

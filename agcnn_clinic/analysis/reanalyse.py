@@ -30,7 +30,7 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Inference, ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 from agcnn_models.manifest import digest
 

@@ -26,7 +26,7 @@ from agcnn_clinic.errors import ClinicError, ImageError, StorageError
 from agcnn_clinic.intake.discover import shown
 from agcnn_clinic.intake.identify import media_type, refused_at_sight
 from agcnn_clinic.intake.study_toml import STUDY_TOML, read_study_toml
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.staging import HEAD_BYTES, Identity, identity_of
 from agcnn_models.settings import Preprocessing
 

@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agcnn_clinic.cli.training import TrainingFailedError, TrainingInterruptedError, read_as_the_clinic_does
 from agcnn_clinic.errors import ClinicError, ExitCode, ModelUnavailableError, UsageError
@@ -96,6 +94,9 @@ def _initial_weights(texts: list[str]) -> dict["Backbone", Path]:
 
 
 def _print_experiments() -> None:
+    from rich.console import Console
+    from rich.table import Table
+
     from agcnn_training.experiments.registry import EXPERIMENTS, recipe_experiments
 
     table = Table("experiment", "what it is", "recipes")

@@ -25,13 +25,14 @@ def report(
     What another model read becomes a version of its own, marked as made by request. The clinic's own report stays the
     one that counts, and the one that is made again when neither a version nor a model is named.
     """
-    from agcnn_clinic.sandbox import Sandbox, load_ahead
+    from agcnn_clinic.sandbox.ahead import load_ahead
 
     if version is not None and model is not None:
         raise UsageError("Name a version or a model, not both: a version knows the model that it was made with.")
     # The decoder's libraries are loaded over there while this process loads its own.
     load_ahead("agcnn_clinic.analysis.normalise")
     from agcnn_clinic.database.queries import find_model, find_study
+    from agcnn_clinic.sandbox.pool import Sandbox
 
     config = clinic_config(ctx)
     analysis = config.analysis
@@ -57,7 +58,7 @@ def requeue(
 ) -> None:
     """Take quarantined files back: they are read again at the next `watch` or `process`."""
     from agcnn_clinic.intake.requeue import requeue_files
-    from agcnn_clinic.sandbox import Sandbox
+    from agcnn_clinic.sandbox.pool import Sandbox
     from agcnn_clinic.storage import Storage
 
     config = clinic_config(ctx)

@@ -32,7 +32,7 @@ from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group, Item
 from agcnn_clinic.intake.pngs import describe_pngs
 from agcnn_clinic.intake.register import Registration, register
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.staging import Staged, identity_of
 from agcnn_clinic.storage import Storage
 

@@ -17,7 +17,7 @@ from agcnn_clinic.intake.identify import refused_at_sight
 from agcnn_clinic.intake.items import Item
 from agcnn_clinic.intake.medium import inventory
 from agcnn_clinic.png import read_png_header
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 
 _NO_FILMS_OF_A_MEDIUM = (MediaType.UNKNOWN, MediaType.PNG, MediaType.ZIP)
 """A PNG on a CD is a picture of its viewer or a copy for the web, a zip one of its programs; unless a study.toml

@@ -8,7 +8,7 @@ from agcnn_clinic.domain import MediaType, ReasonCode, StudyDescription
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.intake.items import Item
 from agcnn_clinic.intake.study_toml import StudyToml, read_study_toml
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 
 
 def describe_pngs(items: list[Item], sandbox: Sandbox) -> None:

@@ -15,7 +15,7 @@ from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.domain import Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, UsageError
 from agcnn_clinic.intake.describe import conflict, describe, known_instances, remarked
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 

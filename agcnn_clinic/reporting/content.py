@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from agcnn_clinic.domain import MediaType, Outcome, StudyDescription
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NO_FINDING = "No Finding"
 """The model's fifteenth label: none of the fourteen pathologies; never a statement about an image that was not read."""
@@ -122,7 +124,7 @@ class ReadImage:
     """The pathologies by falling probability."""
     no_finding: FindingRow | None
     region: Region | None
-    heat_map: NDArray[np.float32]
+    heat_map: "NDArray[np.float32]"
     """[h, w] in [0, 1], on the network's own grid."""
     model: ModelFacts
     device: str

@@ -5,46 +5,24 @@ has a pipe of its own, and its end is seen there. (The pools of concurrent.futur
 pebble's, whose children share a pipe, at times blames the file before the one that crashed.)
 """
 
-import contextlib
 import multiprocessing
-import multiprocessing.forkserver
-import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
+from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead
 from agcnn_clinic.sandbox.child import PATIENCE, READY, Task, serve
 from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-_ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS",
-    ),
-    "1",
-)
-_KEPT_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
-ENVIRONMENT = _ONE_THREAD | _KEPT_MEMORY
-"""What libraries read when a child loads them.
-
-The children are the parallelism: each gets one thread. And each keeps the memory of a film for the next one, where the
-C library is glibc: to give it back and to be given the same pages again, cleared, takes a twentieth of a film's time.
-"""
-
-_START_METHOD: Final = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 PARENT_GRACE_SECONDS = 30.0
 """How much later than the child's own alarm the parent ends a child: a large result takes time to be sent."""
@@ -61,18 +39,6 @@ MAX_RESULT_BYTES = 2**30
 
 class _ChildLostError(Exception):
     """A child ended for a reason that is not its task: it was told to stop, or was gone before it had one."""
-
-
-def load_ahead(*modules: str) -> None:
-    """Begin to load what the children of all sandboxes need, without waiting for it.
-
-    One process loads it, once, and the children are forked from there: the first call decides. A program that calls
-    this before it loads what it needs itself does both at a time.
-    """
-    if _START_METHOD == "forkserver":
-        with _environment(ENVIRONMENT):
-            multiprocessing.get_context(_START_METHOD).set_forkserver_preload([serve.__module__, *modules])
-            multiprocessing.forkserver.ensure_running()
 
 
 class Sandbox:
@@ -110,7 +76,7 @@ class Sandbox:
         self._max_result_bytes = max_result_bytes
         self._niceness = niceness
         self._preload = preload
-        self._context = multiprocessing.get_context(_START_METHOD)
+        self._context = multiprocessing.get_context(START_METHOD)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="sandbox")
         self._lock = threading.Lock()
         self._children: set[_Child] = set()
@@ -172,7 +138,7 @@ class Sandbox:
                 raise CancelledError
             if self._idle:
                 return self._idle.pop()
-        with _environment({} if _START_METHOD == "forkserver" else ENVIRONMENT):
+        with environment({} if START_METHOD == "forkserver" else ENVIRONMENT):
             child = _Child(self._context, self._niceness)
         with self._lock:
             self._children.add(child)
@@ -212,6 +178,10 @@ class _Child:
         until = time.monotonic() + task.seconds * PATIENCE + PARENT_GRACE_SECONDS
         try:
             self._connection.send(task)
+        except OSError as gone:  # before it had the task
+            self.end()
+            raise _ChildLostError from gone
+        try:
             error, value = receive(self._connection, declared_type(task.function), max_result_bytes, until)
         except NoAnswerError as lie:
             self.end()
@@ -284,18 +254,3 @@ def _how_it_ended(end: str | int) -> str:
         return signal.Signals(-end).name
     except ValueError:
         return f"signal {-end}"
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set environment variables for the processes started inside the block."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -17,7 +17,7 @@ from agcnn_clinic.demo.samples import sample_uid
 from agcnn_clinic.domain import StudyDescription
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 _ATTEMPTS = 3

@@ -34,7 +34,7 @@ from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.reporting.pdf import render
 from agcnn_clinic.reporting.readings import counting_readings
 from agcnn_clinic.reporting.rendering import Press
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 

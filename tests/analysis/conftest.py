@@ -15,7 +15,7 @@ from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 

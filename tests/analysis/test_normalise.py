@@ -15,7 +15,7 @@ from agcnn_clinic.config import Gate
 from agcnn_clinic.domain import MediaType, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.prints import grey, prints_of
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_models.settings import Preprocessing
 
 GATE = Gate()

@@ -263,8 +263,8 @@ def test_tables_fit_the_terminal(rows_clinic):
     pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     from rich.cells import cell_len
 
-    widths = (60, 80, 100, 120, 160, 200)
-    commands = [["findings", "--limit", "20"], ["studies"], ["quarantine", "list"], ["show", "P0001"]]
+    widths = (40, 60, 80, 100, 120, 160, 200)
+    commands = [["findings", "--limit", "0"], ["studies"], ["quarantine", "list"], ["show", "P0001"]]
     heads = {"findings": "probability", "studies": "positive", "quarantine": "reason", "show": "Study"}
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     master, slave = pty.openpty()

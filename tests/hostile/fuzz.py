@@ -27,7 +27,7 @@ from seeds import FROM_SAMPLES, WRITTEN_HERE, body, chunk, chunks, dataset, file
 from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ClinicError, ImageError
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 
 STEP = 5
 """The seeds are films of 48 x 48 pixels: most of a file is what can be broken."""

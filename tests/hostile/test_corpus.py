@@ -16,7 +16,7 @@ from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 MEMORY_MB = 1024

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 

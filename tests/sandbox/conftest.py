@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,9 @@ import pytest
 
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
-from agcnn_clinic.sandbox import Sandbox, pool
-from agcnn_clinic.sandbox.pool import ENVIRONMENT
+from agcnn_clinic.sandbox import pool
+from agcnn_clinic.sandbox.ahead import ENVIRONMENT
+from agcnn_clinic.sandbox.pool import Sandbox
 
 TONES = {"low": 0.0, "high": 1.0, "black": 0.0, "white": 0.0}
 GOOD = {"pixels": [1, 1], "geometry": {}, "sha256": "x", "tones": TONES, "warnings": []}

@@ -16,7 +16,7 @@ import pytest
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.png import read_png
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 
 
 @pytest.fixture(scope="module")
@@ -198,7 +198,7 @@ def test_a_child_of_the_installed_program_loads_none_of_its_commands(tmp_path):
         "from agcnn_clinic.cli.start import main\n"
         "if __name__ == '__main__':\n"
         "    import probe\n"
-        "    from agcnn_clinic.sandbox import Sandbox\n"
+        "    from agcnn_clinic.sandbox.pool import Sandbox\n"
         "    with Sandbox(1, 60.0, 0) as sandbox:\n"
         "        modules = ('agcnn_clinic.cli.start', 'agcnn_clinic.cli.main', 'typer')\n"
         "        print([sandbox.run(probe.loaded, name) for name in modules])\n"
@@ -212,7 +212,7 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, signal\n"
-        "from agcnn_clinic.sandbox import Sandbox\n"
+        "from agcnn_clinic.sandbox.pool import Sandbox\n"
         "if __name__ == '__main__':\n"
         "    with Sandbox(1, 60.0, 0) as sandbox:\n"
         "        print(sandbox.run(os.getpid), flush=True)\n"
@@ -241,7 +241,7 @@ def test_the_children_never_import_torch():
 
 UNIMPORTABLE = """
 from agcnn_clinic.errors import ReadersUnavailableError
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 with Sandbox(1, 60, 0) as sandbox:
     try:
         sandbox.run(abs, -1)

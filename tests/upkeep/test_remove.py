@@ -15,7 +15,7 @@ from agcnn_clinic.errors import StorageError
 from agcnn_clinic.intake.accept import Group, Intake, accept
 from agcnn_clinic.intake.discover import found
 from agcnn_clinic.intake.requeue import requeue_files
-from agcnn_clinic.sandbox import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep import remove
 from agcnn_clinic.upkeep.plan import plan
