@@ -153,12 +153,13 @@ def _parse(file: BinaryIO, max_bytes_deflated: int, stop_before_pixels: bool) ->
         raise ImageError(ReasonCode.UNREADABLE_HEADER, "it does not begin like a DICOM file")
     file.seek(0)
     preamble = read_preamble(file, force=True)
-    file_meta = FileMetaDataset(parse(file, is_implicit_VR=False, is_little_endian=True, stop_when=_after_file_meta))
+    file_meta = parse(file, is_implicit_VR=False, is_little_endian=True, stop_when=_after_file_meta)
     if file_meta.get("TransferSyntaxUID") == uids.DeflatedExplicitVRLittleEndian:
         # pydicom would inflate without a bound, even for the header alone.
         inflated = io.BytesIO(_inflated(file, max_bytes_deflated))
         stop_when = _at_pixel_data if stop_before_pixels else None
         content = parse(inflated, is_implicit_VR=False, is_little_endian=True, stop_when=stop_when)
+        file_meta = FileMetaDataset(file_meta)
         return FileDataset(file, content, preamble, file_meta, is_implicit_VR=False, is_little_endian=True)
     file.seek(0)
     dataset = dcmread(file, force=True, stop_before_pixels=stop_before_pixels)

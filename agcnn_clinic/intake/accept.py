@@ -8,8 +8,8 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -98,7 +98,7 @@ def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     try:
         asked, synced = _copied(intake, groups, batch)
         new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
-        headers.note(intake.database, [one for one in asked if one.item in new])
+        headers.note(intake.database, intake.sandbox, [one for one in asked if not new.isdisjoint(one.items)])
         with intake.storage.changing, intake.claims.keeping():
             kept = _kept_groups(intake.storage, synced, new)
             registered = _registered(intake, kept, now)
@@ -190,22 +190,30 @@ def _copied(
         What children are reading of their headers, and the items of the groups that are safe as a whole.
     """
 
-    def copy(group: Group, items: list[Item]) -> list[headers.Asked]:
-        items += _staged_group(intake, group)
+    def ask(items: Sequence[Item]) -> list[headers.Asked]:
         # The children read these while the next ones are copied.
         return headers.ask(intake.sandbox, intake.max_file_bytes, items)
 
-    with ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="copy") as threads:
+    def copy(group: Group, items: list[Item]) -> list[headers.Asked]:
+        items += _staged_group(intake, group)
+        return ask(items)
 
-        def begun(group: Group, items: list[Item]) -> Callable[[], list[headers.Asked]]:
+    asked: list[headers.Asked] = []
+    with ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="copy") as threads:
+        coming: list[Future[list[headers.Asked]]] = []
+        waiting: list[Item] = []
+        for group, items in zip(groups, batch, strict=True):
             # A zip is unpacked in its own order; to copy a small file is mostly Python's work, which one thread does.
             if group.container is None and group.size >= SMALL_BYTES:
-                return threads.submit(copy, group, items).result
-            asked = copy(group, items)
-            return lambda: asked
-
-        coming = [begun(group, items) for group, items in zip(groups, batch, strict=True)]
-        asked = [one for answers in coming for one in answers()]
+                coming.append(threads.submit(copy, group, items))
+                continue
+            items.extend(_staged_group(intake, group))
+            waiting += items
+            if len(waiting) >= headers.TOGETHER:
+                asked += ask(waiting)
+                waiting = []
+        asked += ask(waiting)
+        asked += [one for answers in coming for one in answers.result()]
         are_safe = list(threads.map(_is_synced, batch))
     reached(FaultPoint.COPIES_SYNCED)
     return asked, [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]

@@ -1,0 +1,98 @@
+"""Headers of small files are read several at a call; each file answers for itself alone."""
+
+import os
+import zipfile
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from agcnn_clinic.domain import Header, MediaType
+from agcnn_clinic.intake import headers
+from agcnn_clinic.intake.accept import Intake, accept
+from agcnn_clinic.intake.discover import discover
+from agcnn_clinic.intake.items import Group
+from agcnn_clinic.intake.reading import dicom_headers
+from agcnn_clinic.sandbox.pool import Sandbox
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+FATAL = "FATAL"
+COUNT = 2 * headers.TOGETHER + 3
+
+
+@pytest.fixture
+def films(desk, write_dicom):
+    """Small films in the inbox, each of a patient of its own, in the order of their names."""
+    pixels = np.zeros((4, 4), np.uint16)
+    return [
+        write_dicom(desk.config.inbox / f"{number:02}.dcm", pixels + number, PatientID=f"P{number}")
+        for number in range(COUNT)
+    ]
+
+
+def take(intake: Intake, inbox: Path) -> None:
+    """Take each file of an inbox as a group of its own, all in one batch."""
+    accept(intake, [Group((file,), remove=True) for file in discover(inbox, ())], NOW)
+
+
+def test_each_file_gets_the_header_that_is_its_own(desk, films):
+    """Also where the last call is for fewer files than the others."""
+    take(desk.intake, desk.config.inbox)
+    assert {row.original_name: row.instance.study.patient_id for row in desk.rows()} == {
+        film.name: f"P{number}" for number, film in enumerate(films)
+    }
+
+
+def test_of_files_read_at_one_call_the_broken_ones_alone_are_to_blame(desk, films):
+    """A file that is cut off within its header and one without a UID take nobody with them."""
+    films[1].write_bytes(films[1].read_bytes()[:300])
+    films[4].write_bytes(films[4].read_bytes().replace(b"\x20\x00\x0d\x00UI", b"\x21\x00\x0d\x00UI"))
+    take(desk.intake, desk.config.inbox)
+    outcomes = desk.outcomes()
+    assert {outcomes.pop(films[number].name)[0] for number in (1, 4)} == {"quarantined"}
+    assert set(outcomes.values()) == {("pending", "")}
+
+
+def test_of_files_at_which_a_child_dies_the_fatal_one_alone_is_to_blame(desk, films, write_dicom, monkeypatch):
+    """The others of its call are read again, one by one."""
+    write_dicom(films[2], np.zeros((4, 4), np.uint16), PatientID=FATAL)
+    monkeypatch.setattr(headers, "dicom_headers", mortal)
+    take(desk.intake, desk.config.inbox)
+    outcomes = desk.outcomes()
+    assert outcomes.pop(films[2].name) == ("quarantined", "crashed")
+    assert set(outcomes.values()) == {("pending", "")}
+
+
+def mortal(paths: list[Path]) -> list[Header]:
+    """Read headers, in a process that does not survive a certain file."""
+    if any(FATAL.encode() in path.read_bytes() for path in paths):
+        os._exit(1)
+    return dicom_headers(paths)
+
+
+def test_an_answer_for_fewer_files_is_none(desk, films, monkeypatch):
+    """A child that a file has taken over could leave files out: then its answer counts for none of them."""
+    monkeypatch.setattr(headers, "dicom_headers", first_header)
+    take(desk.intake, desk.config.inbox)
+    assert set(desk.outcomes().values()) == {("pending", "")}
+    assert len({row.instance.study.patient_id for row in desk.rows()}) == len(films)
+
+
+def first_header(paths: list[Path]) -> list[Header]:
+    """Of the first file alone."""
+    return dicom_headers(paths[:1])
+
+
+def test_what_reads_headers_loads_nothing_of_the_database(desk, films):
+    """A child that did would take half a second for its first file, and tens of megabytes."""
+    Image.new("L", (32, 32)).save(desk.config.inbox / "film.png")
+    with zipfile.ZipFile(desk.config.inbox / "films.zip", "w") as file:
+        file.write(films[0], "film.dcm")
+    with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
+        intake = Intake(desk.storage, desk.database, sandbox, desk.intake.max_file_bytes, desk.config.inbox)
+        take(intake, desk.config.inbox)
+        assert sandbox.run(eval, "'agcnn_clinic.intake.reading' in __import__('sys').modules")
+        assert not sandbox.run(eval, "'sqlalchemy' in __import__('sys').modules")
+    assert {row.media_type for row in desk.rows()} >= {MediaType.DICOM, MediaType.PNG}
