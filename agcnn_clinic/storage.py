@@ -72,15 +72,29 @@ class Storage:
             for folder in (self._archive, self._quarantine, self._reports, self._incoming):
                 make_folder(folder)
             for left in self._all_incoming.iterdir():
-                if left.is_dir() and left != self._incoming and left.name not in living:
-                    shutil.rmtree(left, ignore_errors=True)  # another worker may be at it, too
-                elif not left.is_dir():
+                if not left.is_dir():
                     left.unlink(missing_ok=True)
-            for folder in (self._quarantine, self._reports):
-                clear_temporaries(folder)
+        self.clear(living)
+        with explained("The archive, quarantine or reports folder cannot be written"):
             # What an interrupted run had renamed or made here may not be on the disk yet; from now on it is.
             for folder in (self._archive, self._quarantine, self._reports):
                 fsync_folder(folder)
+
+    def clear(self, living: Collection[str] = ()) -> None:
+        """Clear what killed workers left half written. What this one or a living one is writing stays.
+
+        Args:
+            living: the other workers that copy into the archive now.
+
+        Raises:
+            StorageError: a folder cannot be written.
+        """
+        with explained("The archive, quarantine or reports folder cannot be written"):
+            for left in self._all_incoming.glob("*"):
+                if left.is_dir() and left != self._incoming and left.name not in living:
+                    shutil.rmtree(left, ignore_errors=True)  # another worker may be at it, too
+            for folder in (self._quarantine, self._reports):
+                clear_temporaries(folder)
 
     def stage(self, source: Path, name: str, seen: tuple[int, int] | None = None) -> Staged:
         """Copy a file to the archive's disk; see `staging.stage`."""

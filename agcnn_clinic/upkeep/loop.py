@@ -1,4 +1,4 @@
-"""The upkeep loop's step: remove what retention says may go."""
+"""The upkeep loop's step: clear what killed workers left, remove what retention says may go."""
 
 import logging
 import shutil
@@ -40,7 +40,7 @@ def _never() -> bool:
 
 
 class Upkeep:
-    """The retention of one clinic."""
+    """The retention of one clinic, and its broom."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Upkeep:
         self._clock = clock
         self._disk_of = disk_of
         self._claims = claims
+        self._storage = storage
         self._remover = Remover(database, storage, config, claims)
 
     def planned(self) -> list[Removal]:
@@ -68,7 +69,7 @@ class Upkeep:
             return plan(session, self._config, self._clock(), self._disk_of)
 
     def step(self, stopped: Callable[[], bool] = _never) -> list[Removal]:
-        """Remove what may go, and what a run that was ended left; returns what was removed.
+        """Remove what may go, and what runs that were ended left; returns what was removed.
 
         While another worker does so there is nothing to do here.
 
@@ -84,6 +85,7 @@ class Upkeep:
             self._claims.release(Work.UPKEEP, [EVERYTHING])
 
     def _removed(self, stopped: Callable[[], bool]) -> list[Removal]:
+        self._storage.clear(self._claims.living())
         self._remover.finish()
         removed = self._remover.remove(self.planned(), self._clock(), stopped)
         for (kind, why), count in sorted(Counter((one.candidate.kind, one.why) for one in removed).items()):
