@@ -132,3 +132,8 @@ def _visible(char: str) -> str:
     if char < " ":
         return chr(0x2400 + ord(char))
     return "\u2421" if char == "\x7f" else "\ufffd"
+
+
+def iso(moment: datetime) -> str:
+    """A moment as the rows hold it: ISO 8601, UTC."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -23,6 +23,7 @@ from agcnn_clinic.cli import (
     evaluate,
     experiment,
     models,
+    quarantine,
     reanalyse,
     report,
     results,
@@ -129,7 +130,7 @@ app.command(rich_help_panel=RESULTS)(results.studies)
 app.command(rich_help_panel=RESULTS)(results.findings)
 app.command(rich_help_panel=RESULTS)(results.show)
 app.command(rich_help_panel=RESULTS)(review.review)
-app.add_typer(results.quarantine_app, name="quarantine", rich_help_panel=RESULTS)
+app.add_typer(quarantine.quarantine_app, name="quarantine", rich_help_panel=RESULTS)
 app.add_typer(models.models_app, name="models", rich_help_panel=UPKEEP)
 app.add_typer(database.db_app, name="db", rich_help_panel=UPKEEP)
 app.add_typer(audit.audit_app, name="audit", rich_help_panel=UPKEEP)
@@ -140,7 +141,7 @@ app.command(rich_help_panel=PAPER)(training.train)
 app.command(rich_help_panel=PAPER)(experiment.experiment)
 app.command(rich_help_panel=PAPER)(data.data)
 app.command(rich_help_panel=PAPER)(evaluate.evaluate)
-results.quarantine_app.command("requeue")(report.requeue)
+quarantine.quarantine_app.command("requeue")(report.requeue)
 
 _UMASK = 0o077
 """All that a command makes holds patient data, or leads to it: it is its owner's alone."""

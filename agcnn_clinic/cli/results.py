@@ -1,4 +1,4 @@
-"""studies, findings, show and quarantine: what the database knows, printed."""
+"""studies, findings and show: what the database knows, printed."""
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -22,7 +22,6 @@ from agcnn_clinic.cli.output import (
 if TYPE_CHECKING:
     import sqlalchemy
 
-    from agcnn_clinic.database.tables import ReceivedFile
 
 _STATES = ("receiving", "read", "reported", "not read")
 
@@ -45,8 +44,6 @@ StudyName = Annotated[
     ),
 ]
 Probability = Annotated[float | None, typer.Option(min=0, max=1)]
-
-quarantine_app = typer.Typer(no_args_is_help=True, help="Broken or hostile files: list, show, requeue.")
 
 
 def studies(
@@ -194,52 +191,6 @@ def show(
     print_study(detail, form, output)
 
 
-@quarantine_app.command("list")
-def list_quarantine(
-    ctx: typer.Context, form: FormatOption = None, output: OutputOption = None, limit: LimitOption = None
-) -> None:
-    """The files in quarantine, the newest first, each with its reason."""
-    from agcnn_clinic.cli.access import recorded_rows
-    from agcnn_clinic.cli.context import clinic_database
-    from agcnn_clinic.database.queries import count_quarantined, quarantined
-
-    form = chosen_format(form, output)
-    most = row_limit(limit, form)
-    with clinic_database(ctx) as database, database.session() as session:
-        rows = recorded_rows(
-            ctx,
-            database,
-            map(_quarantine_row, quarantined(session, limit=rows_to_ask(most))),
-            lambda: count_quarantined(session),
-            form=form,
-            output=output,
-            limit=most,
-        )
-        print_rows(rows, _QUARANTINE, shown=_QUARANTINE_SHOWN, form=form, output=output, limit=most)
-
-
-@quarantine_app.command("show")
-def show_quarantined(
-    ctx: typer.Context,
-    file_id: Annotated[int, typer.Argument(metavar="ID", help="An id that `quarantine list` prints.")],
-    form: Annotated[
-        Format, typer.Option("--format", "-f", metavar="[table|json]", help="How to print.")
-    ] = Format.TABLE,
-    output: OutputOption = None,
-) -> None:
-    """All that is known of a file in quarantine: why it is there, and what to do."""
-    from agcnn_clinic.cli.access import record_one
-    from agcnn_clinic.cli.context import clinic_config, clinic_database
-    from agcnn_clinic.cli.show import print_quarantined
-    from agcnn_clinic.database.queries import quarantined_file
-
-    with clinic_database(ctx) as database, database.session() as session:
-        file = quarantined_file(session, file_id)
-        studies = [file.instance.study.key] if file.instance else []
-        record_one(ctx, database, form=form, output=output, studies=studies, files=[file.id])
-    print_quarantined(file, clinic_config(ctx).quarantine, form, output)
-
-
 def column_kinds(columns: "Iterable[sqlalchemy.Column[Any]]") -> list[Column]:
     """A view's columns, with what they hold."""
     kinds: dict[type, Kind] = {bool: Kind.FLAG, int: Kind.INTEGER, float: Kind.NUMBER}
@@ -306,56 +257,3 @@ def _positive(row: Row) -> str:
     named = [(row[LABEL_COLUMNS[label]], label) for label in (row["positive_labels"] or "").split("|") if label]
     listed = ", ".join(f"{label.replace('_', ' ')} {probability:.2f}" for probability, label in sorted(named)[::-1])
     return listed or "none"
-
-
-def _what_to_do(row: Row) -> str:
-    return f"Nothing: retention has removed its bytes. {row['reason']}" if row["removed_at"] else str(row["reason"])
-
-
-_QUARANTINE = (
-    Column("id", Kind.INTEGER),
-    Column("received_at", Kind.MOMENT),
-    Column("decided_at", Kind.MOMENT),
-    Column("original_name"),
-    Column("media_type"),
-    Column("size", Kind.INTEGER),
-    Column("sha256"),
-    Column("reason_code"),
-    Column("reason"),
-    Column("quarantine_path"),
-    Column("removed_at", Kind.MOMENT),
-    Column("study_key"),
-    Column("sop_instance_uid"),
-)
-_QUARANTINE_SHOWN = (
-    Shown("id", "id"),
-    Shown("received_at", "received", rank=2),
-    Shown("original_name", "file", width=60, narrow=24),
-    Shown("size", "bytes", rank=4),
-    Shown("reason_code", "reason"),
-    Shown("study_key", "study", rank=3),
-    Shown("reason", "what to do", rank=1, width=120, narrow=28, text=_what_to_do),
-)
-
-
-def _quarantine_row(file: "ReceivedFile") -> Row:
-    return {
-        "id": file.id,
-        "received_at": iso(file.received_at),
-        "decided_at": None if file.decided_at is None else iso(file.decided_at),
-        "original_name": file.original_name,
-        "media_type": file.media_type,
-        "size": file.size,
-        "sha256": file.sha256,
-        "reason_code": file.reason_code,
-        "reason": file.reason,
-        "quarantine_path": file.quarantine_path,
-        "removed_at": None if file.removed_at is None else iso(file.removed_at),
-        "study_key": file.instance.study.key if file.instance else None,
-        "sop_instance_uid": file.instance.sop_instance_uid if file.instance else None,
-    }
-
-
-def iso(moment: datetime) -> str:
-    """A moment as the rows hold it: ISO 8601, UTC."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

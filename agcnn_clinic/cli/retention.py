@@ -65,7 +65,7 @@ _SHOWN = (
 
 
 def _row(removal: "Removal") -> Row:
-    from agcnn_clinic.cli.results import iso
+    from agcnn_clinic.cli.formats import iso
 
     candidate = removal.candidate
     return {

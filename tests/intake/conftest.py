@@ -1,5 +1,6 @@
 """A clinic's intake over real files, a real database and real child processes."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
+
+sys.path.append(str(Path(__file__).parent))  # for the module `zips`
 
 
 @pytest.fixture(scope="session")
