@@ -13,7 +13,7 @@ MINUTES ?= 5
 help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
-# Python compiles what it imports only where it may write that down (PYTHONDONTWRITEBYTECODE forbids it to many).
+# Else each command compiles them anew where Python may not keep what it compiles (PYTHONDONTWRITEBYTECODE).
 setup: $(STAMP) ## Make .venv/ with the locked dependencies and the project in it
 	@$(BIN)/python -m compileall -q agcnn_clinic models training
 
@@ -68,3 +68,4 @@ advisories: ## Known vulnerabilities of the locked dependencies (needs pip-audit
 
 clean: ## Remove what the targets above made
 	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find agcnn_clinic models training -name __pycache__ -prune -exec rm -r {} +

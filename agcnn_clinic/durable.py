@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -86,16 +87,27 @@ def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
         temporary.unlink(missing_ok=True)
 
 
-def clear_temporaries(folder: Path) -> None:
+def clear_temporaries(folder: Path, *, untouched_for: float = 0.0) -> None:
     """Remove the half-written files that killed processes left in a folder; one that is being written stays.
+
+    Args:
+        folder: where they are.
+        untouched_for: how many seconds ago one was last written to, at least. Where nobody writes, 0; else a lock may
+            not be taken yet, and some network shares know none.
 
     Raises:
         OSError: the folder cannot be written.
     """
+    before = time.time() - untouched_for
     for left in folder.glob(f"{_TEMPORARY_PREFIX}*{_TEMPORARY_SUFFIX}"):
-        with contextlib.suppress(FileNotFoundError), left.open("r+b") as file:
-            if not _is_being_written(file):
-                left.unlink()
+        try:
+            with left.open("r+b") as file:
+                if untouched_for and os.fstat(file.fileno()).st_mtime > before:
+                    continue
+                if not _is_being_written(file):
+                    left.unlink()
+        except (FileNotFoundError, IsADirectoryError, PermissionError):
+            continue  # another one was quicker, or it is none of ours
 
 
 def _is_being_written(file: BinaryIO) -> bool:

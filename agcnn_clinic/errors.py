@@ -106,7 +106,7 @@ All others speak of the disk. To mix them up would try a broken file again for e
 
 
 class ReadersUnavailableError(ClinicError):
-    """The child processes that read files cannot be started: no file's fault, and none may be blamed for it."""
+    """The child processes that read files cannot be started, or do not live: no file may be blamed."""
 
 
 class ImageError(ClinicError):

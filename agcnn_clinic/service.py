@@ -11,6 +11,7 @@ be done again. No loop calls another: one that has done something wakes the next
 
 import contextlib
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,9 @@ CHILDREN_NEED = (*PRELOAD, pdf.__name__)
 DECODERS_NICENESS = 5
 """All cores are theirs when nobody else wants one, and a quarter where somebody does. The network, which reads a batch
 while they decode the next one, calls a thousand operations for it, and would wait for a core before many of them."""
+SWITCH_SECONDS = 0.0002
+"""How long a thread may keep Python's lock from another one that waits for it; without this, 5 ms. The network asks for
+it after each of its operations, of which a batch has a thousand."""
 RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 HEED_SECONDS = 0.5
@@ -97,6 +101,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         ClinicError: the clinic is busy, or its folders, its database or its model cannot be used.
     """
     config.layout.on_disk().check()
+    sys.setswitchinterval(SWITCH_SECONDS)
     shares = config.analysis.shares
     load_ahead(*CHILDREN_NEED)
     # torch takes seconds to import, which `report` does without, and the children load meanwhile.

@@ -80,11 +80,12 @@ class Storage:
             for folder in (self._archive, self._quarantine, self._reports):
                 fsync_folder(folder)
 
-    def clear(self, living: Collection[str] = ()) -> None:
+    def clear(self, living: Collection[str] = (), *, untouched_for: float = 0.0) -> None:
         """Clear what killed workers left half written. What this one or a living one is writing stays.
 
         Args:
             living: the other workers that copy into the archive now.
+            untouched_for: of PDFs and quarantined files, those that nobody has written to for so many seconds.
 
         Raises:
             StorageError: a folder cannot be written.
@@ -94,7 +95,7 @@ class Storage:
                 if left.is_dir() and left != self._incoming and left.name not in living:
                     shutil.rmtree(left, ignore_errors=True)  # another worker may be at it, too
             for folder in (self._quarantine, self._reports):
-                clear_temporaries(folder)
+                clear_temporaries(folder, untouched_for=untouched_for)
 
     def stage(self, source: Path, name: str, seen: tuple[int, int] | None = None) -> Staged:
         """Copy a file to the archive's disk; see `staging.stage`."""

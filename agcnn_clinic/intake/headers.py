@@ -58,7 +58,7 @@ def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> None:
     again: list[Asked] = []
     for items, answer in asked:
         try:
-            found = _found(answer, len(items))
+            found = answer.result()
         except ImageError as error:
             if len(items) == 1:
                 items[0].error = error
@@ -68,24 +68,14 @@ def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> None:
         if isinstance(found, MediaDirectory):
             _compare(database, items[0], found)
             continue
-        for item, header in zip(items, found, strict=True):
+        for item, header in zip(items, [found] if isinstance(found, Header) else found, strict=True):
             item.header = header
     if again:
         note(database, sandbox, again)
 
 
-def _found(answer: _Answer, count: int) -> list[Header] | MediaDirectory:
-    found = answer.result()
-    if isinstance(found, MediaDirectory):
-        return found
-    headers = [found] if isinstance(found, Header) else found
-    if len(headers) != count:
-        raise ImageError(ReasonCode.CRASHED, "its answer is none")
-    return headers
-
-
 def _ask_together(sandbox: Sandbox, items: Sequence[Item]) -> Asked:
-    return Asked(tuple(items), sandbox.submit(dicom_headers, [item.staged.path for item in items]))
+    return Asked(tuple(items), sandbox.submit_all(dicom_headers, [item.staged.path for item in items]))
 
 
 def _compare(database: Database, item: Item, directory: MediaDirectory) -> None:

@@ -1,7 +1,6 @@
 """What child processes read of files that come in; they load nothing of the database for it."""
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from agcnn_clinic.domain import Header, StudyDescription
 from agcnn_clinic.png import read_png_header
 
 
-def dicom_headers(paths: Sequence[Path]) -> list[Header]:
+def dicom_headers(paths: list[Path]) -> list[Header]:
     """The headers of DICOM files; fails as a whole where one of them cannot be read.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.sandbox.confine import confine, no_more_processes
-from agcnn_clinic.sandbox.wire import Message, packed, packed_error, send
+from agcnn_clinic.sandbox.wire import Message, confirm, packed, packed_error, send
 
 READY = b"ready"
 """A child's first word, before it has a task."""
@@ -24,7 +24,8 @@ PATIENCE = 5
 class Task(NamedTuple):
     """A call, its deadline in seconds of processor time, and what it may allocate beyond what is mapped when it begins.
 
-    The clock's deadline is `PATIENCE` times as long. A memory limit of 0 is none.
+    The clock's deadline is `PATIENCE` times as long. A memory limit of 0 is none. The answer to one with
+    `values` is a list of so many.
     """
 
     seconds: float
@@ -32,6 +33,7 @@ class Task(NamedTuple):
     function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    values: int | None = None
 
 
 def serve(connection: Connection, niceness: int = 0) -> None:
@@ -53,6 +55,7 @@ def serve(connection: Connection, niceness: int = 0) -> None:
         # means; a child that obeyed in the middle of a file would undo what is nearly done.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
+            confirm(connection)
             send(connection, _answer(task))
         except OSError:
             return  # whoever waited for it is gone

@@ -19,8 +19,9 @@ from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
 from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead
 from agcnn_clinic.sandbox.child import PATIENCE, READY, Task, serve
-from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive
+from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive, wait_until_taken
 
+A = TypeVar("A")
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -32,6 +33,9 @@ START_SECONDS = 120.0
 
 ENDING_SECONDS = 1.0
 """How long a child that has closed its pipe may take to end by itself, and so to say why."""
+
+_HANDED_OVER = 3
+"""How many children a task is handed to, of which none lives to say that it has come."""
 
 MAX_RESULT_BYTES = 2**30
 """What the arrays of one result may take: four times the picture of the largest film that the gate lets in."""
@@ -115,13 +119,21 @@ class Sandbox:
         """
         return self._threads.submit(self._call, Task(self._seconds, self._memory_mb, function, args, kwargs))
 
+    def submit_all(self, function: Callable[[list[A]], list[T]], things: Sequence[A]) -> Future[list[T]]:
+        """Let a child call a function that gives a value for each of several things; else as `submit`.
+
+        Its result raises ImageError with CRASHED, too, where the answer holds fewer or more.
+        """
+        task = Task(self._seconds, self._memory_mb, function, (list(things),), {}, len(things))
+        return self._threads.submit(self._call, task)
+
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call the function in a child and wait for it; see `submit` for the errors."""
         return self.submit(function, *args, **kwargs).result()
 
     def _call(self, task: Task) -> Any:
         """Hand a task to an idle or new child, in one of the threads."""
-        for _ in range(2):
+        for _ in range(_HANDED_OVER):
             child = self._take()
             try:
                 result = child.call(task, self._max_result_bytes)
@@ -130,14 +142,20 @@ class Sandbox:
             finally:
                 self._give_back(child)
             return result
-        raise ImageError(ReasonCode.CRASHED, "the child process was ended twice")
+        raise ReadersUnavailableError(
+            f"The child processes that read files were ended {_HANDED_OVER} times before they had read anything; run "
+            "`agcnn-clinic doctor`, and look for what ends processes here: a lack of memory does."
+        )
 
     def _take(self) -> "_Child":
         with self._lock:
             if self._closed.is_set():
                 raise CancelledError
-            if self._idle:
-                return self._idle.pop()
+            while self._idle:
+                child = self._idle.pop()
+                if child.is_alive():
+                    return child
+                self._children.discard(child)  # something has ended it meanwhile
         with environment({} if START_METHOD == "forkserver" else ENVIRONMENT):
             child = _Child(self._context, self._niceness)
         with self._lock:
@@ -176,13 +194,14 @@ class _Child:
         # The kernel rings an alarm in the child, which ends it even inside native code. This clock is for a child that
         # was stopped, or that a file has taught to stay.
         until = time.monotonic() + task.seconds * PATIENCE + PARENT_GRACE_SECONDS
+        is_taken = False
         try:
             self._connection.send(task)
-        except OSError as gone:  # before it had the task
-            self.end()
-            raise _ChildLostError from gone
-        try:
+            wait_until_taken(self._connection, until)
+            is_taken = True
             error, value = receive(self._connection, declared_type(task.function), max_result_bytes, until)
+            if error is None and task.values is not None and len(value) != task.values:
+                raise NoAnswerError("its answer is none")  # noqa: TRY301 (as if it were malformed)
         except NoAnswerError as lie:
             self.end()
             raise ImageError(ReasonCode.CRASHED, str(lie)) from lie
@@ -190,7 +209,10 @@ class _Child:
             self.end()
             raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s") from late
         except (EOFError, OSError) as end:
-            raise self._obituary(task) from end
+            if is_taken:
+                raise self._obituary(task) from end
+            self.end()
+            raise _ChildLostError from end
         if error is None:
             return value
         if isinstance(error, ImageError) and REASONS[ReasonCode(error.code)].outcome is Outcome.QUARANTINED:

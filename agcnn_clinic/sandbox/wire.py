@@ -38,6 +38,7 @@ Bytes = NDArray[np.uint8]
 
 _NAMES = {"np": np, "NDArray": NDArray}
 """What annotations may name that their module imports for type checkers only."""
+_TAKEN = b"t"
 _LENGTH = struct.Struct(">Q")
 _TIMEVAL = struct.Struct("ll")
 """Seconds and microseconds, as the C library has them."""
@@ -76,6 +77,28 @@ def send(connection: Connection, messages: list[Message]) -> None:
         rest = memoryview(message)
         while rest:
             rest = rest[os.write(connection.fileno(), rest) :]
+
+
+def confirm(connection: Connection) -> None:
+    """Say that a task has come: what ends a child before that is not the task.
+
+    Raises:
+        OSError: the parent is gone.
+    """
+    os.write(connection.fileno(), _TAKEN)
+
+
+def wait_until_taken(connection: Connection, until: float) -> None:
+    """Wait until the child says that a task has come.
+
+    Raises:
+        NoAnswerError: it says something else.
+        TimeoutError: it does not say so in time.
+        EOFError, OSError: it is gone, and never had the task.
+    """
+    with _as_socket(connection) as pipe:
+        if _received(pipe, len(_TAKEN), until).tobytes() != _TAKEN:
+            raise NoAnswerError("its answer is none")
 
 
 def receive(connection: Connection, expected: Any, max_bytes: int, until: float) -> tuple[ClinicError | None, Any]:

@@ -17,6 +17,9 @@ from agcnn_clinic.upkeep.remove import Remover
 
 log = logging.getLogger(__name__)
 
+LEFT_SECONDS = 1800.0
+"""What nobody has written to for so long is left behind: no file takes a hundredth of it."""
+
 
 def disk_of(folder: Path) -> Disk:
     """The disk that a folder lies on.
@@ -85,9 +88,12 @@ class Upkeep:
             self._claims.release(Work.UPKEEP, [EVERYTHING])
 
     def _removed(self, stopped: Callable[[], bool]) -> list[Removal]:
-        self._storage.clear(self._claims.living())
         self._remover.finish()
         removed = self._remover.remove(self.planned(), self._clock(), stopped)
         for (kind, why), count in sorted(Counter((one.candidate.kind, one.why) for one in removed).items()):
             log.info("retention removed %d of %s: %s", count, kind, why)
+        try:
+            self._storage.clear(self._claims.living(), untouched_for=LEFT_SECONDS)
+        except StorageError as error:  # room was made all the same
+            log.warning("%s", error)
         return removed

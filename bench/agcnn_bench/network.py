@@ -4,8 +4,6 @@ Nothing here names a device but `run` and `run_gpu`: a figure of the GPU is made
 """
 
 import contextlib
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from agcnn_bench.beside import beside_processes, beside_python
 from agcnn_bench.clinics import Bench
 from agcnn_bench.figures import Figure, Results, timed
 from agcnn_bench.films import MAX_PIXELS, Form
@@ -25,7 +24,6 @@ from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
 from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.domain import Picture
-from agcnn_clinic.service import DECODERS_NICENESS
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, Diagnosis, build_agcnn
 from agcnn_models.bundle import open_bundle
@@ -139,7 +137,9 @@ def run(bench: Bench) -> None:
         beside_the_loop(bench.results, name, subject, setting)
     beside_one_densenet(bench.results, _as_the_clinic_would(bench, subjects[Backbone.DENSENET121]), setting)
     _as_served(bench, pictures, setting, most=0)
-    _beside_others(bench, _as_the_clinic_would(bench, subjects[STARTER]), setting)
+    starter = _as_the_clinic_would(bench, subjects[STARTER])
+    beside_processes(bench.results, starter.model, starter.batch(setting.batch), setting.runs)
+    beside_python(bench.results, starter.model, starter.batch(setting.batch), setting.runs)
 
 
 def has_gpu() -> bool:
@@ -274,27 +274,6 @@ def in_turns(works: Mapping[str, Callable[[], object]], runs: int, *, per: float
 @torch.inference_mode()
 def _forward(network: nn.Module, images: Tensor) -> None:
     network(images)
-
-
-def _beside_others(bench: Bench, subject: Subject, setting: Setting) -> None:
-    """The model that ships on a machine whose cores are all busy with something else: a batch shared, and not.
-
-    And shared beside what stands back as decoders do.
-    """
-    images, shards = subject.batch(setting.batch), Shards(usable_cores())
-    works: dict[str, tuple[int, Callable[[], object]]] = {
-        "unshared": (0, lambda: subject.model.read(images)),
-        "shared": (0, lambda: shards.read(subject.model.read, images)),
-        "standing_back": (DECODERS_NICENESS, lambda: shards.read(subject.model.read, images)),
-    }
-    for name, (niceness, work) in works.items():
-        with contextlib.ExitStack() as others:
-            for _ in range(usable_cores()):
-                for_ever = [sys.executable, "-c", f"import os\nos.nice({niceness})\nwhile True: pass"]
-                busy = others.enter_context(subprocess.Popen(for_ever))  # noqa: S603
-                others.callback(busy.kill)
-            torch.set_num_threads(usable_cores())
-            bench.results.add(f"network.cpu.beside_others.{name}", timed(work, setting.runs, per=setting.batch))
 
 
 def _pictures(bench: Bench) -> list[Picture]:

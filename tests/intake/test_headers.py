@@ -13,6 +13,7 @@ from agcnn_clinic.domain import Header, MediaType
 from agcnn_clinic.intake import headers
 from agcnn_clinic.intake.accept import Intake, accept
 from agcnn_clinic.intake.discover import discover
+from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.reading import dicom_headers
 from agcnn_clinic.sandbox.pool import Sandbox
@@ -85,14 +86,38 @@ def first_header(paths: list[Path]) -> list[Header]:
     return dicom_headers(paths[:1])
 
 
-def test_what_reads_headers_loads_nothing_of_the_database(desk, films):
+class Counting(Sandbox):
+    """Counts what it is asked."""
+
+    calls = 0
+
+    def submit_all(self, *asked):
+        """As any sandbox does."""
+        self.calls += 1
+        return super().submit_all(*asked)
+
+
+@pytest.fixture
+def reader(desk):
+    """A child process that nothing else was read by, and an intake that asks it."""
+    with Counting(1, seconds=60, memory_mb=4096) as sandbox:
+        yield Intake(desk.storage, desk.database, sandbox, desk.intake.max_file_bytes, desk.config.inbox)
+
+
+def test_small_files_are_asked_about_together(desk, films, reader):
+    """However each of them is taken by itself."""
+    take(reader, desk.config.inbox)
+    assert reader.sandbox.calls == -(-len(films) // headers.TOGETHER)
+    assert len(desk.rows()) == len(films)
+
+
+def test_what_reads_files_that_come_in_loads_nothing_of_the_database(desk, films, reader):
     """A child that did would take half a second for its first file, and tens of megabytes."""
     Image.new("L", (32, 32)).save(desk.config.inbox / "film.png")
     with zipfile.ZipFile(desk.config.inbox / "films.zip", "w") as file:
         file.write(films[0], "film.dcm")
-    with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
-        intake = Intake(desk.storage, desk.database, sandbox, desk.intake.max_file_bytes, desk.config.inbox)
-        take(intake, desk.config.inbox)
-        assert sandbox.run(eval, "'agcnn_clinic.intake.reading' in __import__('sys').modules")
-        assert not sandbox.run(eval, "'sqlalchemy' in __import__('sys').modules")
-    assert {row.media_type for row in desk.rows()} >= {MediaType.DICOM, MediaType.PNG}
+    Inbox(desk.config, reader).sweep()
+    assert {row.media_type for row in desk.rows()} == {MediaType.DICOM, MediaType.PNG, MediaType.ZIP}
+    loaded = "'{}' in __import__('sys').modules"
+    assert reader.sandbox.run(eval, loaded.format("agcnn_clinic.intake.zip_file"))
+    assert not reader.sandbox.run(eval, loaded.format("sqlalchemy"))

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import CancelledError
 from pathlib import Path
 
@@ -126,6 +127,45 @@ def test_a_child_that_was_ended_while_idle_is_replaced(sandbox):
             if psutil.wait_procs([child], timeout=0.5)[0]:
                 break
         assert sandbox.run(os.getpid) != child.pid
+
+
+def idle_children(sandbox, count: int) -> set[int]:
+    """The process ids of so many children, all of which wait for a task."""
+    for task in [sandbox.submit(time.sleep, 0.2) for _ in range(count)]:  # longer than it takes to start the others
+        task.result()
+    found = {child._process.pid for child in sandbox._children}
+    assert len(found) == count
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_children_that_were_all_ended_while_idle_are_replaced(workers):
+    """As when memory runs out: whoever comes next is read by a new one."""
+    with Sandbox(workers, seconds=5.0, memory_mb=256) as pool:
+        ended = idle_children(pool, workers)
+        for child in ended:
+            os.kill(child, signal.SIGKILL)
+        assert pool.run(os.getpid) not in ended
+
+
+def test_a_child_that_ends_just_before_it_is_given_a_task_is_replaced():
+    """Its end is not known yet, and the pipe takes the task all the same; again and again it is nobody's fault."""
+    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+        for _ in range(30):
+            child = pool.run(os.getpid)
+            os.kill(child, signal.SIGKILL)
+            assert pool.run(os.getpid) != child
+
+
+def test_an_answer_for_fewer_things_than_were_asked_for_is_none(sandbox):
+    """And the child that gave it serves no longer."""
+    child = sandbox.run(os.getpid)
+    assert sandbox.submit_all(sorted, [2, 1]).result() == (1, 2)
+    assert sandbox.run(os.getpid) == child
+    with pytest.raises(ImageError) as caught:
+        sandbox.submit_all(set, [1, 1]).result()
+    assert caught.value.code == ReasonCode.CRASHED
+    assert sandbox.run(os.getpid) != child
 
 
 def test_the_parents_own_environment_is_left_alone(sandbox):
