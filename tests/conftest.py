@@ -21,9 +21,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from imagecodecs import jpeg8_encode
 from numpy.typing import NDArray
 from pydicom import uid as uids
 from pydicom.dataset import FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import generate_uid
 from scipy import ndimage
 
@@ -231,7 +233,10 @@ def _write_dicom(
     dataset["PixelData"].VR = "OB" if allocated == 8 else "OW"
     if uids.UID(syntax).is_encapsulated:
         meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
-        dataset.compress(syntax, generate_instance_uid=False)
+        if syntax in (uids.JPEGLossless, uids.JPEGLosslessSV1):
+            _compress_jpeg_lossless(dataset, stored.astype(kind), syntax)
+        else:
+            dataset.compress(syntax, generate_instance_uid=False)
     for keyword, value in attributes.items():
         if value is None:
             del dataset[keyword]
@@ -239,6 +244,19 @@ def _write_dicom(
             setattr(dataset, keyword, value)
     dataset.save_as(path, enforce_file_format=True)
     return path
+
+
+def _compress_jpeg_lossless(dataset: FileDataset, stored: NDArray[Any], syntax: str) -> None:
+    """As `Dataset.compress`, which has no encoder for it: by Selection Value 7 where any is allowed, else by 1."""
+    words = stored.view(f"u{stored.dtype.itemsize}") & np.uint16((1 << dataset.BitsStored) - 1)
+    predictor = 1 if syntax == uids.JPEGLosslessSV1 else 7
+    stream = jpeg8_encode(
+        words.astype(f"u{stored.dtype.itemsize}"), lossless=True, predictor=predictor, bitspersample=dataset.BitsStored
+    )
+    dataset.PixelData = encapsulate([stream])
+    dataset["PixelData"].is_undefined_length = True
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = uids.UID(syntax)
 
 
 @pytest.fixture(scope="session")

@@ -72,7 +72,7 @@ def _decoders() -> Iterator[Result]:
             "decoder",
             State.PROBLEM,
             f"{one.name}: {one.error}",
-            "Install the locked dependencies again (pylibjpeg, pyjpegls); until then such files are refused.",
+            "Install the locked dependencies again (pylibjpeg, pyjpegls, imagecodecs); until then it is refused.",
         )
 
 

@@ -21,7 +21,13 @@ NATIVE = (
     uids.ExplicitVRBigEndian,
     uids.DeflatedExplicitVRLittleEndian,
 )
-COMPRESSED = (uids.RLELossless, uids.JPEGLSLossless, uids.JPEG2000Lossless)
+COMPRESSED = (
+    uids.RLELossless,
+    uids.JPEGLSLossless,
+    uids.JPEG2000Lossless,
+    uids.JPEGLossless,
+    uids.JPEGLosslessSV1,
+)
 ROUNDING = 1e-6
 LARGEST_STD_INVERSE = 1 / 0.224
 

@@ -113,11 +113,11 @@ def _streams() -> None:
             name, syntax, item(b"") + item(data + bytes(len(data) % 2)) + SEQUENCE_END, bits=bits, **attributes
         )
 
-    jpeg, j2k, jls, rle = (
-        stream(syntax)
-        for syntax in (uids.JPEGBaseline8Bit, uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.RLELossless)
+    jpeg, j2k, jls, rle, exact = map(
+        stream,
+        (uids.JPEGBaseline8Bit, uids.JPEG2000Lossless, uids.JPEGLSLossless, uids.RLELossless, uids.JPEGLosslessSV1),
     )
-    sof = jpeg.index(b"\xff\xc0")
+    sof, exact_sof = jpeg.index(b"\xff\xc0"), exact.index(b"\xff\xc3")
     siz = j2k.index(b"\xff\x51")
     jls_sof = jls.index(b"\xff\xf7")
 
@@ -145,6 +145,23 @@ def _streams() -> None:
         ("JPEG restart interval of 1", uids.JPEGBaseline8Bit, jpeg[:sof] + b"\xff\xdd\x00\x04\x00\x01" + jpeg[sof:]),
         ("JPEG in the place of JPEG 2000", uids.JPEG2000Lossless, jpeg),
         ("PNG in the place of JPEG", uids.JPEGBaseline8Bit, b"\x89PNG\r\n\x1a\n" + bytes(500)),
+        ("lossless JPEG claims 65535 x 65535", uids.JPEGLosslessSV1, at(exact, exact_sof + 5, huge)),
+        ("lossless JPEG claims 255 components", uids.JPEGLosslessSV1, at(exact, exact_sof + 9, b"\xff")),
+        ("lossless JPEG claims 17 bit", uids.JPEGLosslessSV1, at(exact, exact_sof + 4, b"\x11")),
+        ("lossless JPEG claims 2 bit", uids.JPEGLosslessSV1, at(exact, exact_sof + 4, b"\x02")),
+        ("lossless JPEG without tables", uids.JPEGLosslessSV1, exact.replace(b"\xff\xc4", b"\xff\xfe")),
+        ("lossless JPEG with predictor 9", uids.JPEGLossless, at(exact, exact.index(b"\xff\xda") + 7, b"\x09")),
+        (
+            "lossless JPEG second frame header",
+            uids.JPEGLosslessSV1,
+            exact[:exact_sof] + exact[exact_sof : exact_sof + 13] + at(exact, exact_sof + 5, huge)[exact_sof:],
+        ),
+        (
+            "lossless JPEG restart interval of 1",
+            uids.JPEGLosslessSV1,
+            exact[:exact_sof] + b"\xff\xdd\x00\x04\x00\x01" + exact[exact_sof:],
+        ),
+        ("lossless JPEG noise", uids.JPEGLosslessSV1, exact[:200] + bytes(range(255)) * 60 + b"\xff\xd9"),
         ("J2K in the place of JPEG", uids.JPEGBaseline8Bit, j2k),
         ("J2K claims 2^31", uids.JPEG2000Lossless, at(j2k, siz + 6, struct.pack(">II", 2**31, 2**31))),
         ("J2K claims 46341", uids.JPEG2000Lossless, at(j2k, siz + 6, struct.pack(">II", 46341, 46341))),
@@ -187,9 +204,10 @@ def _streams() -> None:
         name = f"agrees on 2999 x 2999 in {syntax.name}"
         data = at(stream(syntax), place, struct.pack(width, 2999, 2999))
         hostile(name, ends | REFUSED, partial(stream_file, name, syntax, data, Rows=2999, Columns=2999))
-    name = "agrees on 2999 x 2999 in JPEG"
-    data = at(jpeg, sof + 5, struct.pack(">HH", 2999, 2999))
-    hostile(name, PIXELS_BROKEN, partial(stream_file, name, uids.JPEGBaseline8Bit, data, Rows=2999, Columns=2999))
+    for syntax, sound, place in ((uids.JPEGBaseline8Bit, jpeg, sof), (uids.JPEGLosslessSV1, exact, exact_sof)):
+        name = f"agrees on 2999 x 2999 in {syntax.name}"
+        data = at(sound, place + 5, struct.pack(">HH", 2999, 2999))
+        hostile(name, PIXELS_BROKEN, partial(stream_file, name, syntax, data, Rows=2999, Columns=2999))
 
 
 def _pipeline() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from imagecodecs import jpeg8_encode
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
@@ -137,6 +138,8 @@ def item(data: bytes, length: int | None = None) -> bytes:
 
 
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+LOSSLESS_JPEG = {uids.JPEGLossless: 7, uids.JPEGLosslessSV1: 1}
+"""Each with the predictor that it is written with."""
 
 
 @cache
@@ -146,6 +149,9 @@ def stream(syntax: str, step: int = 1) -> bytes:
         out = io.BytesIO()
         Image.fromarray(stored(8, step)).save(out, "JPEG", quality=90)
         return out.getvalue()
+    if syntax in LOSSLESS_JPEG:
+        predictor = LOSSLESS_JPEG[syntax]
+        return bytes(jpeg8_encode(stored(step=step), lossless=True, predictor=predictor, bitspersample=12))
     made = FileDataset("", dataset("stream", step=step), file_meta=FileMetaDataset())
     made.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
     options = {uids.JPEG2000: {"j2k_cr": [8]}, uids.JPEGLSNearLossless: {"jls_error": 2}}.get(syntax, {})
@@ -169,9 +175,10 @@ WRITTEN_HERE = (
     uids.JPEGLSNearLossless,
     uids.JPEG2000Lossless,
     uids.JPEG2000,
+    *LOSSLESS_JPEG,
 )
 """Transfer syntaxes that a film can be written in here."""
-FROM_SAMPLES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 53, 55, 57, 70))
+FROM_SAMPLES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 53, 55))
 """Those of which a sample must be at hand."""
 
 
