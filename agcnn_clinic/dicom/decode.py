@@ -5,6 +5,7 @@ pixel data, and against what a compressed stream says of itself.
 """
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ _PASSED_ON = (*_REQUIRED, "PixelRepresentation", "PlanarConfiguration", "HighBit
 _JPEG_LIKE = (*uids.JPEGTransferSyntaxes, *uids.JPEGLSTransferSyntaxes)
 _J2K_LIKE = (*uids.JPEG2000TransferSyntaxes, uids.HTJ2KLossless, uids.HTJ2KLosslessRPCL, uids.HTJ2K)
 _END_OF_IMAGE = b"\xff\xd9"
+_START_OF_SCAN, _RESTART_INTERVAL = 0xDA, 0xDD
 _DCT, _LOSSLESS = (0xC0, 0xC1, 0xC2), 0xC3
 """Start of Frame of the Huffman-coded processes (ITU-T T.81 Table B.1)."""
 
@@ -193,18 +195,26 @@ def _least_length(stream: bytes) -> int:
 
 def _jpeg_frame(stream: bytes) -> tuple[int, int, int] | None:
     """Return the marker of a frame header, its number of lines and of samples per line."""
-    at = 2
-    while at + 9 <= len(stream) and stream[at] == 0xFF:
+    for marker, start, _ in _marker_segments(stream):
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            if start + 5 > len(stream):
+                return None
+            rows, columns = struct.unpack(">HH", stream[start + 1 : start + 5])
+            return marker, rows, columns
+    return None
+
+
+def _marker_segments(stream: bytes) -> Iterator[tuple[int, int, int]]:
+    """The marker segments of a JPEG stream up to its first scan: marker, beginning and end (ITU-T T.81 B.1.1.4)."""
+    at, marker = 2, 0
+    while marker != _START_OF_SCAN and at + 4 <= len(stream) and stream[at] == 0xFF:
         marker = stream[at + 1]
         if marker == 0xFF:  # fill byte
             at += 1
             continue
-        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
-            rows, columns = struct.unpack(">HH", stream[at + 5 : at + 9])
-            return marker, rows, columns
         (length,) = struct.unpack(">H", stream[at + 2 : at + 4])
+        yield marker, at + 4, at + 2 + length
         at += 2 + length
-    return None
 
 
 def jpeg2000_size(stream: bytes) -> tuple[int, int] | None:
@@ -220,7 +230,8 @@ def _decoded(dataset: Dataset, layout: PixelLayout) -> NDArray[np.integer]:
     syntax = uids.UID(DECODED_AS.get(layout.syntax, layout.syntax))
     if layout.samples == 1 and syntax in uids.JPEGTransferSyntaxes:
         lossless = _lossless_jpeg(_stream(dataset))
-        if lossless is not None:
+        # Of another depth than the header allows it is left to the other decoder, which refuses it.
+        if lossless is not None and 8 * lossless.itemsize == layout.bits_allocated:
             return lossless
     try:
         decoder = get_decoder(syntax)
@@ -251,12 +262,19 @@ def _decoded(dataset: Dataset, layout: PixelLayout) -> NDArray[np.integer]:
 def _lossless_jpeg(stream: bytes) -> NDArray[np.integer] | None:
     """Decode a lossless JPEG of one component by libjpeg-turbo, a fifth of pylibjpeg's time; None where it is none.
 
-    What such a stream means is exact (ITU-T T.81 H), so that all decoders agree. Where this one gives up another is
-    asked, which says why.
+    What such a stream means is exact (ITU-T T.81 H), so that all decoders agree. One with restart intervals, and what
+    this one gives up, is left to the other.
+
+    Raises:
+        ImageError: UNREADABLE_PIXELS, where bytes were lost or changed so that a marker stands among the pixels.
     """
     frame = _jpeg_frame(stream)
-    if frame is None or frame[0] != _LOSSLESS:
+    ends = {marker: end for marker, _, end in _marker_segments(stream)}
+    if frame is None or frame[0] != _LOSSLESS or _START_OF_SCAN not in ends or _RESTART_INTERVAL in ends:
         return None
+    # libjpeg-turbo passes over such a marker, fills up what is missing, and says nothing.
+    if not _ends_at_its_first_marker(stream[ends[_START_OF_SCAN] :]):
+        raise ImageError(ReasonCode.UNREADABLE_PIXELS, "a marker stands where pixels should be")
     try:
         values: NDArray[np.integer] = jpeg8_decode(stream)
     except MemoryError:
@@ -264,6 +282,13 @@ def _lossless_jpeg(stream: bytes) -> NDArray[np.integer] | None:
     except Exception:  # noqa: BLE001 (of its own class, or of another, by what is wrong)
         return None
     return values if values.ndim == 2 else None
+
+
+def _ends_at_its_first_marker(scan: bytes) -> bool:
+    """Whether coded data are followed by the end of the image. FF 00 is data, FF before a marker fills (B.1.1)."""
+    data = scan.replace(b"\xff\x00", b"")
+    first = data.find(b"\xff")
+    return first >= 0 and data[first : first + 64].lstrip(b"\xff")[:1] == _END_OF_IMAGE[1:]
 
 
 def _within_bits_stored(values: NDArray[np.integer], layout: PixelLayout) -> NDArray[np.int32]:

@@ -50,6 +50,29 @@ def test_a_point_transform_is_undone(transform):
     assert_array_equal(decode._lossless_jpeg(bytes(stream)), values << transform)
 
 
+@pytest.mark.parametrize("marker", [b"\xff\xda", b"\xff\xd3", b"\xff\xe1", b"\xff\xff\xc4"])
+def test_a_marker_among_the_pixels_is_an_error_of_the_file(marker):
+    """It tells that bytes were lost or changed; a decoder may fill up what is missing, and say nothing."""
+    stream = jpeg8_encode(noise(12), lossless=True, predictor=1, bitspersample=12)
+    middle = len(stream) // 2
+    with pytest.raises(ImageError) as caught:
+        decode._lossless_jpeg(stream[:middle] + marker + stream[middle + 20 :])
+    assert (caught.value.code, caught.value.detail) == ("unreadable_pixels", "a marker stands where pixels should be")
+
+
+def test_fill_bytes_before_the_end_are_none():
+    """Any marker may have some before it (ITU-T T.81 B.1.1.2), and the item of a fragment is padded behind it."""
+    stream = jpeg8_encode(noise(12), lossless=True, predictor=1, bitspersample=12)
+    assert_array_equal(decode._lossless_jpeg(stream[:-2] + b"\xff\xff\xff\xd9\x00"), noise(12))
+
+
+def test_restart_intervals_are_left_to_the_other_decoder():
+    """Markers among the pixels are what they are made of."""
+    stream = jpeg8_encode(noise(12), lossless=True, predictor=1, bitspersample=12)
+    frame = stream.index(b"\xff\xc3")
+    assert decode._lossless_jpeg(stream[:frame] + b"\xff\xdd\x00\x04\x00\x24" + stream[frame:]) is None
+
+
 @pytest.mark.parametrize("syntax", [uids.JPEGLossless, uids.JPEGLosslessSV1], ids=lambda syntax: syntax.keyword)
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_a_film_is_decoded_by_libjpeg_turbo(write_dicom, tmp_path, monkeypatch, syntax, bits):
@@ -80,6 +103,18 @@ def test_a_lossy_stream_under_a_lossless_name_is_left_to_the_other_decoder(write
     dataset.save_as(path)
     assert decode._lossless_jpeg(lossy) is None
     assert_array_equal(stored_values(read_dataset(path), MAX_PIXELS)[0], libjpeg.decode(lossy))
+
+
+@pytest.mark.parametrize(("written", "allocated"), [(12, 8), (8, 16)])
+def test_a_stream_of_another_depth_than_its_header_allows_is_an_error_of_the_file(
+    write_dicom, tmp_path, written, allocated
+):
+    """Taken for what the header says, the upper bits of each value would be lost without a word."""
+    stated = {"BitsAllocated": allocated, "BitsStored": 8, "HighBit": 7}
+    path = write_dicom(tmp_path / "film.dcm", noise(written), bits=written, syntax=uids.JPEGLosslessSV1, **stated)
+    with pytest.raises(ImageError) as caught:
+        stored_values(read_dataset(path), MAX_PIXELS)
+    assert caught.value.code == "unreadable_pixels"
 
 
 def test_a_broken_stream_is_an_error_of_the_file(write_dicom, tmp_path):
