@@ -260,7 +260,7 @@ def _decoded(dataset: Dataset, layout: PixelLayout) -> NDArray[np.integer]:
 
 
 def _lossless_jpeg(stream: bytes) -> NDArray[np.integer] | None:
-    """Decode a lossless JPEG of one component by libjpeg-turbo, a fifth of pylibjpeg's time; None where it is none.
+    """Decode a lossless JPEG of one component by libjpeg-turbo, a quarter of pylibjpeg's time; None where it is none.
 
     What such a stream means is exact (ITU-T T.81 H), so that all decoders agree. One with restart intervals, and what
     this one gives up, is left to the other.
