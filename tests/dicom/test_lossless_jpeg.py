@@ -76,7 +76,7 @@ def test_restart_intervals_are_left_to_the_other_decoder():
 @pytest.mark.parametrize("syntax", [uids.JPEGLossless, uids.JPEGLosslessSV1], ids=lambda syntax: syntax.keyword)
 @pytest.mark.parametrize("bits", [8, 12, 16])
 def test_a_film_is_decoded_by_libjpeg_turbo(write_dicom, tmp_path, monkeypatch, syntax, bits):
-    """And not by pydicom's decoder, which takes five times as long."""
+    """And not by pydicom's decoder, which takes four times as long."""
     values = noise(bits)
     path = write_dicom(tmp_path / "film.dcm", values, bits=bits, syntax=syntax)
     monkeypatch.setattr(decode, "get_decoder", lambda _: pytest.fail("another decoder was asked"))
