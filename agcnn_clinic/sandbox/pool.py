@@ -114,7 +114,7 @@ class Sandbox:
         Returns:
             A future. Its result raises ImageError with DEADLINE, MEMORY or CRASHED for what the child did not
             survive and for errors of no class of this package; those of this package as the function raised them;
-            ReadersUnavailableError when no child can be started, which is no file's fault;
+            ReadersUnavailableError when no child can be started or lives, which is no file's fault;
             CancelledError when the sandbox is left before.
         """
         return self._threads.submit(self._call, Task(self._seconds, self._memory_mb, function, args, kwargs))
