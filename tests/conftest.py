@@ -21,17 +21,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from imagecodecs import jpeg8_encode
 from numpy.typing import NDArray
 from pydicom import uid as uids
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.encaps import encapsulate
 from pydicom.uid import generate_uid
 from scipy import ndimage
 
 from agcnn_clinic import __version__, faults
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import open_database
+from agcnn_clinic.demo.dicom_writer import compress
 from agcnn_clinic.demo.dicom_writer import write_dicom as write_dicom_film
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import StudyDescription
@@ -233,10 +232,7 @@ def _write_dicom(
     dataset["PixelData"].VR = "OB" if allocated == 8 else "OW"
     if uids.UID(syntax).is_encapsulated:
         meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
-        if syntax in (uids.JPEGLossless, uids.JPEGLosslessSV1):
-            _compress_jpeg_lossless(dataset, stored.astype(kind), syntax)
-        else:
-            dataset.compress(syntax, generate_instance_uid=False)
+        compress(dataset, uids.UID(syntax))
     for keyword, value in attributes.items():
         if value is None:
             del dataset[keyword]
@@ -244,19 +240,6 @@ def _write_dicom(
             setattr(dataset, keyword, value)
     dataset.save_as(path, enforce_file_format=True)
     return path
-
-
-def _compress_jpeg_lossless(dataset: FileDataset, stored: NDArray[Any], syntax: str) -> None:
-    """As `Dataset.compress`, which has no encoder for it: by Selection Value 7 where any is allowed, else by 1."""
-    words = stored.view(f"u{stored.dtype.itemsize}") & np.uint16((1 << dataset.BitsStored) - 1)
-    predictor = 1 if syntax == uids.JPEGLosslessSV1 else 7
-    stream = jpeg8_encode(
-        words.astype(f"u{stored.dtype.itemsize}"), lossless=True, predictor=predictor, bitspersample=dataset.BitsStored
-    )
-    dataset.PixelData = encapsulate([stream])
-    dataset["PixelData"].is_undefined_length = True
-    dataset["PixelData"].VR = "OB"
-    dataset.file_meta.TransferSyntaxUID = uids.UID(syntax)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.formats import Column, Kind, Row
+from agcnn_clinic.cli.formats import Column, Kind, Row, iso
 from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Shown, chosen_format, print_rows, row_limit
 
 if TYPE_CHECKING:
@@ -65,8 +65,6 @@ _SHOWN = (
 
 
 def _row(removal: "Removal") -> Row:
-    from agcnn_clinic.cli.formats import iso
-
     candidate = removal.candidate
     return {
         "kind": str(candidate.kind),

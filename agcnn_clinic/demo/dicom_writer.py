@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from imagecodecs import jpeg8_encode
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     ComputedRadiographyImageStorage,
     DigitalXRayImageStorageForPresentation,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
+    JPEGLossless,
+    JPEGLosslessSV1,
     SecondaryCaptureImageStorage,
 )
 
@@ -28,6 +32,7 @@ Stored = NDArray[np.unsignedinteger[Any]]
 
 IMPLEMENTATION_CLASS_UID = UID("2.25.268107523906434152613370823164291827714")
 IMPLEMENTATION_VERSION_NAME = "AGCNN_CLINIC"
+_PREDICTORS = {JPEGLosslessSV1: 1, JPEGLossless: 7}
 
 
 class Kind(StrEnum):
@@ -63,7 +68,7 @@ class Format:
         kind: the image object.
         photometric: MONOCHROME2, or MONOCHROME1 with the values inverted.
         bits: Bits Stored, 8 to 16; above 8 in 16 bits allocated.
-        transfer_syntax: uncompressed, deflated, or any that pydicom can encode without loss.
+        transfer_syntax: uncompressed, deflated, or any that `compress` can write.
         rescale: slope and intercept of the Modality LUT; a DX image must keep (1, 0).
         window: write Window Center and Width that span all values.
     """
@@ -142,9 +147,27 @@ def write_dicom(
     _pixels(dataset, image, stored_values(pixels, image.bits, image.photometric))
     syntax = UID(image.transfer_syntax)
     if syntax.is_encapsulated:
-        dataset.compress(syntax, generate_instance_uid=False)
+        compress(dataset, syntax)
     dataset.save_as(path, enforce_file_format=True)
     return dataset
+
+
+def compress(dataset: Dataset, syntax: UID) -> None:
+    """Compress the pixels of an image in Explicit VR Little Endian in place, without loss.
+
+    As pydicom does, which has no encoder for lossless JPEG: libjpeg-turbo's writes a grey image, by Selection Value 1
+    (ITU-T T.81 Table H.1) where the syntax wants it, else by 7.
+    """
+    if syntax not in _PREDICTORS:
+        dataset.compress(syntax, generate_instance_uid=False)
+        return
+    shape, kind = (dataset.Rows, dataset.Columns), np.dtype(f"<u{dataset.BitsAllocated // 8}")
+    words = np.frombuffer(dataset.PixelData, kind, count=shape[0] * shape[1]).reshape(shape)
+    values = words & kind.type((1 << dataset.BitsStored) - 1)  # of a negative one the bits above are its sign
+    stream = jpeg8_encode(values, lossless=True, predictor=_PREDICTORS[syntax], bitspersample=dataset.BitsStored)
+    dataset.PixelData = encapsulate([bytes(stream)])
+    dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
+    dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def _sop_common(dataset: Dataset, image: Format, sop_instance_uid: str) -> None:

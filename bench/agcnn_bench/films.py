@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
-from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     ExplicitVRLittleEndian,
@@ -27,7 +26,6 @@ from pydicom.uid import (
     RLELossless,
 )
 
-from agcnn_bench.jpeg_lossless import encode
 from agcnn_clinic.demo.dicom_writer import Format, Kind, Stored, stored_values, write_dicom
 from agcnn_clinic.demo.lesions import Lesion
 from agcnn_clinic.demo.phantom import PhantomSpec, draw
@@ -61,11 +59,12 @@ class Form(StrEnum):
         return ".png" if self is Form.PNG else ".dcm"
 
 
-_WRITTEN_BY_PYDICOM: dict[Form, UID] = {
+_SYNTAXES: dict[Form, UID] = {
     Form.RAW: ExplicitVRLittleEndian,
     Form.RLE: RLELossless,
     Form.JPEG_LS: JPEGLSLossless,
     Form.JPEG_2000: JPEG2000Lossless,
+    Form.JPEG_LOSSLESS: JPEGLosslessSV1,
 }
 
 
@@ -115,10 +114,8 @@ def draw_films(side: int, patients: int) -> Films:
         for patient in range(patients):
             pixels = draw(PhantomSpec(patient, lesion=lesions[patient % len(lesions)]), (side, side)).pixels
             drawn = stored_values(pixels, BITS, "MONOCHROME2").astype(np.uint16)
-            for written, syntax in _WRITTEN_BY_PYDICOM.items():
+            for written, syntax in _SYNTAXES.items():
                 datasets[written, patient] = _dataset(Path(scratch) / "film.dcm", pixels, syntax)
-            lossless = _dataset(Path(scratch) / "film.dcm", pixels, ExplicitVRLittleEndian)
-            datasets[Form.JPEG_LOSSLESS, patient] = _as_jpeg_lossless(lossless, drawn)
             pngs.append(_png(stored_values(pixels, 16, "MONOCHROME2")))
             for form in Form:
                 if form is not Form.PNG:
@@ -142,14 +139,6 @@ def _dataset(path: Path, pixels: NDArray[np.float32], syntax: str) -> Dataset:
         image=Format(Kind.DX, "MONOCHROME2", BITS, syntax),
         pixel_spacing_mm=0.2,
     )
-
-
-def _as_jpeg_lossless(dataset: Dataset, values: NDArray[np.uint16]) -> Dataset:
-    dataset.PixelData = encapsulate([encode(values, BITS)])
-    dataset["PixelData"].VR = "OB"
-    dataset["PixelData"].is_undefined_length = True
-    dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-    return dataset
 
 
 def _png(values: Stored) -> bytes:

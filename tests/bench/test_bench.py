@@ -62,38 +62,6 @@ def test_an_unknown_part_is_named():
     assert "no part 'decoding'" in done.stderr
 
 
-@pytest.mark.parametrize("bits", [2, 8, 12, 15])
-def test_jpeg_lossless_decodes_to_what_was_encoded(bench, bits):
-    """Whatever the values, noise with the largest jumps included, the decoder gives them back."""
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import JPEGLosslessSV1
-
-    from agcnn_clinic.dicom.decode import stored_values
-
-    generator = np.random.default_rng(bits)
-    smooth = np.linspace(0, (1 << bits) - 1, 61 * 83).reshape(61, 83)
-    noise = generator.integers(0, 1 << bits, (61, 83))
-    jumps = np.where(generator.random((61, 83)) < 0.5, 0, (1 << bits) - 1)
-    for values in (smooth, noise, jumps, np.zeros((61, 83))):
-        dataset = Dataset()
-        dataset.file_meta = FileMetaDataset()
-        dataset.file_meta.TransferSyntaxUID = JPEGLosslessSV1
-        dataset.Rows, dataset.Columns = values.shape
-        dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16 if bits > 8 else 8, bits, bits - 1
-        dataset.PixelRepresentation = 0
-        dataset.PixelData = encapsulate([bench("jpeg_lossless").encode(values.astype(np.uint16), bits)])
-        decoded, _ = stored_values(dataset, max_pixels=10_000)
-        assert np.array_equal(decoded, values.astype(np.int32))
-
-
-def test_jpeg_lossless_refuses_values_that_do_not_fit(bench):
-    """A value above the stated bits would come back as another one."""
-    with pytest.raises(ValueError, match="2 to 15 bits"):
-        bench("jpeg_lossless").encode(np.full((8, 8), 4096, np.uint16), 12)
-
-
 def test_the_ports_loop_reads_every_film_as_agcnn_does(bench):
     """What is timed side by side finds the same boxes and the same probabilities."""
     import torch

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from imagecodecs import jpeg8_encode
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
@@ -18,6 +17,8 @@ from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset, write_file_meta_info
+
+from agcnn_clinic.demo.dicom_writer import compress
 
 SIDE = 240
 
@@ -138,8 +139,6 @@ def item(data: bytes, length: int | None = None) -> bytes:
 
 
 SEQUENCE_END = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
-LOSSLESS_JPEG = {uids.JPEGLossless: 7, uids.JPEGLosslessSV1: 1}
-"""Each with the predictor that it is written with."""
 
 
 @cache
@@ -149,13 +148,13 @@ def stream(syntax: str, step: int = 1) -> bytes:
         out = io.BytesIO()
         Image.fromarray(stored(8, step)).save(out, "JPEG", quality=90)
         return out.getvalue()
-    if syntax in LOSSLESS_JPEG:
-        predictor = LOSSLESS_JPEG[syntax]
-        return bytes(jpeg8_encode(stored(step=step), lossless=True, predictor=predictor, bitspersample=12))
     made = FileDataset("", dataset("stream", step=step), file_meta=FileMetaDataset())
     made.file_meta.TransferSyntaxUID = uids.ExplicitVRLittleEndian
-    options = {uids.JPEG2000: {"j2k_cr": [8]}, uids.JPEGLSNearLossless: {"jls_error": 2}}.get(syntax, {})
-    made.compress(syntax, generate_instance_uid=False, encapsulate_ext=False, **options)
+    lossy = {uids.JPEG2000: {"j2k_cr": [8]}, uids.JPEGLSNearLossless: {"jls_error": 2}}
+    if syntax in lossy:
+        made.compress(syntax, generate_instance_uid=False, **lossy[syntax])
+    else:
+        compress(made, syntax)
     data = made.PixelData
     start = 8 + struct.unpack("<I", data[4:8])[0]
     return data[start + 8 : start + 8 + struct.unpack("<I", data[start + 4 : start + 8])[0]]
@@ -175,7 +174,8 @@ WRITTEN_HERE = (
     uids.JPEGLSNearLossless,
     uids.JPEG2000Lossless,
     uids.JPEG2000,
-    *LOSSLESS_JPEG,
+    uids.JPEGLossless,
+    uids.JPEGLosslessSV1,
 )
 """Transfer syntaxes that a film can be written in here."""
 FROM_SAMPLES = tuple(f"1.2.840.10008.1.2.4.{number}" for number in (51, 53, 55))
