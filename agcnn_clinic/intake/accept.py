@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,10 +31,11 @@ from agcnn_clinic.intake import headers
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group, Item
+from agcnn_clinic.intake.leave import let_go
 from agcnn_clinic.intake.pngs import describe_pngs
 from agcnn_clinic.intake.register import Registration, register
 from agcnn_clinic.sandbox.pool import Sandbox
-from agcnn_clinic.staging import Staged, identity_of
+from agcnn_clinic.staging import Staged
 from agcnn_clinic.storage import Storage
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,22 @@ class Taken(NamedTuple):
     """Zips that have a row and stay where they are until they are unpacked: see `release`."""
 
 
+class _Hindered:
+    """What keeps files of a batch where they are: a share that is away says the same of each of them."""
+
+    def __init__(self) -> None:
+        self._told: list[str] = []
+
+    def by(self, error: StorageError, files: int) -> None:
+        """Note it, from any thread."""
+        self._told += [str(error)] * files
+
+    def tell(self) -> None:
+        """Say it once for all files that it keeps."""
+        for sentence, files in Counter(self._told).items():
+            log.warning("%d files are left in the inbox for now: %s", files, sentence)
+
+
 def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     """Take a batch of groups.
 
@@ -95,14 +113,16 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
 
 def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     batch: list[list[Item]] = [[] for _ in groups]
+    hindered = _Hindered()
     try:
-        asked, synced = _copied(intake, groups, batch)
+        asked, synced = _copied(intake, groups, batch, hindered)
         new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
         headers.note(intake.database, intake.sandbox, [one for one in asked if not new.isdisjoint(one.items)])
         with intake.storage.changing, intake.claims.keeping():
-            kept = _kept_groups(intake.storage, synced, new)
-            registered = _registered(intake, kept, now)
+            kept = _kept_groups(intake.storage, synced, new, hindered)
+            registered = _registered(intake, kept, now, hindered)
     finally:
+        hindered.tell()
         for item in (item for items in batch for item in items):
             with contextlib.suppress(OSError):
                 item.staged.path.unlink(missing_ok=True)
@@ -172,12 +192,12 @@ def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
     with intake.database.session() as session:
         pending = set(session.scalars(packed)) if arrivals else set()
     held = [item for item in items if pending.intersection(item.arrivals)]
-    _let_go([item for item in items if item not in held], intake.inbox)
+    let_go([item for item in items if item not in held], intake.inbox)
     return held
 
 
 def _copied(
-    intake: Intake, groups: Sequence[Group], batch: Sequence[list[Item]]
+    intake: Intake, groups: Sequence[Group], batch: Sequence[list[Item]], hindered: _Hindered
 ) -> tuple[list[headers.Asked], list[list[Item]]]:
     """Copy groups, and make the copies survive a power cut.
 
@@ -185,6 +205,7 @@ def _copied(
         intake: what it takes.
         groups: the groups.
         batch: a list for each, which gets its items.
+        hindered: is told of groups that cannot be copied.
 
     Returns:
         What children are reading of their headers, and the items of the groups that are safe as a whole.
@@ -195,7 +216,7 @@ def _copied(
         return headers.ask(intake.sandbox, intake.max_file_bytes, items)
 
     def copy(group: Group, items: list[Item]) -> list[headers.Asked]:
-        items += _staged_group(intake, group)
+        items += _staged_group(intake, group, hindered)
         return ask(items)
 
     asked: list[headers.Asked] = []
@@ -207,29 +228,31 @@ def _copied(
             if group.container is None and group.size >= SMALL_BYTES:
                 coming.append(threads.submit(copy, group, items))
                 continue
-            items.extend(_staged_group(intake, group))
+            items.extend(_staged_group(intake, group, hindered))
             waiting += items
             if len(waiting) >= headers.TOGETHER:
                 asked += ask(waiting)
                 waiting = []
         asked += ask(waiting)
         asked += [one for answers in coming for one in answers.result()]
-        are_safe = list(threads.map(_is_synced, batch))
+        are_safe = list(threads.map(lambda items: _is_synced(items, hindered), batch))
     reached(FaultPoint.COPIES_SYNCED)
     return asked, [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]
 
 
-def _is_synced(items: Sequence[Item]) -> bool:
+def _is_synced(items: Sequence[Item], hindered: _Hindered) -> bool:
     try:
         for item in items:
             item.staged.sync()
     except StorageError as error:
-        log.warning("left in the inbox for now: %s", error)
+        hindered.by(error, len(items))
         return False
     return True
 
 
-def _kept_groups(storage: Storage, batch: Sequence[list[Item]], new: Collection[Item]) -> list[_Kept]:
+def _kept_groups(
+    storage: Storage, batch: Sequence[list[Item]], new: Collection[Item], hindered: _Hindered
+) -> list[_Kept]:
     """Give the new items of each group their place in the archive; without a group that cannot be kept whole."""
     kept = []
     for items in batch:
@@ -237,32 +260,38 @@ def _kept_groups(storage: Storage, batch: Sequence[list[Item]], new: Collection[
         try:
             kept.append(_Kept(items, [_kept(storage, item) for item in to_do]))
         except StorageError as error:
-            log.warning("left in the inbox for now: %s", error)
+            hindered.by(error, len(items))
     try:
         storage.make_safe(registration.stored_path for group in kept for registration in group.registrations)
     except StorageError as error:
-        log.warning("left in the inbox for now: %s", error)
+        hindered.by(error, sum(len(group.items) for group in kept))
         return []
     return kept
 
 
-def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
+def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime, hindered: _Hindered) -> list[_Kept]:
     """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
     with intake.database.write() as session:
         mine = _still_claimed(intake, session, kept)
-        taken = register(session, [group.registrations for group in mine], now)
+        errors = register(session, [group.registrations for group in mine], now)
         reached(FaultPoint.ARRIVALS_WRITTEN)
-    return [group for group, is_taken in zip(mine, taken, strict=True) if is_taken]
+    taken = []
+    for group, error in zip(mine, errors, strict=True):
+        if error is None:
+            taken.append(group)
+        else:
+            hindered.by(error, len(group.items))
+    return taken
 
 
-def _staged_group(intake: Intake, group: Group) -> list[Item]:
+def _staged_group(intake: Intake, group: Group, hindered: _Hindered) -> list[Item]:
     items: list[Item] = []
     try:
         for found in group.files:
             staged, error = _staged(intake.storage, found, group.container)
             items.append(Item(found, staged, media_type(staged.head, found.name), group, error=error))
     except StorageError as error:
-        log.warning("left in the inbox for now: %s", error)
+        hindered.by(error, len(group.files))
         for item in items:
             item.staged.path.unlink(missing_ok=True)
         return []
@@ -309,36 +338,3 @@ def _kept(storage: Storage, item: Item) -> Registration:
         container_id=None if item.group.container is None else item.group.container.file_id,
         quarantine=storage.quarantine,
     )
-
-
-def _let_go(items: Sequence[Item], inbox: Path) -> None:
-    """Remove files that are safe in the archive from the inbox, and the folders that this leaves empty."""
-    failed: list[str] = []
-    # A study.toml goes first: found again without its PNGs it would be taken for one that describes nothing.
-    for item in sorted(items, key=lambda item: item.media_type is not MediaType.STUDY_TOML):
-        try:
-            # A sender may have put another file under the name since: that one is taken the next time.
-            if identity_of(item.found.path.lstat()) != item.staged.identity:
-                continue
-            item.found.path.unlink()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            failed.append(error.strerror or str(error))
-            continue
-        reached(FaultPoint.INBOX_FILE_REMOVED)
-        _remove_empty_folders(item.found.path, inbox)
-    if failed:
-        log.warning("%d files are safe in the archive and cannot be removed from the inbox: %s", len(failed), failed[0])
-
-
-def _remove_empty_folders(path: Path, inbox: Path) -> None:
-    """Remove the folders that a file's removal has left empty, up to the inbox itself, from the innermost."""
-    folder = path.parent
-    while folder != inbox and folder.is_relative_to(inbox):
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        reached(FaultPoint.INBOX_FOLDER_REMOVED)
-        folder = folder.parent

@@ -3,7 +3,6 @@
 Rows are written as plain values, many in one statement: making objects of them costs as much again and more.
 """
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,8 +19,6 @@ from agcnn_clinic.database.trail import Told
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.describe import Described, conflict, describe, known_instances, remarked
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -90,7 +87,7 @@ class _LaidOut(NamedTuple):
     """Empty where it does not lie in the quarantine."""
 
 
-def register(session: Session, groups: Sequence[Sequence[Registration]], now: datetime) -> list[bool]:
+def register(session: Session, groups: Sequence[Sequence[Registration]], now: datetime) -> list[StorageError | None]:
     """Write the rows of files, and of studies and instances where they are new, and tell the audit trail.
 
     All that a file's row needs to know of others (the same bytes, the same instance) is the same in one batch as in
@@ -102,8 +99,8 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
         now: the time of arrival.
 
     Returns:
-        Whether each group has its rows; one of which a file belongs in quarantine, and cannot be laid out there, has
-        none, and may be registered again.
+        What kept each group from getting its rows, None of those that have them. One of which a file belongs in
+        quarantine, and cannot be laid out there, has none, and may be registered again.
     """
     firsts = _firsts(session, {registration.content for group in groups for registration in group})
     spoken_for = set(firsts)
@@ -111,19 +108,18 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
     known = known_instances(session, headers)
     studies = {uid: one.study.study_instance_uid for uid, one in known.items()}
     ready: list[_LaidOut] = []
-    taken = []
+    hindered: list[StorageError | None] = []
     for registrations in groups:
         group, named = _of_their_studies(registrations, studies)
         try:
             laid_out = _laid_out(group, spoken_for, now)
         except StorageError as error:
-            log.warning("left in the inbox for now: %s", error)
-            taken.append(False)
+            hindered.append(error)
         else:
             ready += laid_out
             spoken_for.update(registration.content for registration in group if registration.speaks_for_its_content)
             studies |= named
-            taken.append(True)
+            hindered.append(None)
     joining = [one.registration for one in ready if one.registration.belongs_to_a_study]
     headers = [registration.header for registration in joining if registration.header is not None]
     rows = _Rows(session, firsts, describe(session, headers, known, now), now)
@@ -132,7 +128,7 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
     rows.write()
     _bytes_are_there(session, [one.registration for one in ready])
     trail.imported(session, rows.written, now)
-    return taken
+    return hindered
 
 
 class _Rows:

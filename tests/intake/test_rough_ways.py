@@ -102,18 +102,36 @@ def test_a_study_folder_is_taken_whole_or_not_at_all(desk, mount):
     assert list(desk.config.inbox.iterdir()) == []
 
 
-def test_a_read_only_archive_is_waited_for(desk, mount):
-    """Nothing is taken and nothing goes while the archive cannot be written; then it is."""
+def test_a_read_only_archive_is_waited_for(desk, mount, caplog):
+    """Nothing is taken and nothing goes while the archive cannot be written, which is said once; then it is."""
     mount(desk.config.archive, "-t", "tmpfs", "tmpfs")
     desk.storage.prepare()
     mount(desk.config.archive, "-o", "remount,ro")
-    png(desk.config.inbox / "film.png", 1)
+    for number in range(3):
+        png(desk.config.inbox / f"{number}.png", number)
     inbox = desk.new_inbox()
     assert inbox.sweep()[0] == 0
-    assert inbox.left_behind == 1
+    assert inbox.left_behind == 3
     assert desk.rows() == []
+    (told,) = caplog.messages
+    assert told.startswith("3 files are left in the inbox for now: ")
     mount(desk.config.archive, "-o", "remount,rw")
+    assert inbox.sweep()[0] == 3
+
+
+def test_a_quarantine_that_cannot_be_written_is_waited_for(desk, mount, caplog):
+    """Files that belong there stay in the inbox, which is said once, and a sound film beside them is taken."""
+    mount(desk.config.quarantine, "-t", "tmpfs", "tmpfs")
+    mount(desk.config.quarantine, "-o", "remount,ro")
+    for number in range(3):
+        (desk.config.inbox / f"{number}.txt").write_text(f"{number}")
+    png(desk.config.inbox / "film.png", 1)
+    inbox = desk.new_inbox()
     assert inbox.sweep()[0] == 1
+    (told,) = caplog.messages
+    assert told.startswith("3 files are left in the inbox for now: The quarantine cannot be written")
+    mount(desk.config.quarantine, "-o", "remount,rw")
+    assert inbox.sweep()[0] == 3
 
 
 def test_an_inbox_that_gives_nothing_up_is_read_once(desk, mount, caplog):
