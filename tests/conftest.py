@@ -94,6 +94,12 @@ def factories() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def machines() -> ModuleType:
+    """The module tests/machines.py: daemons on machines of their own."""
+    return beside("machines")
+
+
+@pytest.fixture(scope="session")
 def server() -> Any:
     """A PostgreSQL server of the tests' own; skips where none is installed."""
     server = beside("databases").start_server()

@@ -53,9 +53,15 @@ def homeless() -> dict[str, str]:
 
 
 @pytest.fixture
-def clinic(tmp_path, small_bundle, new_clinic, select):
+def clinic_folder(tmp_path) -> Path:
+    """Where `clinic` is made."""
+    return tmp_path / "clinic"
+
+
+@pytest.fixture
+def clinic(clinic_folder, small_bundle, new_clinic, select):
     """An empty clinic that reads with the small bundle and does not wait for long."""
-    root = tmp_path / "clinic"
+    root = clinic_folder
     new_clinic(root)
     text = (root / "config.toml").read_text()
     for old, new in (

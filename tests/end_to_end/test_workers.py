@@ -1,8 +1,8 @@
-"""Two daemons on one inbox, one archive and one PostgreSQL: each study is done once, whoever dies."""
+"""Daemons on machines of their own, with one inbox, archive and PostgreSQL: each study is done once, whoever dies."""
 
 import shutil
 import signal
-import subprocess
+import tempfile
 import threading
 import time
 import zipfile
@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,13 +37,23 @@ def rows(clinic, statement: str) -> list[tuple]:
     return [tuple(row.values()) for row in clinic.select(statement)]
 
 
-def wait_until(fulfilled: Callable[[], bool], *processes: subprocess.Popen[bytes]) -> None:
+def wait_until(fulfilled: Callable[[], bool], *daemons: Any) -> None:
     """Look again and again, until it is so; fail when one of the daemons ends or too much time has passed."""
     pause, deadline = threading.Event(), time.monotonic() + TIMEOUT
     while not fulfilled():
-        assert [process.poll() for process in processes] == [None] * len(processes)
+        assert [daemon.poll() for daemon in daemons] == [None] * len(daemons)
         assert time.monotonic() < deadline, "it did not happen in time"
         pause.wait(0.02)
+
+
+@pytest.fixture
+def clinic_folder(tmp_path, machines):
+    """Where the machines' own mounts are of, if they have some."""
+    if not (mounts := machines.mounts()):
+        yield tmp_path / "clinic"
+        return
+    with tempfile.TemporaryDirectory(dir=mounts[0]) as folder:
+        yield Path(folder) / "clinic"
 
 
 @pytest.fixture
@@ -62,19 +73,19 @@ def shared(clinic):
 
 
 @pytest.fixture
-def watch(shared, tmp_path):
-    """Starts daemons; none outlives the test."""
-    started: list[subprocess.Popen[bytes]] = []
+def watch(shared, machines, tmp_path):
+    """Starts daemons, each on a machine of its own; none outlives the test."""
+    started = []
 
-    def watch() -> subprocess.Popen[bytes]:
-        with (tmp_path / f"{len(started)}.log").open("wb") as log:
-            started.append(subprocess.Popen(shared.command("watch"), stderr=log))
+    def watch():
+        temporary = tmp_path / f"tmp-{len(started)}"
+        temporary.mkdir()
+        started.append(machines.Daemon(len(started), shared.command("watch"), temporary.with_suffix(".log"), temporary))
         return started[-1]
 
     yield watch
-    for process in started:
-        process.kill()
-        process.wait()
+    for daemon in started:
+        daemon.end()
 
 
 def send(clinic, write_film, numbers: range) -> None:
@@ -134,22 +145,24 @@ def check_once(clinic, *, outcomes: dict[str, int], studies: int) -> None:
         assert verify(connection).broken == ""
 
 
-def in_hand(clinic, process) -> list[tuple]:
-    return rows(clinic, f"SELECT work FROM claim JOIN worker ON worker.id = worker_id WHERE process_id = {process.pid}")
+def in_hand(clinic, daemon) -> list[tuple]:
+    host, process_id = daemon.known_as
+    mine = f"host = '{host}' AND process_id = {process_id}"
+    return rows(clinic, f"SELECT work FROM claim JOIN worker ON worker.id = worker_id WHERE {mine}")
 
 
-def stop_with_work_in_hand(clinic, process) -> None:
+def stop_with_work_in_hand(clinic, daemon) -> None:
     """SIGSTOP, at a moment at which the daemon is in the middle of films."""
 
     def caught() -> bool:
-        if ("file",) in in_hand(clinic, process):
-            process.send_signal(signal.SIGSTOP)
-            if ("file",) in in_hand(clinic, process):
+        if ("file",) in in_hand(clinic, daemon):
+            daemon.send_signal(signal.SIGSTOP)
+            if ("file",) in in_hand(clinic, daemon):
                 return True
-            process.send_signal(signal.SIGCONT)
+            daemon.send_signal(signal.SIGCONT)
         return False
 
-    wait_until(caught, process)
+    wait_until(caught, daemon)
 
 
 def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch, write_film):
@@ -161,7 +174,7 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
     send(shared, write_film, range(SINGLE // 2, SINGLE))
     stop_with_work_in_hand(shared, killed)
     taken = in_hand(shared, killed)
-    killed.kill()
+    killed.send_signal(signal.SIGKILL)
     killed.wait()
     assert taken
     again = SINGLE // 10
@@ -174,8 +187,7 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
     wait_until(lambda: not list(shared.config.reports.glob(".*.part")), watch())
     outcomes = {"analysed": SINGLE + 3 + 2, "duplicate": again, "unpacked": 1}
     check_once(shared, outcomes=outcomes, studies=studies)
-    workers = {pid for (pid,) in rows(shared, "SELECT process_id FROM audit_event WHERE event = 'analysed'")}
-    assert survivor.pid in workers
+    assert survivor.known_as in rows(shared, "SELECT host, process_id FROM audit_event WHERE event = 'analysed'")
 
 
 def test_process_tells_of_its_own_work_beside_another_worker(shared, write_film, factories, tmp_path):
@@ -207,7 +219,7 @@ def test_a_worker_that_was_asleep_for_longer_than_its_lease_records_nothing_twic
     send(shared, write_film, range(20, 26))
     wait_until(lambda: is_idle(shared, files=21, studies=18), asleep, awake)
     wait_until(lambda: len(rows(shared, "SELECT 1 FROM worker")) == 2, asleep, awake)
-    for process in (asleep, awake):
-        process.send_signal(signal.SIGTERM)
-        assert process.wait() == 0
+    for daemon in (asleep, awake):
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait() == 0
     check_once(shared, outcomes={"analysed": 18, "duplicate": 3}, studies=18)

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -15,16 +15,17 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
-from PIL import Image
-from pydicom.uid import generate_uid
 from pypdf import PdfReader
 
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import load_config
 
+sys.path.append(str(Path(__file__).parent))
+from mailing import Mail
+
+FOLDERS = ("inbox", "archive", "quarantine", "reports")
 NURSERY = Path(__file__).with_name("nursery.py")
 PLAN_BYTES = 64
 PATIENCE_SECONDS = 300.0
@@ -83,7 +84,8 @@ def nursery():
 class Trial:
     """A clinic, the daemon that works on it at the moment, and all that was ever dropped into its inbox."""
 
-    def __init__(self, root: Path, bundle: Path, nursery: Nursery, mode: str) -> None:
+    def __init__(self, root: Path, bundle: Path, nursery: Nursery, mode: str, folders: Path) -> None:
+        """Make a clinic whose inbox, archive, quarantine and reports lie in `folders`."""
         make_clinic(root)
         file = root / "config.toml"
         text = file.read_text()
@@ -97,10 +99,14 @@ class Trial:
             ("threads = 0", "threads = 1"),
             ("decode_workers = 0", "decode_workers = 1"),
             ("picture_dpi = 150", "picture_dpi = 72"),
+            *((f'{name} = "{name}"', f'{name} = "{folders / name}"') for name in FOLDERS),
         ):
             assert old in text
             text = text.replace(old, new)
         file.write_text(text)
+        if folders != root:
+            for name in FOLDERS:
+                shutil.move(root / name, folders / name)
         self.config_file, self.config = file, load_config(file)
         self.log = root.with_name(f"{root.name}.log")
         self.plan = root.with_name(f"{root.name}.plan")
@@ -229,7 +235,8 @@ class Trial:
 
     def _check_files(self) -> None:
         assert self.files_of_the_inbox() == []
-        assert [path for path in self.config.root.rglob("*") if path.suffix in (".part", ".tmp")] == []
+        for folder in {self.config.root, self.config.archive.parent}:
+            assert [path for path in folder.rglob("*") if path.suffix in (".part", ".tmp")] == []
         archived = {path: path.stem for path in self.config.archive.rglob("*") if path.is_file()}
         assert set(archived.values()) == set(self.digest_of.values())
         for path, digest in archived.items():
@@ -258,94 +265,29 @@ class Trial:
         assert len(set(current)) == len(current)
 
 
-class Mail:
-    """Drops into an inbox what hospitals send: each time other pictures, and always the same mixture."""
-
-    def __init__(self, film: np.ndarray, write_dicom: Callable[..., Path], outside: Path) -> None:
-        self._film = film[:256, :256]
-        self._write_dicom = write_dicom
-        self._outside = outside
-        self._outside.mkdir()
-
-    def _stored(self, chance: random.Random) -> np.ndarray:
-        noise = np.random.default_rng(chance.getrandbits(32)).integers(0, 60, self._film.shape)
-        return (self._film * 4000 + noise).astype(np.uint16)
-
-    def drop(self, trial: Trial, prefix: str, chance: random.Random) -> None:
-        """Put a dozen files, of eight kinds and two studies, into the inbox, each whole from its first moment."""
-        study, conflict = generate_uid(entropy_srcs=[prefix, "study"]), generate_uid(entropy_srcs=[prefix, "conflict"])
-        made = {
-            "a.dcm": self._dicom(prefix, chance, "a", StudyInstanceUID=study),
-            "b-1.dcm": self._dicom(prefix, chance, "b1", StudyInstanceUID=study),
-            "b-2.dcm": self._dicom(prefix, chance, "b2", StudyInstanceUID=study),
-            "d-lateral.dcm": self._dicom(prefix, chance, "d", StudyInstanceUID=study, ViewPosition="LL"),
-            "f-1.dcm": self._dicom(prefix, chance, "f1", StudyInstanceUID=study, SOPInstanceUID=conflict),
-            "f-2.dcm": self._dicom(prefix, chance, "f2", StudyInstanceUID=study, SOPInstanceUID=conflict),
-        }
-        made["c-again.dcm"] = made["a.dcm"]
-        made["e-cut.dcm"] = made["a.dcm"][:300]
-        ends = {
-            "c-again.dcm": ("duplicate", "same_bytes"),
-            "d-lateral.dcm": ("refused", "wrong_view"),
-            "e-cut.dcm": ("quarantined", "unreadable_header"),
-            "f-2.dcm": ("quarantined", "uid_conflict"),
-        }
-        for name, content in made.items():
-            self._expect(trial, f"{prefix}-{name}", content, ends.get(name, ("analysed", "read")))
-        links = f"{prefix}-g.txt", f"{prefix}-h-link.txt"
-        text = f"no image {prefix}".encode()
-        self._expect(trial, links[0], text, ("quarantined", "unrecognised"))
-        self._expect(trial, links[1], text, ("duplicate", "same_bytes"))
-        folder = self._folder(trial, prefix, chance)
-        for name, content in sorted(made.items()):
-            self._put(trial, f"{prefix}-{name}", content)
-        self._put(trial, links[0], text, also=links[1])
-        folder.rename(trial.config.inbox / folder.name)
-
-    def _dicom(self, prefix: str, chance: random.Random, name: str, **attributes: str) -> bytes:
-        path = self._write_dicom(self._outside / f"{prefix}-{name}", self._stored(chance), **attributes)
-        content = path.read_bytes()
-        path.unlink()
-        return content
-
-    def _folder(self, trial: Trial, prefix: str, chance: random.Random) -> Path:
-        """A folder in a folder, with two PNGs and their study.toml."""
-        folder = self._outside / f"{prefix}-i"
-        (folder / "in").mkdir(parents=True)
-        for number in (1, 2):
-            path = folder / "in" / f"{number}.png"
-            Image.fromarray((self._stored(chance) // 16).astype(np.uint8)).save(path)
-            self._expect(trial, f"{folder.name}/in/{path.name}", path.read_bytes(), ("analysed", "read"))
-        (folder / "in" / "study.toml").write_text(f'patient_id = "{prefix}"\n')
-        return folder
-
-    @staticmethod
-    def _expect(trial: Trial, name: str, content: bytes, end: tuple[str, str]) -> None:
-        trial.expected[name] = end
-        trial.digest_of[name] = hashlib.sha256(content).hexdigest()
-
-    def _put(self, trial: Trial, name: str, content: bytes, also: str = "") -> None:
-        path = self._outside / name
-        path.write_bytes(content)
-        if also:
-            os.link(path, self._outside / also)
-            (self._outside / also).rename(trial.config.inbox / also)
-        path.rename(trial.config.inbox / name)
+@pytest.fixture
+def new_mail(film, write_dicom) -> Callable[[Path], Mail]:
+    """What comes into an inbox, from a folder on the same file system."""
+    return lambda outside: Mail(film, write_dicom, outside)
 
 
 @pytest.fixture
-def mail(film, write_dicom, tmp_path) -> Mail:
-    """What comes into the inbox."""
-    return Mail(film, write_dicom, tmp_path / "outside")
+def mail(new_mail, tmp_path) -> Mail:
+    """What comes into an inbox of this machine's disk."""
+    return new_mail(tmp_path / "outside")
 
 
 @pytest.fixture
 def new_trial(tmp_path, small_bundle, nursery):
-    """A function that makes a clinic of its own by a name; its daemon is gone at the end of the test."""
+    """A function that makes a clinic of its own by a name; its daemon is gone at the end of the test.
+
+    Its folders may lie elsewhere.
+    """
     made: list[Trial] = []
 
-    def new(name: str, mode: str = "auto") -> Trial:
-        trial = Trial(tmp_path / name, small_bundle, nursery, mode)
+    def new(name: str, mode: str = "auto", folders: Path | None = None) -> Trial:
+        root = tmp_path / name
+        trial = Trial(root, small_bundle, nursery, mode, folders or root)
         made.append(trial)
         return trial
 
