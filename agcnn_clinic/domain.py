@@ -103,7 +103,9 @@ REASONS: dict[ReasonCode, Reason] = {
         Outcome.REFUSED, "Only CR, DX and single-frame grey SC or OT images are read; send chest radiographs."
     ),
     ReasonCode.WRONG_VIEW: Reason(
-        Outcome.REFUSED, "Only frontal (PA or AP) chest views are read; read this view without the model."
+        Outcome.REFUSED,
+        "Only frontal (PA or AP) chest views are read; read this view without the model, "
+        "or correct the header if it is wrong.",
     ),
     ReasonCode.WRONG_BODY_PART: Reason(
         Outcome.REFUSED, "The header names another body part than the chest; correct it if it is wrong."

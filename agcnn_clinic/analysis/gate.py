@@ -3,8 +3,11 @@
 from dataclasses import asdict, dataclass
 
 from agcnn_clinic.config import Gate
-from agcnn_clinic.dicom.codes import IMAGE_CLASSES, View, body_part_words, words
+from agcnn_clinic.dicom.body_parts import body_part_words
+from agcnn_clinic.dicom.codes import IMAGE_CLASSES
 from agcnn_clinic.dicom.facts import ImageFacts
+from agcnn_clinic.dicom.views import KINDS, StatedView, View, accepted_views
+from agcnn_clinic.dicom.words import words
 from agcnn_clinic.domain import Picture, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
 
@@ -42,7 +45,8 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
         Remarks for the report.
 
     Raises:
-        ImageError: NO_PIXELS, WRONG_MODALITY, MULTI_FRAME, COLOUR, WRONG_VIEW, WRONG_BODY_PART or TOO_SMALL.
+        ImageError: NO_PIXELS, WRONG_MODALITY, MULTI_FRAME, COLOUR, WRONG_VIEW, WRONG_BODY_PART or
+            TOO_SMALL.
     """
     if not facts.has_image:
         raise ImageError(ReasonCode.NO_PIXELS)
@@ -51,12 +55,16 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
         raise ImageError(ReasonCode.MULTI_FRAME, f"{facts.number_of_frames} frames")
     if facts.photometric_interpretation == "PALETTE COLOR":
         raise ImageError(ReasonCode.COLOUR, "it has a colour palette")
-    remarks = (*_view_remarks(facts, gate), *_body_part_remarks(facts, gate), *_size_remarks(facts, gate))
+    remarks = [
+        *_view_remarks(facts, gate),
+        *_body_part_remarks(facts, gate),
+        *_size_remarks(facts, gate),
+    ]
     if facts.lossy:
-        remarks = (*remarks, Warn.LOSSY)
+        remarks.append(Warn.LOSSY)
     if facts.burned_in:
-        remarks = (*remarks, Warn.BURNED_IN)
-    return remarks
+        remarks.append(Warn.BURNED_IN)
+    return tuple(remarks)
 
 
 def measure(picture: Picture) -> Quality:
@@ -101,13 +109,33 @@ def _check_modality(facts: ImageFacts, gate: Gate) -> None:
 
 
 def _view_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
-    if facts.view in gate.views:
-        return ()
-    if facts.view is not View.UNKNOWN:
-        raise ImageError(ReasonCode.WRONG_VIEW, f"the view is {facts.view}")
-    if not gate.accept_unknown_view:
+    accepted, named = accepted_views(gate.views), {stated.view for stated in facts.views}
+    # What leaves the side open is no other view where the side is stated beside it.
+    wrong = [
+        stated
+        for stated in facts.views
+        if stated.view not in accepted and not (named & accepted & KINDS.get(stated.view, frozenset()))
+    ]
+    if wrong:
+        raise ImageError(ReasonCode.WRONG_VIEW, _what_is_wrong(wrong[0], facts.views, accepted))
+    if not facts.views and not gate.accept_unknown_view:
         raise ImageError(ReasonCode.WRONG_VIEW, "the view is not stated")
-    return (Warn.VIEW_UNKNOWN,)
+    # An OTHER that is accepted is as little known as one that is not stated.
+    return (Warn.VIEW_UNKNOWN,) if not facts.views or View.OTHER in named else ()
+
+
+def _what_is_wrong(wrong: StatedView, stated: tuple[StatedView, ...], accepted: frozenset[View]) -> str:
+    said = f"{wrong.by} says {wrong.view}"
+    if wrong.view is View.OTHER:
+        said = f"{wrong.by} says {_quoted(wrong.written)}, no view that is known; gate.views may list OTHER"
+    right = next((one for one in stated if one.view in accepted), None)
+    return said if right is None else f"the header contradicts itself: {right.by} says {right.view}, {said}"
+
+
+def _quoted(text: str) -> str:
+    """What a sender wrote, where it looks like a code string (PS3.5 6.2): details are stored."""
+    plain = " ".join(words(text))
+    return plain if plain.isascii() and len(plain) <= 16 else "something else"
 
 
 def _body_part_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:

@@ -172,14 +172,23 @@ def test_a_revision_is_compared_with_what_was_read(revisions):
 
 
 def test_a_corrected_header_takes_the_place_of_a_refused_one(clinic, write_film):
-    """A film sent as a lateral view is refused; sent again as PA under the same UID it is read."""
+    """A lateral film is refused, and so is one that contradicts itself; under the same UID one that says PA is read."""
     inbox = clinic.config.inbox
     write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels, view="LL")
     dataset = pydicom.dcmread(inbox / "1.dcm")
     dataset.ViewPosition = "PA"
     dataset.save_as(inbox / "2.dcm")
     clinic.run("process")
-    assert outcomes(clinic) == {"1.dcm": ("refused", "wrong_view"), "2.dcm": ("analysed", "read")}
+    dataset.PatientOrientation = ["L", "F"]
+    dataset.save_as(inbox / "3.dcm")
+    clinic.run("process")
+    assert outcomes(clinic) == {
+        "1.dcm": ("refused", "wrong_view"),
+        "2.dcm": ("refused", "wrong_view"),
+        "3.dcm": ("analysed", "read"),
+    }
+    (row,) = query(clinic, "SELECT reason FROM received_file WHERE original_name = '2.dcm'")
+    assert "the header contradicts itself: View Position says PA, Patient Orientation says LATERAL" in row["reason"]
     assert len(list(clinic.config.reports.glob("*.pdf"))) == 1
 
 
