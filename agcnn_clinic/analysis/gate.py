@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from agcnn_clinic.config import Gate
-from agcnn_clinic.dicom.body_parts import body_part_words
+from agcnn_clinic.dicom.body_parts import body_part_words, is_no_part
 from agcnn_clinic.dicom.codes import IMAGE_CLASSES
 from agcnn_clinic.dicom.facts import ImageFacts
 from agcnn_clinic.dicom.views import KINDS, StatedView, View, accepted_views
@@ -139,15 +139,15 @@ def _quoted(text: str) -> str:
 
 
 def _body_part_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
-    named = body_part_words(facts.body_part)
-    accepted = {word for part in gate.body_parts for word in words(part)}
-    if accepted & set(named):
-        return ()
-    if named:
-        raise ImageError(ReasonCode.WRONG_BODY_PART, " ".join(named)[:32])
-    if not gate.accept_unknown_body_part:
+    accepted = {word for part in gate.body_parts for word in body_part_words(part)}
+    stated = [named for part in facts.body_parts if (named := body_part_words(part))]
+    for named in stated:
+        # Each word counts: "THORACIC SPINE" and "CHEST WALL" are no chests.
+        if accepted.isdisjoint(named) or not all(word in accepted or is_no_part(word) for word in named):
+            raise ImageError(ReasonCode.WRONG_BODY_PART, " ".join(named)[:32])
+    if not stated and not gate.accept_unknown_body_part:
         raise ImageError(ReasonCode.WRONG_BODY_PART, "the body part is not stated")
-    return (Warn.BODY_PART_UNKNOWN,)
+    return () if stated else (Warn.BODY_PART_UNKNOWN,)
 
 
 def _size_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:

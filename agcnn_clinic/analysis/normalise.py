@@ -197,7 +197,7 @@ def _png(path: Path, gate: Gate, stated_view: str) -> Normalised:
         modality=PNG_MODALITY,
         sop_class_uid="",
         views=(StatedView(view, "study.toml", stated_view),) if view else (),
-        body_part="",
+        body_parts=(),
         rows=header.rows,
         columns=header.columns,
     )

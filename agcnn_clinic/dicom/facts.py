@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
+from agcnn_clinic.dicom.body_parts import region_part
 from agcnn_clinic.dicom.codes import ALWAYS_LOSSY, IMAGE_CLASSES
 from agcnn_clinic.dicom.orientation import orientation_of
 from agcnn_clinic.dicom.text import number, text, values
@@ -36,7 +37,7 @@ class ImageFacts:
         modality: Modality (0008,0060).
         sop_class_uid: SOP Class UID (0008,0016); empty for a PNG.
         views: what each attribute that speaks of the view says of it; empty where none does.
-        body_part: Body Part Examined (0018,0015), else the anatomic region's meaning.
+        body_parts: Body Part Examined (0018,0015) and the anatomic regions, as far as they are stated.
         rows, columns: of the source image; 0 where not stated.
         number_of_frames: 1 where not stated.
         samples_per_pixel: 1 is grey, 3 is colour or grey written thrice.
@@ -49,7 +50,7 @@ class ImageFacts:
     modality: str
     sop_class_uid: str
     views: tuple[StatedView, ...]
-    body_part: str
+    body_parts: tuple[str, ...]
     rows: int
     columns: int
     number_of_frames: int = 1
@@ -68,7 +69,7 @@ def image_facts(dataset: Dataset) -> ImageFacts:
         modality=text(dataset, "Modality").upper(),
         sop_class_uid=sop_class,
         views=stated_views(dataset),
-        body_part=text(dataset, "BodyPartExamined") or _anatomic_region(dataset),
+        body_parts=_body_parts(dataset),
         rows=number(dataset, "Rows"),
         columns=number(dataset, "Columns"),
         number_of_frames=max(number(dataset, "NumberOfFrames"), 1),
@@ -114,14 +115,14 @@ def stated_views(dataset: Dataset) -> tuple[StatedView, ...]:
     return tuple(one for one in found if one.view)
 
 
+def _body_parts(dataset: Dataset) -> tuple[str, ...]:
+    regions = [region_part(*_coded(item)) for item in _items(dataset, "AnatomicRegionSequence")]
+    return tuple(part for part in (text(dataset, "BodyPartExamined"), *regions) if part)
+
+
 def _coded(item: Dataset) -> tuple[str, str]:
     """The value and the meaning of a coded entry (PS3.3 8.8)."""
     return text(item, "CodeValue") or text(item, "LongCodeValue"), text(item, "CodeMeaning")
-
-
-def _anatomic_region(dataset: Dataset) -> str:
-    meanings = [text(item, "CodeMeaning") for item in _items(dataset, "AnatomicRegionSequence")]
-    return meanings[0] if meanings else ""
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:

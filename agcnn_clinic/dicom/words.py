@@ -56,7 +56,10 @@ CHEST_SYNONYMS: dict[str, str] = {
     "POLMONE": "LUNG",
     "POLMONI": "LUNGS",
 }
-"""Words for Body Part Examined (0018,0015) that are none of PS3.16 Annex L, and what they stand for."""
+"""Words for Body Part Examined (0018,0015) that are none of PS3.16 Annex L, and what they stand for.
+
+An adjective is none of them: THORACIC may be a spine, an inlet or a wall.
+"""
 
 
 def words(text: str) -> list[str]:

@@ -25,7 +25,7 @@ GOOD = ImageFacts(
     modality="DX",
     sop_class_uid=uids.DigitalXRayImageStorageForPresentation,
     views=_views(View.PA),
-    body_part="CHEST",
+    body_parts=("CHEST",),
     rows=2000,
     columns=2000,
 )
@@ -80,8 +80,8 @@ def test_a_frontal_chest_film_passes_without_remarks():
         ({"views": _views(View.LORDOTIC)}, ReasonCode.WRONG_VIEW),
         ({"views": _views(View.OTHER)}, ReasonCode.WRONG_VIEW),
         ({"views": _views(View.PA, View.LATERAL)}, ReasonCode.WRONG_VIEW),
-        ({"body_part": "RIBCAGE"}, ReasonCode.WRONG_BODY_PART),
-        ({"body_part": "HAND"}, ReasonCode.WRONG_BODY_PART),
+        ({"body_parts": ("RIBCAGE",)}, ReasonCode.WRONG_BODY_PART),
+        ({"body_parts": ("HAND",)}, ReasonCode.WRONG_BODY_PART),
         ({"rows": 223}, ReasonCode.TOO_SMALL),
     ],
 )
@@ -120,16 +120,54 @@ def test_a_view_of_open_side_agrees_with_the_side_that_is_stated():
 
 def test_what_is_not_stated_is_remarked_on_or_refused_as_configured():
     """Unknown view and body part pass with a remark, unless the configuration says otherwise."""
-    unknown = replace(GOOD, views=(), body_part="")
-    assert check_header(unknown, GATE) == (Warn.VIEW_UNKNOWN, Warn.BODY_PART_UNKNOWN)
+    for nothing in ((), ("UNKNOWN",)):
+        unknown = replace(GOOD, views=(), body_parts=nothing)
+        assert check_header(unknown, GATE) == (Warn.VIEW_UNKNOWN, Warn.BODY_PART_UNKNOWN)
     assert _refused(_but(accept_unknown_view=False), views=()) == ReasonCode.WRONG_VIEW
-    assert _refused(_but(accept_unknown_body_part=False), body_part="UNKNOWN") == ReasonCode.WRONG_BODY_PART
+    assert _refused(_but(accept_unknown_body_part=False), body_parts=("UNKNOWN",)) == ReasonCode.WRONG_BODY_PART
 
 
-@pytest.mark.parametrize("body_part", ["CHEST PA", "THORAX", "LUNGS", "TORAX", "chest", "CHEST_ABDOMEN"])
+@pytest.mark.parametrize(
+    "body_part",
+    [
+        "CHEST PA",
+        "THORAX",
+        "LUNGS",
+        "TORAX",
+        "chest",
+        "T\u00d3RAX",
+        "CHEST2V",
+        "CHEST 2 VIEWS",
+        "PORT CHEST",
+        "ADULT CHEST",
+    ],
+)
 def test_a_chest_by_any_name_passes(body_part):
-    """Any word that names the chest is enough."""
-    assert check_header(replace(GOOD, body_part=body_part), GATE) == ()
+    """In other languages, and with words that say nothing of another part."""
+    assert check_header(replace(GOOD, body_parts=(body_part,)), GATE) == ()
+    assert check_header(replace(GOOD, body_parts=("CHEST", body_part)), GATE) == ()
+
+
+@pytest.mark.parametrize(
+    "body_part",
+    [
+        "THORACIC SPINE",
+        "THORACIC_SPINE",
+        "THORACIC",
+        "CHEST WALL",
+        "THORACIC INLET",
+        "LUNG^SPINE",
+        "CHEST_ABDOMEN",
+        "T12 CHEST",
+        "PA",
+        "2 VIEWS",
+        "PIE",
+    ],
+)
+def test_a_part_that_is_not_the_chest_alone_is_refused(body_part):
+    """Another part's word beside the chest's, and words of no part without it; in either attribute."""
+    assert _refused(body_parts=(body_part,)) == ReasonCode.WRONG_BODY_PART
+    assert _refused(body_parts=("CHEST", body_part)) == ReasonCode.WRONG_BODY_PART
 
 
 def test_remarks_are_made_on_small_lossy_and_annotated_images():
@@ -141,7 +179,7 @@ def test_remarks_are_made_on_small_lossy_and_annotated_images():
 def test_the_limits_are_the_configurations():
     """Another gate lets other images through."""
     wide = Gate(modalities=("CT",), views=("LL",), body_parts=("RIBCAGE",), min_side=10, low_resolution_side=10)
-    facts = replace(GOOD, modality="CT", views=_views(View.LEFT_LATERAL), body_part="RIBCAGE", rows=20)
+    facts = replace(GOOD, modality="CT", views=_views(View.LEFT_LATERAL), body_parts=("RIBCAGE",), rows=20)
     assert check_header(facts, wide) == ()
     assert _refused(wide) == ReasonCode.WRONG_MODALITY
 

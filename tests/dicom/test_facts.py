@@ -1,5 +1,6 @@
 """What a header says of view, body part, frames and the like."""
 
+import pytest
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
@@ -63,12 +64,33 @@ def test_a_view_that_is_described_is_the_first_that_is_stated():
     assert view_of(_dataset(ViewCodeSequence=[_coded("R-10206")], PatientOrientation=["A", "F"])) is View.AP
 
 
+@pytest.mark.parametrize(
+    ("attributes", "body_parts"),
+    [
+        ({}, ()),
+        ({"BodyPartExamined": "CHEST"}, ("CHEST",)),
+        ({"AnatomicRegionSequence": [_coded("51185008", "Thorax, entire")]}, ("CHEST",)),
+        ({"AnatomicRegionSequence": [_coded("T-D3000", "")]}, ("CHEST",)),
+        ({"AnatomicRegionSequence": [_coded("39607008", "Lung")]}, ("LUNG",)),
+        ({"AnatomicRegionSequence": [_coded("122495006", "Thoracic spine")]}, ("Thoracic spine",)),
+        ({"AnatomicRegionSequence": [_coded("122495006", "")]}, ("122495006",)),
+        (
+            {"BodyPartExamined": "CHEST", "AnatomicRegionSequence": [_coded("122495006", "Thoracic spine")]},
+            ("CHEST", "Thoracic spine"),
+        ),
+    ],
+)
+def test_a_region_is_named_by_its_code_before_its_meaning(attributes, body_parts):
+    """Known codes are the chest's and the lung's whatever is written beside them; both attributes count."""
+    assert image_facts(_dataset(**attributes)).body_parts == body_parts
+
+
 def test_facts_have_defaults_for_what_is_not_stated():
     """A header without the attributes is one grey frame of no modality."""
     facts = image_facts(_dataset())
     assert (facts.number_of_frames, facts.samples_per_pixel, facts.modality) == (1, 1, "")
     assert (facts.has_image, facts.lossy, facts.burned_in) == (False, False, False)
-    assert (facts.views, facts.body_part) == ((), "")
+    assert (facts.views, facts.body_parts) == ((), ())
 
 
 def test_facts_are_those_of_the_header():
@@ -82,7 +104,7 @@ def test_facts_are_those_of_the_header():
         AnatomicRegionSequence=[_coded("51185008", "Chest")],
     )
     facts = image_facts(dataset)
-    assert (facts.modality, facts.number_of_frames, facts.body_part) == ("OT", 3, "Chest")
+    assert (facts.modality, facts.number_of_frames, facts.body_parts) == ("OT", 3, ("CHEST",))
     assert facts.has_image
     assert facts.lossy
     assert facts.burned_in
