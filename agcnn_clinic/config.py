@@ -75,6 +75,7 @@ class Gate(_Section):
     accept_unknown_view: bool = True
     body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG", "LUNGS")
     accept_unknown_body_part: bool = True
+    accept_for_processing: bool = False
     min_side: Annotated[int, Field(gt=0)] = 224
     low_resolution_side: Annotated[int, Field(gt=0)] = 512
     max_pixels: Annotated[int, Field(gt=0)] = 64_000_000

@@ -50,6 +50,7 @@ class ReasonCode(StrEnum):
     WRONG_MODALITY = "wrong_modality"
     WRONG_VIEW = "wrong_view"
     WRONG_BODY_PART = "wrong_body_part"
+    FOR_PROCESSING = "for_processing"
     NO_PIXELS = "no_pixels"
     MULTI_FRAME = "multi_frame"
     COLOUR = "colour"
@@ -109,6 +110,9 @@ REASONS: dict[ReasonCode, Reason] = {
     ),
     ReasonCode.WRONG_BODY_PART: Reason(
         Outcome.REFUSED, "The header names another body part than the chest; correct it if it is wrong."
+    ),
+    ReasonCode.FOR_PROCESSING: Reason(
+        Outcome.REFUSED, "The image is raw data, for processing and not for display; send the one for presentation."
     ),
     ReasonCode.NO_PIXELS: Reason(Outcome.REFUSED, "The DICOM object holds no image; send image objects only."),
     ReasonCode.MULTI_FRAME: Reason(
@@ -204,6 +208,7 @@ NOT_ABOUT_THE_BYTES = frozenset(
         ReasonCode.WRONG_MODALITY,
         ReasonCode.WRONG_VIEW,
         ReasonCode.WRONG_BODY_PART,
+        ReasonCode.FOR_PROCESSING,
         ReasonCode.TOO_SMALL,
         ReasonCode.TOO_LARGE,
         ReasonCode.BLANK,
@@ -237,6 +242,7 @@ class Warn(StrEnum):
     LOSSY = "lossy"
     NO_VOI = "no_voi"
     BURNED_IN = "burned_in"
+    FOR_PROCESSING = "for_processing"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
     OTHER_PATIENT = "other_patient"
 
@@ -249,6 +255,7 @@ WARNINGS: dict[Warn, str] = {
     Warn.LOSSY: "The image was compressed with loss.",
     Warn.NO_VOI: "No window in the header; the full range of values was used.",
     Warn.BURNED_IN: "The header says that annotations are burned into the pixels.",
+    Warn.FOR_PROCESSING: "The image is raw data, for processing; it is not what is displayed.",
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",

@@ -39,18 +39,19 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
     """Refuse an image by what its header says, before its pixels are decoded.
 
     The largest size and the shape are checked where they are known for certain: when decoding and on the picture.
-    DX images for processing are let through: `check_pixels` refuses those that do not render to anything.
 
     Returns:
         Remarks for the report.
 
     Raises:
-        ImageError: NO_PIXELS, WRONG_MODALITY, MULTI_FRAME, COLOUR, WRONG_VIEW, WRONG_BODY_PART or
+        ImageError: NO_PIXELS, WRONG_MODALITY, FOR_PROCESSING, MULTI_FRAME, COLOUR, WRONG_VIEW, WRONG_BODY_PART or
             TOO_SMALL.
     """
     if not facts.has_image:
         raise ImageError(ReasonCode.NO_PIXELS)
     _check_modality(facts, gate)
+    if facts.for_processing and not gate.accept_for_processing:
+        raise ImageError(ReasonCode.FOR_PROCESSING)
     if facts.number_of_frames > 1:
         raise ImageError(ReasonCode.MULTI_FRAME, f"{facts.number_of_frames} frames")
     if facts.photometric_interpretation == "PALETTE COLOR":
@@ -64,6 +65,8 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
         remarks.append(Warn.LOSSY)
     if facts.burned_in:
         remarks.append(Warn.BURNED_IN)
+    if facts.for_processing:
+        remarks.append(Warn.FOR_PROCESSING)
     return tuple(remarks)
 
 

@@ -13,6 +13,9 @@ IMAGE_CLASSES: dict[str, str] = {
 }
 """SOP classes (PS3.4 B.5) that may hold a plain radiograph; frames and colour are looked at apart."""
 
+FOR_PROCESSING_CLASSES: frozenset[str] = frozenset({uids.DigitalXRayImageStorageForProcessing})
+"""Those of them whose images are raw data."""
+
 ALWAYS_LOSSY: frozenset[str] = frozenset(
     {
         uids.JPEGBaseline8Bit,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pydicom.dataset import Dataset
 
 from agcnn_clinic.dicom.body_parts import region_part
-from agcnn_clinic.dicom.codes import ALWAYS_LOSSY, IMAGE_CLASSES
+from agcnn_clinic.dicom.codes import ALWAYS_LOSSY, FOR_PROCESSING_CLASSES, IMAGE_CLASSES
 from agcnn_clinic.dicom.orientation import orientation_of
 from agcnn_clinic.dicom.text import number, text, values
 from agcnn_clinic.dicom.views import (
@@ -45,6 +45,7 @@ class ImageFacts:
         has_image: the object is of an image class or describes an image.
         lossy: it was compressed with loss.
         burned_in: Burned In Annotation (0028,0301) says YES.
+        for_processing: it is raw data, not what is displayed.
     """
 
     modality: str
@@ -59,6 +60,7 @@ class ImageFacts:
     has_image: bool = True
     lossy: bool = False
     burned_in: bool = False
+    for_processing: bool = False
 
 
 def image_facts(dataset: Dataset) -> ImageFacts:
@@ -80,6 +82,9 @@ def image_facts(dataset: Dataset) -> ImageFacts:
         ),
         lossy=text(dataset, "LossyImageCompression") == "01" or syntax in ALWAYS_LOSSY,
         burned_in=text(dataset, "BurnedInAnnotation").upper() == "YES",
+        for_processing=(
+            sop_class in FOR_PROCESSING_CLASSES or text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING"
+        ),
     )
 
 

@@ -82,6 +82,7 @@ def test_a_frontal_chest_film_passes_without_remarks():
         ({"views": _views(View.PA, View.LATERAL)}, ReasonCode.WRONG_VIEW),
         ({"body_parts": ("RIBCAGE",)}, ReasonCode.WRONG_BODY_PART),
         ({"body_parts": ("HAND",)}, ReasonCode.WRONG_BODY_PART),
+        ({"for_processing": True}, ReasonCode.FOR_PROCESSING),
         ({"rows": 223}, ReasonCode.TOO_SMALL),
     ],
 )
@@ -168,6 +169,12 @@ def test_a_part_that_is_not_the_chest_alone_is_refused(body_part):
     """Another part's word beside the chest's, and words of no part without it; in either attribute."""
     assert _refused(body_parts=(body_part,)) == ReasonCode.WRONG_BODY_PART
     assert _refused(body_parts=("CHEST", body_part)) == ReasonCode.WRONG_BODY_PART
+
+
+def test_raw_data_are_read_only_where_the_configuration_says_so():
+    """And then with a remark."""
+    raw = replace(GOOD, for_processing=True)
+    assert check_header(raw, _but(accept_for_processing=True)) == (Warn.FOR_PROCESSING,)
 
 
 def test_remarks_are_made_on_small_lossy_and_annotated_images():

@@ -85,6 +85,21 @@ def test_a_region_is_named_by_its_code_before_its_meaning(attributes, body_parts
     assert image_facts(_dataset(**attributes)).body_parts == body_parts
 
 
+@pytest.mark.parametrize(
+    ("attributes", "for_processing"),
+    [
+        ({}, False),
+        ({"PresentationIntentType": "FOR PRESENTATION"}, False),
+        ({"PresentationIntentType": "FOR PROCESSING"}, True),
+        ({"SOPClassUID": uids.DigitalXRayImageStorageForProcessing}, True),
+        ({"SOPClassUID": uids.DigitalXRayImageStorageForPresentation}, False),
+    ],
+)
+def test_an_image_for_processing_is_one_by_its_class_or_its_intent(attributes, for_processing):
+    """SOP Class UID and Presentation Intent Type, whichever says so."""
+    assert image_facts(_dataset(**attributes)).for_processing is for_processing
+
+
 def test_facts_have_defaults_for_what_is_not_stated():
     """A header without the attributes is one grey frame of no modality."""
     facts = image_facts(_dataset())
