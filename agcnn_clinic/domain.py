@@ -51,6 +51,7 @@ class ReasonCode(StrEnum):
     WRONG_VIEW = "wrong_view"
     WRONG_BODY_PART = "wrong_body_part"
     FOR_PROCESSING = "for_processing"
+    NOT_UPRIGHT = "not_upright"
     NO_PIXELS = "no_pixels"
     MULTI_FRAME = "multi_frame"
     COLOUR = "colour"
@@ -113,6 +114,11 @@ REASONS: dict[ReasonCode, Reason] = {
     ),
     ReasonCode.FOR_PROCESSING: Reason(
         Outcome.REFUSED, "The image is raw data, for processing and not for display; send the one for presentation."
+    ),
+    ReasonCode.NOT_UPRIGHT: Reason(
+        Outcome.REFUSED,
+        "Patient Orientation says that the film is turned; turn it at the workstation, "
+        "or correct the header if it is wrong, and send it again.",
     ),
     ReasonCode.NO_PIXELS: Reason(Outcome.REFUSED, "The DICOM object holds no image; send image objects only."),
     ReasonCode.MULTI_FRAME: Reason(
@@ -209,6 +215,7 @@ NOT_ABOUT_THE_BYTES = frozenset(
         ReasonCode.WRONG_VIEW,
         ReasonCode.WRONG_BODY_PART,
         ReasonCode.FOR_PROCESSING,
+        ReasonCode.NOT_UPRIGHT,
         ReasonCode.TOO_SMALL,
         ReasonCode.TOO_LARGE,
         ReasonCode.BLANK,
@@ -243,6 +250,8 @@ class Warn(StrEnum):
     NO_VOI = "no_voi"
     BURNED_IN = "burned_in"
     FOR_PROCESSING = "for_processing"
+    MIRRORED = "mirrored"
+    TURNED = "turned"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
     OTHER_PATIENT = "other_patient"
 
@@ -256,6 +265,8 @@ WARNINGS: dict[Warn, str] = {
     Warn.NO_VOI: "No window in the header; the full range of values was used.",
     Warn.BURNED_IN: "The header says that annotations are burned into the pixels.",
     Warn.FOR_PROCESSING: "The image is raw data, for processing; it is not what is displayed.",
+    Warn.MIRRORED: "The header says that left and right are exchanged; the image was read as it lies.",
+    Warn.TURNED: "The header says that the image is turned; it was read as it lies.",
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
@@ -340,7 +351,7 @@ class Header:
 class Geometry:
     """How pixels of a picture map to the source image and to millimetres.
 
-    A picture is upright and isotropic; `scale_x` and `scale_y` say how many source pixels one picture pixel spans
+    A picture is isotropic; `scale_x` and `scale_y` say how many source pixels one picture pixel spans
     (1.0 where the source was isotropic). `spacing_mm` is the size of a picture pixel, None where unknown.
     """
 
@@ -370,7 +381,7 @@ class Tones:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One upright grey image, ready for the model and for the eye.
+    """One grey image as it lies in its file, ready for the model and for the eye.
 
     Attributes:
         pixels: float32 [height, width] in [0, 1]; 1 is the brightest (MONOCHROME2: dense tissue is bright).

@@ -44,8 +44,8 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
         Remarks for the report.
 
     Raises:
-        ImageError: NO_PIXELS, WRONG_MODALITY, FOR_PROCESSING, MULTI_FRAME, COLOUR, WRONG_VIEW, WRONG_BODY_PART or
-            TOO_SMALL.
+        ImageError: NO_PIXELS, WRONG_MODALITY, FOR_PROCESSING, MULTI_FRAME, COLOUR, WRONG_VIEW, NOT_UPRIGHT,
+            WRONG_BODY_PART or TOO_SMALL.
     """
     if not facts.has_image:
         raise ImageError(ReasonCode.NO_PIXELS)
@@ -58,6 +58,7 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
         raise ImageError(ReasonCode.COLOUR, "it has a colour palette")
     remarks = [
         *_view_remarks(facts, gate),
+        *_orientation_remarks(facts, gate),
         *_body_part_remarks(facts, gate),
         *_size_remarks(facts, gate),
     ]
@@ -139,6 +140,18 @@ def _quoted(text: str) -> str:
     """What a sender wrote, where it looks like a code string (PS3.5 6.2): details are stored."""
     plain = " ".join(words(text))
     return plain if plain.isascii() and len(plain) <= 16 else "something else"
+
+
+def _orientation_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
+    rows, columns = facts.orientation.rows[:1], facts.orientation.columns[:1]
+    if not (rows and columns) or (rows, columns) == ("L", "F"):
+        return ()
+    if (rows, columns) == ("R", "F"):
+        return (Warn.MIRRORED,)
+    # Turned by us, a sound film whose header is wrong would be read upside down.
+    if not gate.accept_turned:
+        raise ImageError(ReasonCode.NOT_UPRIGHT, f"rows run to {rows}, columns to {columns}")
+    return (Warn.TURNED,)
 
 
 def _body_part_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:

@@ -6,7 +6,7 @@ from pydicom.dataset import Dataset
 
 from agcnn_clinic.dicom.body_parts import region_part
 from agcnn_clinic.dicom.codes import ALWAYS_LOSSY, FOR_PROCESSING_CLASSES, IMAGE_CLASSES
-from agcnn_clinic.dicom.orientation import orientation_of
+from agcnn_clinic.dicom.orientation import NOT_ORIENTED, Orientation, orientation_of
 from agcnn_clinic.dicom.text import number, text, values
 from agcnn_clinic.dicom.views import (
     StatedView,
@@ -46,6 +46,7 @@ class ImageFacts:
         lossy: it was compressed with loss.
         burned_in: Burned In Annotation (0028,0301) says YES.
         for_processing: it is raw data, not what is displayed.
+        orientation: Patient Orientation (0020,0020).
     """
 
     modality: str
@@ -61,6 +62,7 @@ class ImageFacts:
     lossy: bool = False
     burned_in: bool = False
     for_processing: bool = False
+    orientation: Orientation = NOT_ORIENTED
 
 
 def image_facts(dataset: Dataset) -> ImageFacts:
@@ -85,6 +87,7 @@ def image_facts(dataset: Dataset) -> ImageFacts:
         for_processing=(
             sop_class in FOR_PROCESSING_CLASSES or text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING"
         ),
+        orientation=orientation_of(values(dataset, "PatientOrientation")),
     )
 
 

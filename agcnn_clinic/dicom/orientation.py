@@ -17,6 +17,9 @@ class Orientation(NamedTuple):
     columns: str = ""
 
 
+NOT_ORIENTED = Orientation()
+
+
 def orientation_of(values: list[str]) -> Orientation:
     """Return what the values of Patient Orientation say; one that is no direction counts as not stated."""
     rows, columns, *_ = (*map(_direction, values), "", "")

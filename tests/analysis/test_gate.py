@@ -9,6 +9,7 @@ from pydicom import uid as uids
 from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
 from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.facts import ImageFacts
+from agcnn_clinic.dicom.orientation import Orientation
 from agcnn_clinic.dicom.views import StatedView, View
 from agcnn_clinic.domain import REASONS, Geometry, Outcome, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
@@ -169,6 +170,21 @@ def test_a_part_that_is_not_the_chest_alone_is_refused(body_part):
     """Another part's word beside the chest's, and words of no part without it; in either attribute."""
     assert _refused(body_parts=(body_part,)) == ReasonCode.WRONG_BODY_PART
     assert _refused(body_parts=("CHEST", body_part)) == ReasonCode.WRONG_BODY_PART
+
+
+@pytest.mark.parametrize("rows_and_columns", ["FR", "FL", "HR", "HL", "RH", "LH"])
+def test_a_film_that_lies_on_its_side_or_head_is_refused_or_remarked_on(rows_and_columns):
+    """Turned by 90 or 180 degrees, mirrored or not: never read without a word."""
+    turned = Orientation(*rows_and_columns)
+    assert _refused(orientation=turned) == ReasonCode.NOT_UPRIGHT
+    assert check_header(replace(GOOD, orientation=turned), _but(accept_turned=True)) == (Warn.TURNED,)
+
+
+def test_a_film_is_upright_as_far_as_its_header_says():
+    """Left and right exchanged is said in a remark; half an orientation says nothing."""
+    assert check_header(replace(GOOD, orientation=Orientation("R", "F")), GATE) == (Warn.MIRRORED,)
+    for upright in (Orientation("L", "F"), Orientation("L", ""), Orientation("", "F"), Orientation()):
+        assert check_header(replace(GOOD, orientation=upright), GATE) == ()
 
 
 def test_raw_data_are_read_only_where_the_configuration_says_so():

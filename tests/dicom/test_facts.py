@@ -5,6 +5,7 @@ from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
 from agcnn_clinic.dicom.facts import image_facts, view_of
+from agcnn_clinic.dicom.orientation import Orientation
 from agcnn_clinic.dicom.views import View
 
 
@@ -105,7 +106,7 @@ def test_facts_have_defaults_for_what_is_not_stated():
     facts = image_facts(_dataset())
     assert (facts.number_of_frames, facts.samples_per_pixel, facts.modality) == (1, 1, "")
     assert (facts.has_image, facts.lossy, facts.burned_in) == (False, False, False)
-    assert (facts.views, facts.body_parts) == ((), ())
+    assert (facts.views, facts.body_parts, facts.orientation) == ((), (), Orientation())
 
 
 def test_facts_are_those_of_the_header():
