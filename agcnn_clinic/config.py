@@ -73,8 +73,10 @@ class Gate(_Section):
     modalities: tuple[str, ...] = ("CR", "DX", "SC", "OT")
     views: tuple[str, ...] = ("PA", "AP")
     accept_unknown_view: bool = True
+    accept_turned: bool = False
     body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG", "LUNGS")
     accept_unknown_body_part: bool = True
+    accept_for_processing: bool = False
     min_side: Annotated[int, Field(gt=0)] = 224
     low_resolution_side: Annotated[int, Field(gt=0)] = 512
     max_pixels: Annotated[int, Field(gt=0)] = 64_000_000

@@ -50,6 +50,8 @@ class ReasonCode(StrEnum):
     WRONG_MODALITY = "wrong_modality"
     WRONG_VIEW = "wrong_view"
     WRONG_BODY_PART = "wrong_body_part"
+    FOR_PROCESSING = "for_processing"
+    NOT_UPRIGHT = "not_upright"
     NO_PIXELS = "no_pixels"
     MULTI_FRAME = "multi_frame"
     COLOUR = "colour"
@@ -103,10 +105,20 @@ REASONS: dict[ReasonCode, Reason] = {
         Outcome.REFUSED, "Only CR, DX and single-frame grey SC or OT images are read; send chest radiographs."
     ),
     ReasonCode.WRONG_VIEW: Reason(
-        Outcome.REFUSED, "Only frontal (PA or AP) chest views are read; read this view without the model."
+        Outcome.REFUSED,
+        "Only frontal (PA or AP) chest views are read; read this view without the model, "
+        "or correct the header if it is wrong.",
     ),
     ReasonCode.WRONG_BODY_PART: Reason(
         Outcome.REFUSED, "The header names another body part than the chest; correct it if it is wrong."
+    ),
+    ReasonCode.FOR_PROCESSING: Reason(
+        Outcome.REFUSED, "The image is raw data, for processing and not for display; send the one for presentation."
+    ),
+    ReasonCode.NOT_UPRIGHT: Reason(
+        Outcome.REFUSED,
+        "Patient Orientation says that the film is turned; turn it at the workstation, "
+        "or correct the header if it is wrong, and send it again.",
     ),
     ReasonCode.NO_PIXELS: Reason(Outcome.REFUSED, "The DICOM object holds no image; send image objects only."),
     ReasonCode.MULTI_FRAME: Reason(
@@ -202,6 +214,8 @@ NOT_ABOUT_THE_BYTES = frozenset(
         ReasonCode.WRONG_MODALITY,
         ReasonCode.WRONG_VIEW,
         ReasonCode.WRONG_BODY_PART,
+        ReasonCode.FOR_PROCESSING,
+        ReasonCode.NOT_UPRIGHT,
         ReasonCode.TOO_SMALL,
         ReasonCode.TOO_LARGE,
         ReasonCode.BLANK,
@@ -235,6 +249,9 @@ class Warn(StrEnum):
     LOSSY = "lossy"
     NO_VOI = "no_voi"
     BURNED_IN = "burned_in"
+    FOR_PROCESSING = "for_processing"
+    MIRRORED = "mirrored"
+    TURNED = "turned"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
     OTHER_PATIENT = "other_patient"
 
@@ -247,6 +264,9 @@ WARNINGS: dict[Warn, str] = {
     Warn.LOSSY: "The image was compressed with loss.",
     Warn.NO_VOI: "No window in the header; the full range of values was used.",
     Warn.BURNED_IN: "The header says that annotations are burned into the pixels.",
+    Warn.FOR_PROCESSING: "The image is raw data, for processing; it is not what is displayed.",
+    Warn.MIRRORED: "The header says that left and right are exchanged; the image was read as it lies.",
+    Warn.TURNED: "The header says that the image is turned; it was read as it lies.",
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
@@ -331,7 +351,7 @@ class Header:
 class Geometry:
     """How pixels of a picture map to the source image and to millimetres.
 
-    A picture is upright and isotropic; `scale_x` and `scale_y` say how many source pixels one picture pixel spans
+    A picture is isotropic; `scale_x` and `scale_y` say how many source pixels one picture pixel spans
     (1.0 where the source was isotropic). `spacing_mm` is the size of a picture pixel, None where unknown.
     """
 
@@ -361,7 +381,7 @@ class Tones:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """One upright grey image, ready for the model and for the eye.
+    """One grey image as it lies in its file, ready for the model and for the eye.
 
     Attributes:
         pixels: float32 [height, width] in [0, 1]; 1 is the brightest (MONOCHROME2: dense tissue is bright).

@@ -3,8 +3,11 @@
 from dataclasses import asdict, dataclass
 
 from agcnn_clinic.config import Gate
-from agcnn_clinic.dicom.codes import IMAGE_CLASSES, View, body_part_words, words
+from agcnn_clinic.dicom.body_parts import body_part_words, is_no_part
+from agcnn_clinic.dicom.codes import IMAGE_CLASSES
 from agcnn_clinic.dicom.facts import ImageFacts
+from agcnn_clinic.dicom.views import KINDS, StatedView, View, accepted_views
+from agcnn_clinic.dicom.words import words
 from agcnn_clinic.domain import Picture, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
 
@@ -36,27 +39,36 @@ def check_header(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
     """Refuse an image by what its header says, before its pixels are decoded.
 
     The largest size and the shape are checked where they are known for certain: when decoding and on the picture.
-    DX images for processing are let through: `check_pixels` refuses those that do not render to anything.
 
     Returns:
         Remarks for the report.
 
     Raises:
-        ImageError: NO_PIXELS, WRONG_MODALITY, MULTI_FRAME, COLOUR, WRONG_VIEW, WRONG_BODY_PART or TOO_SMALL.
+        ImageError: NO_PIXELS, WRONG_MODALITY, FOR_PROCESSING, MULTI_FRAME, COLOUR, WRONG_VIEW, NOT_UPRIGHT,
+            WRONG_BODY_PART or TOO_SMALL.
     """
     if not facts.has_image:
         raise ImageError(ReasonCode.NO_PIXELS)
     _check_modality(facts, gate)
+    if facts.for_processing and not gate.accept_for_processing:
+        raise ImageError(ReasonCode.FOR_PROCESSING)
     if facts.number_of_frames > 1:
         raise ImageError(ReasonCode.MULTI_FRAME, f"{facts.number_of_frames} frames")
     if facts.photometric_interpretation == "PALETTE COLOR":
         raise ImageError(ReasonCode.COLOUR, "it has a colour palette")
-    remarks = (*_view_remarks(facts, gate), *_body_part_remarks(facts, gate), *_size_remarks(facts, gate))
+    remarks = [
+        *_view_remarks(facts, gate),
+        *_orientation_remarks(facts, gate),
+        *_body_part_remarks(facts, gate),
+        *_size_remarks(facts, gate),
+    ]
     if facts.lossy:
-        remarks = (*remarks, Warn.LOSSY)
+        remarks.append(Warn.LOSSY)
     if facts.burned_in:
-        remarks = (*remarks, Warn.BURNED_IN)
-    return remarks
+        remarks.append(Warn.BURNED_IN)
+    if facts.for_processing:
+        remarks.append(Warn.FOR_PROCESSING)
+    return tuple(remarks)
 
 
 def measure(picture: Picture) -> Quality:
@@ -101,25 +113,57 @@ def _check_modality(facts: ImageFacts, gate: Gate) -> None:
 
 
 def _view_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
-    if facts.view in gate.views:
-        return ()
-    if facts.view is not View.UNKNOWN:
-        raise ImageError(ReasonCode.WRONG_VIEW, f"the view is {facts.view}")
-    if not gate.accept_unknown_view:
+    accepted, named = accepted_views(gate.views), {stated.view for stated in facts.views}
+    # What leaves the side open is no other view where the side is stated beside it.
+    wrong = [
+        stated
+        for stated in facts.views
+        if stated.view not in accepted and not (named & accepted & KINDS.get(stated.view, frozenset()))
+    ]
+    if wrong:
+        raise ImageError(ReasonCode.WRONG_VIEW, _what_is_wrong(wrong[0], facts.views, accepted))
+    if not facts.views and not gate.accept_unknown_view:
         raise ImageError(ReasonCode.WRONG_VIEW, "the view is not stated")
-    return (Warn.VIEW_UNKNOWN,)
+    # An OTHER that is accepted is as little known as one that is not stated.
+    return (Warn.VIEW_UNKNOWN,) if not facts.views or View.OTHER in named else ()
+
+
+def _what_is_wrong(wrong: StatedView, stated: tuple[StatedView, ...], accepted: frozenset[View]) -> str:
+    said = f"{wrong.by} says {wrong.view}"
+    if wrong.view is View.OTHER:
+        said = f"{wrong.by} says {_quoted(wrong.written)}, no view that is known; gate.views may list OTHER"
+    right = next((one for one in stated if one.view in accepted), None)
+    return said if right is None else f"the header contradicts itself: {right.by} says {right.view}, {said}"
+
+
+def _quoted(text: str) -> str:
+    """What a sender wrote, where it looks like a code string (PS3.5 6.2): details are stored."""
+    plain = " ".join(words(text))
+    return plain if plain.isascii() and len(plain) <= 16 else "something else"
+
+
+def _orientation_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
+    rows, columns = facts.orientation.rows[:1], facts.orientation.columns[:1]
+    if not (rows and columns) or (rows, columns) == ("L", "F"):
+        return ()
+    if (rows, columns) == ("R", "F"):
+        return (Warn.MIRRORED,)
+    # Turned by us, a sound film whose header is wrong would be read upside down.
+    if not gate.accept_turned:
+        raise ImageError(ReasonCode.NOT_UPRIGHT, f"rows run to {rows}, columns to {columns}")
+    return (Warn.TURNED,)
 
 
 def _body_part_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
-    named = body_part_words(facts.body_part)
-    accepted = {word for part in gate.body_parts for word in words(part)}
-    if accepted & set(named):
-        return ()
-    if named:
-        raise ImageError(ReasonCode.WRONG_BODY_PART, " ".join(named)[:32])
-    if not gate.accept_unknown_body_part:
+    accepted = {word for part in gate.body_parts for word in body_part_words(part)}
+    stated = [named for part in facts.body_parts if (named := body_part_words(part))]
+    for named in stated:
+        # Each word counts: "THORACIC SPINE" and "CHEST WALL" are no chests.
+        if accepted.isdisjoint(named) or not all(word in accepted or is_no_part(word) for word in named):
+            raise ImageError(ReasonCode.WRONG_BODY_PART, " ".join(named)[:32])
+    if not stated and not gate.accept_unknown_body_part:
         raise ImageError(ReasonCode.WRONG_BODY_PART, "the body part is not stated")
-    return (Warn.BODY_PART_UNKNOWN,)
+    return () if stated else (Warn.BODY_PART_UNKNOWN,)
 
 
 def _size_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:

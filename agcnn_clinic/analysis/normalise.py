@@ -16,9 +16,9 @@ from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
 from agcnn_clinic.analysis.seen import NetworkFilm, network_film
 from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.attributes import describe, differing_attributes, read_dataset
-from agcnn_clinic.dicom.codes import view_from_words
 from agcnn_clinic.dicom.facts import ImageFacts, image_facts
 from agcnn_clinic.dicom.pixels import render
+from agcnn_clinic.dicom.views import StatedView, view_from_words
 from agcnn_clinic.domain import Geometry, InstanceDescription, MediaType, Picture, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.picture import same_picture
@@ -192,11 +192,12 @@ def _png(path: Path, gate: Gate, stated_view: str) -> Normalised:
     header = replace(
         read_png_header(path, _NO_SHA256, series_instance_uid=""), sop_instance_uid="", view_position=stated_view
     )
+    view = view_from_words(stated_view)
     facts = ImageFacts(
         modality=PNG_MODALITY,
         sop_class_uid="",
-        view=view_from_words(stated_view),
-        body_part="",
+        views=(StatedView(view, "study.toml", stated_view),) if view else (),
+        body_parts=(),
         rows=header.rows,
         columns=header.columns,
     )

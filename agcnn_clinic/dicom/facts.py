@@ -4,17 +4,29 @@ from dataclasses import dataclass
 
 from pydicom.dataset import Dataset
 
-from agcnn_clinic.dicom.codes import (
-    ALWAYS_LOSSY,
-    IMAGE_CLASSES,
-    VIEW_CODES,
+from agcnn_clinic.dicom.body_parts import region_part
+from agcnn_clinic.dicom.codes import ALWAYS_LOSSY, FOR_PROCESSING_CLASSES, IMAGE_CLASSES
+from agcnn_clinic.dicom.orientation import NOT_ORIENTED, Orientation, orientation_of
+from agcnn_clinic.dicom.text import number, text, values
+from agcnn_clinic.dicom.views import (
+    StatedView,
     View,
+    view_from_code,
+    view_from_description,
     view_from_orientation,
+    view_from_patient_code,
     view_from_words,
 )
-from agcnn_clinic.dicom.text import number, text, values
 
 PIXEL_KEYWORDS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+
+_DESCRIPTIONS = {
+    "BodyPartExamined": "Body Part Examined",
+    "AcquisitionDeviceProcessingDescription": "Acquisition Device Processing Description",
+    "ProtocolName": "Protocol Name",
+    "SeriesDescription": "Series Description",
+}
+"""Attributes that are no place for a view, and where consoles name it all the same."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +36,8 @@ class ImageFacts:
     Attributes:
         modality: Modality (0008,0060).
         sop_class_uid: SOP Class UID (0008,0016); empty for a PNG.
-        view: the first of View Position, View Code Sequence and Patient Orientation that tells.
-        body_part: Body Part Examined (0018,0015), else the anatomic region's meaning.
+        views: what each attribute that speaks of the view says of it; empty where none does.
+        body_parts: Body Part Examined (0018,0015) and the anatomic regions, as far as they are stated.
         rows, columns: of the source image; 0 where not stated.
         number_of_frames: 1 where not stated.
         samples_per_pixel: 1 is grey, 3 is colour or grey written thrice.
@@ -33,12 +45,14 @@ class ImageFacts:
         has_image: the object is of an image class or describes an image.
         lossy: it was compressed with loss.
         burned_in: Burned In Annotation (0028,0301) says YES.
+        for_processing: it is raw data, not what is displayed.
+        orientation: Patient Orientation (0020,0020).
     """
 
     modality: str
     sop_class_uid: str
-    view: View
-    body_part: str
+    views: tuple[StatedView, ...]
+    body_parts: tuple[str, ...]
     rows: int
     columns: int
     number_of_frames: int = 1
@@ -47,6 +61,8 @@ class ImageFacts:
     has_image: bool = True
     lossy: bool = False
     burned_in: bool = False
+    for_processing: bool = False
+    orientation: Orientation = NOT_ORIENTED
 
 
 def image_facts(dataset: Dataset) -> ImageFacts:
@@ -56,8 +72,8 @@ def image_facts(dataset: Dataset) -> ImageFacts:
     return ImageFacts(
         modality=text(dataset, "Modality").upper(),
         sop_class_uid=sop_class,
-        view=view_of(dataset),
-        body_part=text(dataset, "BodyPartExamined") or _anatomic_region(dataset),
+        views=stated_views(dataset),
+        body_parts=_body_parts(dataset),
         rows=number(dataset, "Rows"),
         columns=number(dataset, "Columns"),
         number_of_frames=max(number(dataset, "NumberOfFrames"), 1),
@@ -68,6 +84,10 @@ def image_facts(dataset: Dataset) -> ImageFacts:
         ),
         lossy=text(dataset, "LossyImageCompression") == "01" or syntax in ALWAYS_LOSSY,
         burned_in=text(dataset, "BurnedInAnnotation").upper() == "YES",
+        for_processing=(
+            sop_class in FOR_PROCESSING_CLASSES or text(dataset, "PresentationIntentType").upper() == "FOR PROCESSING"
+        ),
+        orientation=orientation_of(values(dataset, "PatientOrientation")),
     )
 
 
@@ -77,21 +97,40 @@ def describes_image(dataset: Dataset) -> bool:
 
 
 def view_of(dataset: Dataset) -> View:
-    """Return the view by View Position, else by View Code Sequence, else LATERAL by Patient Orientation."""
-    return (
-        view_from_words(text(dataset, "ViewPosition"))
-        or next((VIEW_CODES[code] for code in _codes(dataset, "ViewCodeSequence") if code in VIEW_CODES), View.UNKNOWN)
-        or view_from_orientation(tuple(values(dataset, "PatientOrientation")))
+    """Return the first view that is stated, UNKNOWN where none is."""
+    return next((one.view for one in stated_views(dataset)), View.UNKNOWN)
+
+
+def stated_views(dataset: Dataset) -> tuple[StatedView, ...]:
+    """Return what is said of the view: by View Position, the codes, Patient Orientation, and descriptions.
+
+    All of them are asked, since each may be what a console fills in by itself, whatever was taken.
+    """
+    position, orientation = text(dataset, "ViewPosition"), orientation_of(values(dataset, "PatientOrientation"))
+    codes = [_coded(item) for item in _items(dataset, "ViewCodeSequence")]
+    postures = [
+        _coded(modifier)[0]
+        for item in _items(dataset, "PatientOrientationCodeSequence")
+        for modifier in _items(item, "PatientOrientationModifierCodeSequence")
+    ]
+    found = (
+        StatedView(view_from_words(position), "View Position", position),
+        *(StatedView(view_from_code(*code), "View Code Sequence", code[1] or code[0]) for code in codes),
+        StatedView(view_from_orientation(orientation), "Patient Orientation"),
+        *(StatedView(view_from_patient_code(value), "Patient Orientation Code Sequence") for value in postures),
+        *(StatedView(view_from_description(text(dataset, one)), name) for one, name in _DESCRIPTIONS.items()),
     )
+    return tuple(one for one in found if one.view)
 
 
-def _codes(dataset: Dataset, keyword: str) -> list[str]:
-    return [text(item, "CodeValue") for item in _items(dataset, keyword)]
+def _body_parts(dataset: Dataset) -> tuple[str, ...]:
+    regions = [region_part(*_coded(item)) for item in _items(dataset, "AnatomicRegionSequence")]
+    return tuple(part for part in (text(dataset, "BodyPartExamined"), *regions) if part)
 
 
-def _anatomic_region(dataset: Dataset) -> str:
-    meanings = [text(item, "CodeMeaning") for item in _items(dataset, "AnatomicRegionSequence")]
-    return meanings[0] if meanings else ""
+def _coded(item: Dataset) -> tuple[str, str]:
+    """The value and the meaning of a coded entry (PS3.3 8.8)."""
+    return text(item, "CodeValue") or text(item, "LongCodeValue"), text(item, "CodeMeaning")
 
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:

@@ -1,7 +1,7 @@
 """From a picture to the network's input and back: the one definition that training and serving share.
 
-A picture is float32 [H, W] in [0, 1], upright, bright where the body is dense (MONOCHROME2), of any size;
-uint8 pictures, which caches of training films hold, mean value / 255.
+A picture is float32 [H, W] in [0, 1], as it lies in its file, bright where the body is dense (MONOCHROME2), of any
+size; uint8 pictures, which caches of training films hold, mean value / 255.
 """
 
 from typing import NamedTuple

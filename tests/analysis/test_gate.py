@@ -8,28 +8,43 @@ from pydicom import uid as uids
 
 from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
 from agcnn_clinic.config import Gate
-from agcnn_clinic.dicom.codes import View
 from agcnn_clinic.dicom.facts import ImageFacts
+from agcnn_clinic.dicom.orientation import Orientation
+from agcnn_clinic.dicom.views import StatedView, View
 from agcnn_clinic.domain import REASONS, Geometry, Outcome, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.picture import picture_of
 
 GATE = Gate()
+
+
+def _views(*views):
+    return tuple(StatedView(view, f"attribute {number}") for number, view in enumerate(views, start=1))
+
+
 GOOD = ImageFacts(
     modality="DX",
     sop_class_uid=uids.DigitalXRayImageStorageForPresentation,
-    view=View.PA,
-    body_part="CHEST",
+    views=_views(View.PA),
+    body_parts=("CHEST",),
     rows=2000,
     columns=2000,
 )
 
 
-def _refused(gate=GATE, **changes):
+def _refusal(gate=GATE, **changes):
     with pytest.raises(ImageError) as caught:
         check_header(replace(GOOD, **changes), gate)
     assert REASONS[ReasonCode(caught.value.code)].outcome is Outcome.REFUSED
-    return caught.value.code
+    return caught.value
+
+
+def _refused(gate=GATE, **changes):
+    return _refusal(gate, **changes).code
+
+
+def _but(**settings):
+    return GATE.model_copy(update=settings)
 
 
 def _picture(pixels):
@@ -46,8 +61,9 @@ def _blocked(pixels, gate=GATE):
 def test_a_frontal_chest_film_passes_without_remarks():
     """PA and AP films of all accepted modalities pass."""
     for modality, sop_class in (("DX", GOOD.sop_class_uid), ("CR", uids.ComputedRadiographyImageStorage), ("OT", "")):
-        for view in (View.PA, View.AP):
-            assert check_header(replace(GOOD, modality=modality, sop_class_uid=sop_class, view=view), GATE) == ()
+        for view in (View.PA, View.AP, View.FRONTAL):
+            facts = replace(GOOD, modality=modality, sop_class_uid=sop_class, views=_views(view))
+            assert check_header(facts, GATE) == ()
 
 
 @pytest.mark.parametrize(
@@ -60,11 +76,14 @@ def test_a_frontal_chest_film_passes_without_remarks():
         ({"has_image": False}, ReasonCode.NO_PIXELS),
         ({"number_of_frames": 2}, ReasonCode.MULTI_FRAME),
         ({"photometric_interpretation": "PALETTE COLOR"}, ReasonCode.COLOUR),
-        ({"view": View.LEFT_LATERAL}, ReasonCode.WRONG_VIEW),
-        ({"view": View.LATERAL}, ReasonCode.WRONG_VIEW),
-        ({"view": View.LORDOTIC}, ReasonCode.WRONG_VIEW),
-        ({"body_part": "RIBCAGE"}, ReasonCode.WRONG_BODY_PART),
-        ({"body_part": "HAND"}, ReasonCode.WRONG_BODY_PART),
+        ({"views": _views(View.LEFT_LATERAL)}, ReasonCode.WRONG_VIEW),
+        ({"views": _views(View.LATERAL)}, ReasonCode.WRONG_VIEW),
+        ({"views": _views(View.LORDOTIC)}, ReasonCode.WRONG_VIEW),
+        ({"views": _views(View.OTHER)}, ReasonCode.WRONG_VIEW),
+        ({"views": _views(View.PA, View.LATERAL)}, ReasonCode.WRONG_VIEW),
+        ({"body_parts": ("RIBCAGE",)}, ReasonCode.WRONG_BODY_PART),
+        ({"body_parts": ("HAND",)}, ReasonCode.WRONG_BODY_PART),
+        ({"for_processing": True}, ReasonCode.FOR_PROCESSING),
         ({"rows": 223}, ReasonCode.TOO_SMALL),
     ],
 )
@@ -74,25 +93,104 @@ def test_what_the_model_was_not_made_for_is_refused(changes, code):
 
 
 def test_a_refusal_never_quotes_a_field_that_may_hold_anything():
-    """A modality that is no modality is not repeated."""
-    with pytest.raises(ImageError) as caught:
-        check_header(replace(GOOD, modality="Doe^Jane"), GATE)
-    assert "Doe" not in str(caught.value)
+    """A modality or a view that is longer than a code is not repeated."""
+    assert "Doe" not in str(_refusal(modality="Doe^Jane"))
+    assert "DOE" not in str(_refusal(views=(StatedView(View.OTHER, "View Position", "Doe Jane born 1970"),)))
+
+
+def test_a_refused_view_is_told_with_where_it_stands():
+    """Which attribute says what, that another one contradicts it, and how a view by another name may be read."""
+    lateral = StatedView(View.LATERAL, "Patient Orientation")
+    strange = StatedView(View.OTHER, "View Position", "AP_AXIAL")
+    assert _refusal(views=(lateral,)).detail == "Patient Orientation says LATERAL"
+    assert _refusal(views=(*GOOD.views, lateral)).detail == (
+        "the header contradicts itself: attribute 1 says PA, Patient Orientation says LATERAL"
+    )
+    assert _refusal(views=(strange,)).detail == (
+        "View Position says AP AXIAL, no view that is known; gate.views may list OTHER"
+    )
+    assert check_header(replace(GOOD, views=(strange,)), _but(views=("PA", "AP", "other"))) == (Warn.VIEW_UNKNOWN,)
+
+
+def test_a_view_of_open_side_agrees_with_the_side_that_is_stated():
+    """A gate for one side lets pass what says it twice, and not what leaves it open."""
+    left = _but(views=("LL",))
+    assert check_header(replace(GOOD, views=_views(View.LEFT_LATERAL, View.LATERAL)), left) == ()
+    assert _refused(left, views=_views(View.LATERAL)) == ReasonCode.WRONG_VIEW
+    assert _refused(_but(views=("PA",)), views=_views(View.FRONTAL)) == ReasonCode.WRONG_VIEW
 
 
 def test_what_is_not_stated_is_remarked_on_or_refused_as_configured():
     """Unknown view and body part pass with a remark, unless the configuration says otherwise."""
-    unknown = replace(GOOD, view=View.UNKNOWN, body_part="")
-    assert check_header(unknown, GATE) == (Warn.VIEW_UNKNOWN, Warn.BODY_PART_UNKNOWN)
-    assert _refused(GATE.model_copy(update={"accept_unknown_view": False}), view=View.UNKNOWN) == ReasonCode.WRONG_VIEW
-    strict = GATE.model_copy(update={"accept_unknown_body_part": False})
-    assert _refused(strict, body_part="UNKNOWN") == ReasonCode.WRONG_BODY_PART
+    for nothing in ((), ("UNKNOWN",)):
+        unknown = replace(GOOD, views=(), body_parts=nothing)
+        assert check_header(unknown, GATE) == (Warn.VIEW_UNKNOWN, Warn.BODY_PART_UNKNOWN)
+    assert _refused(_but(accept_unknown_view=False), views=()) == ReasonCode.WRONG_VIEW
+    assert _refused(_but(accept_unknown_body_part=False), body_parts=("UNKNOWN",)) == ReasonCode.WRONG_BODY_PART
 
 
-@pytest.mark.parametrize("body_part", ["CHEST PA", "THORAX", "LUNGS", "TORAX", "chest", "CHEST_ABDOMEN"])
+@pytest.mark.parametrize(
+    "body_part",
+    [
+        "CHEST PA",
+        "THORAX",
+        "LUNGS",
+        "TORAX",
+        "chest",
+        "T\u00d3RAX",
+        "CHEST2V",
+        "CHEST 2 VIEWS",
+        "PORT CHEST",
+        "ADULT CHEST",
+    ],
+)
 def test_a_chest_by_any_name_passes(body_part):
-    """Any word that names the chest is enough."""
-    assert check_header(replace(GOOD, body_part=body_part), GATE) == ()
+    """In other languages, and with words that say nothing of another part."""
+    assert check_header(replace(GOOD, body_parts=(body_part,)), GATE) == ()
+    assert check_header(replace(GOOD, body_parts=("CHEST", body_part)), GATE) == ()
+
+
+@pytest.mark.parametrize(
+    "body_part",
+    [
+        "THORACIC SPINE",
+        "THORACIC_SPINE",
+        "THORACIC",
+        "CHEST WALL",
+        "THORACIC INLET",
+        "LUNG^SPINE",
+        "CHEST_ABDOMEN",
+        "T12 CHEST",
+        "PA",
+        "2 VIEWS",
+        "PIE",
+    ],
+)
+def test_a_part_that_is_not_the_chest_alone_is_refused(body_part):
+    """Another part's word beside the chest's, and words of no part without it; in either attribute."""
+    assert _refused(body_parts=(body_part,)) == ReasonCode.WRONG_BODY_PART
+    assert _refused(body_parts=("CHEST", body_part)) == ReasonCode.WRONG_BODY_PART
+
+
+@pytest.mark.parametrize("rows_and_columns", ["FR", "FL", "HR", "HL", "RH", "LH"])
+def test_a_film_that_lies_on_its_side_or_head_is_refused_or_remarked_on(rows_and_columns):
+    """Turned by 90 or 180 degrees, mirrored or not: never read without a word."""
+    turned = Orientation(*rows_and_columns)
+    assert _refused(orientation=turned) == ReasonCode.NOT_UPRIGHT
+    assert check_header(replace(GOOD, orientation=turned), _but(accept_turned=True)) == (Warn.TURNED,)
+
+
+def test_a_film_is_upright_as_far_as_its_header_says():
+    """Left and right exchanged is said in a remark; half an orientation says nothing."""
+    assert check_header(replace(GOOD, orientation=Orientation("R", "F")), GATE) == (Warn.MIRRORED,)
+    for upright in (Orientation("L", "F"), Orientation("L", ""), Orientation("", "F"), Orientation()):
+        assert check_header(replace(GOOD, orientation=upright), GATE) == ()
+
+
+def test_raw_data_are_read_only_where_the_configuration_says_so():
+    """And then with a remark."""
+    raw = replace(GOOD, for_processing=True)
+    assert check_header(raw, _but(accept_for_processing=True)) == (Warn.FOR_PROCESSING,)
 
 
 def test_remarks_are_made_on_small_lossy_and_annotated_images():
@@ -104,7 +202,7 @@ def test_remarks_are_made_on_small_lossy_and_annotated_images():
 def test_the_limits_are_the_configurations():
     """Another gate lets other images through."""
     wide = Gate(modalities=("CT",), views=("LL",), body_parts=("RIBCAGE",), min_side=10, low_resolution_side=10)
-    facts = replace(GOOD, modality="CT", view=View.LEFT_LATERAL, body_part="RIBCAGE", rows=20)
+    facts = replace(GOOD, modality="CT", views=_views(View.LEFT_LATERAL), body_parts=("RIBCAGE",), rows=20)
     assert check_header(facts, wide) == ()
     assert _refused(wide) == ReasonCode.WRONG_MODALITY
 

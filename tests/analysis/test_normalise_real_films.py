@@ -47,7 +47,7 @@ def _refused(path, **options):
     ],
 )
 def test_real_films_are_bright_where_the_body_is_dense(films, name, shape, spacing, lung, middle):
-    """Every maker's film comes out upright: the lungs darker than the heart, at full size, with its spacing."""
+    """Of every maker's film the lungs are darker than the heart, and it has its full size and its spacing."""
     result = normalise(films / name, MediaType.DICOM, GATE)
     pixels = result.picture.pixels
     assert pixels.shape == shape

@@ -1,13 +1,12 @@
-"""What a header says of view, body part and frames."""
+"""What a header says of view, body part, frames and the like."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from pydicom import uid as uids
 from pydicom.dataset import Dataset
 
-from agcnn_clinic.dicom.codes import View, body_part_words, view_from_words
 from agcnn_clinic.dicom.facts import image_facts, view_of
+from agcnn_clinic.dicom.orientation import Orientation
+from agcnn_clinic.dicom.views import View
 
 
 def _dataset(**attributes):
@@ -24,64 +23,82 @@ def _coded(value, meaning=""):
     return item
 
 
+def _views(**attributes):
+    return [(stated.view, stated.by) for stated in image_facts(_dataset(**attributes)).views]
+
+
+def test_every_attribute_that_speaks_of_the_view_is_asked():
+    """View Position, the codes, Patient Orientation and descriptions: none hides what another says."""
+    posture = _coded("102540006")
+    posture.PatientOrientationModifierCodeSequence = [_coded("102536004", "left lateral decubitus")]
+    assert _views(
+        ViewPosition="PA",
+        ViewCodeSequence=[_coded("399173006", "left lateral")],
+        PatientOrientation=["A", "F"],
+        PatientOrientationCodeSequence=[posture],
+        BodyPartExamined="CHEST LAT",
+        AcquisitionDeviceProcessingDescription="CHEST,OBL",
+        ProtocolName="Thorax seitl.",
+        SeriesDescription="Lordotic",
+    ) == [
+        (View.PA, "View Position"),
+        (View.LEFT_LATERAL, "View Code Sequence"),
+        (View.LATERAL, "Patient Orientation"),
+        (View.LEFT_DECUBITUS, "Patient Orientation Code Sequence"),
+        (View.LATERAL, "Body Part Examined"),
+        (View.OBLIQUE, "Acquisition Device Processing Description"),
+        (View.LATERAL, "Protocol Name"),
+        (View.LORDOTIC, "Series Description"),
+    ]
+
+
+def test_what_says_nothing_of_the_view_states_none():
+    """Empty, unknown and frontal by its axes: no view is stated."""
+    nothing = {"ViewPosition": "", "PatientOrientation": ["L", "F"], "SeriesDescription": "CHEST PA AND LAT"}
+    assert _views(**nothing, ViewCodeSequence=[], ProtocolName="TORACE,FRN P->A") == []
+    assert view_of(_dataset(**nothing)) is View.UNKNOWN
+
+
+def test_a_view_that_is_described_is_the_first_that_is_stated():
+    """What the database keeps where View Position is empty."""
+    assert view_of(_dataset(ViewPosition="", ViewCodeSequence=[_coded("399067008")])) is View.LATERAL
+    assert view_of(_dataset(ViewCodeSequence=[_coded("R-10206")], PatientOrientation=["A", "F"])) is View.AP
+
+
 @pytest.mark.parametrize(
-    ("text", "view"),
+    ("attributes", "body_parts"),
     [
-        ("PA", View.PA),
-        ("ap", View.AP),
-        ("AP SUPINE", View.AP),
-        ("PA_ERECT", View.PA),
-        ("LL", View.LEFT_LATERAL),
-        ("RL", View.RIGHT_LATERAL),
-        ("LATERAL", View.LATERAL),
-        ("L LAT", View.LATERAL),
-        ("PA/LAT", View.LATERAL),
-        ("AP LORDOTIC", View.LORDOTIC),
-        ("LLD", View.LEFT_DECUBITUS),
-        ("RAO", View.RIGHT_OBLIQUE),
-        ("", View.UNKNOWN),
-        ("SPAIN", View.UNKNOWN),
-        ("CAPA", View.UNKNOWN),
+        ({}, ()),
+        ({"BodyPartExamined": "CHEST"}, ("CHEST",)),
+        ({"AnatomicRegionSequence": [_coded("51185008", "Thorax, entire")]}, ("CHEST",)),
+        ({"AnatomicRegionSequence": [_coded("T-D3000", "")]}, ("CHEST",)),
+        ({"AnatomicRegionSequence": [_coded("39607008", "Lung")]}, ("LUNG",)),
+        ({"AnatomicRegionSequence": [_coded("122495006", "Thoracic spine")]}, ("Thoracic spine",)),
+        ({"AnatomicRegionSequence": [_coded("122495006", "")]}, ("122495006",)),
+        (
+            {"BodyPartExamined": "CHEST", "AnatomicRegionSequence": [_coded("122495006", "Thoracic spine")]},
+            ("CHEST", "Thoracic spine"),
+        ),
     ],
 )
-def test_view_positions_are_read_as_senders_write_them(text, view):
-    """Defined terms and what senders put beside them; a word that contains PA is not PA."""
-    assert view_from_words(text) is view
-
-
-@given(st.text())
-def test_no_text_breaks_the_reading_of_words(text):
-    """Any text has a view and body parts, if only unknown ones."""
-    assert isinstance(view_from_words(text), View)
-    assert all(word == word.upper() for word in body_part_words(text))
-
-
-def test_the_view_comes_from_the_first_attribute_that_tells():
-    """View Position, else View Code Sequence, else Patient Orientation."""
-    lateral, frontal = [_coded("399067008")], [_coded("R-10206")]
-    assert view_of(_dataset(ViewPosition="PA", ViewCodeSequence=lateral)) is View.PA
-    assert view_of(_dataset(ViewPosition="", ViewCodeSequence=lateral)) is View.LATERAL
-    assert view_of(_dataset(ViewCodeSequence=frontal, PatientOrientation=["A", "F"])) is View.AP
-    assert view_of(_dataset(ViewCodeSequence=[_coded("0")], PatientOrientation=["P", "F"])) is View.LATERAL
-    assert view_of(_dataset(PatientOrientation=["L", "F"])) is View.UNKNOWN
-    assert view_of(_dataset(PatientOrientation="")) is View.UNKNOWN
+def test_a_region_is_named_by_its_code_before_its_meaning(attributes, body_parts):
+    """Known codes are the chest's and the lung's whatever is written beside them; both attributes count."""
+    assert image_facts(_dataset(**attributes)).body_parts == body_parts
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
+    ("attributes", "for_processing"),
     [
-        ("CHEST", ["CHEST"]),
-        ("Chest PA", ["CHEST", "PA"]),
-        ("TORAX", ["THORAX"]),
-        ("RIBCAGE", ["RIBCAGE"]),
-        ("", []),
-        ("UNKNOWN", []),
-        ("胸部", ["胸部"]),
+        ({}, False),
+        ({"PresentationIntentType": "FOR PRESENTATION"}, False),
+        ({"PresentationIntentType": "FOR PROCESSING"}, True),
+        ({"SOPClassUID": uids.DigitalXRayImageStorageForProcessing}, True),
+        ({"SOPClassUID": uids.DigitalXRayImageStorageForPresentation}, False),
     ],
 )
-def test_body_parts_are_words_of_the_standard(text, expected):
-    """Several words are several parts, synonyms are translated, and what says nothing is nothing."""
-    assert body_part_words(text) == expected
+def test_an_image_for_processing_is_one_by_its_class_or_its_intent(attributes, for_processing):
+    """SOP Class UID and Presentation Intent Type, whichever says so."""
+    assert image_facts(_dataset(**attributes)).for_processing is for_processing
 
 
 def test_facts_have_defaults_for_what_is_not_stated():
@@ -89,6 +106,7 @@ def test_facts_have_defaults_for_what_is_not_stated():
     facts = image_facts(_dataset())
     assert (facts.number_of_frames, facts.samples_per_pixel, facts.modality) == (1, 1, "")
     assert (facts.has_image, facts.lossy, facts.burned_in) == (False, False, False)
+    assert (facts.views, facts.body_parts, facts.orientation) == ((), (), Orientation())
 
 
 def test_facts_are_those_of_the_header():
@@ -102,7 +120,7 @@ def test_facts_are_those_of_the_header():
         AnatomicRegionSequence=[_coded("51185008", "Chest")],
     )
     facts = image_facts(dataset)
-    assert (facts.modality, facts.number_of_frames, facts.body_part) == ("OT", 3, "Chest")
+    assert (facts.modality, facts.number_of_frames, facts.body_parts) == ("OT", 3, ("CHEST",))
     assert facts.has_image
     assert facts.lossy
     assert facts.burned_in

@@ -10,6 +10,7 @@ from collections import Counter
 
 import pydicom
 import pytest
+from pydicom.uid import DigitalXRayImageStorageForProcessing
 
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.phantom import draw
@@ -172,15 +173,38 @@ def test_a_revision_is_compared_with_what_was_read(revisions):
 
 
 def test_a_corrected_header_takes_the_place_of_a_refused_one(clinic, write_film):
-    """A film sent as a lateral view is refused; sent again as PA under the same UID it is read."""
+    """A lateral film is refused, and so is one that contradicts itself; under the same UID one that says PA is read."""
     inbox = clinic.config.inbox
     write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels, view="LL")
     dataset = pydicom.dcmread(inbox / "1.dcm")
     dataset.ViewPosition = "PA"
     dataset.save_as(inbox / "2.dcm")
     clinic.run("process")
-    assert outcomes(clinic) == {"1.dcm": ("refused", "wrong_view"), "2.dcm": ("analysed", "read")}
+    dataset.PatientOrientation = ["L", "F"]
+    dataset.save_as(inbox / "3.dcm")
+    clinic.run("process")
+    assert outcomes(clinic) == {
+        "1.dcm": ("refused", "wrong_view"),
+        "2.dcm": ("refused", "wrong_view"),
+        "3.dcm": ("analysed", "read"),
+    }
+    (row,) = query(clinic, "SELECT reason FROM received_file WHERE original_name = '2.dcm'")
+    assert "the header contradicts itself: View Position says PA, Patient Orientation says LATERAL" in row["reason"]
     assert len(list(clinic.config.reports.glob("*.pdf"))) == 1
+
+
+def test_raw_data_beside_the_film_are_no_second_reading(clinic, write_film):
+    """A detector that sends both: the one for presentation is read, the one for processing refused with its reason."""
+    inbox = clinic.config.inbox
+    write_film(inbox / "shown.dcm", draw(1, (512, 512)).pixels)
+    dataset = pydicom.dcmread(inbox / "shown.dcm")
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"{dataset.SOPInstanceUID[:-2]}1"
+    dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForProcessing
+    dataset.PresentationIntentType = "FOR PROCESSING"
+    dataset.save_as(inbox / "raw.dcm")
+    clinic.run("process")
+    assert outcomes(clinic) == {"shown.dcm": ("analysed", "read"), "raw.dcm": ("refused", "for_processing")}
+    assert query(clinic, "SELECT count(*) AS n FROM inference") == [{"n": 1}]
 
 
 def test_an_image_that_comes_late_makes_a_second_version_and_keeps_the_first(clinic, write_film):

@@ -160,7 +160,7 @@ def test_the_whole_input_of_a_square_film_is_its_middle():
     assert box_to_source((0, 0, 223, 223), Preprocessing(), 1024, 1024) == (64.0, 64.0, 960.0, 960.0)
 
 
-def test_a_real_film_enters_upright_and_bright_where_dense(shared_data):
+def test_a_real_film_enters_as_it_lies_and_bright_where_dense(shared_data):
     """A published film of 1024 pixels becomes the input that the reference filter gives."""
     path = min((shared_data / "nih-cxr-1024").rglob("*.png"))
     with Image.open(path) as image:

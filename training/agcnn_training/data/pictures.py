@@ -14,7 +14,7 @@ from agcnn_training.errors import TrainingError
 from agcnn_training.progress import Journal, StopRequest
 
 ImageLoader = Callable[[Path], NDArray[np.float32]]
-"""Reads one file as a picture: float32 [H, W] in [0, 1], upright, bright where the body is dense."""
+"""Reads one file as a picture: float32 [H, W] in [0, 1], as it lies in its file, bright where the body is dense."""
 
 
 def read_picture(path: Path) -> NDArray[np.float32]:
