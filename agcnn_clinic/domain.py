@@ -236,6 +236,7 @@ class Warn(StrEnum):
     NO_VOI = "no_voi"
     BURNED_IN = "burned_in"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
+    STRAY_BITS = "stray_bits"
     OTHER_PATIENT = "other_patient"
 
 
@@ -249,6 +250,7 @@ WARNINGS: dict[Warn, str] = {
     Warn.BURNED_IN: "The header says that annotations are burned into the pixels.",
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
+    Warn.STRAY_BITS: "Some pixels have more bits than the header says; those beyond were left out.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
 }
 """Each remark's sentence, as the report prints it."""

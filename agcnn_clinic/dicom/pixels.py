@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from agcnn_clinic.dicom.attributes import quiet
-from agcnn_clinic.dicom.decode import PixelLayout, stored_values
+from agcnn_clinic.dicom.decode import stored_values
 from agcnn_clinic.dicom.geometry import isotropic, spacing_of
+from agcnn_clinic.dicom.image_pixel import PixelLayout
 from agcnn_clinic.dicom.luts import LookupTable, Values, lookup_table, rescale, window
 from agcnn_clinic.dicom.text import numbers, text
 from agcnn_clinic.domain import Picture, ReasonCode, Warn
@@ -36,12 +37,13 @@ def render(dataset: Dataset, *, max_pixels: int) -> Picture:
     Returns:
         float32 [height, width] in [0, 1]. Without a VOI LUT or window, 8-bit values are display values, as in a PNG;
         of deeper ones the darkest and the brightest present, padding apart, become 0 and 1. Padding (PS3.3
-        C.7.5.1.1.2) is 0. Its warnings are those of the pixels: NO_VOI, MONOCHROME_CONTRADICTION, SPACING_UNKNOWN.
+        C.7.5.1.1.2) is 0. Its warnings are those of the pixels: STRAY_BITS, NO_VOI,
+        MONOCHROME_CONTRADICTION, SPACING_UNKNOWN.
 
     Raises:
         ImageError: as `decode.stored_values` does; COLOUR; UNREADABLE_PIXELS for a lookup table that makes no sense.
     """
-    stored, layout = stored_values(dataset, max_pixels)
+    stored, layout, remarks = stored_values(dataset, max_pixels)
     with quiet():
         if stored.ndim == 3:
             stored = _grey(stored, layout)
@@ -57,6 +59,7 @@ def render(dataset: Dataset, *, max_pixels: int) -> Picture:
     pixels, geometry = isotropic(as_stored, spacing, max_pixels)
     if geometry.spacing_mm is None:
         warnings = (*warnings, Warn.SPACING_UNKNOWN)
+    warnings = (*remarks, *warnings)
     levels = _levels(shown, places, counts) if pixels is as_stored else None
     return picture_of(pixels, geometry, warnings, levels)
 

@@ -14,7 +14,6 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
 from agcnn_clinic.dicom.attributes import read_dataset
-from agcnn_clinic.dicom.decode import jpeg2000_size, jpeg_size
 from agcnn_clinic.dicom.pixels import render
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
@@ -294,17 +293,6 @@ def test_levels_survive_their_quantisation():
     """Every one of the 65536 levels is its own nearest."""
     levels = (np.arange(65536) / 65535).astype(np.float32)[None]
     assert (quantised(levels) == np.arange(65536)).all()
-
-
-def test_streams_state_their_size():
-    """The sizes in a JPEG frame header and a JPEG 2000 SIZ segment are found behind other segments."""
-    jpeg = b"\xff\xd8\xff\xe0\x00\x04ab\xff\xff\xc3\x00\x0b\x08\x01\x00\x02\x00\x01\x01\x11\x00"
-    assert jpeg_size(jpeg) == (256, 512)
-    siz = b"\xff\x4f\xff\x51\x00\x29\x00\x00" + bytes.fromhex("00000300 00000200 00000100 00000000")
-    assert jpeg2000_size(b"box" + siz) == (0x200, 0x200)
-    for broken in (b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\x00", b"\xff\xd8\x00\x00\x00\x00\x00\x00\x00\x00\x00"):
-        assert jpeg_size(broken) is None
-        assert jpeg2000_size(broken) is None
 
 
 def _odd_files():
