@@ -14,7 +14,7 @@ from PIL import Image
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import Geometry, InstanceDescription, Picture, ReasonCode, Warn
 from agcnn_clinic.errors import FAULTS_OF_A_FILE, ImageError, StorageError
-from agcnn_clinic.picture import picture_of
+from agcnn_clinic.picture import extent, picture_of
 
 PNG_MODALITY = "OT"
 """What a PNG counts as: it states no modality, and Other is what DICOM calls that (PS3.3 C.7.3.1.1.1)."""
@@ -56,8 +56,8 @@ def read_png_header(path: Path, sha256: str, *, series_instance_uid: str) -> Ins
 def read_png(path: Path, *, max_pixels: int) -> Picture:
     """Return the picture of a PNG.
 
-    8-bit values are display values: v / 255. Of 16-bit ones the darkest and the brightest present become 0 and 1,
-    since writers fill 10 to 16 of the bits. 16-bit colour that is grey is read with 8 bits. What is transparent is
+    8-bit values are display values: v / 255. Of 16-bit ones the darkest and the brightest of the film (`picture.extent`)
+    become 0 and 1, since writers fill 10 to 16 of the bits. 16-bit colour that is grey is read with 8 bits. What is transparent is
     black. Its pHYs chunk is a printer's resolution and says nothing about the patient: the spacing is unknown.
 
     Raises:
@@ -129,7 +129,8 @@ def _grey(image: Image.Image) -> tuple[NDArray[np.float32], tuple[Warn, ...]]:
 
 
 def _full_range(values: NDArray[np.integer]) -> NDArray[np.float32]:
-    low, high = int(values.min()), int(values.max())
+    """Return 16-bit values with the darkest of the film at 0 and its brightest at 1."""
+    low, high = extent(np.bincount(values.ravel(), minlength=1))
     if high <= low:
         return np.zeros(values.shape, np.float32)
-    return ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    return np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0).astype(np.float32)

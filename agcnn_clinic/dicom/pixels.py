@@ -18,7 +18,7 @@ from agcnn_clinic.dicom.luts import LookupTable, Values, lookup_table, rescale, 
 from agcnn_clinic.dicom.text import numbers, text
 from agcnn_clinic.domain import Picture, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
-from agcnn_clinic.picture import LEVELS, Levels, picture_of, quantised
+from agcnn_clinic.picture import LEVELS, Levels, extent, picture_of, quantised
 
 GREY_TOLERANCE = 2 / 255
 """How far the three channels of a grey image may lie apart, of the full range: lossy YBR adds a rounding or two."""
@@ -36,7 +36,7 @@ def render(dataset: Dataset, *, max_pixels: int) -> Picture:
 
     Returns:
         float32 [height, width] in [0, 1]. Without a VOI LUT or window, 8-bit values are display values, as in a PNG;
-        of deeper ones the darkest and the brightest present, padding apart, become 0 and 1. Padding (PS3.3
+        of deeper ones the darkest and the brightest of the film (`picture.extent`), padding apart, become 0 and 1. Padding (PS3.3
         C.7.5.1.1.2) is 0. Its warnings are those of the pixels: STRAY_BITS, NO_VOI,
         MONOCHROME_CONTRADICTION, SPACING_UNKNOWN.
 
@@ -52,7 +52,7 @@ def render(dataset: Dataset, *, max_pixels: int) -> Picture:
         places = stored.astype(np.intp)
         places -= lowest
         counts = np.bincount(places.ravel())
-        display, warnings = _display(dataset, layout, np.arange(lowest, lowest + len(counts)), counts > 0)
+        display, warnings = _display(dataset, layout, np.arange(lowest, lowest + len(counts)), counts)
         spacing = spacing_of(dataset)
     shown = display.astype(np.float32)
     as_stored = shown.take(places)
@@ -81,11 +81,11 @@ def _grey(stored: NDArray[np.int32], layout: PixelLayout) -> NDArray[np.int32]:
 
 
 def _display(
-    dataset: Dataset, layout: PixelLayout, values: NDArray[np.int_], present: NDArray[np.bool_]
+    dataset: Dataset, layout: PixelLayout, values: NDArray[np.int_], counts: NDArray[np.intp]
 ) -> tuple[Values, tuple[Warn, ...]]:
     """Return what each stored value is shown as, in [0, 1], and the warnings.
 
-    `values` are consecutive stored values, `present` says which of them the image has.
+    `values` are consecutive stored values, `counts` says how many pixels have each.
     """
     warnings: tuple[Warn, ...] = ()
     padding = _is_padding(dataset, layout, values)
@@ -102,7 +102,7 @@ def _display(
         display = shown_by(meant)
     else:
         ready_for_display = layout.bits_stored <= DISPLAY_BITS and modality is None
-        display = _full_range(meant, meant_range if ready_for_display else meant[present & ~padding])
+        display = _full_range(meant, meant_range if ready_for_display else _of_the_film(meant, counts * ~padding))
         warnings = (Warn.NO_VOI,)
     shape = text(dataset, "PresentationLUTShape").upper()
     monochrome1, inverse = layout.photometric == "MONOCHROME1", shape == "INVERSE"
@@ -119,6 +119,12 @@ def _stored_range(layout: PixelLayout) -> Values:
     """Return the smallest and the largest value that Bits Stored can hold."""
     low = -(2.0 ** (layout.bits_stored - 1)) if layout.signed else 0.0
     return np.array([low, low + 2.0**layout.bits_stored - 1.0])
+
+
+def _of_the_film(meant: Values, counts: NDArray[np.intp]) -> Values:
+    """Return which of the values belong to the film, of those that pixels have."""
+    low, high = extent(counts)
+    return meant[low : high + 1][counts[low : high + 1] > 0]
 
 
 def _full_range(meant: Values, among: Values) -> Values:

@@ -7,6 +7,7 @@ import pydicom
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom import uid as uids
 from pydicom.data import DATA_ROOT
 from pydicom.dataset import Dataset
@@ -17,7 +18,8 @@ from agcnn_clinic.dicom.attributes import read_dataset
 from agcnn_clinic.dicom.pixels import render
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
-from agcnn_clinic.picture import picture_of, quantised, same_picture
+from agcnn_clinic.picture import extent, picture_of, quantised, same_picture
+from agcnn_clinic.png import read_png
 
 LIMIT = 1_000_000
 WHOLE = {"WindowCenter": 2048, "WindowWidth": 4096}
@@ -166,6 +168,19 @@ def test_without_a_window_deep_images_use_what_is_there(rendered, film, twelve):
     assert Warn.NO_VOI in picture.warnings
 
 
+def test_what_is_no_part_of_the_film_does_not_decide_its_brightness(write_dicom, tmp_path, film):
+    """A dead pixel at either end and a marker leave a dim film as bright as it is without them; as a PNG, too."""
+    stored = np.rint(film * 1365).astype(np.uint16) + 500
+    alone = render(read_dataset(write_dicom(tmp_path / "a.dcm", stored, bits=16)), max_pixels=LIMIT).pixels
+    marked = stored.copy()
+    marked[0, 0], marked[5, 5], marked[10:20, 20:50] = 0, 65535, 4095
+    picture = render(read_dataset(write_dicom(tmp_path / "b.dcm", marked, bits=16)), max_pixels=LIMIT)
+    expected = np.where(marked > stored, 1, np.where(marked < stored, 0, alone))
+    np.testing.assert_array_equal(picture.pixels, expected)
+    Image.fromarray(marked).save(tmp_path / "b.png")
+    np.testing.assert_array_equal(read_png(tmp_path / "b.png", max_pixels=LIMIT).pixels, expected)
+
+
 def test_without_a_window_eight_bits_are_display_values(rendered, film):
     """An 8-bit secondary capture is value / 255, as the same film in a PNG is."""
     stored = np.rint(film * 150).astype(np.uint8) + 20
@@ -293,6 +308,15 @@ def test_levels_survive_their_quantisation():
     """Every one of the 65536 levels is its own nearest."""
     levels = (np.arange(65536) / 65535).astype(np.float32)[None]
     assert (quantised(levels) == np.arange(65536)).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "ends"),
+    [([0, 0], (0, 0)), ([0, 7], (1, 1)), ([1, 2, 1], (0, 2)), ([1, *[0] * 200, 50, 50, *[0] * 200, 1], (201, 202))],
+)
+def test_a_film_ends_where_its_values_do(counts, ends):
+    """Nothing at all and one value alone have ends, too; what lies far off is none of the film's."""
+    assert extent(np.array(counts)) == ends
 
 
 def _odd_files():
