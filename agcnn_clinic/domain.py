@@ -237,6 +237,7 @@ class Warn(StrEnum):
     BURNED_IN = "burned_in"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
     STRAY_BITS = "stray_bits"
+    WINDOW_MISFIT = "window_misfit"
     OTHER_PATIENT = "other_patient"
 
 
@@ -251,6 +252,8 @@ WARNINGS: dict[Warn, str] = {
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
     Warn.STRAY_BITS: "Some pixels have more bits than the header says; those beyond were left out.",
+    Warn.WINDOW_MISFIT: "The window or VOI LUT in the header does not fit the pixels; "
+    "the full range of values was used.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
 }
 """Each remark's sentence, as the report prints it."""

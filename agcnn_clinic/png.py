@@ -56,9 +56,10 @@ def read_png_header(path: Path, sha256: str, *, series_instance_uid: str) -> Ins
 def read_png(path: Path, *, max_pixels: int) -> Picture:
     """Return the picture of a PNG.
 
-    8-bit values are display values: v / 255. Of 16-bit ones the darkest and the brightest of the film (`picture.extent`)
-    become 0 and 1, since writers fill 10 to 16 of the bits. 16-bit colour that is grey is read with 8 bits. What is transparent is
-    black. Its pHYs chunk is a printer's resolution and says nothing about the patient: the spacing is unknown.
+    8-bit values are display values: v / 255. Of 16-bit ones the darkest and the brightest of the film
+    (`picture.extent`) become 0 and 1, since writers fill 10 to 16 of the bits. 16-bit colour that is grey is read with
+    8 bits. What is transparent is black. Its pHYs chunk is a printer's resolution and says nothing about the patient:
+    the spacing is unknown.
 
     Raises:
         ImageError: UNREADABLE_HEADER, TOO_LARGE, MULTI_FRAME, COLOUR or UNREADABLE_PIXELS.

@@ -34,6 +34,11 @@ class LookupTable:
     entries: NDArray[np.uint16]
     bits: int
 
+    def shown(self, values: Values) -> Values:
+        """Return the values as a VOI LUT shows them, in [0, 1]."""
+        display: Values = self(values) / (2**self.bits - 1)
+        return display
+
     def __call__(self, values: Values) -> Values:
         """Return the entry of each value."""
         index = np.clip(np.rint(values) - self.first, 0, len(self.entries) - 1).astype(np.intp)
@@ -112,7 +117,7 @@ class Window:
     width: float
     function: str = "LINEAR"
 
-    def __call__(self, values: Values) -> Values:
+    def shown(self, values: Values) -> Values:
         """Return the values as the window shows them, in [0, 1]."""
         if self.function == "SIGMOID":
             exponent = np.clip(-4.0 * (values - self.centre) / self.width, -700.0, 700.0)

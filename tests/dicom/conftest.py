@@ -2,10 +2,30 @@
 
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
+
+from agcnn_clinic.dicom.attributes import read_dataset
+from agcnn_clinic.dicom.pixels import render
+
+
+@pytest.fixture
+def twelve(film):
+    """The film in 12 bits."""
+    return np.rint(film * 4095).astype(np.uint16)
+
+
+@pytest.fixture
+def rendered(write_dicom, tmp_path):
+    """Write a film and render it."""
+
+    def written_and_rendered(stored, **options):
+        return render(read_dataset(write_dicom(tmp_path / "film.dcm", stored, **options)), max_pixels=1_000_000)
+
+    return written_and_rendered
 
 
 @pytest.fixture

@@ -39,19 +39,19 @@ def test_a_window_shows_what_pydicom_shows(centre, width, function):
     dataset = _windowed(centre, width, function)
     with np.errstate(over="ignore"):  # pydicom's sigmoid reaches 0 by way of infinity
         expected = (apply_windowing(STORED, dataset) + 2048) / 4095
-    shown = window(dataset)(STORED.astype(float))
+    shown = window(dataset).shown(STORED.astype(float))
     np.testing.assert_allclose(shown, expected, atol=1e-9)
 
 
 def test_a_linear_window_of_the_whole_range_changes_nothing():
     """Centre 2048 and width 4096 map 0 to 0 and 4095 to 1 (PS3.3 C.11.2.1.2.1)."""
-    shown = Window(2048, 4096)(np.arange(4096.0))
+    shown = Window(2048, 4096).shown(np.arange(4096.0))
     np.testing.assert_allclose(shown, np.arange(4096) / 4095, atol=1e-12)
 
 
 def test_a_linear_window_of_width_one_is_a_threshold():
     """The equation of the standard would divide by 0: above centre - 0.5 is white."""
-    assert Window(10, 1)(np.array([9.0, 9.5, 9.6, 10.0])).tolist() == [0, 0, 1, 1]
+    assert Window(10, 1).shown(np.array([9.0, 9.5, 9.6, 10.0])).tolist() == [0, 0, 1, 1]
 
 
 @given(st.floats(-5000, 5000), st.floats(0.001, 10_000), st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))
@@ -60,7 +60,7 @@ def test_a_window_never_leaves_its_range_nor_turns_back(centre, width, function)
     dataset = Dataset()
     dataset.WindowCenter, dataset.WindowWidth = f"{centre:.8g}", f"{width:.8g}"
     dataset.VOILUTFunction = function
-    shown = window(dataset)(np.linspace(-20_000, 20_000, 401))
+    shown = window(dataset).shown(np.linspace(-20_000, 20_000, 401))
     assert shown.min() >= 0
     assert shown.max() <= 1
     assert (np.diff(shown) >= 0).all()
