@@ -71,6 +71,14 @@ def test_the_first_of_several_windows_counts():
     assert window(_windowed([100, 900], [200, 50])) == Window(100, 200)
 
 
+@pytest.mark.parametrize(
+    ("centres", "widths"), [(["", 900], ["", 50]), ([100, 900], [0, 50]), ([100, 900, 5], [-1, 50])]
+)
+def test_the_first_usable_window_counts(centres, widths):
+    """One that is empty or impossible says nothing, and the next one is as good as a first."""
+    assert window(_windowed(centres, widths)) == Window(900, 50)
+
+
 @pytest.mark.parametrize(("centre", "width"), [(10, 0), (10, -5), (None, 5), (5, None), ("", "")])
 def test_an_impossible_window_is_none(centre, width):
     """A width of 0 or below, or half a window, is no window."""
@@ -150,10 +158,27 @@ def test_a_first_value_has_the_sign_that_its_inputs_can_have(written, count, inp
     assert lookup_table(item, inputs=inputs, little_endian=True).first == first
 
 
-def test_twelve_bits_announced_as_sixteen_count_as_twelve():
-    """A table that fills 12 of 16 bits is as bright as one that says 12."""
-    data = np.arange(4096, dtype="<u2").tobytes()
-    assert lookup_table(_item((4096, 0, 16), data), inputs=UNSIGNED, little_endian=True).bits == 12
+@pytest.mark.parametrize(
+    ("announced", "largest", "bits"),
+    [
+        (12, 4095, 12),
+        (12, 1843, 12),  # it ends at 45 %
+        (16, 40_000, 16),
+        (8, 255, 8),
+        (16, 4095, 12),  # filled by a sixteenth
+        (16, 10_000, 14),
+        (8, 4095, 12),
+        (12, 4096, 12),  # rounded
+        (16, 4096, 12),
+        (0, 0, 1),
+    ],
+)
+def test_a_table_is_as_deep_as_it_says_where_that_can_be_meant(announced, largest, bits):
+    """White is what the descriptor says, unless all entries are in its darkest quarter or it has no room for them."""
+    data = np.array([0, largest // 2, largest], "<u2").tobytes()
+    table = lookup_table(_item((3, 0, announced), data), inputs=UNSIGNED, little_endian=True)
+    assert table.bits == bits
+    np.testing.assert_allclose(table.shown(np.array([2.0])), min(largest / (2**bits - 1), 1))
 
 
 @pytest.mark.parametrize("item", [_item((10, 0, 16), b"\0\0"), _item((10, 0), b"\0" * 20), Dataset()])
