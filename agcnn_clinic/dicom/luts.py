@@ -37,7 +37,8 @@ class LookupTable:
 
     def shown(self, values: Values) -> Values:
         """Return the values as a VOI LUT shows them, in [0, 1]."""
-        return np.minimum(self(values) / (2**self.bits - 1), 1.0)
+        greys: Values = np.minimum(self(values) / (2**self.bits - 1), 1.0)
+        return greys
 
     def __call__(self, values: Values) -> Values:
         """Return the entry of each value."""
