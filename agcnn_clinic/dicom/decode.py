@@ -30,6 +30,7 @@ from agcnn_clinic.dicom.streams import (
     ends_at_its_first_marker,
     jpeg_frame,
     marker_segments,
+    with_whole_spectrum,
 )
 from agcnn_clinic.dicom.text import number
 from agcnn_clinic.domain import ReasonCode, Warn
@@ -86,12 +87,16 @@ def _check_claims(dataset: Dataset, layout: PixelLayout, max_pixels: int) -> Non
     pixels = layout.rows * layout.columns
     if layout.syntax.is_private or not layout.syntax.is_transfer_syntax:
         raise ImageError(ReasonCode.UNSUPPORTED_SYNTAX, _syntax_name(layout.syntax))
-    there = len(_pixel_bytes(dataset))
+    pixel_bytes = _pixel_bytes(dataset)
     if not layout.syntax.is_encapsulated:
+        there = len(pixel_bytes)
         claimed = pixels * layout.samples * layout.bits_allocated // 8
         if layout.photometric == "YBR_FULL_422":
             claimed = claimed // 3 * 2  # two pixels share their colour (PS3.3 C.7.6.3.1.2)
         if there < claimed:
+            if pixel_bytes.startswith(_ITEM):
+                detail = f"the pixel data are compressed, the transfer syntax says {_syntax_name(layout.syntax)}"
+                raise ImageError(ReasonCode.MISSING_ATTRIBUTE, detail)
             raise ImageError(ReasonCode.PIXEL_LENGTH, f"{claimed} bytes claimed, {there} there")
     if pixels > max_pixels:
         raise ImageError(ReasonCode.TOO_LARGE, f"{layout.columns} x {layout.rows} pixels")
@@ -174,7 +179,8 @@ def _decoded(
             if keyword in dataset:
                 frame[keyword] = dataset[keyword]
         if syntax.is_encapsulated:
-            frame.PixelData = _one_item(stream)
+            frame.PixelData = _one_item(stream if coding is None or coding.exact else with_whole_spectrum(stream))
+        frame.PhotometricInterpretation = layout.photometric
         if coding is not None:
             frame.BitsAllocated = 8 if coding.precision <= 8 else MAX_BITS
             frame.BitsStored, frame.HighBit = coding.precision, coding.precision - 1

@@ -36,15 +36,10 @@ def pixel_layout(dataset: Dataset) -> PixelLayout:
     """Return what a header says of its pixel data.
 
     Raises:
-        ImageError: NO_PIXELS, MISSING_ATTRIBUTE, PIXEL_LENGTH, COLOUR or UNREADABLE_PIXELS.
+        ImageError: NO_PIXELS, MISSING_ATTRIBUTE, PIXEL_LENGTH, COLOUR, UNSUPPORTED_SYNTAX or UNREADABLE_PIXELS.
     """
     if "PixelData" not in dataset:
-        if any(keyword in dataset for keyword in PIXEL_KEYWORDS):
-            raise ImageError(ReasonCode.UNREADABLE_PIXELS, "the pixels are floating-point numbers")
-        if describes_image(dataset) or text(dataset, "SOPClassUID") in IMAGE_CLASSES:
-            # pydicom drops an element that the end of the file cuts off.
-            raise ImageError(ReasonCode.PIXEL_LENGTH, "the file ends before the pixel data do")
-        raise ImageError(ReasonCode.NO_PIXELS)
+        raise _without_pixels(dataset)
     for keyword in REQUIRED:
         if not text(dataset, keyword):
             raise ImageError(ReasonCode.MISSING_ATTRIBUTE, f"{keyword} is missing")
@@ -74,3 +69,15 @@ def pixel_layout(dataset: Dataset) -> PixelLayout:
         photometric=photometric,
         syntax=uids.UID(text(dataset.file_meta, "TransferSyntaxUID")),
     )
+
+
+def _without_pixels(dataset: Dataset) -> ImageError:
+    """Return why a data set has no pixel data, as far as it tells."""
+    if any(keyword in dataset for keyword in PIXEL_KEYWORDS):
+        return ImageError(ReasonCode.UNREADABLE_PIXELS, "the pixels are floating-point numbers")
+    if "PixelDataProviderURL" in dataset:  # as the JPIP Referenced syntaxes want it (PS3.5 A.6)
+        return ImageError(ReasonCode.UNSUPPORTED_SYNTAX, "the pixels are on a server, not in the file")
+    if describes_image(dataset) or text(dataset, "SOPClassUID") in IMAGE_CLASSES:
+        # pydicom drops an element that the end of the file cuts off.
+        return ImageError(ReasonCode.PIXEL_LENGTH, "the file ends before the pixel data do")
+    return ImageError(ReasonCode.NO_PIXELS)

@@ -22,7 +22,8 @@ END_OF_IMAGE = b"\xff\xd9"
 START_OF_SCAN, RESTART_INTERVAL = 0xDA, 0xDD
 LOSSLESS_HUFFMAN = 0xC3
 _START_OF_TILE, _CODING_STYLE = 0x90, 0x52
-_DCT_HUFFMAN = (0xC0, 0xC1, 0xC2)
+_SEQUENTIAL_DCT = (0xC0, 0xC1)
+_DCT_HUFFMAN = (*_SEQUENTIAL_DCT, 0xC2)
 _LOSSLESS = (LOSSLESS_HUFFMAN, 0xC7, 0xCB, 0xCF)
 _NO_FRAME = (0xC4, 0xC8, 0xCC)
 _JPEG_LS = 0xF7
@@ -103,6 +104,19 @@ def marker_segments(stream: bytes, at: int = 2) -> Iterator[Segment]:
         (length,) = struct.unpack_from(">H", stream, at + 2)
         yield Segment(marker, at + 4, at + 2 + length)
         at += 2 + length
+
+
+def with_whole_spectrum(stream: bytes) -> bytes:
+    """Return a sequential DCT stream of one scan that says of it what alone is allowed (ITU-T T.81 Table B.3).
+
+    All coefficients, 0 to 63, not refined: some writers leave zeros there. libjpeg passes over it with a warning and
+    other decoders refuse the stream.
+    """
+    frame = jpeg_frame(stream)
+    scan = next((one for one in marker_segments(stream) if one.marker == START_OF_SCAN), None)
+    if frame is None or frame.marker not in _SEQUENTIAL_DCT or scan is None or scan.end > len(stream):
+        return stream
+    return b"".join((stream[: scan.end - 3], b"\x00\x3f\x00", stream[scan.end :]))
 
 
 def ends_at_its_first_marker(scan: bytes) -> bool:

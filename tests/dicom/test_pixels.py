@@ -173,6 +173,31 @@ def test_what_cannot_be_decoded_has_a_reason(write_dicom, tmp_path, twelve):
     assert changed(BitsStored=0) == ReasonCode.UNREADABLE_PIXELS
 
 
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_a_photometric_interpretation_may_be_in_small_letters(rendered, twelve):
+    """It is a code string, in capitals by the standard alone."""
+    assert rendered(twelve, photometric="monochrome2", **WHOLE).sha256 == rendered(twelve, **WHOLE).sha256
+
+
+def test_a_scan_that_says_nothing_of_its_spectrum_has_all_of_it():
+    """Two files of pydicom hold one image, one of them with zeros where only 0 to 63 is allowed."""
+    usual, zeros = (Path(DATA_ROOT) / "test_files" / name for name in ("JPGExtended.dcm", "JPEG-lossy.dcm"))
+    pictures = [render(read_dataset(path), max_pixels=LIMIT) for path in (usual, zeros)]
+    assert pictures[0].sha256 == pictures[1].sha256
+
+
+def test_what_sending_again_cannot_mend_is_called_what_it_is(write_dicom, tmp_path, twelve):
+    """A stream under a native syntax is the header's fault; pixels on a server are not cut off."""
+    path = write_dicom(tmp_path / "film.dcm", twelve)
+    dataset = read_dataset(path)
+    dataset.PixelData = encapsulate([b"\0" * 100])
+    with pytest.raises(ImageError, match="the pixel data are compressed") as caught:
+        render(dataset, max_pixels=LIMIT)
+    assert caught.value.code == ReasonCode.MISSING_ATTRIBUTE
+    path = write_dicom(tmp_path / "film.dcm", twelve, PixelData=None, PixelDataProviderURL="https://example.org/film")
+    assert _refused(path) == ReasonCode.UNSUPPORTED_SYNTAX
+
+
 def test_an_object_without_an_image_is_sound_and_one_that_lost_it_is_not(write_dicom, tmp_path, twelve):
     """A report has no pixels; a radiograph without any was cut off."""
     path = write_dicom(tmp_path / "film.dcm", twelve, PixelData=None)
