@@ -183,4 +183,5 @@ def _full_range(values: NDArray[np.integer], among: NDArray[np.integer]) -> NDAr
     low, high = extent(np.bincount(among.ravel(), minlength=1))
     if high <= low:
         return np.zeros(values.shape, np.float32)
-    return np.clip((values.astype(np.float64) - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    greys = np.clip((np.arange(2.0**_DEEP) - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return greys.take(values)

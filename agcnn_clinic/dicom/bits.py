@@ -40,12 +40,16 @@ def _masked(
     """Keep Bits Stored bits below High Bit, with their sign: the others may hold anything (PS3.5 8.1.1)."""
     if coding is not None and coding.signed and not layout.signed and int(decoded.min()) < 0:
         raise _contradicts_sign()
+    bits = int(np.bitwise_or.reduce(decoded, axis=None))
+    shift, mask = _shift(layout, coding), (1 << layout.bits_stored) - 1
     kept = decoded.astype(np.int32)
-    kept >>= _shift(layout, coding)
-    kept &= (1 << layout.bits_stored) - 1
+    if shift:
+        kept >>= shift
+    if (bits >> shift) & ~mask:
+        kept &= mask
     if layout.signed:
         _extend_sign(kept, layout, coding)
-    return kept, _has_stray_bits(decoded, layout, dataset)
+    return kept, _has_stray_bits(decoded, bits, layout, dataset)
 
 
 def _limited(decoded: NDArray[np.integer], layout: PixelLayout, coding: Coding) -> tuple[NDArray[np.int32], bool]:
@@ -55,7 +59,8 @@ def _limited(decoded: NDArray[np.integer], layout: PixelLayout, coding: Coding) 
     than 0: with the upper bits cut off, white would be black. What is twice as large as it may be is no such loss.
     """
     kept = decoded.astype(np.int32)
-    kept >>= _shift(layout, coding)
+    if shift := _shift(layout, coding):
+        kept >>= shift
     low, high = 0, (1 << layout.bits_stored) - 1
     if coding.signed and layout.signed:
         low, high = -(1 << (layout.bits_stored - 1)), high >> 1
@@ -87,9 +92,12 @@ def _extend_sign(kept: NDArray[np.int32], layout: PixelLayout, coding: Coding | 
     kept -= sign
 
 
-def _has_stray_bits(words: NDArray[np.integer], layout: PixelLayout, dataset: Dataset) -> bool:
-    """Whether bits above High Bit are set that are no extension of the sign and no overlay (PS3.5 8.1.1 and 8.1.2)."""
-    above = int(np.bitwise_or.reduce(words, axis=None)) >> (layout.high_bit + 1)
+def _has_stray_bits(words: NDArray[np.integer], bits: int, layout: PixelLayout, dataset: Dataset) -> bool:
+    """Whether bits above High Bit are set that are no extension of the sign and no overlay (PS3.5 8.1.1 and 8.1.2).
+
+    `bits` are all that any of the words has.
+    """
+    above = bits >> (layout.high_bit + 1)
     if above == 0:
         return False
     if layout.signed:

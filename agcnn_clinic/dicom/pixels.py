@@ -29,11 +29,12 @@ DISPLAY_BITS = 8
 """Images this deep without a window are ready for display: secondary captures, and films exported as PNG before."""
 
 LEAST_SHOWN = 1 / 8
-"""A window that shows a film in less than this part of [0, 1] does not fit, where the film is wide (`_is_wide`).
+"""A window that shows a film in less than this part of [0, 1] does not fit, unless the film itself may be so dark.
 
-Such a window was made for other pixels: it was kept where these were brought to 8 bits, or it spans 16 bits over a film
-of 12. Either is shown within a sixteenth, nearly black. The real films at hand have two thirds of [0, 1] and more. What
-is measured is from the 1st to the 99th percentile.
+It may not be where no pixel of its bits could be shown in more, or where it is wide (`_is_wide`). Such a window was
+made for other pixels: it was kept where these were brought to 8 bits, or it spans 16 bits over a film of 12. Either is
+shown within a sixteenth, nearly black. The real films at hand have two thirds of [0, 1] and more. What is measured is
+from the 1st to the 99th percentile.
 """
 
 
@@ -131,9 +132,9 @@ def _of_interest(dataset: Dataset, layout: PixelLayout, inputs: Values, counts: 
     if voi is not None and layout.samples == 1:
         greys = voi.shown(meant)
         low, high = percentiles(counts)
-        other_pixels = np.ptp(voi.shown(meant_range)) < LEAST_SHOWN
-        too_dark = _is_wide(high - low, layout) and np.ptp(greys[low : high + 1]) < LEAST_SHOWN
-        if not (other_pixels or too_dark):
+        hidden = np.ptp(greys[low : high + 1]) < LEAST_SHOWN
+        of_other_bits = np.ptp(voi.shown(meant_range)) < LEAST_SHOWN
+        if not hidden or not (of_other_bits or _is_wide(high - low, layout)):
             return Display(greys)
     ready_for_display = layout.bits_stored <= DISPLAY_BITS and modality is None
     greys = _full_range(meant, meant_range if ready_for_display else _of_the_film(meant, counts))

@@ -134,6 +134,9 @@ def test_a_voi_table_that_shows_next_to_nothing_is_left_alone(rendered, twelve):
     picture = rendered(np.minimum(twelve, 4000), VOILUTSequence=[item])
     assert picture.sha256 == rendered(np.minimum(twelve, 4000)).sha256
     assert Warn.WINDOW_MISFIT in picture.warnings
+    # One that only ends in the grey that it began with shows the film.
+    item.add_new("LUTData", "OW", np.r_[np.arange(4095), 0].astype("<u2").tobytes())
+    assert rendered(np.minimum(twelve, 4000), VOILUTSequence=[item]).warnings == (Warn.SPACING_UNKNOWN,)
 
 
 @pytest.mark.parametrize(
