@@ -253,6 +253,8 @@ class Warn(StrEnum):
     MIRRORED = "mirrored"
     TURNED = "turned"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
+    STRAY_BITS = "stray_bits"
+    WINDOW_MISFIT = "window_misfit"
     OTHER_PATIENT = "other_patient"
 
 
@@ -269,6 +271,9 @@ WARNINGS: dict[Warn, str] = {
     Warn.TURNED: "The header says that the image is turned; it was read as it lies.",
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
+    Warn.STRAY_BITS: "Some pixels have more bits than the header says; those beyond were left out.",
+    Warn.WINDOW_MISFIT: "The window or VOI LUT in the header does not fit the pixels; "
+    "the full range of values was used.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
 }
 """Each remark's sentence, as the report prints it."""

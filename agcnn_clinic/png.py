@@ -6,15 +6,17 @@ import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from imagecodecs import png_decode
 from numpy.typing import NDArray
 from PIL import Image
 
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import Geometry, InstanceDescription, Picture, ReasonCode, Warn
 from agcnn_clinic.errors import FAULTS_OF_A_FILE, ImageError, StorageError
-from agcnn_clinic.picture import picture_of
+from agcnn_clinic.picture import extent, picture_of
 
 PNG_MODALITY = "OT"
 """What a PNG counts as: it states no modality, and Other is what DICOM calls that (PS3.3 C.7.3.1.1.1)."""
@@ -25,7 +27,10 @@ GREY_TOLERANCE = 2
 _SIGNATURE_BYTES, _CHECKSUM_BYTES = 8, 4
 _CHUNK_HEAD = struct.Struct(">I4s")
 """Length and type (PNG, section 5.3)."""
-_DEEP_MODES = ("I;16", "I;16B", "I")
+_DEPTH_AND_TYPE = 24
+"""Where a file says its bit depth and its colour type: behind the size in its first chunk (PNG, section 11.2.1)."""
+_DEEP = 16
+_GREY, _COLOUR, _GREY_ALPHA, _COLOUR_ALPHA = 0, 2, 4, 6
 
 
 def read_png_header(path: Path, sha256: str, *, series_instance_uid: str) -> InstanceDescription:
@@ -41,7 +46,7 @@ def read_png_header(path: Path, sha256: str, *, series_instance_uid: str) -> Ins
         StorageError: the file cannot be read.
     """
     with _opened(path) as image:
-        deep = image.mode in _DEEP_MODES
+        depth, _ = _depth_and_type(path)
         return InstanceDescription(
             series_instance_uid=series_instance_uid,
             sop_instance_uid=derived_uid(sha256),
@@ -49,16 +54,18 @@ def read_png_header(path: Path, sha256: str, *, series_instance_uid: str) -> Ins
             photometric_interpretation="MONOCHROME2",
             rows=image.height,
             columns=image.width,
-            bits_stored=16 if deep else 8,
+            bits_stored=_DEEP if depth == _DEEP else 8,
         )
 
 
 def read_png(path: Path, *, max_pixels: int) -> Picture:
     """Return the picture of a PNG.
 
-    8-bit values are display values: v / 255. Of 16-bit ones the darkest and the brightest present become 0 and 1,
-    since writers fill 10 to 16 of the bits. 16-bit colour that is grey is read with 8 bits. What is transparent is
-    black. Its pHYs chunk is a printer's resolution and says nothing about the patient: the spacing is unknown.
+    8-bit values are display values: v / 255. Of 16-bit ones the darkest and the brightest of the film
+    (`picture.extent`) become 0 and 1, since writers fill 10 to 16 of the bits. What an alpha channel or a palette makes
+    transparent was cut away and is black; a grey or a colour that a tRNS chunk names as transparent stays what it is,
+    since pixels of the film may have it, too. Its pHYs chunk is a printer's resolution and says nothing about the
+    patient: the spacing is unknown. Its eXIf chunk is not asked either: pixels are taken as they lie.
 
     Raises:
         ImageError: UNREADABLE_HEADER, TOO_LARGE, MULTI_FRAME, COLOUR or UNREADABLE_PIXELS.
@@ -71,12 +78,14 @@ def read_png(path: Path, *, max_pixels: int) -> Picture:
             raise ImageError(ReasonCode.MULTI_FRAME, "it is animated")
         _require_chunks_that_fit(path)
         try:
-            image.load()
+            samples = _samples(image, path)
         except MemoryError:
             raise
-        except Exception as error:  # Pillow's decoder raises OSError, SyntaxError, ValueError, zlib.error
+        except (
+            Exception
+        ) as error:  # Pillow's decoder raises OSError, SyntaxError, ValueError, zlib.error, libpng its own
             raise ImageError(ReasonCode.UNREADABLE_PIXELS, "the image data are cut off or damaged") from error
-        pixels, remarks = _grey(image)
+        pixels, remarks = _grey(samples)
         geometry = Geometry(image.height, image.width)
     return picture_of(pixels, geometry, (*remarks, Warn.SPACING_UNKNOWN))
 
@@ -114,22 +123,65 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise ImageError(ReasonCode.UNREADABLE_HEADER, "it is no readable PNG") from error
 
 
-def _grey(image: Image.Image) -> tuple[NDArray[np.float32], tuple[Warn, ...]]:
-    """Return the image as float32 [height, width] in [0, 1], and the remarks on it."""
-    if image.mode in _DEEP_MODES:
-        return _full_range(np.asarray(image)), (Warn.NO_VOI,)
-    if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255), ()
-    channels = np.asarray(image.convert("RGBA"), dtype=np.int16)  # [height, width, 4]
-    colours, alpha = channels[..., :3], channels[..., 3]
-    if int((colours.max(axis=2) - colours.min(axis=2)).max()) > GREY_TOLERANCE:
-        raise ImageError(ReasonCode.COLOUR)
-    opaque = alpha.astype(np.float32) / np.float32(255)
-    return colours[..., 1].astype(np.float32) / np.float32(255) * opaque, ()
+class _Samples(NamedTuple):
+    """What a PNG holds.
+
+    Attributes:
+        colours: uint8 or uint16 [height, width, 1 or 3].
+        alpha: of the same type [height, width]; None where all is opaque.
+    """
+
+    colours: NDArray[np.unsignedinteger]
+    alpha: NDArray[np.unsignedinteger] | None = None
 
 
-def _full_range(values: NDArray[np.integer]) -> NDArray[np.float32]:
-    low, high = int(values.min()), int(values.max())
+def _depth_and_type(path: Path) -> tuple[int, int]:
+    with path.open("rb") as file:
+        depth, colour_type = file.read(_DEPTH_AND_TYPE + 2)[_DEPTH_AND_TYPE:]
+    return depth, colour_type
+
+
+def _samples(image: Image.Image, path: Path) -> _Samples:
+    """Decode the image: by Pillow, but for 16-bit colour and alpha, of which it keeps 8 bits only."""
+    depth, colour_type = _depth_and_type(path)
+    if depth == _DEEP and colour_type != _GREY:
+        values = np.atleast_3d(png_decode(path.read_bytes()))
+        colours = values[..., : 1 if colour_type == _GREY_ALPHA else 3]
+        return _Samples(colours, values[..., -1] if colour_type in (_GREY_ALPHA, _COLOUR_ALPHA) else None)
+    image.load()
+    if colour_type == _GREY:
+        grey: NDArray[np.unsignedinteger] = np.asarray(image if depth == _DEEP else image.convert("L"))
+        return _Samples((grey.astype(np.uint16) if depth == _DEEP else grey)[..., None])
+    if colour_type == _COLOUR:
+        return _Samples(np.asarray(image.convert("RGB")))
+    values = np.asarray(image.convert("RGBA"))
+    return _Samples(values[..., :3], values[..., 3])
+
+
+def _grey(samples: _Samples) -> tuple[NDArray[np.float32], tuple[Warn, ...]]:
+    """Return what was decoded as float32 [height, width] in [0, 1], and the remarks on it."""
+    colours, alpha = samples
+    white = np.iinfo(colours.dtype).max
+    deep = colours.dtype == np.uint16
+    if colours.shape[2] > 1:
+        # Of 16 bits, which need not be filled, what is there is all.
+        tolerance = GREY_TOLERANCE / 255 * (int(colours.max()) if deep else white)
+        if int((colours.max(axis=2) - colours.min(axis=2)).max()) > tolerance:
+            raise ImageError(ReasonCode.COLOUR)
+    values = colours[..., colours.shape[2] // 2]
+    if deep:
+        pixels = _full_range(values, values if alpha is None else values[alpha > 0])
+    else:
+        pixels = values.astype(np.float32) / np.float32(white)
+    if alpha is not None:
+        pixels *= alpha.astype(np.float32) / np.float32(white)
+    return pixels, (Warn.NO_VOI,) if deep else ()
+
+
+def _full_range(values: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[np.float32]:
+    """Return 16-bit values with the darkest of the film at 0 and its brightest at 1; `among` these it lies."""
+    low, high = extent(np.bincount(among.ravel(), minlength=1))
     if high <= low:
         return np.zeros(values.shape, np.float32)
-    return ((values.astype(np.float64) - low) / (high - low)).astype(np.float32)
+    greys = np.clip((np.arange(2.0**_DEEP) - low) / (high - low), 0.0, 1.0).astype(np.float32)
+    return greys.take(values)

@@ -54,6 +54,34 @@ def test_sixteen_bits_are_stretched_over_what_is_there(tmp_path, film, bits):
     assert Warn.NO_VOI in picture.warnings
 
 
+@pytest.mark.parametrize("colour_type", [2, 4, 6])
+@pytest.mark.parametrize("bits", [12, 16])
+def test_sixteen_bits_of_colour_and_alpha_are_read_as_such(tmp_path, film, colour_type, bits):
+    """Grey as colour and grey with alpha are as bright as plain grey of 16 bits; what is cut away does not count."""
+    grey = np.rint(film * (2**bits - 1)).astype(np.uint16)
+    channels = {2: 3, 4: 2, 6: 4}[colour_type]
+    values = np.repeat(grey[..., None], channels, axis=2)
+    if colour_type != 2:
+        values[..., -1] = 65535
+        values[:30, :, :-1], values[:30, :, -1] = 65535, 0
+    path = tmp_path / "deep.png"
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.write_bytes(_png(288, 320, zlib.compress(rows), depth=16, colour_type=colour_type))
+    picture = read_png(path, max_pixels=MAX_PIXELS)
+    expected = film.copy()
+    expected[: 0 if colour_type == 2 else 30] = 0
+    np.testing.assert_allclose(picture.pixels, expected, atol=2 / (2**bits - 1))
+    assert Warn.NO_VOI in picture.warnings
+    assert read_png_header(path, "ab" * 32, series_instance_uid="").bits_stored == 16
+    values[40, 40, 0] //= 2
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    path.write_bytes(_png(288, 320, zlib.compress(rows), depth=16, colour_type=colour_type))
+    if colour_type != 4:
+        assert _refused(path) == ReasonCode.COLOUR
+    path.write_bytes(path.read_bytes()[:5000])
+    assert _refused(path) == ReasonCode.UNREADABLE_PIXELS
+
+
 def test_an_interlaced_png_is_read(tmp_path, eight):
     """Adam7 interlacing gives the same picture."""
     small = eight[:16, :16]
@@ -82,6 +110,14 @@ def test_transparent_is_black(tmp_path, eight):
     picture = read_png(tmp_path / "masked.png", max_pixels=MAX_PIXELS)
     assert picture.pixels[:50].max() == 0
     np.testing.assert_allclose(picture.pixels[50:], eight[50:] / 255, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_grey_that_is_named_as_transparent_stays_grey(tmp_path, eight, mode):
+    """White may be named so for the sake of a border, and the spine may be white, too."""
+    path = tmp_path / "keyed.png"
+    Image.fromarray(eight).convert(mode).save(path, transparency=255 if mode == "L" else (255, 255, 255))
+    np.testing.assert_allclose(read_png(path, max_pixels=MAX_PIXELS).pixels, eight / 255, atol=1e-7)
 
 
 def test_a_rounding_of_the_channels_is_still_grey(tmp_path, eight):
@@ -156,9 +192,9 @@ def test_the_same_film_in_8_and_16_bits_is_the_same_picture(tmp_path, film, eigh
     assert not same_picture(a, mirror)
 
 
-def _png(width, height, idat, interlace=0):
+def _png(width, height, idat, interlace=0, depth=8, colour_type=0):
     def chunk(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, interlace)
+    header = struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, interlace)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", idat) + chunk(b"IEND", b"")

@@ -14,6 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.valuerep import VR
 
 from agcnn_clinic.dicom.text import numbers, text
+from agcnn_clinic.dicom.text import values as values_of
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
 
@@ -27,12 +28,17 @@ class LookupTable:
     Attributes:
         first: the input that the first entry belongs to; smaller inputs get it too.
         entries: uint16 [n]; inputs beyond the last get the last.
-        bits: of an entry: by the descriptor, or fewer where no entry needs as many.
+        bits: of an entry: by the descriptor, or as many as the entries need where it cannot be meant (`_depth`).
     """
 
     first: int
     entries: NDArray[np.uint16]
     bits: int
+
+    def shown(self, values: Values) -> Values:
+        """Return the values as a VOI LUT shows them, in [0, 1]."""
+        greys: Values = np.minimum(self(values) / (2**self.bits - 1), 1.0)
+        return greys
 
     def __call__(self, values: Values) -> Values:
         """Return the entry of each value."""
@@ -59,9 +65,18 @@ def lookup_table(item: Dataset, *, inputs: tuple[float, float], little_endian: b
     count = descriptor[0] % 2**16 or 2**16
     first = _first_mapped(descriptor[1], count, inputs)
     entries = _entries(item, count, descriptor[2], little_endian=little_endian)
-    needed = int(entries.max()).bit_length()
-    # Some senders announce 16 bits and fill 12: taken by its word, such a table would print a black film.
-    return LookupTable(first, entries, max(needed, 1))
+    return LookupTable(first, entries, _depth(descriptor[2], int(entries.max())))
+
+
+def _depth(announced: int, largest: int) -> int:
+    """Return the bits of a table's entries: which of their values is white.
+
+    The descriptor says it (PS3.3 C.11.2.1.1), and a table need not come near white. But some senders announce 16 bits
+    and fill 12: taken by its word, such a table would print a black film. So one that leaves all but the darkest
+    quarter empty, or needs more bits than are announced, has as many as it needs. 4096 of 12 bits is rounded 4095.
+    """
+    needed = max(int(largest - 1).bit_length(), 1)
+    return announced if announced - 1 <= needed <= announced else needed
 
 
 def _first_mapped(read: int, count: int, inputs: tuple[float, float]) -> int:
@@ -112,7 +127,7 @@ class Window:
     width: float
     function: str = "LINEAR"
 
-    def __call__(self, values: Values) -> Values:
+    def shown(self, values: Values) -> Values:
         """Return the values as the window shows them, in [0, 1]."""
         if self.function == "SIGMOID":
             exponent = np.clip(-4.0 * (values - self.centre) / self.width, -700.0, 700.0)
@@ -125,17 +140,28 @@ class Window:
 
 
 def window(dataset: Dataset) -> Window | None:
-    """Return the first window of a header, None where there is none or its width is impossible.
+    """Return the first usable window of a header, None where there is none: one has a centre, and a width above 0.
 
     A LINEAR window narrower than 1 is what some writers make of LINEAR_EXACT (PS3.3 C.11.2.1.2.1 forbids it).
     """
-    centres, widths = numbers(dataset, "WindowCenter"), numbers(dataset, "WindowWidth")
-    if not centres or not widths or not np.isfinite([centres[0], widths[0]]).all() or widths[0] <= 0:
+    pairs = zip(values_of(dataset, "WindowCenter"), values_of(dataset, "WindowWidth"), strict=False)
+    usable = (pair for pair in map(_window_numbers, pairs) if pair is not None)
+    centre, width = next(usable, (0.0, 0.0))
+    if not width:
         return None
     function = text(dataset, "VOILUTFunction").upper()
     if function not in ("LINEAR_EXACT", "SIGMOID"):
-        function = "LINEAR" if widths[0] >= 1 else "LINEAR_EXACT"
-    return Window(centres[0], widths[0], function)
+        function = "LINEAR" if width >= 1 else "LINEAR_EXACT"
+    return Window(centre, width, function)
+
+
+def _window_numbers(pair: tuple[str, str]) -> tuple[float, float] | None:
+    """Return centre and width as numbers, None where one of them is none or no window can be so narrow."""
+    try:
+        centre, width = map(float, pair)
+    except ValueError:
+        return None
+    return (centre, width) if np.isfinite([centre, width]).all() and width > 0 else None
 
 
 def rescale(dataset: Dataset, values: Values) -> Values:

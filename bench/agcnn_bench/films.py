@@ -155,6 +155,6 @@ def _with_comment(png: bytes, text: str) -> bytes:
 
 
 def _check(form: Form, dataset: Dataset, drawn: NDArray[np.uint16]) -> None:
-    values, _ = decode.stored_values(dataset, MAX_PIXELS)
+    values = decode.stored_values(dataset, MAX_PIXELS).values
     if not np.array_equal(values, drawn):
         raise RuntimeError(f"A film written as {form} does not decode to what was drawn.")

@@ -105,16 +105,42 @@ def test_a_lossy_stream_under_a_lossless_name_is_left_to_the_other_decoder(write
     assert_array_equal(stored_values(read_dataset(path), MAX_PIXELS)[0], libjpeg.decode(lossy))
 
 
-@pytest.mark.parametrize(("written", "allocated"), [(12, 8), (8, 16)])
-def test_a_stream_of_another_depth_than_its_header_allows_is_an_error_of_the_file(
-    write_dicom, tmp_path, written, allocated
-):
+def test_a_stream_deeper_than_its_header_allows_is_an_error_of_the_file(write_stream):
     """Taken for what the header says, the upper bits of each value would be lost without a word."""
-    stated = {"BitsAllocated": allocated, "BitsStored": 8, "HighBit": 7}
-    path = write_dicom(tmp_path / "film.dcm", noise(written), bits=written, syntax=uids.JPEGLosslessSV1, **stated)
+    stream = jpeg8_encode(noise(12), lossless=True, predictor=1, bitspersample=12)
+    path = write_stream(noise(8), stream, uids.JPEGLosslessSV1, bits=8)
     with pytest.raises(ImageError) as caught:
         stored_values(read_dataset(path), MAX_PIXELS)
     assert caught.value.code == "unreadable_pixels"
+
+
+@pytest.mark.parametrize(
+    ("stream", "syntax"),
+    [
+        (jpeg8_encode(noise(8), lossless=True, predictor=1), uids.JPEGLosslessSV1),
+        (jpeg8_encode(noise(8), level=90), uids.JPEGBaseline8Bit),
+    ],
+    ids=["lossless", "baseline"],
+)
+def test_eight_bits_may_be_allocated_sixteen(write_stream, stream, syntax):
+    """A stream of 8 bits a sample holds all that 8 Bits Stored want, whatever the words of an uncompressed one are."""
+    path = write_stream(noise(8), stream, syntax, bits=8, BitsAllocated=16)
+    assert_array_equal(stored_values(read_dataset(path), MAX_PIXELS).values, libjpeg.decode(stream))
+
+
+@pytest.mark.parametrize(
+    "table", [b"\x10\x00\x00\x00", b"\x00\x00\x00\x00\x08\x01\x00\x00"], ids=["wrong", "of fragments"]
+)
+@pytest.mark.parametrize("syntax", [uids.JPEGLosslessSV1, uids.JPEGLSLossless], ids=["JPEG", "JPEG-LS"])
+def test_a_single_frame_needs_no_offset_table(write_dicom, tmp_path, syntax, table):
+    """All fragments are its, wherever the table says that it begins."""
+    path = write_dicom(tmp_path / "film.dcm", noise(12), syntax=syntax)
+    dataset = dcmread(path)
+    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    fragments = (table, stream[:256], stream[256:] + bytes(len(stream) % 2))
+    dataset.PixelData = b"".join(b"\xfe\xff\x00\xe0" + len(one).to_bytes(4, "little") + one for one in fragments)
+    dataset.save_as(path)
+    assert_array_equal(stored_values(read_dataset(path), MAX_PIXELS).values, noise(12))
 
 
 def test_a_broken_stream_is_an_error_of_the_file(write_dicom, tmp_path):

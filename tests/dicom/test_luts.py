@@ -39,19 +39,19 @@ def test_a_window_shows_what_pydicom_shows(centre, width, function):
     dataset = _windowed(centre, width, function)
     with np.errstate(over="ignore"):  # pydicom's sigmoid reaches 0 by way of infinity
         expected = (apply_windowing(STORED, dataset) + 2048) / 4095
-    shown = window(dataset)(STORED.astype(float))
+    shown = window(dataset).shown(STORED.astype(float))
     np.testing.assert_allclose(shown, expected, atol=1e-9)
 
 
 def test_a_linear_window_of_the_whole_range_changes_nothing():
     """Centre 2048 and width 4096 map 0 to 0 and 4095 to 1 (PS3.3 C.11.2.1.2.1)."""
-    shown = Window(2048, 4096)(np.arange(4096.0))
+    shown = Window(2048, 4096).shown(np.arange(4096.0))
     np.testing.assert_allclose(shown, np.arange(4096) / 4095, atol=1e-12)
 
 
 def test_a_linear_window_of_width_one_is_a_threshold():
     """The equation of the standard would divide by 0: above centre - 0.5 is white."""
-    assert Window(10, 1)(np.array([9.0, 9.5, 9.6, 10.0])).tolist() == [0, 0, 1, 1]
+    assert Window(10, 1).shown(np.array([9.0, 9.5, 9.6, 10.0])).tolist() == [0, 0, 1, 1]
 
 
 @given(st.floats(-5000, 5000), st.floats(0.001, 10_000), st.sampled_from(["LINEAR", "LINEAR_EXACT", "SIGMOID"]))
@@ -60,7 +60,7 @@ def test_a_window_never_leaves_its_range_nor_turns_back(centre, width, function)
     dataset = Dataset()
     dataset.WindowCenter, dataset.WindowWidth = f"{centre:.8g}", f"{width:.8g}"
     dataset.VOILUTFunction = function
-    shown = window(dataset)(np.linspace(-20_000, 20_000, 401))
+    shown = window(dataset).shown(np.linspace(-20_000, 20_000, 401))
     assert shown.min() >= 0
     assert shown.max() <= 1
     assert (np.diff(shown) >= 0).all()
@@ -69,6 +69,14 @@ def test_a_window_never_leaves_its_range_nor_turns_back(centre, width, function)
 def test_the_first_of_several_windows_counts():
     """Alternative windows are for a person to choose; the first is the sender's default."""
     assert window(_windowed([100, 900], [200, 50])) == Window(100, 200)
+
+
+@pytest.mark.parametrize(
+    ("centres", "widths"), [(["", 900], ["", 50]), ([100, 900], [0, 50]), ([100, 900, 5], [-1, 50])]
+)
+def test_the_first_usable_window_counts(centres, widths):
+    """One that is empty or impossible says nothing, and the next one is as good as a first."""
+    assert window(_windowed(centres, widths)) == Window(900, 50)
 
 
 @pytest.mark.parametrize(("centre", "width"), [(10, 0), (10, -5), (None, 5), (5, None), ("", "")])
@@ -150,10 +158,27 @@ def test_a_first_value_has_the_sign_that_its_inputs_can_have(written, count, inp
     assert lookup_table(item, inputs=inputs, little_endian=True).first == first
 
 
-def test_twelve_bits_announced_as_sixteen_count_as_twelve():
-    """A table that fills 12 of 16 bits is as bright as one that says 12."""
-    data = np.arange(4096, dtype="<u2").tobytes()
-    assert lookup_table(_item((4096, 0, 16), data), inputs=UNSIGNED, little_endian=True).bits == 12
+@pytest.mark.parametrize(
+    ("announced", "largest", "bits"),
+    [
+        (12, 4095, 12),
+        (12, 1843, 12),  # it ends at 45 %
+        (16, 40_000, 16),
+        (8, 255, 8),
+        (16, 4095, 12),  # filled by a sixteenth
+        (16, 10_000, 14),
+        (8, 4095, 12),
+        (12, 4096, 12),  # rounded
+        (16, 4096, 12),
+        (0, 0, 1),
+    ],
+)
+def test_a_table_is_as_deep_as_it_says_where_that_can_be_meant(announced, largest, bits):
+    """White is what the descriptor says, unless all entries are in its darkest quarter or it has no room for them."""
+    data = np.array([0, largest // 2, largest], "<u2").tobytes()
+    table = lookup_table(_item((3, 0, announced), data), inputs=UNSIGNED, little_endian=True)
+    assert table.bits == bits
+    np.testing.assert_allclose(table.shown(np.array([2.0])), min(largest / (2**bits - 1), 1))
 
 
 @pytest.mark.parametrize("item", [_item((10, 0, 16), b"\0\0"), _item((10, 0), b"\0" * 20), Dataset()])
