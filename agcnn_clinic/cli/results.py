@@ -249,11 +249,15 @@ def _files(row: Row) -> str:
 
 
 def _positive(row: Row) -> str:
-    """The positive labels with their probabilities, the highest first. An image that was not read has none."""
-    from agcnn_clinic.database.views import LABEL_COLUMNS
+    """The positive labels with their probabilities. An image that was not read has none.
+
+    The highest first, and No Finding last, as in reports: where a narrow terminal cuts the cell, and where it is of
+    another image than what was found, it must not be what one reads of the study.
+    """
+    from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
 
     if not row["files_analysed"]:
         return "-"
-    named = [(row[LABEL_COLUMNS[label]], label) for label in (row["positive_labels"] or "").split("|") if label]
-    listed = ", ".join(f"{label.replace('_', ' ')} {probability:.2f}" for probability, label in sorted(named)[::-1])
-    return listed or "none"
+    labels = [label for label in (row["positive_labels"] or "").split("|") if label]
+    labels.sort(key=lambda label: (label == NO_FINDING, -row[LABEL_COLUMNS[label]]))
+    return ", ".join(f"{label.replace('_', ' ')} {row[LABEL_COLUMNS[label]]:.2f}" for label in labels) or "none"

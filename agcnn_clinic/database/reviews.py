@@ -14,12 +14,10 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.database.tables import Finding, Inference, Instance, ReceivedFile, Review, Study
-from agcnn_clinic.database.views import LABEL_COLUMNS
+from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
 from agcnn_clinic.domain import Outcome, Verdict
 from agcnn_clinic.errors import UsageError
 
-NO_FINDING = "No Finding"
-"""The label that says of the other fourteen that none is present."""
 PATHOLOGIES = tuple(label for label in LABEL_COLUMNS if label != NO_FINDING)
 
 Verdicts = Mapping[str, Verdict]

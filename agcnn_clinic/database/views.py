@@ -39,6 +39,8 @@ LABEL_COLUMNS: dict[str, str] = {
     )
 }
 """Each label, in NIH's spelling, and its column in study_summary. A test compares it with `agcnn_models.labels`."""
+NO_FINDING = "No Finding"
+"""The label that says of the other fourteen that none is present."""
 
 _ROWS_AT_ONCE = 1000
 HASH_BEGINNING = 8

@@ -11,7 +11,6 @@ from sqlalchemy import inspect
 from agcnn_clinic.database import migrate, views
 from agcnn_clinic.database.queries import find_study
 from agcnn_clinic.database.reviews import (
-    NO_FINDING,
     PATHOLOGIES,
     ReviewRequest,
     completed,
@@ -21,7 +20,7 @@ from agcnn_clinic.database.reviews import (
 )
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Finding, ReceivedFile, Review
-from agcnn_clinic.database.views import FindingFilter
+from agcnn_clinic.database.views import NO_FINDING, FindingFilter
 from agcnn_clinic.domain import Outcome, ReasonCode, Verdict
 from agcnn_clinic.errors import UsageError
 
