@@ -2,10 +2,10 @@
 
 import io
 import os
+import stat
 import sys
-import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,6 +17,7 @@ import typer
 
 from agcnn_clinic.cli import standard_output
 from agcnn_clinic.cli.formats import Column, Kind, Row, as_json, printable, write_csv, write_json, write_parquet
+from agcnn_clinic.durable import taking_the_place_of
 from agcnn_clinic.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def print_rows(
         columns: what a row holds, in the order of CSV, JSON and Parquet.
         shown: what the table shows of it.
         form: how to print.
-        output: the file to write, which appears whole or not at all; None: standard output.
+        output: the file to write, which appears whole or not at all, or a pipe; None: standard output.
         limit: the most rows to print; None for all.
         marked: a column of flags; a row whose flag is set stands out in the table.
 
@@ -272,7 +273,7 @@ _WRITERS: dict[Format, Callable[[Iterable[Row], Sequence[Column], BinaryIO], Non
 
 @contextmanager
 def _sink(output: Path | None) -> Iterator[BinaryIO]:
-    """Standard output as bytes; or a file that takes its name only once it is whole."""
+    """Standard output as bytes, or what a person named."""
     if output is None:
         sys.stdout.flush()
         stream = typer.get_binary_stream("stdout")
@@ -280,15 +281,25 @@ def _sink(output: Path | None) -> Iterator[BinaryIO]:
         stream.flush()
         return
     try:
-        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        with _straight(output) if _is_no_file(output) else taking_the_place_of(output.resolve()) as file:
+            yield file
     except OSError as error:
         raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+def _is_no_file(output: Path) -> bool:
+    """Whether what a name leads to is there and takes bytes as they come: a pipe, a terminal, /dev/null.
+
+    A file beside it could be no such thing in its place. What a link leads to is looked at, since /dev/stdout is one.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(name).replace(output)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
-        raise
+        return not stat.S_ISREG(output.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _straight(output: Path) -> Iterator[BinaryIO]:
+    # As with standard output, a reader that has gone has what it wanted.
+    with suppress(BrokenPipeError), os.fdopen(os.open(output, os.O_WRONLY), "wb") as stream:
+        yield stream

@@ -333,16 +333,3 @@ def test_findings_is_lean(rows_clinic):
     done = subprocess.run([sys.executable, "-c", program], cwd=rows_clinic, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert done.stdout.startswith("finding_id,")
-
-
-def test_an_output_file_appears_whole_or_not_at_all(rows_clinic, run, tmp_path):
-    """--output replaces an older file at once, leaves nothing beside it, and a missing folder is one sentence."""
-    from agcnn_clinic.errors import StorageError
-
-    file = tmp_path / "findings.csv"
-    file.write_text("old")
-    run(rows_clinic, "findings", "-o", file)
-    assert file.read_text().startswith("finding_id,")
-    assert list(tmp_path.iterdir()) == [file]
-    with pytest.raises(StorageError, match="cannot be written"):
-        run(rows_clinic, "findings", "-o", tmp_path / "none" / "findings.csv")
