@@ -158,12 +158,14 @@ def _print_reviews(
 
 
 def _told(key: str, reviewed: "list[ReviewedImage]", *, confirmed: bool) -> Iterable[str]:
-    """What was recorded, a line an image, and whose findings were confirmed."""
+    """What was recorded, a line an image, whose findings were confirmed, and whether the patient is in doubt."""
     for image in reviewed:
         said = ", ".join(f"{label} {verdict}" for label, verdict in image.verdicts.items())
         yield f"{key}, image {image.sop_instance_uid}: {said}"
         if confirmed:
             yield f"  confirmed: the findings of {image.model}, which are those that count."
+        if image.patient_in_doubt:
+            yield "  a file of it names another patient than the study: find out whose it is. Training leaves it out."
         if image.undecided:
             yield f"  without a threshold, so not confirmed: {', '.join(image.undecided)}; say it with --set."
     yield "The report stays as it is: it says what the model found."
