@@ -222,7 +222,7 @@ class Inference(Base):
     quality: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the gate measured: contrast, clipped fraction, size, spacing."""
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Seconds spent in decode, network (the batch's share), record."""
+    """Seconds: `decode`, in the child process, and `network`, the batch's share."""
     heat_map: Mapped[bytes] = mapped_column(LargeBinary)
     """float16, row-major, in [0, 1], `heat_map_rows` x `heat_map_columns`: Eq. 3 on its native grid, rescaled."""
     heat_map_rows: Mapped[int]
@@ -315,7 +315,7 @@ class Report(Base):
     """The time that is printed in it: made again from the same rows, the PDF is the same byte for byte."""
     software_version: Mapped[str]
     path: Mapped[str]
-    """Relative to the clinic's root."""
+    """Relative to the clinic's root, or absolute where `folders.reports` lies elsewhere."""
     sha256: Mapped[str]
     model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"))
     """The model that was asked for by name; None for the clinic's own report, of the readings that count."""
