@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Self
 
 import typer
 
@@ -79,51 +79,53 @@ _GAP = 2
 _ELLIPSIS = "\u2026"
 
 
-def chosen_format(form: Format | None, output: Path | None) -> Format:
-    """The format that was asked for, else the one that the file's ending names, else a table."""
-    if form is not None:
-        return form
-    ending = output.suffix.lower().removeprefix(".") if output is not None else ""
-    return Format(ending) if ending in tuple(Format) else Format.TABLE
+@dataclass(frozen=True)
+class Printing:
+    """How rows are wanted: what --format, --output and --limit say together.
 
+    Attributes:
+        form: how to print.
+        output: the file to write, which appears whole or not at all, or a pipe; None: standard output.
+        limit: the most rows to print; None for all.
+    """
 
-def row_limit(limit: int | None, form: Format) -> int | None:
-    """How many rows to print, None for all."""
-    if limit is None:
-        return _TABLE_ROWS if form is Format.TABLE else None
-    return min(limit, _MOST_ROWS) or None
+    form: Format
+    output: Path | None = None
+    limit: int | None = None
 
+    @classmethod
+    def of(cls, form: Format | None, output: Path | None, limit: int | None) -> Self:
+        """What the options say: without a format the one that the file's ending names, else a table."""
+        if form is None:
+            ending = output.suffix.lower().removeprefix(".") if output is not None else ""
+            form = Format(ending) if ending in tuple(Format) else Format.TABLE
+        if limit is None:
+            return cls(form, output, _TABLE_ROWS if form is Format.TABLE else None)
+        return cls(form, output, min(limit, _MOST_ROWS) or None)
 
-def rows_to_ask(limit: int | None) -> int | None:
-    """How many rows to ask the database for: one more than are printed, to know whether there are more."""
-    return None if limit is None else limit + 1
+    @property
+    def rows_to_ask(self) -> int | None:
+        """How many rows to ask the database for: one more than are printed, to know whether there are more."""
+        return None if self.limit is None else self.limit + 1
 
 
 def print_rows(
-    rows: Iterable[Row],
-    columns: Sequence[Column],
-    *,
-    shown: Sequence[Shown],
-    form: Format,
-    output: Path | None = None,
-    limit: int | None = None,
-    marked: str = "",
+    rows: Iterable[Row], columns: Sequence[Column], printing: Printing, *, shown: Sequence[Shown], marked: str = ""
 ) -> None:
     """Print rows; all formats but the table pass them on one by one.
 
     Args:
-        rows: what to print; where one more than `limit` comes, a line says that there are more.
+        rows: what to print; where one more than the limit comes, a line says that there are more.
         columns: what a row holds, in the order of CSV, JSON and Parquet.
+        printing: how, where to and how many.
         shown: what the table shows of it.
-        form: how to print.
-        output: the file to write, which appears whole or not at all, or a pipe; None: standard output.
-        limit: the most rows to print; None for all.
         marked: a column of flags; a row whose flag is set stands out in the table.
 
     Raises:
         UsageError: Parquet was asked for on a terminal.
         StorageError: the file cannot be written.
     """
+    form, output, limit = printing.form, printing.output, printing.limit
     coming = iter(rows)
     some = coming if limit is None else islice(coming, limit)
     if form is Format.TABLE:
