@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from agcnn_clinic.cli.formats import Row
-from agcnn_clinic.cli.output import Format
+from agcnn_clinic.cli.output import Format, Printing
 from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.errors import DatabaseError
 
@@ -31,10 +31,8 @@ def recorded_rows(
     database: "Database",
     rows: Iterable[Row],
     count: Callable[[], int],
+    printing: Printing,
     *,
-    form: Format,
-    output: Path | None,
-    limit: int | None,
     studies: Sequence[str] = (),
     event: AuditEvent | None = None,
 ) -> Iterator[Row]:
@@ -45,9 +43,7 @@ def recorded_rows(
         database: the clinic's.
         rows: what is to be shown, and maybe one more.
         count: how many rows there are without a limit; asked only where there are many.
-        form: how they are printed.
-        output: the file that they go to.
-        limit: the most rows that are printed.
+        printing: how they are printed, where to and how many.
         studies: the study that they are about, where it is one.
         event: what happens; None: a query, or an export where they do not go to a terminal.
 
@@ -57,9 +53,9 @@ def recorded_rows(
     coming = iter(rows)
     first = list(islice(coming, _READ_AHEAD))
     total = len(first) if len(first) < _READ_AHEAD else count()
-    shown = total if limit is None else min(total, limit)
-    event = event or (AuditEvent.EXPORTED if exports(form, output) else AuditEvent.QUERIED)
-    record_access(ctx, database, event, studies=studies, format=form, rows=shown)
+    shown = total if printing.limit is None else min(total, printing.limit)
+    event = event or (AuditEvent.EXPORTED if exports(printing.form, printing.output) else AuditEvent.QUERIED)
+    record_access(ctx, database, event, studies=studies, format=printing.form, rows=shown)
     return chain(first, coming)
 
 

@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row
-from agcnn_clinic.cli.output import (
-    FormatOption,
-    LimitOption,
-    OutputOption,
-    Shown,
-    chosen_format,
-    in_utc,
-    print_rows,
-    row_limit,
-    rows_to_ask,
-)
+from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Printing, Shown, in_utc, print_rows
 from agcnn_clinic.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
@@ -61,8 +51,7 @@ def list_events(
 
     if event is not None and event not in tuple(AuditEvent):
         raise UsageError(f"There is no event {event!r}; an event is one of {', '.join(AuditEvent)}.")
-    form = chosen_format(form, output)
-    most = row_limit(limit, form)
+    printing = Printing.of(form, output, limit)
     with clinic_database(ctx) as database:
         wanted = audit.EventFilter(
             since=since and in_utc(since),
@@ -75,14 +64,12 @@ def list_events(
             rows = recorded_rows(
                 ctx,
                 database,
-                audit.events(connection, wanted, limit=rows_to_ask(most)),
+                audit.events(connection, wanted, limit=printing.rows_to_ask),
                 lambda: audit.count_events(connection, wanted),
-                form=form,
-                output=output,
-                limit=most,
+                printing,
                 event=AuditEvent.AUDIT_READ,
             )
-            print_rows(rows, _COLUMNS, shown=_SHOWN, form=form, output=output, limit=most)
+            print_rows(rows, _COLUMNS, printing, shown=_SHOWN)
 
 
 @audit_app.command("verify")

@@ -4,24 +4,17 @@ None of them changes anything, but for an empty probe file that is gone at once.
 """
 
 import platform
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import ParamSpec
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import checks_access
+from agcnn_clinic.cli import checks_access, checks_folders
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
 
 P = ParamSpec("P")
-
-LOW_DISK_BYTES = 5 * 1024**3
-"""Below this much free space there is a remark."""
 
 
 def _python() -> Iterator[Result]:
@@ -93,78 +86,6 @@ def _fonts() -> Iterator[Result]:
             f"missing: {names}",
             "Names in these scripts print as boxes; install the locked dependencies again.",
         )
-
-
-def _folders(config: Config) -> Iterator[Result]:
-    for name, folder in _named_folders(config):
-        if not folder.is_dir():
-            yield Result(
-                f"{name} folder",
-                State.PROBLEM,
-                f"{folder} does not exist",
-                "Run `agcnn-clinic init` in the clinic's folder: it makes what is missing and changes nothing else.",
-            )
-        elif (error := _cannot_write(folder)) is not None:
-            yield Result(
-                f"{name} folder",
-                State.PROBLEM,
-                f"{folder} cannot be written: {error}",
-                "Give the user that runs agcnn-clinic the right to write there.",
-            )
-        else:
-            yield Result(f"{name} folder", State.OK, str(folder))
-    config.layout.on_disk().check()  # last: what it raises ends this check
-
-
-def _inbox(config: Config) -> Iterator[Result]:
-    from agcnn_clinic.intake.discover import discover
-    from agcnn_clinic.intake.settle import LONG_WAIT_SECONDS
-
-    before = time.time() - LONG_WAIT_SECONDS
-    waiting = sum(_changed(file.path) < before for file in discover(config.inbox, config.intake.ignore))
-    if waiting:
-        yield Result(
-            "inbox",
-            State.REMARK,
-            f"files that have lain there for more than {LONG_WAIT_SECONDS / 60:.0f} minutes: {waiting}",
-            "Does `watch` run? Its log says what keeps them there. What is no DICOM waits while anything in "
-            "the same topmost folder is still being written: take away what never ends.",
-        )
-
-
-def _disks(config: Config) -> Iterator[Result]:
-    from agcnn_clinic.intake.disk import watched_folders
-
-    watched = watched_folders(config)
-    least = config.intake.min_free_mb * 1_000_000
-    there = {name: folder for name, folder in (dict(_named_folders(config)) | watched).items() if folder.is_dir()}
-    disks: dict[int, list[str]] = {}
-    for name, folder in there.items():
-        disks.setdefault(folder.stat().st_dev, []).append(name)
-    for names in disks.values():
-        usage = shutil.disk_usage(there[names[0]])
-        found = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.0f} GiB free ({', '.join(names)})"
-        if usage.free < least and not watched.keys().isdisjoint(names):
-            told = f"{found}; intake stops below intake.min_free_mb ({config.intake.min_free_mb} MB)"
-            yield Result("disk", State.PROBLEM, told, "Make room, or let [retention] do so: files wait in the inbox.")
-        elif usage.free < LOW_DISK_BYTES:
-            yield Result(
-                "disk",
-                State.REMARK,
-                found,
-                "Make room soon: intake stops below intake.min_free_mb. [retention] can keep room.",
-            )
-        else:
-            yield Result("disk", State.OK, found)
-    if {"archive", "quarantine"} <= there.keys():
-        together = there["archive"].stat().st_dev == there["quarantine"].stat().st_dev
-        if not together:
-            yield Result(
-                "archive and quarantine",
-                State.REMARK,
-                "on different file systems",
-                "A quarantined file takes its space twice; put both folders on one file system to share it.",
-            )
 
 
 def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
@@ -286,33 +207,6 @@ def _daemon(config: Config) -> Iterator[Result]:
     yield Result("daemon", State.OK, found)
 
 
-def _named_folders(config: Config) -> list[tuple[str, Path]]:
-    return [
-        ("inbox", config.inbox),
-        ("archive", config.archive),
-        ("quarantine", config.quarantine),
-        ("reports", config.reports),
-    ]
-
-
-def _changed(path: Path) -> float:
-    """When a file came to lie where it is, or changed, by the clock; never for one that is gone by now."""
-    try:
-        return path.lstat().st_ctime
-    except OSError:
-        return float("inf")
-
-
-def _cannot_write(folder: Path) -> str | None:
-    """Why a file cannot be made in a folder; None when it can. Permission bits do not tell: mounts can be read-only."""
-    try:
-        # A leading dot: the inbox ignores such names, so the daemon does not take the probe for a study.
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".doctor-", suffix=".tmp"):
-            return None
-    except OSError as error:
-        return error.strerror or str(error)
-
-
 def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
@@ -345,10 +239,10 @@ MACHINE: tuple[Callable[[], list[Result]], ...] = (
 def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result]], ...]:
     """What is checked of a clinic; `thorough`, where time does not matter, reads every row and every byte."""
     return (
-        _told("folders", _folders),
-        _told("inbox", _inbox),
+        _told("folders", checks_folders.folders),
+        _told("inbox", checks_folders.inbox),
         _told("access", checks_access.modes),
-        _told("disk", _disks),
+        _told("disk", checks_folders.disks),
         _told("database", partial(_database, thorough=thorough)),
         _told("archived files", partial(_holdings, thorough=thorough)),
         _told("audit trail", checks_access.audit_trail),

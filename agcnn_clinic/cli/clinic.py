@@ -47,7 +47,7 @@ def make_clinic(folder: Path) -> "Config":
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config_file = folder / CONFIG_FILE
         if not config_file.exists():
-            write_atomically(config_file, _default_config().read_bytes())
+            write_atomically(config_file.resolve(), _default_config().read_bytes())
         config = load_config(config_file)
         for needed in (config.inbox, config.archive, config.quarantine, config.reports):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -59,7 +59,7 @@ def clinic_database(ctx: typer.Context) -> "Database":
 
 
 def write_setting(config_file: Path, section: str, name: str, value: str | float) -> None:
-    """Change one setting where it stands in the file; comments and all else stay.
+    """Change one setting where it stands in the file, or in the one that a link leads to; all else of it stays.
 
     Raises:
         OSError: the file cannot be read or written.
@@ -70,4 +70,4 @@ def write_setting(config_file: Path, section: str, name: str, value: str | float
 
     document = tomlkit.parse(config_file.read_text(encoding="utf-8"))
     document.setdefault(section, tomlkit.table())[name] = value
-    write_atomically(config_file, tomlkit.dumps(document).encode())
+    write_atomically(config_file.resolve(), tomlkit.dumps(document).encode())

@@ -163,7 +163,7 @@ def import_model(
         advice = " (agcnn-clinic --debug models import ... lists them all)" if hasattr(error, "__notes__") else ""
         raise ModelUnavailableError(f"{error}{advice}.") from error
     try:
-        write_atomically(out, imported.content())
+        write_atomically(out.resolve(), imported.content())
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
     for line in _told(imported.provenance, out):

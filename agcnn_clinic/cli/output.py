@@ -2,21 +2,22 @@
 
 import io
 import os
+import stat
 import sys
-import tempfile
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Self
 
 import typer
 
 from agcnn_clinic.cli import standard_output
 from agcnn_clinic.cli.formats import Column, Kind, Row, as_json, printable, write_csv, write_json, write_parquet
+from agcnn_clinic.durable import taking_the_place_of
 from agcnn_clinic.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -78,51 +79,53 @@ _GAP = 2
 _ELLIPSIS = "\u2026"
 
 
-def chosen_format(form: Format | None, output: Path | None) -> Format:
-    """The format that was asked for, else the one that the file's ending names, else a table."""
-    if form is not None:
-        return form
-    ending = output.suffix.lower().removeprefix(".") if output is not None else ""
-    return Format(ending) if ending in tuple(Format) else Format.TABLE
+@dataclass(frozen=True)
+class Printing:
+    """How rows are wanted: what --format, --output and --limit say together.
 
+    Attributes:
+        form: how to print.
+        output: the file to write, which appears whole or not at all, or a pipe; None: standard output.
+        limit: the most rows to print; None for all.
+    """
 
-def row_limit(limit: int | None, form: Format) -> int | None:
-    """How many rows to print, None for all."""
-    if limit is None:
-        return _TABLE_ROWS if form is Format.TABLE else None
-    return min(limit, _MOST_ROWS) or None
+    form: Format
+    output: Path | None = None
+    limit: int | None = None
 
+    @classmethod
+    def of(cls, form: Format | None, output: Path | None, limit: int | None) -> Self:
+        """What the options say: without a format the one that the file's ending names, else a table."""
+        if form is None:
+            ending = output.suffix.lower().removeprefix(".") if output is not None else ""
+            form = Format(ending) if ending in tuple(Format) else Format.TABLE
+        if limit is None:
+            return cls(form, output, _TABLE_ROWS if form is Format.TABLE else None)
+        return cls(form, output, min(limit, _MOST_ROWS) or None)
 
-def rows_to_ask(limit: int | None) -> int | None:
-    """How many rows to ask the database for: one more than are printed, to know whether there are more."""
-    return None if limit is None else limit + 1
+    @property
+    def rows_to_ask(self) -> int | None:
+        """How many rows to ask the database for: one more than are printed, to know whether there are more."""
+        return None if self.limit is None else self.limit + 1
 
 
 def print_rows(
-    rows: Iterable[Row],
-    columns: Sequence[Column],
-    *,
-    shown: Sequence[Shown],
-    form: Format,
-    output: Path | None = None,
-    limit: int | None = None,
-    marked: str = "",
+    rows: Iterable[Row], columns: Sequence[Column], printing: Printing, *, shown: Sequence[Shown], marked: str = ""
 ) -> None:
     """Print rows; all formats but the table pass them on one by one.
 
     Args:
-        rows: what to print; where one more than `limit` comes, a line says that there are more.
+        rows: what to print; where one more than the limit comes, a line says that there are more.
         columns: what a row holds, in the order of CSV, JSON and Parquet.
+        printing: how, where to and how many.
         shown: what the table shows of it.
-        form: how to print.
-        output: the file to write, which appears whole or not at all; None: standard output.
-        limit: the most rows to print; None for all.
         marked: a column of flags; a row whose flag is set stands out in the table.
 
     Raises:
         UsageError: Parquet was asked for on a terminal.
         StorageError: the file cannot be written.
     """
+    form, output, limit = printing.form, printing.output, printing.limit
     coming = iter(rows)
     some = coming if limit is None else islice(coming, limit)
     if form is Format.TABLE:
@@ -272,7 +275,7 @@ _WRITERS: dict[Format, Callable[[Iterable[Row], Sequence[Column], BinaryIO], Non
 
 @contextmanager
 def _sink(output: Path | None) -> Iterator[BinaryIO]:
-    """Standard output as bytes; or a file that takes its name only once it is whole."""
+    """Standard output as bytes, or what a person named."""
     if output is None:
         sys.stdout.flush()
         stream = typer.get_binary_stream("stdout")
@@ -280,15 +283,25 @@ def _sink(output: Path | None) -> Iterator[BinaryIO]:
         stream.flush()
         return
     try:
-        handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        with _straight(output) if _is_no_file(output) else taking_the_place_of(output.resolve()) as file:
+            yield file
     except OSError as error:
         raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
+
+
+def _is_no_file(output: Path) -> bool:
+    """Whether what a name leads to is there and takes bytes as they come: a pipe, a terminal, /dev/null.
+
+    A file beside it could be no such thing in its place. What a link leads to is looked at, since /dev/stdout is one.
+    """
     try:
-        with os.fdopen(handle, "wb") as file:
-            yield file
-        Path(name).replace(output)
-    except BaseException as error:
-        Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
-        raise
+        return not stat.S_ISREG(output.stat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+@contextmanager
+def _straight(output: Path) -> Iterator[BinaryIO]:
+    # As with standard output, a reader that has gone has what it wanted.
+    with suppress(BrokenPipeError), os.fdopen(os.open(output, os.O_WRONLY), "wb") as stream:
+        yield stream

@@ -5,17 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row, iso
-from agcnn_clinic.cli.output import (
-    Format,
-    FormatOption,
-    LimitOption,
-    OutputOption,
-    Shown,
-    chosen_format,
-    print_rows,
-    row_limit,
-    rows_to_ask,
-)
+from agcnn_clinic.cli.output import Format, FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
 
 if TYPE_CHECKING:
     from agcnn_clinic.database.tables import ReceivedFile
@@ -32,19 +22,16 @@ def list_quarantine(
     from agcnn_clinic.cli.context import clinic_database
     from agcnn_clinic.database.queries import count_quarantined, quarantined
 
-    form = chosen_format(form, output)
-    most = row_limit(limit, form)
+    printing = Printing.of(form, output, limit)
     with clinic_database(ctx) as database, database.session() as session:
         rows = recorded_rows(
             ctx,
             database,
-            map(_quarantine_row, quarantined(session, limit=rows_to_ask(most))),
+            map(_quarantine_row, quarantined(session, limit=printing.rows_to_ask)),
             lambda: count_quarantined(session),
-            form=form,
-            output=output,
-            limit=most,
+            printing,
         )
-        print_rows(rows, _QUARANTINE, shown=_QUARANTINE_SHOWN, form=form, output=output, limit=most)
+        print_rows(rows, _QUARANTINE, printing, shown=_QUARANTINE_SHOWN)
 
 
 @quarantine_app.command("show")

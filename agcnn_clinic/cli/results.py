@@ -7,17 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row
-from agcnn_clinic.cli.output import (
-    Format,
-    FormatOption,
-    LimitOption,
-    OutputOption,
-    Shown,
-    chosen_format,
-    print_rows,
-    row_limit,
-    rows_to_ask,
-)
+from agcnn_clinic.cli.output import Format, FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -73,26 +63,23 @@ def studies(
         accession=accession,
         state=state,
     )
-    form = chosen_format(form, output)
-    most = row_limit(limit, form)
+    printing = Printing.of(form, output, limit)
     now, quiet_seconds = datetime.now(UTC), clinic_config(ctx).intake.study_quiet_seconds
     with clinic_database(ctx) as database, database.connection() as connection:
         rows = recorded_rows(
             ctx,
             database,
-            views.studies(connection, wanted, now=now, quiet_seconds=quiet_seconds, limit=rows_to_ask(most)),
+            views.studies(connection, wanted, now=now, quiet_seconds=quiet_seconds, limit=printing.rows_to_ask),
             lambda: views.count_studies(connection, wanted, now=now, quiet_seconds=quiet_seconds),
-            form=form,
-            output=output,
-            limit=most,
+            printing,
         )
         columns = [*column_kinds(views.study_summary.columns), Column("state")]
-        if form is Format.TABLE:
+        if printing.form is Format.TABLE:
             listed = list(rows)
-            print_rows(listed, columns, shown=_studies_shown(), form=form, output=output, limit=most)
-            _tell_of_removed(connection, [row["study_id"] for row in listed[:most]])
+            print_rows(listed, columns, printing, shown=_studies_shown())
+            _tell_of_removed(connection, [row["study_id"] for row in listed[: printing.limit]])
         else:
-            print_rows(rows, columns, shown=_studies_shown(), form=form, output=output, limit=most)
+            print_rows(rows, columns, printing, shown=_studies_shown())
 
 
 def _tell_of_removed(connection: "sqlalchemy.Connection", study_ids: Sequence[int]) -> None:
@@ -132,8 +119,7 @@ def findings(
     from agcnn_clinic.cli.context import clinic_database
     from agcnn_clinic.database import views
 
-    form = chosen_format(form, output)
-    most = row_limit(limit, form)
+    printing = Printing.of(form, output, limit)
     with clinic_database(ctx) as database:
         if study is not None:
             from agcnn_clinic.database.queries import find_study
@@ -157,16 +143,14 @@ def findings(
             rows = recorded_rows(
                 ctx,
                 database,
-                views.findings(connection, wanted, limit=rows_to_ask(most)),
+                views.findings(connection, wanted, limit=printing.rows_to_ask),
                 lambda: views.count_findings(connection, wanted),
-                form=form,
-                output=output,
-                limit=most,
+                printing,
                 studies=[study] if study else [],
             )
             columns = column_kinds(views.finding_columns(wanted))
             shown = (*_FINDINGS_SHOWN, *_REVIEW_SHOWN) if reviewed else _FINDINGS_SHOWN
-            print_rows(rows, columns, shown=shown, form=form, output=output, limit=most, marked="positive")
+            print_rows(rows, columns, printing, shown=shown, marked="positive")
 
 
 def show(
@@ -249,11 +233,15 @@ def _files(row: Row) -> str:
 
 
 def _positive(row: Row) -> str:
-    """The positive labels with their probabilities, the highest first. An image that was not read has none."""
-    from agcnn_clinic.database.views import LABEL_COLUMNS
+    """The positive labels with their probabilities. An image that was not read has none.
+
+    The highest first, and No Finding last, as in reports: where a narrow terminal cuts the cell, and where it is of
+    another image than what was found, it must not be what one reads of the study.
+    """
+    from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
 
     if not row["files_analysed"]:
         return "-"
-    named = [(row[LABEL_COLUMNS[label]], label) for label in (row["positive_labels"] or "").split("|") if label]
-    listed = ", ".join(f"{label.replace('_', ' ')} {probability:.2f}" for probability, label in sorted(named)[::-1])
-    return listed or "none"
+    labels = [label for label in (row["positive_labels"] or "").split("|") if label]
+    labels.sort(key=lambda label: (label == NO_FINDING, -row[LABEL_COLUMNS[label]]))
+    return ", ".join(f"{label.replace('_', ' ')} {row[LABEL_COLUMNS[label]]:.2f}" for label in labels) or "none"

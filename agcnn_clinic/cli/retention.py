@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row, iso
-from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Shown, chosen_format, print_rows, row_limit
+from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
 
 if TYPE_CHECKING:
     from agcnn_clinic.upkeep.plan import Removal
@@ -27,7 +27,7 @@ def retention(
     from agcnn_clinic.upkeep.loop import Upkeep
 
     config = clinic_config(ctx)
-    form = chosen_format(form, output)
+    printing = Printing.of(form, output, limit)
     with clinic_database(ctx) as database, contextlib.ExitStack() as stack:
         if dry_run:
             removals = Upkeep(database, Storage(config), config).planned()
@@ -35,7 +35,7 @@ def retention(
             # The daemon takes files meanwhile, perhaps these very bytes.
             claims = stack.enter_context(at_work_on(config, database))
             removals = Upkeep(database, Storage(config), config, claims=claims).step()
-        print_rows(map(_row, removals), _COLUMNS, shown=_SHOWN, form=form, output=output, limit=row_limit(limit, form))
+        print_rows(map(_row, removals), _COLUMNS, printing, shown=_SHOWN)
     if not config.retention.is_on:
         typer.echo("Retention is off: nothing has a limit under [retention] of config.toml.", err=True)
         return

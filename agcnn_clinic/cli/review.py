@@ -3,23 +3,12 @@
 import getpass
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agcnn_clinic.cli.context import clinic_database
-from agcnn_clinic.cli.output import (
-    Format,
-    FormatOption,
-    LimitOption,
-    OutputOption,
-    Shown,
-    chosen_format,
-    print_rows,
-    row_limit,
-    rows_to_ask,
-)
+from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
 from agcnn_clinic.cli.results import StudyName
 from agcnn_clinic.errors import UsageError
 
@@ -84,8 +73,7 @@ def review(
         if show:
             with database.session() as session:
                 key = find_study(session, study).key
-            chosen = chosen_format(form, output)
-            _print_reviews(ctx, database, key, row_limit(limit, chosen), chosen, output)
+            _print_reviews(ctx, database, key, Printing.of(form, output, limit))
             return
         request = ReviewRequest(verdicts, confirm, reviewer=_reviewer(by), note=note, instance=instance)
         with database.write() as session:
@@ -135,9 +123,7 @@ def _reviewer(by: str | None) -> str:
     return name
 
 
-def _print_reviews(
-    ctx: typer.Context, database: "Database", key: str, limit: int | None, form: Format, output: Path | None
-) -> None:
+def _print_reviews(ctx: typer.Context, database: "Database", key: str, printing: Printing) -> None:
     from agcnn_clinic.cli.access import recorded_rows
     from agcnn_clinic.cli.results import column_kinds
     from agcnn_clinic.database import views
@@ -146,24 +132,24 @@ def _print_reviews(
         rows = recorded_rows(
             ctx,
             database,
-            views.reviews(connection, key, limit=rows_to_ask(limit)),
+            views.reviews(connection, key, limit=printing.rows_to_ask),
             lambda: views.count_reviews(connection, key),
-            form=form,
-            output=output,
-            limit=limit,
+            printing,
             studies=[key],
         )
         columns = column_kinds(views.review_list.columns)
-        print_rows(rows, columns, shown=_SHOWN, form=form, output=output, limit=limit, marked="newest")
+        print_rows(rows, columns, printing, shown=_SHOWN, marked="newest")
 
 
 def _told(key: str, reviewed: "list[ReviewedImage]", *, confirmed: bool) -> Iterable[str]:
-    """What was recorded, a line an image, and whose findings were confirmed."""
+    """What was recorded, a line an image, whose findings were confirmed, and whether the patient is in doubt."""
     for image in reviewed:
         said = ", ".join(f"{label} {verdict}" for label, verdict in image.verdicts.items())
         yield f"{key}, image {image.sop_instance_uid}: {said}"
         if confirmed:
             yield f"  confirmed: the findings of {image.model}, which are those that count."
+        if image.patient_in_doubt:
+            yield "  a file of it names another patient than the study: find out whose it is. Training leaves it out."
         if image.undecided:
             yield f"  without a threshold, so not confirmed: {', '.join(image.undecided)}; say it with --set."
     yield "The report stays as it is: it says what the model found."

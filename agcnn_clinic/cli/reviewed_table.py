@@ -7,6 +7,8 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import typer
+
 from agcnn_clinic.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ TABLE = "reviewed.csv"
 _WRITTEN = {"present": "1", "absent": "0", "uncertain": "-1"}
 _UNKNOWN = "-1"
 """An empty cell would be read as absent, as CheXpert's are; what nobody reviewed is not known."""
+_NAMED = 5
+"""So many studies of films that are left out are named."""
 
 
 def reviewed_table(
@@ -29,7 +33,8 @@ def reviewed_table(
 
     A row an image with a verdict that stands: the path of its file in the archive; its patient, under a pseudonym;
     age at the study in years, sex and view where they are known; and a column a label with 1 (present), 0 (absent) or
-    -1 (uncertain, or not reviewed).
+    -1 (uncertain, or not reviewed). Films that may be another patient's than their study's are left out, and a line
+    says so.
 
     Args:
         config: the clinic's settings.
@@ -50,10 +55,13 @@ def reviewed_table(
         record(None)
         return table
     with database.session() as session:
-        films = reviewed_films(session)
+        films, in_doubt = reviewed_films(session)
+    if in_doubt:
+        typer.echo(_left_out(in_doubt), err=True)
     if not films:
         raise UsageError(
-            "No film of this clinic has been reviewed: confirm or correct some with `agcnn-clinic review STUDY`."
+            f"No {'other ' if in_doubt else ''}film of this clinic has been reviewed: "
+            "confirm or correct some with `agcnn-clinic review STUDY`."
         )
     if len({film.patient for film in films}) < 2:
         raise UsageError(
@@ -88,6 +96,16 @@ def table_content(films: "Sequence[ReviewedFilm]", archive: Path) -> str:
             )
         )
     return text.getvalue()
+
+
+def _left_out(in_doubt: Sequence[str]) -> str:
+    """That films were left out, for each of which there is its study's key."""
+    studies = list(dict.fromkeys(in_doubt))
+    more = f" and {len(studies) - _NAMED} more" if len(studies) > _NAMED else ""
+    return (
+        f"{len(in_doubt)} reviewed {'film is' if len(in_doubt) == 1 else 'films are'} left out, since a file names "
+        f"another patient than the study ({', '.join(studies[:_NAMED])}{more}): `agcnn-clinic show STUDY` says which."
+    )
 
 
 def age_in_years(birth_date: str, study_date: str) -> str:

@@ -21,7 +21,7 @@ def backup(database: Database, target: Path) -> int:
 
     Args:
         database: the open database.
-        target: the file to make.
+        target: the file to make; a link that leads to none yet is followed.
 
     Returns:
         The copy's size in bytes.
@@ -34,6 +34,7 @@ def backup(database: Database, target: Path) -> int:
         raise DatabaseError("A database server is backed up with its own tool, such as pg_dump.")
     if target.exists():
         raise UsageError(f"{target} exists already; name a new file.")
+    target = target.resolve()
     with _explained(f"The backup {target} cannot be made"), _whole_copy(database.file, target) as partial:
         partial.replace(target)
         _sync(target.parent)
@@ -47,7 +48,7 @@ def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
 
     Args:
         copy: what `backup` made; it stays as it is.
-        file: where the clinic's database is, or was.
+        file: where the clinic's database is, or was; a link stays one, as it does for SQLite.
         now: part of the name under which the old one is kept.
 
     Returns:
@@ -60,6 +61,7 @@ def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
     """
     if not copy.is_file():
         raise UsageError(f"There is no {copy}; name a file that `agcnn-clinic db backup` made.")
+    file = file.resolve()
     with _explained(f"The database cannot be restored from {copy}"), _whole_copy(copy, file) as partial:
         revision = _revision(partial, copy)
         kept = None

@@ -8,18 +8,17 @@ image.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
+from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.tables import Finding, Inference, Instance, ReceivedFile, Review, Study
-from agcnn_clinic.database.views import LABEL_COLUMNS
-from agcnn_clinic.domain import Outcome, Verdict
+from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
+from agcnn_clinic.domain import Outcome, ReasonCode, Verdict, Warn
 from agcnn_clinic.errors import UsageError
 
-NO_FINDING = "No Finding"
-"""The label that says of the other fourteen that none is present."""
 PATHOLOGIES = tuple(label for label in LABEL_COLUMNS if label != NO_FINDING)
 
 Verdicts = Mapping[str, Verdict]
@@ -56,6 +55,8 @@ class ReviewedImage:
     verdicts: Verdicts
     undecided: tuple[str, ...]
     """Labels that could not be confirmed, since the model has no threshold for them."""
+    patient_in_doubt: bool
+    """Whether it may be another patient's than the study's: see `_in_doubt`."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,15 @@ class ReviewedFilm:
     verdicts: Verdicts
 
 
+class ReviewedFilms(NamedTuple):
+    """What training may take of a clinic's reviewed films, and what it may not."""
+
+    films: list[ReviewedFilm]
+    in_doubt: list[str]
+    """For each film that may be another patient's than its study's, the study's key. Under the study's patient it would
+    have that one's age and sex, and its own patient might be on both sides of a split."""
+
+
 def record_review(session: Session, study: Study, request: ReviewRequest, now: datetime) -> list[ReviewedImage]:
     """Add reviews of a study's images, in the caller's transaction; `study.revision` and so its report stay.
 
@@ -89,7 +99,9 @@ def record_review(session: Session, study: Study, request: ReviewRequest, now: d
     """
     standing = standing_reviews(session, study.id)
     reviewed = []
-    for instance, inference in _images(session, study, request.instance):
+    images = _images(session, study, request.instance)
+    in_doubt = _in_doubt(session, [instance.id for instance, _ in images])
+    for instance, inference in images:
         current = {label: Verdict(review.verdict) for label, review in standing.get(instance.id, {}).items()}
         findings = {finding.label: finding for finding in inference.findings}
         said = _confirmed(findings.values()) if request.confirm else {}
@@ -106,7 +118,7 @@ def record_review(session: Session, study: Study, request: ReviewRequest, now: d
         )
         undecided = tuple(label for label in PATHOLOGIES if label not in verdicts) if request.confirm else ()
         model = f"{inference.model.name} {inference.model.version}"
-        reviewed.append(ReviewedImage(instance.sop_instance_uid, model, verdicts, undecided))
+        reviewed.append(ReviewedImage(instance.sop_instance_uid, model, verdicts, undecided, instance.id in in_doubt))
     return reviewed
 
 
@@ -155,7 +167,7 @@ def standing_reviews(session: Session, study_id: int) -> dict[int, dict[str, Rev
     }
 
 
-def reviewed_films(session: Session) -> list[ReviewedFilm]:
+def reviewed_films(session: Session) -> ReviewedFilms:
     """All images with a verdict that stands and bytes that are kept, in the order of their arrival."""
     verdicts: dict[int, dict[str, Verdict]] = {}
     places: dict[int, tuple[Study, ReceivedFile]] = {}
@@ -165,11 +177,15 @@ def reviewed_films(session: Session) -> list[ReviewedFilm]:
         if file.removed_at is None:
             places[instance_id] = study, file
     pseudonyms = _pseudonyms(session)
-    films = []
+    doubtful = _in_doubt(session, places)
+    found = ReviewedFilms([], [])
     for instance_id in sorted(places):
         study, file = places[instance_id]
-        if standing := _standing(verdicts[instance_id]):
-            films.append(
+        standing = _standing(verdicts[instance_id])
+        if standing and instance_id in doubtful:
+            found.in_doubt.append(study.key)
+        elif standing:
+            found.films.append(
                 ReviewedFilm(
                     stored_path=file.stored_path,
                     patient=pseudonyms.get(study.patient_id, study.key),
@@ -180,7 +196,24 @@ def reviewed_films(session: Session) -> list[ReviewedFilm]:
                     verdicts=standing,
                 )
             )
-    return films
+    return found
+
+
+def _in_doubt(session: Session, instance_ids: Iterable[int]) -> set[int]:
+    """Those of the images of which a file names another patient than the study.
+
+    The file that was read, or one that brought the same picture under another header. What came under the image's UID
+    with another picture (a UID conflict) says nothing of whose this one is.
+    """
+    of_the_picture = select(ReceivedFile.instance_id, ReceivedFile.header["remarks"]).where(
+        ReceivedFile.reason_code.in_((ReasonCode.READ, ReasonCode.HEADER_DIFFERS))
+    )
+    return {
+        instance_id
+        for part in in_parts(sorted(instance_ids))
+        for instance_id, remarks in session.execute(of_the_picture.where(ReceivedFile.instance_id.in_(part)))
+        if Warn.OTHER_PATIENT in (remarks or ())
+    }
 
 
 def _reviews(*columns: Any) -> Select[Any]:

@@ -23,7 +23,7 @@ class Summary:
     files: tuple[tuple[ReasonCode, int], ...]
     """How many files ended for each reason."""
     reports: tuple[tuple[str, str], ...]
-    """Each report made: the study's key and the PDF's path below the clinic's root."""
+    """Each report made: the study's key and the PDF's path, relative to the clinic's root or absolute."""
     pending: int
     """How many files are still to be decided."""
 

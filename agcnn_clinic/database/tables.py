@@ -11,20 +11,17 @@ A `received_file` is one file that entered the inbox, and has exactly one outcom
 of which several files may come (revisions); at most one of them is analysed by a given model.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
-    DateTime,
-    Dialect,
     ForeignKey,
     Index,
     LargeBinary,
     MetaData,
-    TypeDecorator,
     UniqueConstraint,
     false,
     text,
@@ -32,7 +29,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from agcnn_clinic.database.audit import audit_event
-from agcnn_clinic.database.values import Text
+from agcnn_clinic.database.values import Text, UtcDateTime
 from agcnn_clinic.domain import MediaType, Outcome, Verdict
 
 NAMING = {
@@ -43,27 +40,6 @@ NAMING = {
     "pk": "pk_%(table_name)s",
 }
 """Names of constraints, so that migrations can speak of them on every database."""
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware moment, stored as naive UTC: SQLite keeps no zone, and a sorted column must sort by time."""
-
-    impl = DateTime
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Refuse naive moments, store UTC."""
-        del dialect
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError("A moment without a time zone cannot be stored; use datetime.now(UTC).")
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Give back an aware moment."""
-        del dialect
-        return None if value is None else value.replace(tzinfo=UTC)
 
 
 class Base(DeclarativeBase):
@@ -222,7 +198,7 @@ class Inference(Base):
     quality: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """What the gate measured: contrast, clipped fraction, size, spacing."""
     timings: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Seconds spent in decode, network (the batch's share), record."""
+    """Seconds: `decode`, in the child process, and `network`, the batch's share."""
     heat_map: Mapped[bytes] = mapped_column(LargeBinary)
     """float16, row-major, in [0, 1], `heat_map_rows` x `heat_map_columns`: Eq. 3 on its native grid, rescaled."""
     heat_map_rows: Mapped[int]
@@ -315,7 +291,7 @@ class Report(Base):
     """The time that is printed in it: made again from the same rows, the PDF is the same byte for byte."""
     software_version: Mapped[str]
     path: Mapped[str]
-    """Relative to the clinic's root."""
+    """Relative to the clinic's root, or absolute where `folders.reports` lies elsewhere."""
     sha256: Mapped[str]
     model_id: Mapped[int | None] = mapped_column(ForeignKey("model.id"))
     """The model that was asked for by name; None for the clinic's own report, of the readings that count."""

@@ -1,4 +1,4 @@
-"""What a column takes: the same text and JSON in every database, compared byte by byte.
+"""What a column takes: the same text, JSON and moments in every database, texts compared byte by byte.
 
 SQLite would store a NUL within a text, and PostgreSQL refuses the whole row; neither can store half of a surrogate
 pair. They come from where people type: a command line, a study.toml, a name in an archive.
@@ -7,9 +7,10 @@ pair. They come from where people type: a command line, a study.toml, a name in 
 import json
 import math
 import re
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Dialect, String, TypeDecorator
+from sqlalchemy import DateTime, Dialect, String, TypeDecorator
 from sqlalchemy.types import TypeEngine
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -49,6 +50,27 @@ class Text(TypeDecorator[str]):
         """Replace what a database would refuse, in a row to be stored and in a value to be looked for."""
         del dialect
         return None if value is None else storable(value)
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An aware moment, stored as naive UTC: SQLite keeps no zone, and a sorted column must sort by time."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive moments, store UTC."""
+        del dialect
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("A moment without a time zone cannot be stored; use datetime.now(UTC).")
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give back an aware moment."""
+        del dialect
+        return None if value is None else value.replace(tzinfo=UTC)
 
 
 def _plain(value: Any) -> Any:

@@ -39,6 +39,8 @@ LABEL_COLUMNS: dict[str, str] = {
     )
 }
 """Each label, in NIH's spelling, and its column in study_summary. A test compares it with `agcnn_models.labels`."""
+NO_FINDING = "No Finding"
+"""The label that says of the other fourteen that none is present."""
 
 _ROWS_AT_ONCE = 1000
 HASH_BEGINNING = 8
@@ -114,7 +116,7 @@ study_summary = Table(
     ),
     Column("report_version", Integer, comment="Version of the newest report; null where there is none."),
     Column("report_revision", Integer, comment="The revision of the study that it covers."),
-    Column("report_path", String, comment="Its file, below the clinic's folder."),
+    Column("report_path", String, comment="Its file: a path that starts at the clinic's folder, or an absolute one."),
     Column("report_created_at", String, comment="When it was made: ISO 8601, UTC."),
 )
 """One row a study, a column a label, the newest study first."""

@@ -4,6 +4,7 @@ import math
 import re
 import unicodedata
 from collections.abc import Iterable
+from datetime import date
 
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
@@ -14,8 +15,8 @@ MAX_LENGTH = 256
 _JOINERS = "\u200c\u200d"
 """Zero-width joiners belong to the spelling of Persian and Indic names; other format characters only disguise."""
 
-_DATE = re.compile(r"(\d{4})[.:-]?(\d{2})[.:-]?(\d{2})")
-_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.\d*)?")
+_DATE = re.compile(r"(\d{4})[.:-]?(\d{2})[.:-]?(\d{2})", re.ASCII)
+_TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.\d*)?", re.ASCII)
 
 
 def clean(value: str, max_length: int = MAX_LENGTH) -> str:
@@ -69,12 +70,12 @@ def numbers(dataset: Dataset, keyword: str) -> list[float]:
 
 
 def iso_date(value: str) -> str:
-    """Return a DICOM date (DA, or the beginning of DT) as `2026-01-31`, empty where it is none."""
+    """Return a DICOM date (DA, or the beginning of DT) as `2026-01-31`, empty where the calendar has no such day."""
     match = _DATE.match(value)
-    if match is None:
+    try:
+        return date(*map(int, match.groups())).isoformat() if match else ""
+    except ValueError:
         return ""
-    year, month, day = match.groups()
-    return f"{year}-{month}-{day}" if 1 <= int(month) <= 12 and 1 <= int(day) <= 31 else ""
 
 
 def iso_time(value: str) -> str:

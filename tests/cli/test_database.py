@@ -71,6 +71,23 @@ def test_a_backup_takes_the_database_s_place(clinic, run, execute):
 
 
 @pytest.mark.sqlite_only("a server has its own tool")
+def test_links_are_followed_by_backup_and_restore(clinic, run):
+    """A database and copies on another disk stay there, and the one before is kept beside the database."""
+    far = clinic / "far"
+    far.mkdir()
+    for name in ("clinic.sqlite", "copy.sqlite"):
+        (clinic / name).exists() and (clinic / name).rename(far / name)
+        (clinic / name).symlink_to(far / name)
+    before = run(clinic, "findings", "-f", "csv").stdout
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    run(clinic, "db", "restore", clinic / "copy.sqlite")
+    assert all((clinic / name).is_symlink() for name in ("clinic.sqlite", "copy.sqlite"))
+    assert (far / "copy.sqlite").is_file()
+    assert list(far.glob("clinic-before-*.sqlite"))
+    assert run(clinic, "findings", "-f", "csv").stdout == before
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
 def test_nothing_is_restored_under_a_working_daemon(clinic, run):
     """While a process holds the clinic's lock, the command says which one."""
     run(clinic, "db", "backup", clinic / "copy.sqlite")

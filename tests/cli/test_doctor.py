@@ -13,7 +13,7 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from agcnn_clinic.cli import checks, decoders
+from agcnn_clinic.cli import checks
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.cli.doctor import doctor
 from agcnn_clinic.cli.result import State
@@ -21,7 +21,6 @@ from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, Config, load_config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import MediaType
-from agcnn_clinic.intake import settle
 from agcnn_clinic.lock import only_process
 from agcnn_models.agcnn import build_agcnn
 from agcnn_models.bundle import write_bundle
@@ -127,15 +126,6 @@ def test_an_inbox_that_is_a_link_into_the_archive_is_a_problem(run, clinic):
     rows = {row["check"]: row for row in json.loads(result.stdout)}
     assert "holds the archive" in rows["folders"]["advice"]
     assert rows["reports folder"]["state"] == "OK"
-
-
-def test_files_that_lie_in_the_inbox_for_long_are_remarked_on(clinic, monkeypatch):
-    """A file that came a moment ago is none of these."""
-    (clinic.inbox / "pacs").mkdir()
-    (clinic.inbox / "pacs" / "film.png").touch()
-    assert "inbox" not in _all(clinic)
-    monkeypatch.setattr(settle, "LONG_WAIT_SECONDS", -1.0)
-    assert _all(clinic)["inbox"].found.endswith("minutes: 1")
 
 
 def test_json_says_the_same_as_objects(run, nowhere):
@@ -318,39 +308,3 @@ def test_a_running_daemon_is_named(clinic):
     assert str(os.getpid()) in result.found
     (result,) = checks._daemon(clinic)
     assert "nothing works" in result.found
-
-
-def test_a_full_disk_is_a_problem(clinic, monkeypatch):
-    """Below the watermark of intake it is one, and the line says that intake stops; near it there is a remark."""
-
-    def config(min_free_mb: int) -> Config:
-        return clinic.model_copy(update={"intake": clinic.intake.model_copy(update={"min_free_mb": min_free_mb})})
-
-    (full,) = (result for result in checks._disks(config(1 << 42)) if result.check == "disk")
-    assert full.state is State.PROBLEM
-    assert "intake stops" in full.found
-    clinic = config(0)
-    monkeypatch.setattr(checks, "LOW_DISK_BYTES", 1 << 62)
-    assert _states(checks._disks, clinic)["disk"] is State.REMARK
-    monkeypatch.setattr(checks, "LOW_DISK_BYTES", 0)
-    assert _states(checks._disks, clinic)["disk"] is State.OK
-
-
-def test_every_transfer_syntax_is_tried():
-    """What can be written here is decoded to the values that were written; for the rest a decoder is registered."""
-    tried = list(decoders.try_decoders())
-    assert [one.error for one in tried] == [""] * len(tried)
-    assert sum(one.decoded for one in tried) == len(decoders.LOSSLESS) + 1
-    assert len({one.name for one in tried}) == len(decoders.LOSSLESS) + 1 + len(decoders.NOT_WRITTEN)
-
-
-def test_a_decoder_that_fails_is_a_problem():
-    """A library that raises and one that decodes to something else are both told apart from a good one."""
-
-    def broken() -> float:
-        raise RuntimeError("no library")
-
-    syntax = decoders.LOSSLESS[0]
-    assert decoders._tried(syntax, broken).error == "RuntimeError: no library"
-    assert "other values" in decoders._tried(syntax, lambda: 3.0).error
-    assert decoders._tried(syntax, lambda: 0.0).decoded

@@ -14,7 +14,7 @@ from agcnn_clinic import __version__
 from agcnn_clinic.cli import standard_output
 from agcnn_clinic.cli.formats import Column, Kind
 from agcnn_clinic.cli.main import app
-from agcnn_clinic.cli.output import Format, print_rows
+from agcnn_clinic.cli.output import Format, Printing, print_rows
 from agcnn_clinic.errors import ExitCode, UsageError
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
@@ -145,7 +145,7 @@ def test_rows_that_nobody_reads_are_not_asked_for(monkeypatch):
         monkeypatch.setattr(sys, "stdout", gone)
         with standard_output.delivered():
             rows = ({"n": asked.append(number) or number} for number in range(100_000))
-            print_rows(rows, [Column("n", Kind.INTEGER)], shown=(), form=Format.CSV)
+            print_rows(rows, [Column("n", Kind.INTEGER)], Printing(Format.CSV), shown=())
     assert 0 < len(asked) < 50_000
 
 

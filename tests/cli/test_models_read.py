@@ -76,6 +76,16 @@ def test_using_another_model_says_what_there_is_to_read_again(two_models, run, s
     assert "would read 0 images of 1 study (and has read 1 image of them before)" in said
 
 
+def test_a_config_that_is_a_link_stays_one(two_models, run, small_bundle):
+    """`models use` writes into the file that it leads to."""
+    link, file = two_models / "config.toml", two_models / "clinic.toml"
+    link.rename(file)
+    link.symlink_to(file.name)
+    run(two_models, "models", "use", small_bundle)
+    assert link.is_symlink()
+    assert load_config(file).analysis.model == str(small_bundle)
+
+
 @pytest.mark.sqlite_only("every byte of its file")
 def test_a_dry_run_writes_nothing_and_says_no_patient(two_models, run, small_bundle):
     """Only what would be done is printed, limited to as many studies as asked for."""

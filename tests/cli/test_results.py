@@ -166,6 +166,26 @@ def test_the_table_of_studies_says_what_was_found(rows_clinic, run):
             assert label.replace("_", " ") in line
 
 
+@pytest.mark.parametrize(
+    ("positive", "printed"),
+    [
+        ({"No Finding": 0.91, "Mass": 0.55, "Effusion": 0.6}, "Effusion 0.60, Mass 0.55, No Finding 0.91"),
+        ({"No Finding": 0.91}, "No Finding 0.91"),
+        ({}, "none"),
+    ],
+)
+def test_no_finding_stands_behind_what_was_found(tmp_path, factories, new_clinic, run, positive, printed):
+    """A cell that is cut must not begin with No Finding where the model found something, in this image or another."""
+    with open_database(new_clinic(tmp_path).database_url) as database, database.write() as session:
+        file = factories.make_file(session, factories.make_study(session, 1), 1)
+        reading = factories.make_inference(session, file, factories.make_model(session), random.Random(1))
+        for finding in reading.findings:
+            finding.positive = finding.label in positive
+            finding.probability = positive.get(finding.label, 0.1)
+    (line,) = run(tmp_path, "studies").stdout.splitlines()[2:]
+    assert line.rstrip().endswith(f"  {printed}")
+
+
 def test_show_tells_all_of_a_study(rows_clinic, run, select, rows_url):
     """`show` prints each image, each file with its outcome and reason, each reading, and each report."""
     study = select(rows_url, "SELECT * FROM study_summary WHERE files_analysed > 0 AND files_refused > 0")[0]
@@ -313,16 +333,3 @@ def test_findings_is_lean(rows_clinic):
     done = subprocess.run([sys.executable, "-c", program], cwd=rows_clinic, capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert done.stdout.startswith("finding_id,")
-
-
-def test_an_output_file_appears_whole_or_not_at_all(rows_clinic, run, tmp_path):
-    """--output replaces an older file at once, leaves nothing beside it, and a missing folder is one sentence."""
-    from agcnn_clinic.errors import StorageError
-
-    file = tmp_path / "findings.csv"
-    file.write_text("old")
-    run(rows_clinic, "findings", "-o", file)
-    assert file.read_text().startswith("finding_id,")
-    assert list(tmp_path.iterdir()) == [file]
-    with pytest.raises(StorageError, match="cannot be written"):
-        run(rows_clinic, "findings", "-o", tmp_path / "none" / "findings.csv")

@@ -11,6 +11,8 @@ import pytest
 from agcnn_clinic.cli.reviewed_table import age_in_years, reviewed_table
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.session import open_database
+from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.domain import Warn
 from agcnn_clinic.errors import UsageError
 from agcnn_models.labels import LABELS
 from agcnn_training.data.table import Row
@@ -122,6 +124,29 @@ def test_the_reviewed_films_become_a_table(clinic, run, tmp_path):
     assert (rows[0]["age"], rows[0]["sex"], rows[0]["view"]) == ("64", "M", "PA")
     assert (rows[1]["sex"], rows[2]["sex"]) == ("", "F")
     assert set(rows[0]) <= {*Row.__dataclass_fields__, *LABELS}
+
+
+def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path, capsys):
+    """Under the study's patient it would have that one's age, and its own patient might be on both sides of a split."""
+    config = load_config(clinic / "config.toml")
+    with open_database(config.database_url) as database:
+        with database.write() as session:
+            file = session.query(ReceivedFile).order_by(ReceivedFile.id).first()
+            file.header = file.header | {"remarks": [Warn.OTHER_PATIENT]}
+            key, path = file.instance.study.key, file.stored_path
+        assert "names another patient than the study" in run(clinic, "review", "A00001", "--confirm").stdout
+        table_of = partial(reviewed_table, config, database, tmp_path / "model.run", record=lambda _: None)
+        with pytest.raises(UsageError, match="No other film of this clinic"):
+            table_of(resume=False)
+        for study in ("A00002", "A00003"):
+            assert "another patient" not in run(clinic, "review", study, "--confirm").stdout
+        capsys.readouterr()
+        table = table_of(resume=False).read_text()
+    assert f"1 reviewed film is left out, since a file names another patient than the study ({key})" in (
+        capsys.readouterr().err
+    )
+    assert len(table.splitlines()) == 1 + 2
+    assert path not in table
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from sqlalchemy import inspect
 from agcnn_clinic.database import migrate, views
 from agcnn_clinic.database.queries import find_study
 from agcnn_clinic.database.reviews import (
-    NO_FINDING,
     PATHOLOGIES,
     ReviewRequest,
     completed,
@@ -21,8 +20,8 @@ from agcnn_clinic.database.reviews import (
 )
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Finding, ReceivedFile, Review
-from agcnn_clinic.database.views import FindingFilter
-from agcnn_clinic.domain import Outcome, ReasonCode, Verdict
+from agcnn_clinic.database.views import NO_FINDING, FindingFilter
+from agcnn_clinic.domain import Outcome, ReasonCode, Verdict, Warn
 from agcnn_clinic.errors import UsageError
 
 PRESENT, ABSENT, UNCERTAIN, CLEARED = Verdict.PRESENT, Verdict.ABSENT, Verdict.UNCERTAIN, Verdict.CLEARED
@@ -273,11 +272,39 @@ def test_films_for_training_bear_a_pseudonym_of_their_patient(database, factorie
         review(database, f"A{number:05}", Mass=PRESENT)
     review(database, "A00002", Mass=CLEARED)
     with database.session() as session:
-        films = reviewed_films(session)
+        films, _ = reviewed_films(session)
         keys = [find_study(session, f"A{number:05}").key for number in (1, 3, 4, 5)]
     assert [film.patient for film in films] == [keys[0], keys[0], keys[2], keys[3]]
     assert films[0].verdicts == {"Mass": PRESENT, NO_FINDING: ABSENT}
     assert films[0].view_position == "AP"
+
+
+@pytest.mark.parametrize(
+    ("later", "in_doubt"),
+    [
+        (None, True),
+        (ReasonCode.HEADER_DIFFERS, True),
+        (ReasonCode.UID_CONFLICT, False),
+        (ReasonCode.UNREADABLE_PIXELS, False),
+    ],
+)
+def test_a_film_that_may_be_another_patients_is_not_trained_on(database, factories, later, in_doubt):
+    """Its file, or one that came later with the same picture, names another patient than its study."""
+    with database.write() as session:
+        study = factories.make_study(session, 1)
+        file = odd = factories.make_file(session, study, 1)
+        factories.make_inference(session, file, factories.make_model(session), random.Random(1))
+        if later is not None:
+            odd = factories.make_file(session, study, 2, later)
+            session.flush()
+            session.delete(odd.instance)
+            odd.instance = file.instance
+        odd.header = odd.header | {"remarks": [Warn.OTHER_PATIENT]}
+    assert [image.patient_in_doubt for image in review(database, Mass=PRESENT)] == [in_doubt]
+    with database.session() as session:
+        found = reviewed_films(session)
+        assert found.in_doubt == [study.key] * in_doubt
+        assert len(found.films) == (not in_doubt)
 
 
 def test_reviews_come_and_go_with_their_migration(url, select, factories):

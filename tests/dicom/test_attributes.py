@@ -129,15 +129,27 @@ def test_what_goes_is_told_by_its_category_alone():
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("20260131", "2026-01-31"), ("2026.01.31", "2026-01-31"), ("20261331", ""), ("x", ""), ("", "")],
+    [
+        ("20260131", "2026-01-31"),
+        ("2026.01.31", "2026-01-31"),
+        ("20240229", "2024-02-29"),
+        ("20260229", ""),
+        ("20260431", ""),
+        ("20261331", ""),
+        ("00000101", ""),
+        ("\u0662\u0660\u0662\u0666\u0660\u0661\u0663\u0661", ""),
+        ("x", ""),
+        ("", ""),
+    ],
 )
 def test_dates_become_iso(value, expected):
-    """DA in both of its spellings; what is no date is empty."""
+    """DA in both of its spellings; what the calendar does not have is empty."""
     assert iso_date(value) == expected
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("235959.5", "23:59:59"), ("0910", "09:10"), ("07", "07"), ("256060", ""), ("", "")]
+    ("value", "expected"),
+    [("235959.5", "23:59:59"), ("0910", "09:10"), ("07", "07"), ("256060", ""), ("\u0660\u0669", ""), ("", "")],
 )
 def test_times_become_iso(value, expected):
     """TM as far as it is given; what is no time is empty."""

@@ -1,0 +1,40 @@
+"""doctor's look at a clinic's folders: what has lain in the inbox for long, and a disk that is full."""
+
+import pytest
+
+from agcnn_clinic.cli import checks_folders
+from agcnn_clinic.cli.result import State
+from agcnn_clinic.config import Config
+from agcnn_clinic.intake import settle
+
+
+@pytest.fixture
+def clinic(tmp_path, new_clinic) -> Config:
+    """A fresh clinic."""
+    return new_clinic(tmp_path)
+
+
+def test_files_that_lie_in_the_inbox_for_long_are_remarked_on(clinic, monkeypatch):
+    """A file that came a moment ago is none of these."""
+    (clinic.inbox / "pacs").mkdir()
+    (clinic.inbox / "pacs" / "film.png").touch()
+    assert not list(checks_folders.inbox(clinic))
+    monkeypatch.setattr(settle, "LONG_WAIT_SECONDS", -1.0)
+    (remark,) = checks_folders.inbox(clinic)
+    assert remark.found.endswith("minutes: 1")
+
+
+def test_a_full_disk_is_a_problem(clinic, monkeypatch):
+    """Below the watermark of intake it is one, and the line says that intake stops; near it there is a remark."""
+
+    def config(min_free_mb: int) -> Config:
+        return clinic.model_copy(update={"intake": clinic.intake.model_copy(update={"min_free_mb": min_free_mb})})
+
+    (full,) = checks_folders.disks(config(1 << 42))
+    assert full.state is State.PROBLEM
+    assert "intake stops" in full.found
+    clinic = config(0)
+    monkeypatch.setattr(checks_folders, "LOW_DISK_BYTES", 1 << 62)
+    assert [result.state for result in checks_folders.disks(clinic)] == [State.REMARK]
+    monkeypatch.setattr(checks_folders, "LOW_DISK_BYTES", 0)
+    assert [result.state for result in checks_folders.disks(clinic)] == [State.OK]

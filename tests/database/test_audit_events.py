@@ -1,0 +1,54 @@
+"""The events of the audit trail: named as the standard does, each with who, when and what."""
+
+from datetime import UTC, datetime
+
+import pytest
+from pydicom.sr.codedict import Collection
+
+from agcnn_clinic.database.audit import About, EventFilter, append, events
+from agcnn_clinic.database.audit_events import EVENTS, MEANINGS, Action, AuditEvent, EventId, EventOutcome, EventType
+
+NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+
+
+def test_codes_and_meanings_are_the_standards():
+    """Each code value and meaning is in the context group that PS3.15 takes it from."""
+    groups = {EventId: ("cid400",), EventType: ("cid401", "cid403")}
+    for code, meaning in MEANINGS.items():
+        for group in groups[type(code)]:
+            known = [getattr(Collection(group), name) for name in Collection(group).dir()]
+            assert (code.value, "DCM", meaning) in [(one.value, one.scheme_designator, one.meaning) for one in known]
+    assert MEANINGS.keys() == {*EventId, *EventType} - {EventType.NONE}
+
+
+def test_every_event_has_a_code_and_an_action_that_the_standard_allows():
+    """PS3.15 A.5.3 fixes the action of each event id, and asks for a type of some."""
+    allowed = {
+        EventId.APPLICATION_ACTIVITY: {Action.EXECUTE},
+        EventId.AUDIT_LOG_USED: {Action.READ},
+        EventId.DICOM_INSTANCES_ACCESSED: {Action.CREATE, Action.READ, Action.UPDATE, Action.DELETE},
+        EventId.EXPORT: {Action.READ},
+        EventId.IMPORT: {Action.CREATE},
+        EventId.QUERY: {Action.EXECUTE},
+        EventId.SECURITY_ALERT: {Action.EXECUTE},
+    }
+    assert EVENTS.keys() == set(AuditEvent)
+    for coded in EVENTS.values():
+        assert coded.action in allowed[coded.event_id]
+        typed = coded.event_id in (EventId.APPLICATION_ACTIVITY, EventId.SECURITY_ALERT)
+        assert (coded.event_type is not EventType.NONE) == typed
+
+
+@pytest.mark.both_databases
+def test_an_event_says_who_when_and_what(database):
+    """The codes of its kind, the user of the process, the moment in UTC, and what it is about."""
+    about = About(["abc", "abc", "def"], [3, 4], {"rows": 2}, EventOutcome.MINOR_FAILURE)
+    with database.transaction() as connection:
+        append(connection, AuditEvent.QUERIED, about, now=NOON)
+    with database.connection() as connection:
+        row = next(events(connection, EventFilter()))
+    assert (row["event"], row["event_id"], row["event_type"], row["action"]) == ("queried", "110112", "", "E")
+    assert (row["recorded_at"], row["outcome"]) == ("2026-03-02T12:00:00.000000Z", 4)
+    assert (row["studies"], row["files"], row["details"]) == ('["abc","def"]', "[3,4]", '{"rows":2}')
+    assert row["user_name"]
+    assert row["process_id"] > 0
