@@ -96,8 +96,9 @@ REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.SAME_BYTES: Reason(Outcome.DUPLICATE, "The same file was received before; nothing needs to be done."),
     ReasonCode.HEADER_DIFFERS: Reason(
         Outcome.DUPLICATE,
-        "The same picture was read before under this SOP Instance UID with another header; "
-        "compare the listed attributes and correct the record if they matter.",
+        "The same picture was read before under this SOP Instance UID with another header, which is kept; where "
+        "the listed attributes matter, note it on the report, or have the film sent as another study, with UIDs of its "
+        "own.",
     ),
     ReasonCode.WRONG_MODALITY: Reason(
         Outcome.REFUSED, "Only CR, DX and single-frame grey SC or OT images are read; send chest radiographs."
@@ -237,6 +238,8 @@ class Warn(StrEnum):
     BURNED_IN = "burned_in"
     MONOCHROME_CONTRADICTION = "monochrome_contradiction"
     OTHER_PATIENT = "other_patient"
+    OTHER_PATIENT_LATER = "other_patient_later"
+    """Of the image when a later file of it has OTHER_PATIENT: it follows from that file's row, and is in no row."""
 
 
 WARNINGS: dict[Warn, str] = {
@@ -250,6 +253,7 @@ WARNINGS: dict[Warn, str] = {
     Warn.MONOCHROME_CONTRADICTION: "Photometric interpretation and presentation shape disagree; "
     "the image was inverted once.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
+    Warn.OTHER_PATIENT_LATER: "A later file of this image names another patient: find out whose it is.",
 }
 """Each remark's sentence, as the report prints it."""
 

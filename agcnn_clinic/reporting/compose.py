@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from agcnn_clinic.database.outcomes import corrects_the_patient
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.reporting.content import (
@@ -52,7 +53,11 @@ def compose(
     """
     files = _files(study, edition)
     printed = [(file, readings[file.id]) for file in files if file.id in readings]
-    images = [_image(number, file, reading, archive) for number, (file, reading) in enumerate(printed, start=1)]
+    corrected = {file.instance_id for file in files if corrects_the_patient(file)}
+    images = [
+        _image(number, file, reading, archive, corrected=file.instance_id in corrected)
+        for number, (file, reading) in enumerate(printed, start=1)
+    ]
     read = {file.instance_id: file.id for file in files if file.outcome == Outcome.ANALYSED}
     unread = [file for file in files if file.id not in readings and _to_be_mentioned(file, read.get(file.instance_id))]
     return ReportContent(
@@ -88,7 +93,8 @@ def _files(study: Study, edition: Edition) -> list[ReceivedFile]:
 def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
     """Whether a reader of the report must know that this file was not read.
 
-    Not where its picture was read: as a duplicate, or as a later file of the same SOP Instance that took its place.
+    Not where its picture was read: as a duplicate (of which the image itself tells where it names another patient), or
+    as a later file of the same SOP Instance that took its place.
     """
     if file.outcome not in (Outcome.ANALYSED, Outcome.REFUSED, Outcome.QUARANTINED):
         return False
@@ -116,7 +122,7 @@ def _unread(file: ReceivedFile) -> UnreadImage:
     )
 
 
-def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path) -> ReadImage:
+def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path, *, corrected: bool) -> ReadImage:
     rows = [
         FindingRow(
             label=finding.label,
@@ -146,7 +152,8 @@ def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path)
         rows=int(_number(file.header, "rows") or 0),
         columns=int(_number(file.header, "columns") or 0),
         bits_stored=int(_number(file.header, "bits_stored") or 0),
-        remarks=tuple(_remark(warning) for warning in inference.warnings),
+        other_patient=_other_patient(inference, corrected=corrected),
+        remarks=tuple(_remark(warning) for warning in inference.warnings if warning != Warn.OTHER_PATIENT),
         findings=tuple(pathologies),
         no_finding=next((row for row in rows if row.label == NO_FINDING), None),
         region=_region(inference.attended_region),
@@ -173,6 +180,12 @@ def _region(region: AttendedRegion | None) -> Region | None:
         height_mm=region.height_mm,
         spacing_source=region.spacing_source,
     )
+
+
+def _other_patient(inference: Inference, *, corrected: bool) -> str:
+    if Warn.OTHER_PATIENT in inference.warnings:
+        return WARNINGS[Warn.OTHER_PATIENT]
+    return WARNINGS[Warn.OTHER_PATIENT_LATER] if corrected else ""
 
 
 def _remark(warning: str) -> str:

@@ -119,7 +119,10 @@ class ReadImage:
     rows: int
     columns: int
     bits_stored: int
+    other_patient: str
+    """What is remarked of whose image it is; empty where nothing names another patient than the study."""
     remarks: tuple[str, ...]
+    """On the quality of the input."""
     findings: tuple[FindingRow, ...]
     """The pathologies by falling probability."""
     no_finding: FindingRow | None

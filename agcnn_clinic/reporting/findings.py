@@ -33,16 +33,17 @@ def conclusion(image: ReadImage) -> str:
 
 
 def verdict(image: ReadImage, frame: Frame) -> Block:
-    """The model's conclusion and the remarks on the quality of the input, in a panel at the head of the image."""
+    """Whose image it may be, the model's conclusion and the input's quality, in a panel at the head of the image."""
     inner = frame.width - 2 * _PAD - 74
     # As many lines as it takes: what is cut here stands nowhere else.
     texts = (
+        ("Patient", image.other_patient, Weight.SEMIBOLD),
         ("Model", conclusion(image), Weight.SEMIBOLD),
         ("Input quality", " ".join(image.remarks) or "No remarks.", Weight.REGULAR),
     )
-    parts = [(label, wrapped(text, Size.BODY, inner, weight), weight) for label, text, weight in texts]
+    parts = [(label, wrapped(text, Size.BODY, inner, weight), weight) for label, text, weight in texts if text]
     leading = Size.BODY * LEADING
-    height = 2 * _PAD + sum(len(lines) for _, lines, _ in parts) * leading + 3
+    height = 2 * _PAD + sum(len(lines) for _, lines, _ in parts) * leading + 3 * (len(parts) - 1)
 
     def draw(sheet: Sheet, top: float) -> None:
         sheet.box(frame.left, top, frame.width, height, fill=Ink.TINT)
