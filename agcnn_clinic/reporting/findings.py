@@ -8,7 +8,7 @@ from agcnn_clinic.reporting.content import FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
-from agcnn_clinic.reporting.pictures import Plates, caption, thumbnail
+from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
 
 ROW = 13.0
@@ -201,8 +201,18 @@ def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], fra
     return blocks
 
 
+def of_other_patients(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
+    """Which of several images may be another patient's. It stands above what is said of the images."""
+    doubts = [
+        fact(image_title(image), image.other_patient, frame, weight=Weight.SEMIBOLD)
+        for image in images
+        if image.other_patient
+    ]
+    return [*doubts, space(8)] if doubts else []
+
+
 def remarked(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
-    """The remarks on each of several images, so that page 1 tells of an image that may be another patient's."""
+    """The remarks on the quality of each of several images."""
     remarks = [
         fact(image_title(image), " ".join(image.remarks), frame, max_lines=_MOST_LINES)
         for image in images
@@ -226,15 +236,21 @@ def _compare(
 ) -> Block:
     label_width = 112.0
     column = min((frame.width - label_width) / len(images), 132.0)
-    head = _THUMBNAIL + 26
+    captions = [
+        [(line, Weight.REGULAR) for line in wrapped(image_title(image), Size.SMALL, column - 6)]
+        + ([("another patient?", Weight.SEMIBOLD)] if image.other_patient else [])
+        for image in images
+    ]
+    head = _THUMBNAIL + 26 + (max(map(len, captions)) - 1) * CAPTION
     height = head + len(labels) * ROW + 12
 
     def draw(sheet: Sheet, top: float) -> None:
-        for position, (image, pictures) in enumerate(zip(images, plates, strict=True)):
+        for position, pictures in enumerate(plates):
             left = frame.left + label_width + position * column
             middle = left + column / 2
             thumbnail(sheet, pictures, left + 5, top, column - 10, _THUMBNAIL)
-            caption(sheet, image_title(image), middle, top + _THUMBNAIL + 12, column - 6)
+            for number, (line, weight) in enumerate(captions[position]):
+                caption(sheet, line, middle, top + _THUMBNAIL + 12 + number * CAPTION, column - 6, weight)
         sheet.triangle(frame.left + 4, top + _THUMBNAIL + 9.5, 5.0, Ink.ACCENT)
         told = "at or above its threshold"
         sheet.text(frame.left + 14, top + _THUMBNAIL + 12, told, Size.SMALL, ink=Ink.MUTED)

@@ -13,7 +13,7 @@ from agcnn_clinic.prints import Prints
 from agcnn_clinic.reporting.blocks import Block, heading, paginate, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.coverage import fields_not_whole, remark
-from agcnn_clinic.reporting.findings import comparison, image_title, remarked, table, verdict
+from agcnn_clinic.reporting.findings import comparison, image_title, of_other_patients, remarked, table, verdict
 from agcnn_clinic.reporting.heads import (
     DISCLAIMER,
     FIRST_HEAD,
@@ -58,6 +58,7 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
     if several:
         blocks += [
             heading("Summary", _counted(content), bookmark="Summary"),
+            *of_other_patients(content.images, frame),
             *comparison(content.images, printed, frame),
             *remarked(content.images, frame),
             *not_read(content, frame),

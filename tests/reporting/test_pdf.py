@@ -153,13 +153,11 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
 
 
 def test_remarks_are_on_the_first_page_of_several(several, picture, settings, text_of, render) -> None:
-    """Who reads the summary alone must see that an image may be another patient's."""
+    """Who reads the summary alone must see that an image was compressed with loss."""
     first = several.images[0]
-    images = [
-        replace(image, remarks=(WARNINGS[Warn.OTHER_PATIENT],) if image is first else ()) for image in several.images
-    ]
+    images = [replace(image, remarks=(WARNINGS[Warn.LOSSY],) if image is first else ()) for image in several.images]
     shown = text_of(render(replace(several, images=tuple(images)), picture, settings))[0]
-    assert WARNINGS[Warn.OTHER_PATIENT] in shown
+    assert WARNINGS[Warn.LOSSY] in shown
     assert shown.count("Input quality") == 1
     assert "No remarks." not in shown
 

@@ -84,3 +84,16 @@ def test_a_report_by_request_tells_of_a_corrected_patient_too(clinic, doors, sen
         assert make_on_request(clinic.database, study, model_id, **doors).path.name.endswith(name)
     send_again(study, "1.2.7", Warn.OTHER_PATIENT)
     assert make_on_request(clinic.database, study, model_id, **doors).path.name.endswith("-v2.pdf")
+
+
+def test_page_1_says_which_of_many_images_is_another_patients(
+    clinic, composed, picture, settings, text_of, render
+) -> None:
+    """However many there are, the remark stands above their pictures, and the picture itself is marked, too."""
+    study = clinic.add_study()
+    for _ in range(11):
+        clinic.add_file(study, warnings=[Warn.LOSSY])
+    clinic.add_file(study, warnings=[Warn.OTHER_PATIENT])
+    pages = text_of(render(composed(study), picture, settings))
+    assert f"Image 12, PA {WARNINGS[Warn.OTHER_PATIENT]} Image 1, PA" in pages[0]
+    assert ["another patient?" in page for page in pages].count(True) == 1
