@@ -29,6 +29,7 @@ from agcnn_clinic.reporting.content import (
 from agcnn_clinic.reporting.readings import Readings
 
 _BRANCHES = ("global", "local", "fusion")
+_MINUTES = len("08:15")
 _NOT_BY_THIS_MODEL = "The clinic's own report prints what another model says of it."
 
 
@@ -52,10 +53,11 @@ def compose(
         model: the model that was asked for by name; None for the clinic's own report.
     """
     files = _files(study, edition)
-    printed = [(file, readings[file.id]) for file in files if file.id in readings]
+    printed = [(file, readings[file.id]) for file in sorted(files, key=_acquisition) if file.id in readings]
+    days = {study.study_date, *(_acquired(file)[0] for file, _ in printed)} - {""}
     corrected = {file.instance_id for file in files if corrects_the_patient(file)}
     images = [
-        _image(number, file, reading, archive, corrected=file.instance_id in corrected)
+        _image(number, file, reading, archive, corrected=file.instance_id in corrected, of_one_day=len(days) < 2)
         for number, (file, reading) in enumerate(printed, start=1)
     ]
     read = {file.instance_id: file.id for file in files if file.outcome == Outcome.ANALYSED}
@@ -90,6 +92,21 @@ def _files(study: Study, edition: Edition) -> list[ReceivedFile]:
     return sorted(decided, key=lambda file: file.id)
 
 
+def _acquired(file: ReceivedFile) -> tuple[str, str]:
+    """The day and the time at which an image was acquired; what its header does not say is empty."""
+    day, _, time = _text(file.header, "acquisition_date_time").partition("T")
+    return day, time
+
+
+def _acquisition(file: ReceivedFile) -> tuple[bool, str, bool, str]:
+    """What images are ordered by: those taken earlier first, after them those of which that is not known.
+
+    Files of which it says the same stay in order of arrival.
+    """
+    day, time = _acquired(file)
+    return not day, day, not time, time
+
+
 def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
     """Whether a reader of the report must know that this file was not read.
 
@@ -122,7 +139,9 @@ def _unread(file: ReceivedFile) -> UnreadImage:
     )
 
 
-def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path, *, corrected: bool) -> ReadImage:
+def _image(
+    number: int, file: ReceivedFile, inference: Inference, archive: Path, *, corrected: bool, of_one_day: bool
+) -> ReadImage:
     rows = [
         FindingRow(
             label=finding.label,
@@ -135,6 +154,7 @@ def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path,
         )
         for finding in inference.findings
     ]
+    day, time = _acquired(file)
     pathologies = sorted((row for row in rows if row.label != NO_FINDING), key=lambda row: -row.probability)
     return ReadImage(
         inference_id=inference.id,
@@ -146,6 +166,8 @@ def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path,
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
         modality=_text(file.header, "modality"),
         view_position=_text(file.header, "view_position"),
+        acquired=" ".join(part for part in (day, time) if part),
+        when=" ".join(part for part in ("" if of_one_day else day, time[:_MINUTES]) if part),
         manufacturer=" ".join(
             part for key in ("manufacturer", "manufacturer_model_name") if (part := _text(file.header, key))
         ),

@@ -190,6 +190,8 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
 _ACROSS = 5
 """Images beside each other in the comparison."""
 _THUMBNAIL = 92.0
+_TITLE_LINES = 3
+"""Of an image's title under its thumbnail, however long the view is that its header states."""
 
 
 def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], frame: Frame) -> list[Block]:
@@ -204,7 +206,7 @@ def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], fra
 def of_other_patients(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
     """Which of several images may be another patient's. It stands above what is said of the images."""
     doubts = [
-        fact(image_title(image), image.other_patient, frame, weight=Weight.SEMIBOLD)
+        fact(image_name(image), image.other_patient, frame, weight=Weight.SEMIBOLD)
         for image in images
         if image.other_patient
     ]
@@ -214,7 +216,7 @@ def of_other_patients(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
 def remarked(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
     """The remarks on the quality of each of several images."""
     remarks = [
-        fact(image_title(image), " ".join(image.remarks), frame, max_lines=_MOST_LINES)
+        fact(image_name(image), " ".join(image.remarks), frame, max_lines=_MOST_LINES)
         for image in images
         if image.remarks
     ]
@@ -237,7 +239,7 @@ def _compare(
     label_width = 112.0
     column = min((frame.width - label_width) / len(images), 132.0)
     captions = [
-        [(line, Weight.REGULAR) for line in wrapped(image_title(image), Size.SMALL, column - 6)]
+        [(line, Weight.REGULAR) for line in _title_lines(image, column - 6)]
         + ([("another patient?", Weight.SEMIBOLD)] if image.other_patient else [])
         for image in images
     ]
@@ -296,9 +298,19 @@ def _compare_row(
             sheet.triangle(middle - used / 2 - 10, top + ROW / 2, 6.0, Ink.ACCENT)
 
 
-def image_title(image: ReadImage) -> str:
+def image_name(image: ReadImage) -> str:
     """How the report calls an image: its number and its view."""
     return f"Image {image.number}" + (f", {image.view_position}" if image.view_position else "")
+
+
+def image_title(image: ReadImage) -> str:
+    """An image's name and when it was taken."""
+    return ", ".join(part for part in (image_name(image), image.when) if part)
+
+
+def _title_lines(image: ReadImage, width: float) -> list[str]:
+    parts = (part.replace(" ", NO_BREAK) for part in (image_name(image), image.when) if part)
+    return wrapped(", ".join(parts), Size.SMALL, width, max_lines=_TITLE_LINES)
 
 
 def _figure(value: float) -> str:

@@ -13,7 +13,15 @@ from agcnn_clinic.prints import Prints
 from agcnn_clinic.reporting.blocks import Block, heading, paginate, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.coverage import fields_not_whole, remark
-from agcnn_clinic.reporting.findings import comparison, image_title, of_other_patients, remarked, table, verdict
+from agcnn_clinic.reporting.findings import (
+    comparison,
+    image_name,
+    image_title,
+    of_other_patients,
+    remarked,
+    table,
+    verdict,
+)
 from agcnn_clinic.reporting.heads import (
     DISCLAIMER,
     FIRST_HEAD,
@@ -67,7 +75,7 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
     together = True
     for image, prints in zip(content.images, printed, strict=True):
         above = [
-            heading(image_title(image), _described(image, content), new_page=several, bookmark=image_title(image)),
+            heading(image_title(image), _described(image, content), new_page=several, bookmark=image_name(image)),
             verdict(image, frame),
         ]
         below = table(image, frame)

@@ -152,6 +152,22 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     assert "the findings say nothing about them" in first
 
 
+def test_the_time_of_acquisition_is_in_the_title_and_under_the_small_picture(
+    several, picture, settings, text_of, render
+) -> None:
+    """And whole in the provenance; where days differ the small picture's caption takes a second line."""
+    times = ("2026-02-28 23:10", "2026-03-01 08:15", "")
+    images = [
+        replace(image, acquired=time and f"{time}:30", when=time)
+        for image, time in zip(several.images, times, strict=True)
+    ]
+    pages = text_of(render(replace(several, images=tuple(images)), picture, settings))
+    for page in pages[:2]:
+        assert "Image 1, PA, 2026-02-28 23:10" in page
+    assert "acquired 2026-02-28 23:10:30; read" in pages[-1]
+    assert pages[-1].count("acquired") == 2
+
+
 def test_remarks_are_on_the_first_page_of_several(several, picture, settings, text_of, render) -> None:
     """Who reads the summary alone must see that an image was compressed with loss."""
     first = several.images[0]
