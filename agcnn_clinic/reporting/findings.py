@@ -29,7 +29,16 @@ def conclusion(image: ReadImage) -> str:
         return f"None of the {len(image.findings)} labels reached its threshold. {NOT_EXCLUDED}"
     listed = ", ".join(f"{row.name} {_figure(row.probability)}".replace(" ", NO_BREAK) for row in positives)
     which = "its threshold" if len(positives) == 1 else "their thresholds"
-    return f"{len(positives)} of {len(image.findings)} labels reached {which}: {listed}."
+    told = f"{len(positives)} of {len(image.findings)} labels reached {which}: {listed}."
+    return f"{told} {contradiction}" if (contradiction := _contradiction(image)) else told
+
+
+def _contradiction(image: ReadImage) -> str:
+    """What is said where the model finds something and, by its own threshold, nothing."""
+    none = image.no_finding
+    if none is None or not none.positive:
+        return ""
+    return f"{none.name} reached its threshold, too ({_figure(none.probability)}): the two contradict."
 
 
 def verdict(image: ReadImage, frame: Frame) -> Block:

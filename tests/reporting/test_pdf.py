@@ -189,6 +189,22 @@ def test_no_positive_label_is_not_called_normal(content, picture, settings, text
         assert NOT_EXCLUDED in first
 
 
+def test_findings_beside_no_finding_are_called_a_contradiction(content, picture, settings, text_of, render) -> None:
+    """Where both reach their thresholds the verdict says so; with `No Finding` alone there is nothing to say."""
+    (image,) = content.images
+    none = replace(image.no_finding, probability=0.59, positive=True)
+    low = tuple(replace(row, probability=0.1, positive=False) for row in image.findings)
+    told = "No Finding reached its threshold, too (0.59): the two contradict."
+    for findings, no_finding, is_told in (
+        (image.findings, none, True),
+        (image.findings, image.no_finding, False),
+        (low, none, False),
+    ):
+        shown = replace(image, findings=findings, no_finding=no_finding)
+        first = text_of(render(replace(content, images=(shown,)), picture, settings))[0]
+        assert (told in first) is is_told
+
+
 def test_a_probability_just_below_its_threshold_is_told_apart(content, picture, settings, text_of, render) -> None:
     """Two figures that would round to the same are printed with as many decimals as tell them apart."""
     near = replace(content.images[0].findings[0], probability=0.3999, threshold=0.4004, positive=False)
