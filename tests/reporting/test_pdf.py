@@ -96,10 +96,10 @@ def test_a_writing_without_a_font_is_remarked_upon(content, picture, text_of, re
     boxes = replace(content, study=study, images=(manufacturer,))
     settings = Reporting(institution="Հիվանդանոց")
     first = text_of(render(boxes, picture, settings))[0]
-    assert "lack characters of: patient name, referring physician, institution, manufacturer." in first
+    assert "cannot print all characters of: patient name, referring physician, institution, manufacturer." in first
     assert "the text as it was received is in the database" in first
     covered = replace(content.study, patient_name="".join(NAMES), study_description="قفسه\u200cی سینه, 葛\U000e0100城")
-    assert "lack characters" not in text_of(render(replace(content, study=covered), picture, Reporting()))[0]
+    assert "cannot print" not in text_of(render(replace(content, study=covered), picture, Reporting()))[0]
 
 
 def test_markup_prints_as_text(content, picture, settings, text_of, render) -> None:
