@@ -40,6 +40,15 @@ from agcnn_clinic.reporting.provenance import not_read, provenance, signature
 
 PRODUCER = "agcnn-clinic"
 
+rl_config.useA85 = 0  # ReportLab's default makes pictures a quarter larger, for transports of the last century
+
+
+class _Canvas(Canvas):  # type: ignore[misc]  # ReportLab has no types
+    """ReportLab's canvas without the font that it sets at the head of each page: Helvetica, which it does not embed."""
+
+    def _make_preamble(self) -> None:
+        self._preamble = "1 0 0 1 0 0 cm"
+
 
 def render(content: ReportContent, prints: Sequence[Prints | None], settings: Reporting) -> bytes:
     """Make the PDF of a report.
@@ -120,10 +129,9 @@ def _described(image: ReadImage, content: ReportContent) -> str:
 
 
 def _draw(content: ReportContent, pages: Sequence[Sequence[Block]], frame: Frame, settings: Reporting) -> bytes:
-    rl_config.useA85 = 0  # ReportLab's default makes pictures a quarter larger, for transports of the last century
     buffer = BytesIO()
     size = paper(settings.page_size)
-    canvas = Canvas(buffer, pagesize=size, pageCompression=1, invariant=1, lang="en")
+    canvas = _Canvas(buffer, pagesize=size, pageCompression=1, invariant=1, lang="en")
     _describe(canvas, content)
     sheet = Sheet(canvas, frame, size[1])
     for number, blocks in enumerate(pages, start=1):

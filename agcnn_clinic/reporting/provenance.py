@@ -17,7 +17,7 @@ LIMITS = (
 _OUTCOMES = {
     Outcome.ANALYSED: "not read by this model",
     Outcome.REFUSED: "not suited for the model",
-    Outcome.QUARANTINED: "could not be read",
+    Outcome.QUARANTINED: "set aside",
 }
 
 

@@ -46,7 +46,7 @@ def several(clinic, composed):
     for _ in range(3):
         clinic.add_file(study)
     clinic.add_file(study, ReasonCode.WRONG_VIEW, name="lateral.dcm")
-    clinic.add_file(study, ReasonCode.DEADLINE, name="slow.dcm")
+    clinic.add_file(study, ReasonCode.UID_CONFLICT, name="conflict.dcm")
     return composed(study)
 
 
@@ -147,8 +147,9 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     first = text_of(render(several, picture, settings))[0]
     assert "3 images read, 2 not read: see below" in first
     assert "lateral.dcm" in first
-    assert "slow.dcm" in first
-    assert "Only frontal (PA or AP) chest views are read" in first
+    assert "conflict.dcm" in first
+    assert "Not suited for the model. Only frontal (PA or AP) chest views are read" in first
+    assert "Set aside. Another picture" in first
     assert "the findings say nothing about them" in first
 
 
@@ -253,9 +254,9 @@ def test_a_typical_report_is_small(content, picture, settings, render) -> None:
 
 
 def test_fonts_are_embedded(content, picture, settings, render) -> None:
-    """Every font that draws text is a subset inside the file."""
+    """Every font that a page names is a subset inside the file."""
     page = pypdf.PdfReader(BytesIO(render(content, picture, settings))).pages[0]
-    fonts = [font.get_object() for name, font in page["/Resources"]["/Font"].items() if name.startswith("/T")]
+    fonts = [font.get_object() for font in page["/Resources"]["/Font"].values()]
     assert len(fonts) == 2
     for font in fonts:
         descriptor = font["/DescendantFonts"][0].get_object()["/FontDescriptor"]
