@@ -98,8 +98,9 @@ REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.SAME_BYTES: Reason(Outcome.DUPLICATE, "The same file was received before; nothing needs to be done."),
     ReasonCode.HEADER_DIFFERS: Reason(
         Outcome.DUPLICATE,
-        "The same picture was read before under this SOP Instance UID with another header; "
-        "compare the listed attributes and correct the record if they matter.",
+        "The same picture was read before under this SOP Instance UID with another header, which is kept; where "
+        "the listed attributes matter, note it on the report, or have the film sent as another study, with UIDs of its "
+        "own.",
     ),
     ReasonCode.WRONG_MODALITY: Reason(
         Outcome.REFUSED, "Only CR, DX and single-frame grey SC or OT images are read; send chest radiographs."
@@ -256,6 +257,8 @@ class Warn(StrEnum):
     STRAY_BITS = "stray_bits"
     WINDOW_MISFIT = "window_misfit"
     OTHER_PATIENT = "other_patient"
+    OTHER_PATIENT_LATER = "other_patient_later"
+    """Of the image when a later file of it has OTHER_PATIENT: it follows from that file's row, and is in no row."""
 
 
 WARNINGS: dict[Warn, str] = {
@@ -275,6 +278,7 @@ WARNINGS: dict[Warn, str] = {
     Warn.WINDOW_MISFIT: "The window or VOI LUT in the header does not fit the pixels; "
     "the full range of values was used.",
     Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
+    Warn.OTHER_PATIENT_LATER: "A later file of this image names another patient: find out whose it is.",
 }
 """Each remark's sentence, as the report prints it."""
 

@@ -99,6 +99,7 @@ def make_file(
         rows=2140,
         columns=1760,
         bits_stored=12,
+        acquisition_date_time="2026-01-02T08:15:30",
     )
     outcome = Outcome.PENDING if reason is None else REASONS[reason].outcome
     digest = _sha256(f"file {number}")

@@ -3,13 +3,13 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from agcnn_clinic.errors import StorageError, UsageError
+from agcnn_clinic.reporting.content import age
 
 if TYPE_CHECKING:
     from agcnn_clinic.config import Config
@@ -89,7 +89,7 @@ def table_content(films: "Sequence[ReviewedFilm]", archive: Path) -> str:
             (
                 archive / film.stored_path,
                 film.patient,
-                age_in_years(film.patient_birth_date, film.study_date),
+                age(film.patient_birth_date, film.study_date),
                 film.patient_sex if film.patient_sex in ("F", "M") else "",
                 film.view_position if film.view_position in ("AP", "PA") else "",
                 *(_cell(film.verdicts, label) for label in LABEL_COLUMNS),
@@ -106,16 +106,6 @@ def _left_out(in_doubt: Sequence[str]) -> str:
         f"{len(in_doubt)} reviewed {'film is' if len(in_doubt) == 1 else 'films are'} left out, since a file names "
         f"another patient than the study ({', '.join(studies[:_NAMED])}{more}): `agcnn-clinic show STUDY` says which."
     )
-
-
-def age_in_years(birth_date: str, study_date: str) -> str:
-    """The age in whole years at the study, from two ISO 8601 dates; empty where one is missing or they contradict."""
-    try:
-        born, studied = date.fromisoformat(birth_date), date.fromisoformat(study_date)
-    except ValueError:
-        return ""
-    years = studied.year - born.year - ((studied.month, studied.day) < (born.month, born.day))
-    return str(years) if years >= 0 else ""
 
 
 def _cell(verdicts: "Verdicts", label: str) -> str:

@@ -188,7 +188,8 @@ def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Revi
     size = f"{header['columns']} x {header['rows']}" if header.get("rows") and header.get("columns") else ""
     parts = (header.get("modality"), header.get("view_position"), header.get("body_part_examined"), size)
     image = ", ".join(str(part) for part in parts if part)
-    facts = [("received", local_time(file.received_at)), ("image", image)]
+    acquired = str(header.get("acquisition_date_time", "")).replace("T", " ")
+    facts = [("received", local_time(file.received_at)), ("image", image), ("acquired", acquired)]
     if file.removed_at is not None:
         facts.append(
             ("removed", f"{local_time(file.removed_at)}; retention let go of the image, not of what was found")

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload, object_session
 
 from agcnn_clinic.database.tables import Instance, ReceivedFile
-from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode
+from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode, Warn
 
 PENDING: Mapping[str, Any] = MappingProxyType(
     {"outcome": Outcome.PENDING, "reason_code": "", "reason": "", "details": {}, "decided_at": None}
@@ -67,7 +67,8 @@ def decide(
     """Give a file its outcome, in the caller's transaction.
 
     An outcome that changes what the study's report says counts up the study's revision, which makes a report due: not
-    that of a file which came again and was refused again, as before.
+    that of a file which came again and was refused again, as before, nor that of a duplicate, unless it is the first
+    file of its image that names another patient than the study.
 
     Raises:
         ValueError: the file has an outcome already.
@@ -76,14 +77,41 @@ def decide(
         raise ValueError(f"file {file.id} is {file.outcome} already")
     for name, value in decided(code, now=now, detail=detail, details=details).items():
         setattr(file, name, value)
-    if file.outcome != Outcome.DUPLICATE and file.instance is not None and not _is_told_already(file):
+    if file.instance is not None and _is_reported(file) and not _is_told_already(file):
         file.instance.study.revision += 1
 
 
+def names_another_patient(file: ReceivedFile) -> bool:
+    """Whether a file names another patient than its study, by what was remarked of it when it came."""
+    return Warn.OTHER_PATIENT in file.header.get("remarks", ())
+
+
+def corrects_the_patient(file: ReceivedFile) -> bool:
+    """Whether it is an image that was read before, sent again under another patient than its study's.
+
+    A PACS that merges patients, or corrects one, sends such files.
+    """
+    return file.reason_code == ReasonCode.HEADER_DIFFERS and names_another_patient(file)
+
+
+def _is_reported(file: ReceivedFile) -> bool:
+    """Whether a report says anything of a file with this outcome."""
+    return file.outcome != Outcome.DUPLICATE or corrects_the_patient(file)
+
+
 def _is_told_already(file: ReceivedFile) -> bool:
-    """Whether the instance's file before it had the same bytes and ended so, too: senders send again."""
+    """Whether a file of the instance before it made the report say the same: senders send again."""
     session = object_session(file)
-    if session is None or file.reason_code not in NOT_ABOUT_THE_BYTES:
+    if session is None:
+        return False
+    if file.outcome == Outcome.DUPLICATE:
+        earlier = select(ReceivedFile).where(
+            ReceivedFile.instance_id == file.instance_id,
+            ReceivedFile.id < file.id,
+            ReceivedFile.outcome.in_([Outcome.ANALYSED, Outcome.DUPLICATE]),
+        )
+        return any(map(names_another_patient, session.scalars(earlier)))
+    if file.reason_code not in NOT_ABOUT_THE_BYTES:
         return False
     before = (
         select(ReceivedFile.sha256, ReceivedFile.reason)

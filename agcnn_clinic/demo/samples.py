@@ -33,6 +33,7 @@ class Film:
         character_set: Specific Character Set of its text.
         view: View Position that its header states; None for that of the spec.
         keep: the fraction of the file that arrives.
+        later: minutes from the study's beginning to this film.
     """
 
     file: str
@@ -41,6 +42,7 @@ class Film:
     character_set: str | list[str] = "ISO_IR 192"
     view: str | None = None
     keep: float = 1.0
+    later: int = 0
 
 
 def sample_uid(name: str) -> str:
@@ -93,8 +95,9 @@ _DICOM: tuple[tuple[StudyDescription, tuple[Film, ...]], ...] = (
                 PhantomSpec(31, View.AP, lesion),
                 Format(Kind.CR, "MONOCHROME2", 12, JPEG2000Lossless, rescale=(1.0, -1024.0)),
                 ["", "ISO 2022 IR 87"],
+                later=later,
             )
-            for number, lesion in ((1, Lesion.EFFUSION), (2, None))
+            for number, lesion, later in ((1, Lesion.EFFUSION, 0), (2, None, 155))
         ),
     ),
     (
@@ -211,7 +214,7 @@ def _write_study(folder: Path, study: StudyDescription, films: tuple[Film, ...])
             view=film.spec.view if film.view is None else film.view,
             pixel_spacing_mm=_spacing(phantom, film),
             instance_number=number,
-            acquisition_time=f"{study.study_time.replace(':', '')[:4]}{10 * number:02d}",
+            acquisition_time=_acquisition_time(study, film, number),
             character_set=film.character_set,
         )
         if film.keep < 1:
@@ -219,6 +222,11 @@ def _write_study(folder: Path, study: StudyDescription, films: tuple[Film, ...])
             path.write_bytes(whole[: int(film.keep * len(whole))])
         written.append(path)
     return written
+
+
+def _acquisition_time(study: StudyDescription, film: Film, number: int) -> str:
+    began = dt.datetime.combine(dt.date.min, dt.time.fromisoformat(study.study_time))
+    return f"{began + dt.timedelta(minutes=film.later, seconds=10 * number):%H%M%S}"
 
 
 def _spacing(phantom: Phantom, film: Film) -> float | None:

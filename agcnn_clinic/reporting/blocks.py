@@ -103,16 +103,24 @@ def paragraph(
     return Block(len(lines) * leading + after, draw)
 
 
-def fact(label: str, value: str, frame: Frame, *, label_width: float = 108.0, max_lines: int = 4) -> Block:
+def fact(
+    label: str,
+    value: str,
+    frame: Frame,
+    *,
+    label_width: float = 108.0,
+    max_lines: int = 4,
+    weight: Weight = Weight.REGULAR,
+) -> Block:
     """A label at the left, and what belongs to it at the right, over several lines where it is long."""
     size = Size.SMALL + 0.6
-    lines = wrapped(value, size, frame.width - label_width, max_lines=max_lines) or ["\u2013"]
+    lines = wrapped(value, size, frame.width - label_width, weight, max_lines=max_lines) or ["\u2013"]
     leading = size * LEADING
 
     def draw(sheet: Sheet, top: float) -> None:
         baseline = top + size
         sheet.text(sheet.frame.left, baseline, label, size, ink=Ink.MUTED, width=label_width - 8)
         for number, line in enumerate(lines):
-            sheet.text(sheet.frame.left + label_width, baseline + number * leading, line, size)
+            sheet.text(sheet.frame.left + label_width, baseline + number * leading, line, size, weight=weight)
 
     return Block(len(lines) * leading + 3.0, draw)

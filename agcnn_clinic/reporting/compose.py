@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from agcnn_clinic.database.outcomes import corrects_the_patient
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.reporting.content import (
@@ -28,6 +29,7 @@ from agcnn_clinic.reporting.content import (
 from agcnn_clinic.reporting.readings import Readings
 
 _BRANCHES = ("global", "local", "fusion")
+_MINUTES = len("08:15")
 _NOT_BY_THIS_MODEL = "The clinic's own report prints what another model says of it."
 
 
@@ -51,8 +53,16 @@ def compose(
         model: the model that was asked for by name; None for the clinic's own report.
     """
     files = _files(study, edition)
-    printed = [(file, readings[file.id]) for file in files if file.id in readings]
-    images = [_image(number, file, reading, archive) for number, (file, reading) in enumerate(printed, start=1)]
+    if model is None:
+        # It has a reading of all that was read by then: the others came later, to a clock that had been set back.
+        files = [file for file in files if file.outcome != Outcome.ANALYSED or file.id in readings]
+    printed = [(file, readings[file.id]) for file in sorted(files, key=_acquisition) if file.id in readings]
+    days = {study.study_date, *(_acquired(file)[0] for file, _ in printed)} - {""}
+    corrected = {file.instance_id for file in files if corrects_the_patient(file)}
+    images = [
+        _image(number, file, reading, archive, corrected=file.instance_id in corrected, of_one_day=len(days) < 2)
+        for number, (file, reading) in enumerate(printed, start=1)
+    ]
     read = {file.instance_id: file.id for file in files if file.outcome == Outcome.ANALYSED}
     unread = [file for file in files if file.id not in readings and _to_be_mentioned(file, read.get(file.instance_id))]
     return ReportContent(
@@ -85,10 +95,26 @@ def _files(study: Study, edition: Edition) -> list[ReceivedFile]:
     return sorted(decided, key=lambda file: file.id)
 
 
+def _acquired(file: ReceivedFile) -> tuple[str, str]:
+    """The day and the time at which an image was acquired; what its header does not say is empty."""
+    day, _, time = _text(file.header, "acquisition_date_time").partition("T")
+    return day, time
+
+
+def _acquisition(file: ReceivedFile) -> tuple[bool, str, bool, str]:
+    """What images are ordered by: those taken earlier first, after them those of which that is not known.
+
+    Files of which it says the same stay in order of arrival.
+    """
+    day, time = _acquired(file)
+    return not day, day, not time, time
+
+
 def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
     """Whether a reader of the report must know that this file was not read.
 
-    Not where its picture was read: as a duplicate, or as a later file of the same SOP Instance that took its place.
+    Not where its picture was read: as a duplicate (of which the image itself tells where it names another patient), or
+    as a later file of the same SOP Instance that took its place.
     """
     if file.outcome not in (Outcome.ANALYSED, Outcome.REFUSED, Outcome.QUARANTINED):
         return False
@@ -116,7 +142,9 @@ def _unread(file: ReceivedFile) -> UnreadImage:
     )
 
 
-def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path) -> ReadImage:
+def _image(
+    number: int, file: ReceivedFile, inference: Inference, archive: Path, *, corrected: bool, of_one_day: bool
+) -> ReadImage:
     rows = [
         FindingRow(
             label=finding.label,
@@ -129,6 +157,7 @@ def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path)
         )
         for finding in inference.findings
     ]
+    day, time = _acquired(file)
     pathologies = sorted((row for row in rows if row.label != NO_FINDING), key=lambda row: -row.probability)
     return ReadImage(
         inference_id=inference.id,
@@ -140,13 +169,16 @@ def _image(number: int, file: ReceivedFile, inference: Inference, archive: Path)
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
         modality=_text(file.header, "modality"),
         view_position=_text(file.header, "view_position"),
+        acquired=" ".join(part for part in (day, time) if part),
+        when=" ".join(part for part in ("" if of_one_day else day, time[:_MINUTES]) if part),
         manufacturer=" ".join(
             part for key in ("manufacturer", "manufacturer_model_name") if (part := _text(file.header, key))
         ),
         rows=int(_number(file.header, "rows") or 0),
         columns=int(_number(file.header, "columns") or 0),
         bits_stored=int(_number(file.header, "bits_stored") or 0),
-        remarks=tuple(_remark(warning) for warning in inference.warnings),
+        other_patient=_other_patient(inference, corrected=corrected),
+        remarks=tuple(_remark(warning) for warning in inference.warnings if warning != Warn.OTHER_PATIENT),
         findings=tuple(pathologies),
         no_finding=next((row for row in rows if row.label == NO_FINDING), None),
         region=_region(inference.attended_region),
@@ -173,6 +205,12 @@ def _region(region: AttendedRegion | None) -> Region | None:
         height_mm=region.height_mm,
         spacing_source=region.spacing_source,
     )
+
+
+def _other_patient(inference: Inference, *, corrected: bool) -> str:
+    if Warn.OTHER_PATIENT in inference.warnings:
+        return WARNINGS[Warn.OTHER_PATIENT]
+    return WARNINGS[Warn.OTHER_PATIENT_LATER] if corrected else ""
 
 
 def _remark(warning: str) -> str:

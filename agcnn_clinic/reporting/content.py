@@ -115,11 +115,18 @@ class ReadImage:
     sop_instance_uid: str
     modality: str
     view_position: str
+    acquired: str
+    """Date and time of acquisition by the sender's clock, as far as the header has them: `2026-01-31 08:15:00`."""
+    when: str
+    """What its title says of that: the hour and minute, after the date where a study is not of one day."""
     manufacturer: str
     rows: int
     columns: int
     bits_stored: int
+    other_patient: str
+    """What is remarked of whose image it is; empty where nothing names another patient than the study."""
     remarks: tuple[str, ...]
+    """On the quality of the input."""
     findings: tuple[FindingRow, ...]
     """The pathologies by falling probability."""
     no_finding: FindingRow | None

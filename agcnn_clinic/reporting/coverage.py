@@ -1,4 +1,4 @@
-"""Which of a report's texts its fonts cannot print whole: boxes must not stand for a name without a word about it."""
+"""Which of a report's texts it cannot print whole: boxes must not stand for a name without a word about it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -11,8 +11,8 @@ def remark(fields: Sequence[str]) -> str:
     if not fields:
         return ""
     return (
-        f"The fonts of this report lack characters of: {', '.join(fields)}. They are printed as boxes or left out; "
-        "the text as it was received is in the database."
+        f"This report cannot print all characters of: {', '.join(fields)}. They are boxes here, or left out; the text "
+        "as it was received is in the database."
     )
 
 

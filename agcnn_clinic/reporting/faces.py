@@ -24,7 +24,6 @@ class Weight(IntEnum):
 
     REGULAR = 400
     SEMIBOLD = 600
-    BOLD = 700
 
 
 @dataclass(frozen=True)

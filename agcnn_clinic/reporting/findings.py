@@ -8,7 +8,7 @@ from agcnn_clinic.reporting.content import FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
-from agcnn_clinic.reporting.pictures import Plates, caption, thumbnail
+from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
 
 ROW = 13.0
@@ -29,20 +29,30 @@ def conclusion(image: ReadImage) -> str:
         return f"None of the {len(image.findings)} labels reached its threshold. {NOT_EXCLUDED}"
     listed = ", ".join(f"{row.name} {_figure(row.probability)}".replace(" ", NO_BREAK) for row in positives)
     which = "its threshold" if len(positives) == 1 else "their thresholds"
-    return f"{len(positives)} of {len(image.findings)} labels reached {which}: {listed}."
+    told = f"{len(positives)} of {len(image.findings)} labels reached {which}: {listed}."
+    return f"{told} {contradiction}" if (contradiction := _contradiction(image)) else told
+
+
+def _contradiction(image: ReadImage) -> str:
+    """What is said where the model finds something and, by its own threshold, nothing."""
+    none = image.no_finding
+    if none is None or not none.positive:
+        return ""
+    return f"{none.name} reached its threshold, too ({_figure(none.probability)}): the two contradict."
 
 
 def verdict(image: ReadImage, frame: Frame) -> Block:
-    """The model's conclusion and the remarks on the quality of the input, in a panel at the head of the image."""
+    """Whose image it may be, the model's conclusion and the input's quality, in a panel at the head of the image."""
     inner = frame.width - 2 * _PAD - 74
     # As many lines as it takes: what is cut here stands nowhere else.
     texts = (
+        ("Patient", image.other_patient, Weight.SEMIBOLD),
         ("Model", conclusion(image), Weight.SEMIBOLD),
         ("Input quality", " ".join(image.remarks) or "No remarks.", Weight.REGULAR),
     )
-    parts = [(label, wrapped(text, Size.BODY, inner, weight), weight) for label, text, weight in texts]
+    parts = [(label, wrapped(text, Size.BODY, inner, weight), weight) for label, text, weight in texts if text]
     leading = Size.BODY * LEADING
-    height = 2 * _PAD + sum(len(lines) for _, lines, _ in parts) * leading + 3
+    height = 2 * _PAD + sum(len(lines) for _, lines, _ in parts) * leading + 3 * (len(parts) - 1)
 
     def draw(sheet: Sheet, top: float) -> None:
         sheet.box(frame.left, top, frame.width, height, fill=Ink.TINT)
@@ -189,6 +199,8 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
 _ACROSS = 5
 """Images beside each other in the comparison."""
 _THUMBNAIL = 92.0
+_TITLE_LINES = 3
+"""Of an image's title under its thumbnail, however long the view is that its header states."""
 
 
 def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], frame: Frame) -> list[Block]:
@@ -200,10 +212,20 @@ def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], fra
     return blocks
 
 
+def of_other_patients(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
+    """Which of several images may be another patient's. It stands above what is said of the images."""
+    doubts = [
+        fact(image_name(image), image.other_patient, frame, weight=Weight.SEMIBOLD)
+        for image in images
+        if image.other_patient
+    ]
+    return [*doubts, space(8)] if doubts else []
+
+
 def remarked(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
-    """The remarks on each of several images, so that page 1 tells of an image that may be another patient's."""
+    """The remarks on the quality of each of several images."""
     remarks = [
-        fact(image_title(image), " ".join(image.remarks), frame, max_lines=_MOST_LINES)
+        fact(image_name(image), " ".join(image.remarks), frame, max_lines=_MOST_LINES)
         for image in images
         if image.remarks
     ]
@@ -225,15 +247,21 @@ def _compare(
 ) -> Block:
     label_width = 112.0
     column = min((frame.width - label_width) / len(images), 132.0)
-    head = _THUMBNAIL + 26
+    captions = [
+        [(line, Weight.REGULAR) for line in _title_lines(image, column - 6)]
+        + ([("another patient?", Weight.SEMIBOLD)] if image.other_patient else [])
+        for image in images
+    ]
+    head = _THUMBNAIL + 26 + (max(map(len, captions)) - 1) * CAPTION
     height = head + len(labels) * ROW + 12
 
     def draw(sheet: Sheet, top: float) -> None:
-        for position, (image, pictures) in enumerate(zip(images, plates, strict=True)):
+        for position, pictures in enumerate(plates):
             left = frame.left + label_width + position * column
             middle = left + column / 2
             thumbnail(sheet, pictures, left + 5, top, column - 10, _THUMBNAIL)
-            caption(sheet, image_title(image), middle, top + _THUMBNAIL + 12, column - 6)
+            for number, (line, weight) in enumerate(captions[position]):
+                caption(sheet, line, middle, top + _THUMBNAIL + 12 + number * CAPTION, column - 6, weight)
         sheet.triangle(frame.left + 4, top + _THUMBNAIL + 9.5, 5.0, Ink.ACCENT)
         told = "at or above its threshold"
         sheet.text(frame.left + 14, top + _THUMBNAIL + 12, told, Size.SMALL, ink=Ink.MUTED)
@@ -279,9 +307,19 @@ def _compare_row(
             sheet.triangle(middle - used / 2 - 10, top + ROW / 2, 6.0, Ink.ACCENT)
 
 
-def image_title(image: ReadImage) -> str:
+def image_name(image: ReadImage) -> str:
     """How the report calls an image: its number and its view."""
     return f"Image {image.number}" + (f", {image.view_position}" if image.view_position else "")
+
+
+def image_title(image: ReadImage) -> str:
+    """An image's name and when it was taken."""
+    return ", ".join(part for part in (image_name(image), image.when) if part)
+
+
+def _title_lines(image: ReadImage, width: float) -> list[str]:
+    parts = (part.replace(" ", NO_BREAK) for part in (image_name(image), image.when) if part)
+    return wrapped(", ".join(parts), Size.SMALL, width, max_lines=_TITLE_LINES)
 
 
 def _figure(value: float) -> str:

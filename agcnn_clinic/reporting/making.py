@@ -189,11 +189,12 @@ def next_content(
     version = next_version(study)
     files = [file for instance in study.instances for file in instance.files]
     # After the session has seen its first row: whatever it sees was decided before. And should the clock have been set
-    # back, the report is still not older than the readings that it prints.
+    # back, the report is still not older than the readings that it prints, nor than the reports before it.
     read_at = [readings[file.id].created_at for file in files if file.id in readings]
     decided_at = [file.decided_at for file in files if file.decided_at is not None]
+    made_at = [report.created_at for report in study.reports]
     edition = Edition(
-        version, max(clock(), *decided_at, *read_at), __version__, report_before(study, version, model_id)
+        version, max(clock(), *decided_at, *read_at, *made_at), __version__, report_before(study, version, model_id)
     )
     model = None if model_id is None else session.get_one(Model, model_id)
     return compose(study, edition, readings=readings, archive=config.archive, model=model)

@@ -13,7 +13,15 @@ from agcnn_clinic.prints import Prints
 from agcnn_clinic.reporting.blocks import Block, heading, paginate, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.coverage import fields_not_whole, remark
-from agcnn_clinic.reporting.findings import comparison, image_title, remarked, table, verdict
+from agcnn_clinic.reporting.findings import (
+    comparison,
+    image_name,
+    image_title,
+    of_other_patients,
+    remarked,
+    table,
+    verdict,
+)
 from agcnn_clinic.reporting.heads import (
     DISCLAIMER,
     FIRST_HEAD,
@@ -31,6 +39,15 @@ from agcnn_clinic.reporting.pictures import Plates, least_room, no_pictures, pic
 from agcnn_clinic.reporting.provenance import not_read, provenance, signature
 
 PRODUCER = "agcnn-clinic"
+
+rl_config.useA85 = 0  # ReportLab's default makes pictures a quarter larger, for transports of the last century
+
+
+class _Canvas(Canvas):  # type: ignore[misc]  # ReportLab has no types
+    """ReportLab's canvas without the font that it sets at the head of each page: Helvetica, which it does not embed."""
+
+    def _make_preamble(self) -> None:
+        self._preamble = "1 0 0 1 0 0 cm"
 
 
 def render(content: ReportContent, prints: Sequence[Prints | None], settings: Reporting) -> bytes:
@@ -58,6 +75,7 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
     if several:
         blocks += [
             heading("Summary", _counted(content), bookmark="Summary"),
+            *of_other_patients(content.images, frame),
             *comparison(content.images, printed, frame),
             *remarked(content.images, frame),
             *not_read(content, frame),
@@ -66,7 +84,7 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
     together = True
     for image, prints in zip(content.images, printed, strict=True):
         above = [
-            heading(image_title(image), _described(image, content), new_page=several, bookmark=image_title(image)),
+            heading(image_title(image), _described(image, content), new_page=several, bookmark=image_name(image)),
             verdict(image, frame),
         ]
         below = table(image, frame)
@@ -111,10 +129,9 @@ def _described(image: ReadImage, content: ReportContent) -> str:
 
 
 def _draw(content: ReportContent, pages: Sequence[Sequence[Block]], frame: Frame, settings: Reporting) -> bytes:
-    rl_config.useA85 = 0  # ReportLab's default makes pictures a quarter larger, for transports of the last century
     buffer = BytesIO()
     size = paper(settings.page_size)
-    canvas = Canvas(buffer, pagesize=size, pageCompression=1, invariant=1, lang="en")
+    canvas = _Canvas(buffer, pagesize=size, pageCompression=1, invariant=1, lang="en")
     _describe(canvas, content)
     sheet = Sheet(canvas, frame, size[1])
     for number, blocks in enumerate(pages, start=1):

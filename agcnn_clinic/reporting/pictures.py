@@ -20,8 +20,9 @@ MAX_SIDE = 150.0
 MIN_HEIGHT = 110.0
 """Of the film on the page, in points: no film is made lower than this for the sake of what else is on the page."""
 _SCALE_HEIGHT = 6.0
-_CAPTION = Size.SMALL * LEADING
-_UNDER = 3 * _CAPTION + 14
+CAPTION = Size.SMALL * LEADING
+"""The distance of a caption's lines."""
+_UNDER = 3 * CAPTION + 14
 """The captions under the film and its overlay, and the space below them."""
 _FILM = "Film"
 _OVERLAY = "Attention of the global branch"
@@ -68,14 +69,14 @@ def pictures(image: ReadImage, plates: Plates, frame: Frame, room: float) -> Blo
     column = max(width, _caption_width(image))
     side = min(frame.width - 2 * (column + GAP), MAX_SIDE)
     region = _region_lines(image, side)
-    crop = _crop_size(plates, side, max(height + _UNDER - (len(region) + 1) * _CAPTION - 12, 24.0))
+    crop = _crop_size(plates, side, max(height + _UNDER - (len(region) + 1) * CAPTION - 12, 24.0))
 
     def draw(sheet: Sheet, top: float) -> None:
         left = frame.left
         sheet.picture(plates.film, left, top, width, height)
         caption = top + height + Size.SMALL + 4
         sheet.text(left, caption, _FILM, Size.SMALL, weight=Weight.SEMIBOLD)
-        sheet.text(left, caption + _CAPTION, _film_line(image), Size.SMALL, ink=Ink.MUTED)
+        sheet.text(left, caption + CAPTION, _film_line(image), Size.SMALL, ink=Ink.MUTED)
         left += column + GAP
         sheet.picture(plates.overlay, left, top, width, height)
         _mark_seen(sheet, plates, left, top, width, height)
@@ -87,7 +88,7 @@ def pictures(image: ReadImage, plates: Plates, frame: Frame, room: float) -> Blo
             y = top + crop[1] + Size.SMALL + 4
             sheet.text(left, y, "Attended region", Size.SMALL, weight=Weight.SEMIBOLD, width=side)
             for number, line in enumerate(region, start=1):
-                sheet.text(left, y + number * _CAPTION, line, Size.SMALL, ink=Ink.MUTED, width=side)
+                sheet.text(left, y + number * CAPTION, line, Size.SMALL, ink=Ink.MUTED, width=side)
 
     return Block(height + _UNDER, draw)
 
@@ -189,11 +190,11 @@ def _mark_box(sheet: Sheet, plates: Plates, left: float, top: float, width: floa
 
 def _scale(sheet: Sheet, image: ReadImage, plates: Plates, left: float, baseline: float, column: float) -> None:
     sheet.text(left, baseline, _OVERLAY, Size.SMALL, weight=Weight.SEMIBOLD)
-    used = sheet.text(left, baseline + _CAPTION, "heat 0", Size.SMALL, ink=Ink.MUTED)
+    used = sheet.text(left, baseline + CAPTION, "heat 0", Size.SMALL, ink=Ink.MUTED)
     bar = column - used - 40
-    sheet.picture(plates.scale, left + used + 4, baseline + _CAPTION - _SCALE_HEIGHT, bar, _SCALE_HEIGHT)
-    sheet.text(left + used + bar + 8, baseline + _CAPTION, "1", Size.SMALL, ink=Ink.MUTED)
-    sheet.text(left, baseline + 2 * _CAPTION, _marks_line(image.model.seen), Size.SMALL, ink=Ink.MUTED)
+    sheet.picture(plates.scale, left + used + 4, baseline + CAPTION - _SCALE_HEIGHT, bar, _SCALE_HEIGHT)
+    sheet.text(left + used + bar + 8, baseline + CAPTION, "1", Size.SMALL, ink=Ink.MUTED)
+    sheet.text(left, baseline + 2 * CAPTION, _marks_line(image.model.seen), Size.SMALL, ink=Ink.MUTED)
 
 
 def thumbnail(sheet: Sheet, plates: Plates | None, left: float, top: float, width: float, height: float) -> None:
@@ -207,6 +208,6 @@ def thumbnail(sheet: Sheet, plates: Plates | None, left: float, top: float, widt
     _mark_box(sheet, plates, x, y, across, down)
 
 
-def caption(sheet: Sheet, text: str, middle: float, baseline: float, width: float) -> None:
+def caption(sheet: Sheet, text: str, middle: float, baseline: float, width: float, weight: Weight) -> None:
     """A line under a thumbnail."""
-    sheet.text(middle, baseline, text, Size.SMALL, align=Align.CENTRE, width=width)
+    sheet.text(middle, baseline, text, Size.SMALL, weight=weight, align=Align.CENTRE, width=width)

@@ -17,7 +17,7 @@ LIMITS = (
 _OUTCOMES = {
     Outcome.ANALYSED: "not read by this model",
     Outcome.REFUSED: "not suited for the model",
-    Outcome.QUARANTINED: "could not be read",
+    Outcome.QUARANTINED: "set aside",
 }
 
 
@@ -153,8 +153,9 @@ def _along(auc: float) -> float:
 def _source(image: ReadImage, frame: Frame) -> Block:
     kind = " ".join(part for part in (image.modality, image.view_position) if part)
     made_by = f", {image.manufacturer}" if image.manufacturer else ""
+    acquired = f", acquired {image.acquired}" if image.acquired else ""
     read = f"read {moment(image.read_at)} on {image.device} by agcnn-clinic {image.software_version}"
-    text = f"SOP Instance UID {image.sop_instance_uid}. {kind or 'Kind not stated'}{made_by}; {read}."
+    text = f"SOP Instance UID {image.sop_instance_uid}. {kind or 'Kind not stated'}{made_by}{acquired}; {read}."
     return fact(f"Image {image.number}", text, frame)
 
 

@@ -146,9 +146,10 @@ def _again(session: Session, study: Study, row: Report, config: Config) -> Repor
     )
 
 
-def _says(content: ReportContent) -> tuple[list[int], list[str]]:
-    """What tells two reports of a study and a model apart: the readings, and the images without one."""
-    return [image.inference_id for image in content.images], [image.original_name for image in content.unread]
+def _says(content: ReportContent) -> tuple[list[tuple[int, str]], list[str]]:
+    """What tells two reports of a study and a model apart: the readings and whose they are, and what was not read."""
+    read = [(image.inference_id, image.other_patient) for image in content.images]
+    return read, [image.original_name for image in content.unread]
 
 
 def _delivered(study: Study, version: int | None) -> Report:

@@ -19,8 +19,12 @@ from agcnn_clinic.reporting.faces import PER_EM, Face, Weight, at_weight, face_o
 
 MAX_TEXT = 1000
 """Characters of one string that are printed; more than any attribute of DICOM that is printed may hold."""
-MAX_MARKS = 2
-"""Combining marks on one character; a tower of them would run over the lines above and below."""
+MAX_MARKS, MAX_OF_A_CLASS = 3, 2
+"""Marks stacked on one character, and those of one combining class: a tower would run over the lines above and below.
+
+Vocalised Arabic has three (shadda, vowel sign, superscript alef). Devanagari's vowel signs are of class 0: they do not
+stack, but have places of their own.
+"""
 ELLIPSIS = "\u2026"
 NO_BREAK = "\u00a0"
 """A blank at which `wrapped` breaks no line; it is printed as any other."""
@@ -79,20 +83,35 @@ def clean(text: str) -> str:
 
     Beyond `MAX_TEXT` it ends in an ellipsis.
     """
-    kept: list[str] = []
-    marks = 0
     text = text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + ELLIPSIS
+    return re.sub(" +", " ", _without_towers(_printable(text))).strip()
+
+
+def _printable(text: str) -> str:
+    """A text composed (NFC), without controls, each white space a blank."""
+    kept: list[str] = []
     for character in unicodedata.normalize("NFC", text):
-        category = unicodedata.category(character)
         if character.isspace() and character != NO_BREAK:
             kept.append(" ")
-        elif category in _UNPRINTABLE and character not in _JOINERS:
-            continue
-        else:
-            marks = marks + 1 if category in ("Mn", "Me") else 0
-            if marks <= MAX_MARKS:
-                kept.append(character)
-    return re.sub(" +", " ", "".join(kept)).strip()
+        elif unicodedata.category(character) not in _UNPRINTABLE or character in _JOINERS:
+            kept.append(character)
+    return "".join(kept)
+
+
+def _without_towers(text: str) -> str:
+    """A text without the marks that would stack too high on a character."""
+    kept: list[str] = []
+    stacked: list[int] = []
+    for character in text:
+        combining = unicodedata.combining(character)
+        if combining:
+            if len(stacked) == MAX_MARKS or stacked.count(combining) == MAX_OF_A_CLASS:
+                continue
+            stacked.append(combining)
+        elif unicodedata.category(character) not in ("Mn", "Me") and character not in _JOINERS:
+            stacked = []
+        kept.append(character)
+    return "".join(kept)
 
 
 @lru_cache(maxsize=_REMEMBERED_TEXTS)
@@ -111,10 +130,13 @@ def shape(text: str, weight: Weight = Weight.REGULAR) -> Line:
 
 
 def is_whole(text: str) -> bool:
-    """Whether every character of a text is printed as itself: none as a box, none left out for having no meaning."""
+    """Whether every character of a text is printed as itself: none as a box, none left out but controls."""
     if text.isascii():
         return True
     if any(unicodedata.category(character) in _MEANINGLESS for character in text[:MAX_TEXT]):
+        return False
+    printable = _printable(text[:MAX_TEXT])
+    if _without_towers(printable) != printable:
         return False
     drawn = (part for run in shape(clean(text)).runs for cluster in run.clusters for part in cluster.parts)
     return all(part.number != _NO_GLYPH for part in drawn)

@@ -269,6 +269,22 @@ def test_a_film_that_names_another_patient_than_its_study_is_read_with_a_remark(
     assert two.warnings == ["other_patient", *one.warnings]
 
 
+def test_a_film_that_comes_again_for_another_patient_makes_a_report_due_once(room, write_film):
+    """As a PACS sends it that corrects a patient: the study keeps the first one, and its revision counts up."""
+    path = room.config.root / "1.dcm"
+    write_film(path, draw(1, (256, 256)).pixels, patient_id="P-WRONG")
+    film = pydicom.dcmread(path)
+    for patient, name in (("P-WRONG", ""), ("P-RIGHT", "Right^Rita"), ("P-RIGHT", "Right^Rita^Maria")):
+        film.PatientID, film.PatientName = patient, name
+        film.save_as(path)
+        room.inbox.take([path])
+        room.analysis.step()
+    files = room.all(ReceivedFile)
+    assert [file.reason_code for file in files] == ["read", "header_differs", "header_differs"]
+    (study,) = room.all(Study)
+    assert (study.revision, study.patient_id) == (2, "P-WRONG")
+
+
 def test_a_zip_that_is_not_unpacked_yet_is_left_to_intake(room, send):
     """A zip that waits for room is pending, and no image."""
     send(1)

@@ -196,6 +196,7 @@ def test_show_tells_all_of_a_study(rows_clinic, run, select, rows_url):
         "ANALYSED",
         "REFUSED",
         "[wrong_view]",
+        "2026-01-02 08:15:30",
         "attended region",
         "129 x 173 mm",
         "Pleural Thickening",

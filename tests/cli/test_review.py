@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from agcnn_clinic.cli.reviewed_table import age_in_years, reviewed_table
+from agcnn_clinic.cli.reviewed_table import reviewed_table
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -147,22 +147,6 @@ def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path
     )
     assert len(table.splitlines()) == 1 + 2
     assert path not in table
-
-
-@pytest.mark.parametrize(
-    ("born", "studied", "age"),
-    [
-        ("1961-04-12", "2026-04-11", "64"),
-        ("1961-04-12", "2026-04-12", "65"),
-        ("2024-02-29", "2025-02-28", "0"),
-        ("2026-01-01", "2025-01-01", ""),
-        ("", "2025-01-01", ""),
-        ("1961-04-12", "", ""),
-    ],
-)
-def test_ages_worked_by_hand(born, studied, age):
-    """Whole years at the study; what cannot be known is empty."""
-    assert age_in_years(born, studied) == age
 
 
 def test_nothing_reviewed_is_a_sentence(clinic, run, tmp_path):

@@ -45,6 +45,44 @@ def test_an_empty_manifest_is_no_obstacle(clinic, composed) -> None:
     assert model.film_side is None
 
 
+def test_images_stand_in_the_order_in_which_they_were_acquired(clinic, composed) -> None:
+    """Whatever their files are called; those of unknown time come last, and days are told where there are several."""
+    study = clinic.add_study(study_date="2026-03-01")
+    times = {
+        "a-after": "2026-03-01T11:45:00",
+        "b-unknown": "",
+        "c-before": "2026-03-01T08:15:10",
+        "d-some-time-that-day": "2026-03-01",
+        "e-too": "",
+    }
+    for name, acquired in times.items():
+        _acquired(clinic, clinic.add_file(study, name=name), acquired)
+    images = composed(study).images
+    assert [(image.number, image.original_name, image.when) for image in images] == [
+        (1, "c-before", "08:15"),
+        (2, "a-after", "11:45"),
+        (3, "d-some-time-that-day", ""),
+        (4, "b-unknown", ""),
+        (5, "e-too", ""),
+    ]
+    _acquired(clinic, clinic.add_file(study, name="f-day-before"), "2026-02-28T23:10:00")
+    images = composed(study).images
+    assert [image.original_name[0] for image in images] == ["f", "c", "a", "d", "b", "e"]
+    assert [image.when for image in images[:4]] == [
+        "2026-02-28 23:10",
+        "2026-03-01 08:15",
+        "2026-03-01 11:45",
+        "2026-03-01",
+    ]
+    assert images[1].acquired == "2026-03-01 08:15:10"
+
+
+def _acquired(clinic, file_id: int, moment: str) -> None:
+    with clinic.database.write() as session:
+        file = session.get_one(ReceivedFile, file_id)
+        file.header = file.header | {"acquisition_date_time": moment}
+
+
 def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:
     """Refused and quarantined files are listed, duplicates are not: their picture was read."""
     study = clinic.add_study()

@@ -29,9 +29,11 @@ def test_person_names_are_written_in_each_of_their_groups(name: str, lines: list
     [
         ("1957-08-30", "2026-03-01", 68),
         ("1957-03-01", "2026-03-01", 69),
+        ("2024-02-29", "2025-02-28", 0),
         ("2026-03-02", "2026-03-01", None),
         ("", "2026-03-01", None),
         ("1957", "2026-03-01", None),
+        ("1957-03-01", "", None),
     ],
 )
 def test_age_is_in_whole_years(born: str, then: str, years: int | None) -> None:

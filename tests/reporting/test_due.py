@@ -243,6 +243,22 @@ def test_a_clock_set_back_loses_no_finding(clinic, make, text_of) -> None:
     assert "Mass 0.81" in text_of(make(study).read_bytes())[0]
 
 
+def test_a_report_made_again_after_the_clock_was_set_back_tells_of_no_late_film(clinic, make, again) -> None:
+    """It is the same file, though an image that it calls blank has been read since, at an earlier hour."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7")
+    first = make(study)
+    clinic.clock.forward(minutes=-30)
+    clinic.add_file(study, uid="1.2.7", at=clinic.clock.now)
+    second = make(study)
+    for version, path in enumerate((first, second), start=1):
+        assert (again(study, version).path, again(study, version).note) == (path, "")
+    with clinic.database.session() as session:
+        times = [report.created_at for report in session.query(Report).order_by(Report.version)]
+    assert times == sorted(times)
+
+
 def test_the_loop_leaves_what_there_is_nothing_to_report_on(clinic) -> None:
     """A step that finds nothing due takes note of the studies of which nothing was read."""
     study = clinic.add_study()

@@ -46,7 +46,7 @@ def several(clinic, composed):
     for _ in range(3):
         clinic.add_file(study)
     clinic.add_file(study, ReasonCode.WRONG_VIEW, name="lateral.dcm")
-    clinic.add_file(study, ReasonCode.DEADLINE, name="slow.dcm")
+    clinic.add_file(study, ReasonCode.UID_CONFLICT, name="conflict.dcm")
     return composed(study)
 
 
@@ -96,10 +96,10 @@ def test_a_writing_without_a_font_is_remarked_upon(content, picture, text_of, re
     boxes = replace(content, study=study, images=(manufacturer,))
     settings = Reporting(institution="Հիվանդանոց")
     first = text_of(render(boxes, picture, settings))[0]
-    assert "lack characters of: patient name, referring physician, institution, manufacturer." in first
+    assert "cannot print all characters of: patient name, referring physician, institution, manufacturer." in first
     assert "the text as it was received is in the database" in first
     covered = replace(content.study, patient_name="".join(NAMES), study_description="قفسه\u200cی سینه, 葛\U000e0100城")
-    assert "lack characters" not in text_of(render(replace(content, study=covered), picture, Reporting()))[0]
+    assert "cannot print" not in text_of(render(replace(content, study=covered), picture, Reporting()))[0]
 
 
 def test_markup_prints_as_text(content, picture, settings, text_of, render) -> None:
@@ -147,19 +147,34 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     first = text_of(render(several, picture, settings))[0]
     assert "3 images read, 2 not read: see below" in first
     assert "lateral.dcm" in first
-    assert "slow.dcm" in first
-    assert "Only frontal (PA or AP) chest views are read" in first
+    assert "conflict.dcm" in first
+    assert "Not suited for the model. Only frontal (PA or AP) chest views are read" in first
+    assert "Set aside. Another picture" in first
     assert "the findings say nothing about them" in first
 
 
-def test_remarks_are_on_the_first_page_of_several(several, picture, settings, text_of, render) -> None:
-    """Who reads the summary alone must see that an image may be another patient's."""
-    first = several.images[0]
+def test_the_time_of_acquisition_is_in_the_title_and_under_the_small_picture(
+    several, picture, settings, text_of, render
+) -> None:
+    """And whole in the provenance; where days differ the small picture's caption takes a second line."""
+    times = ("2026-02-28 23:10", "2026-03-01 08:15", "")
     images = [
-        replace(image, remarks=(WARNINGS[Warn.OTHER_PATIENT],) if image is first else ()) for image in several.images
+        replace(image, acquired=time and f"{time}:30", when=time)
+        for image, time in zip(several.images, times, strict=True)
     ]
+    pages = text_of(render(replace(several, images=tuple(images)), picture, settings))
+    for page in pages[:2]:
+        assert "Image 1, PA, 2026-02-28 23:10" in page
+    assert "acquired 2026-02-28 23:10:30; read" in pages[-1]
+    assert pages[-1].count("acquired") == 2
+
+
+def test_remarks_are_on_the_first_page_of_several(several, picture, settings, text_of, render) -> None:
+    """Who reads the summary alone must see that an image was compressed with loss."""
+    first = several.images[0]
+    images = [replace(image, remarks=(WARNINGS[Warn.LOSSY],) if image is first else ()) for image in several.images]
     shown = text_of(render(replace(several, images=tuple(images)), picture, settings))[0]
-    assert WARNINGS[Warn.OTHER_PATIENT] in shown
+    assert WARNINGS[Warn.LOSSY] in shown
     assert shown.count("Input quality") == 1
     assert "No remarks." not in shown
 
@@ -173,6 +188,22 @@ def test_no_positive_label_is_not_called_normal(content, picture, settings, text
         first = text_of(render(replace(content, images=(image,)), picture, settings))[0]
         assert told in first
         assert NOT_EXCLUDED in first
+
+
+def test_findings_beside_no_finding_are_called_a_contradiction(content, picture, settings, text_of, render) -> None:
+    """Where both reach their thresholds the verdict says so; with `No Finding` alone there is nothing to say."""
+    (image,) = content.images
+    none = replace(image.no_finding, probability=0.59, positive=True)
+    low = tuple(replace(row, probability=0.1, positive=False) for row in image.findings)
+    told = "No Finding reached its threshold, too (0.59): the two contradict."
+    for findings, no_finding, is_told in (
+        (image.findings, none, True),
+        (image.findings, image.no_finding, False),
+        (low, none, False),
+    ):
+        shown = replace(image, findings=findings, no_finding=no_finding)
+        first = text_of(render(replace(content, images=(shown,)), picture, settings))[0]
+        assert (told in first) is is_told
 
 
 def test_a_probability_just_below_its_threshold_is_told_apart(content, picture, settings, text_of, render) -> None:
@@ -223,9 +254,9 @@ def test_a_typical_report_is_small(content, picture, settings, render) -> None:
 
 
 def test_fonts_are_embedded(content, picture, settings, render) -> None:
-    """Every font that draws text is a subset inside the file."""
+    """Every font that a page names is a subset inside the file."""
     page = pypdf.PdfReader(BytesIO(render(content, picture, settings))).pages[0]
-    fonts = [font.get_object() for name, font in page["/Resources"]["/Font"].items() if name.startswith("/T")]
+    fonts = [font.get_object() for font in page["/Resources"]["/Font"].values()]
     assert len(fonts) == 2
     for font in fonts:
         descriptor = font["/DescendantFonts"][0].get_object()["/FontDescriptor"]

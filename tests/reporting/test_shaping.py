@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agcnn_clinic.reporting.faces import WRITINGS, Face, Weight, missing_faces, preferred_faces
-from agcnn_clinic.reporting.shaping import MAX_MARKS, clean, fitted, is_whole, shape, text_width, wrapped
+from agcnn_clinic.reporting.shaping import (
+    MAX_MARKS,
+    MAX_OF_A_CLASS,
+    clean,
+    fitted,
+    is_whole,
+    shape,
+    text_width,
+    wrapped,
+)
 
 
 def test_all_faces_are_installed() -> None:
@@ -32,9 +41,14 @@ def test_white_space_becomes_one_blank() -> None:
 
 def test_marks_do_not_pile_up() -> None:
     """A tower of accents is cut down before it covers the line above."""
-    text = clean("Z" + "\u0301" * 50 + "a")
-    assert sum(unicodedata.combining(c) > 0 for c in text) <= MAX_MARKS
-    assert text.endswith("a")
+    for marks in ("\u0301", "\u064e\u064f\u0651\u0652\u0670", "\u0301\u200d", "\u0301\u0323\u0902"):
+        tower = "Z" + marks * 50 + "a"
+        text = clean(tower)
+        stacked = [unicodedata.combining(character) for character in text if unicodedata.combining(character)]
+        assert 0 < len(stacked) <= MAX_MARKS
+        assert max(map(stacked.count, stacked)) <= MAX_OF_A_CLASS
+        assert text.endswith("a")
+        assert not is_whole(tower)
 
 
 @pytest.mark.parametrize(
@@ -79,14 +93,15 @@ def test_every_promised_writing_is_printed_whole() -> None:
         "Latin": "Müller Nguyễn Łódź",
         "Greek": "Παπαδόπουλος",
         "Cyrillic": "Іванов Ђорђе",
-        "Devanagari": "राम शर्मा",
-        "Arabic": "محمد گل‌پری ٹیپو",
+        "Devanagari": "राम शर्मा ज़ेंग फ़ेंग पढ़ें चीज़ें ज़ुंगे",
+        "Arabic": "محمد گل‌پری ٹیپو عبد اللَّٰه كُرَّاً",
         "Chinese": "张伟 陳大文",
         "Japanese": "葛󠄀城 やまだ",
         "Korean": "김희중",
     }
     assert tuple(samples) == WRITINGS
     assert all(is_whole(text) for text in samples.values())
+    assert all(clean(text) == unicodedata.normalize("NFC", text) for text in samples.values())
     assert not any(is_whole(text) for text in ("כהן", "สมชาย", "Անի", "外字\ue000"))
 
 

@@ -1,0 +1,99 @@
+"""Images that may be another patient's: the report says so, and a new one is made when that becomes known."""
+
+import pytest
+
+from agcnn_clinic.database.outcomes import decide
+from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.domain import WARNINGS, ReasonCode, Warn
+from agcnn_clinic.reporting.due import studies_due
+from agcnn_clinic.reporting.making import make_report
+from agcnn_clinic.reporting.remaking import Remade, make_on_request, remake
+
+LATER = WARNINGS[Warn.OTHER_PATIENT_LATER]
+
+
+@pytest.fixture
+def doors(clinic):
+    """What every function that makes a report is handed."""
+    return {"clock": clinic.clock, "config": clinic.config, "press": clinic.press}
+
+
+@pytest.fixture
+def send_again(clinic):
+    """A later file of an image whose picture was read, with another header that names the study's patient or not."""
+
+    def send_again(study: int, uid: str, *remarks: Warn) -> None:
+        clinic.clock.forward(hours=1)
+        file_id = clinic.add_file(study, None, at=clinic.clock.now, uid=uid)
+        with clinic.database.write() as session:
+            file = session.get_one(ReceivedFile, file_id)
+            file.header = file.header | {"remarks": list(remarks)}
+            decide(file, ReasonCode.HEADER_DIFFERS, now=clinic.clock.now)
+        clinic.clock.forward(hours=1)
+
+    return send_again
+
+
+def is_due(clinic, study: int) -> bool:
+    with clinic.database.session() as session:
+        return studies_due(session, clinic.clock(), 30) == [study]
+
+
+def test_a_patient_who_is_corrected_at_the_sender_makes_a_new_report_that_says_so(
+    clinic, doors, send_again, text_of
+) -> None:
+    """One new version and no more, however often the film comes; version 1 is made again as it was delivered."""
+    study = clinic.add_study()
+    clinic.add_file(study, uid="1.2.7")
+    first = make_report(clinic.database, study, **doors)
+    send_again(study, "1.2.7")
+    assert not is_due(clinic, study)
+    send_again(study, "1.2.7", Warn.OTHER_PATIENT)
+    assert is_due(clinic, study)
+    second = make_report(clinic.database, study, **doors)
+    assert LATER in text_of(second.read_bytes())[0]
+    assert LATER not in text_of(first.read_bytes())[0]
+    send_again(study, "1.2.7", Warn.OTHER_PATIENT)
+    assert not is_due(clinic, study)
+    for version, path in enumerate((first, second), start=1):
+        assert remake(clinic.database, study, version, **doors) == Remade(path, "")
+
+
+def test_an_image_that_named_another_patient_from_the_start_is_not_remarked_upon_twice(
+    clinic, composed, send_again
+) -> None:
+    """The remark on the image itself stands; a later file of it adds nothing and makes no report due."""
+    study = clinic.add_study()
+    file_id = clinic.add_file(study, uid="1.2.7", warnings=[Warn.OTHER_PATIENT, Warn.LOSSY])
+    with clinic.database.write() as session:
+        file = session.get_one(ReceivedFile, file_id)
+        file.header = file.header | {"remarks": [Warn.OTHER_PATIENT]}
+    before = composed(study)
+    send_again(study, "1.2.7", Warn.OTHER_PATIENT)
+    after = composed(study)
+    assert after.study_revision == before.study_revision
+    (image,) = after.images
+    assert (image.other_patient, image.remarks) == (WARNINGS[Warn.OTHER_PATIENT], (WARNINGS[Warn.LOSSY],))
+
+
+def test_a_report_by_request_tells_of_a_corrected_patient_too(clinic, doors, send_again) -> None:
+    """Asked again after the correction, it is a new version, though the readings are the same."""
+    study = clinic.add_study()
+    model_id = clinic.add_reading(clinic.add_file(study, uid="1.2.7"), "large")
+    for name in ("-v1.pdf", "-v1.pdf"):
+        assert make_on_request(clinic.database, study, model_id, **doors).path.name.endswith(name)
+    send_again(study, "1.2.7", Warn.OTHER_PATIENT)
+    assert make_on_request(clinic.database, study, model_id, **doors).path.name.endswith("-v2.pdf")
+
+
+def test_page_1_says_which_of_many_images_is_another_patients(
+    clinic, composed, picture, settings, text_of, render
+) -> None:
+    """However many there are, the remark stands above their pictures, and the picture itself is marked, too."""
+    study = clinic.add_study()
+    for _ in range(11):
+        clinic.add_file(study, warnings=[Warn.LOSSY])
+    clinic.add_file(study, warnings=[Warn.OTHER_PATIENT])
+    pages = text_of(render(composed(study), picture, settings))
+    assert f"Image 12, PA {WARNINGS[Warn.OTHER_PATIENT]} Image 1, PA" in pages[0]
+    assert ["another patient?" in page for page in pages].count(True) == 1
