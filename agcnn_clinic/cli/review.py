@@ -165,5 +165,5 @@ def _told(key: str, reviewed: "list[ReviewedImage]", *, confirmed: bool) -> Iter
         if confirmed:
             yield f"  confirmed: the findings of {image.model}, which are those that count."
         if image.undecided:
-            yield f"  without a threshold, so not confirmed: {', '.join(image.undecided)}; say it with --set."
+            yield f"  not called by the model, so not confirmed: {', '.join(image.undecided)}; say it with --set."
     yield "The report stays as it is: it says what the model found."
