@@ -50,6 +50,7 @@ class Reading:
     """One model's reading of one picture."""
 
     labels: tuple[LabelReading, ...]
+    """Of each label that the model assesses; what its outputs say of others was never learnt, and goes no further."""
     heat_map: NDArray[np.float16]
     """[h, w] in [0, 1]: Eq. 3 on its native grid, rescaled."""
     region: SourceBox
@@ -89,6 +90,7 @@ class Reader:
         by_fusion = diagnosis.fusion_probabilities.cpu().numpy()
         heat_maps = diagnosis.heat_map.cpu().numpy().astype(np.float16)
         boxes = diagnosis.boxes.cpu().tolist()
+        assessed = [(LABELS.index(label), label) for label in self.manifest.assessed]
         readings = []
         for row, film in enumerate(films):
             labels = tuple(
@@ -100,7 +102,7 @@ class Reader:
                     probability_fusion=float(by_fusion[row, column]),
                     threshold=self._bundle.thresholds.get(label),
                 )
-                for column, label in enumerate(LABELS)
+                for column, label in assessed
             )
             readings.append(
                 Reading(

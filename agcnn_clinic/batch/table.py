@@ -43,7 +43,8 @@ SCHEMA = pa.schema(
         ("network_ms", pa.float32()),
     ]
 )
-"""`p_` is calibrated, as `findings` prints it; the branches are as they are. What is unknown is null."""
+"""`p_` is calibrated, as `findings` prints it; the branches are as they are. What is unknown is null, and so is
+all that belongs to a label which the model does not assess."""
 
 
 def table_of(

@@ -182,7 +182,6 @@ def _model(config: Config) -> Iterator[Result]:
     try:
         from agcnn_models.bundle import verify_bundle
         from agcnn_models.errors import ModelError
-        from agcnn_models.labels import LABELS
     except (ImportError, OSError, RuntimeError):
         yield Result("model", State.PROBLEM, f"{folder.name} cannot be checked without torch", "See torch above.")
         return
@@ -191,7 +190,8 @@ def _model(config: Config) -> Iterator[Result]:
     except ModelError as error:
         yield Result("model", State.PROBLEM, str(error), "Import the bundle again, or choose another: models use.")
         return
-    found = f"{manifest.name} {manifest.version}, {len(LABELS)} labels, weights {manifest.weights.sha256[:12]} verified"
+    labels, weights = len(manifest.assessed), manifest.weights.sha256[:12]
+    found = f"{manifest.name} {manifest.version}, {labels} labels, weights {weights} verified"
     yield Result("model", State.OK, found)
 
 

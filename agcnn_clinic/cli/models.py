@@ -28,7 +28,7 @@ def list_models(ctx: typer.Context) -> None:
     from rich.table import Table
 
     from agcnn_clinic.bundles import known_bundles
-    from agcnn_models.manifest import digest
+    from agcnn_models.manifest import digest, limits
 
     current = _current(ctx)
     folders = known_bundles()
@@ -39,8 +39,10 @@ def list_models(ctx: typer.Context) -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("folder", overflow="fold")
     readers = _readers(ctx)
+    told = []
     for folder in folders:
         manifest = manifest_of(folder)
+        told += [f"{manifest.name} {manifest.version}: {sentence}" for sentence in limits(manifest)]
         mark = "*" if folder == current else ""
         described = (manifest.name, manifest.version, manifest.backbone, _measured(manifest))
         table.add_row(mark, *described, _has_read(readers.pop(digest(manifest), None)), str(folder))
@@ -48,6 +50,8 @@ def list_models(ctx: typer.Context) -> None:
         model = reader.model
         table.add_row("", model.name, model.version, model.manifest.get("backbone", ""), "", _has_read(reader), "")
     Console(highlight=False, soft_wrap=True).print(table)
+    for sentence in told:
+        typer.echo(sentence)
 
 
 @models_app.command("show")
@@ -83,7 +87,7 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     from agcnn_clinic.database import trail
     from agcnn_models.bundle import verify_bundle
     from agcnn_models.errors import ModelError
-    from agcnn_models.manifest import digest
+    from agcnn_models.manifest import digest, limits
 
     config = clinic_config(ctx)
     folder = bundle_folder(model, Path.cwd())
@@ -102,6 +106,8 @@ def use_model(ctx: typer.Context, model: Name) -> None:
             identity = trail.ModelIdentity(manifest.name, manifest.version, digest(manifest))
             trail.reads_with(connection, identity, now)
     typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
+    for sentence in limits(manifest):
+        typer.echo(sentence)
     if sentence := _left_to_read(ctx, manifest):
         typer.echo(sentence)
 
@@ -248,6 +254,13 @@ def manifest_of(folder: Path) -> "Manifest":
 
 
 def _measured(manifest: "Manifest") -> str:
+    from agcnn_models.labels import PATHOLOGIES
+
     branches = manifest.metrics.branches if manifest.metrics else {}
     fusion = next((metrics for name, metrics in branches.items() if name == "fusion"), None)
-    return "not measured" if fusion is None else f"{fusion.mean_auc:.3f} ({fusion.ci_low:.3f} to {fusion.ci_high:.3f})"
+    if fusion is None:
+        return "not measured"
+    # Below it: a wider column would leave no room for the folder.
+    labels = len(fusion.auc)
+    over = f"\nover {labels} of {len(PATHOLOGIES)} labels" if labels < len(PATHOLOGIES) else ""
+    return f"{fusion.mean_auc:.3f} ({fusion.ci_low:.3f} to {fusion.ci_high:.3f}){over}"

@@ -151,5 +151,5 @@ def _told(key: str, reviewed: "list[ReviewedImage]", *, confirmed: bool) -> Iter
         if image.patient_in_doubt:
             yield "  a file of it names another patient than the study: find out whose it is. Training leaves it out."
         if image.undecided:
-            yield f"  without a threshold, so not confirmed: {', '.join(image.undecided)}; say it with --set."
+            yield f"  not called by the model, so not confirmed: {', '.join(image.undecided)}; say it with --set."
     yield "The report stays as it is: it says what the model found."

@@ -15,6 +15,7 @@ from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.cli.output import Format, local_time, print_json, text_console
 from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
+from agcnn_clinic.database.views import LABEL_COLUMNS
 from agcnn_clinic.domain import WARNINGS, Outcome, ReasonCode, StudyState, Warn
 from agcnn_clinic.errors import UsageError
 from agcnn_clinic.reporting.content import person_name
@@ -229,7 +230,8 @@ def _findings(findings: Iterable[Finding], reviews: Mapping[str, Review], *, bra
     table.add_column("0" + "1".rjust(_BAR - 1), no_wrap=True)
     for branch in _BRANCHES if branches else ():
         table.add_column(branch, justify="right")
-    for finding in sorted(findings, key=lambda finding: -finding.probability):
+    assessed = sorted(findings, key=lambda finding: -finding.probability)
+    for finding in assessed:
         table.add_row(
             printable(finding.label.replace("_", " ")),
             "\u25cf" if finding.positive else "",
@@ -240,6 +242,9 @@ def _findings(findings: Iterable[Finding], reviews: Mapping[str, Review], *, bra
             *(f"{getattr(finding, f'probability_{branch}'):.3f}" for branch in _BRANCHES if branches),
             style="bold" if finding.positive else None,
         )
+    for label in (label for label in LABEL_COLUMNS if label not in {finding.label for finding in assessed}):
+        verdict = [reviews[label].verdict if label in reviews else ""] if reviews else []
+        table.add_row(label.replace("_", " "), "", *verdict, "not assessed", style="dim")
     return table
 
 

@@ -1,8 +1,8 @@
 """What physicians say of the model's findings: recorded beside them, image by image and label by label.
 
-A review is about one image and one label. It names the finding that was looked at, that of the reading which counts,
-and so the model and its probability; where another model's counts since, the verdict still stands, for it is about the
-image.
+A review is about one image and one label, whether or not the model assesses that. It names the reading that was looked
+at, the one which counts, and so the model and what it said; where another model's counts since, the verdict still
+stands, for it is about the image.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -54,7 +54,7 @@ class ReviewedImage:
     """Name and version of the model whose reading of it counts: that is what was looked at, and confirmed."""
     verdicts: Verdicts
     undecided: tuple[str, ...]
-    """Labels that could not be confirmed, since the model has no threshold for them."""
+    """Labels that could not be confirmed, since the model has no threshold for them, or does not assess them."""
     patient_in_doubt: bool
     """Whether it may be another patient's than the study's: see `_in_doubt`."""
 
@@ -103,12 +103,12 @@ def record_review(session: Session, study: Study, request: ReviewRequest, now: d
     in_doubt = _in_doubt(session, [instance.id for instance, _ in images])
     for instance, inference in images:
         current = {label: Verdict(review.verdict) for label, review in standing.get(instance.id, {}).items()}
-        findings = {finding.label: finding for finding in inference.findings}
-        said = _confirmed(findings.values()) if request.confirm else {}
+        said = _confirmed(inference.findings) if request.confirm else {}
         verdicts = completed({**said, **request.given}, current)
         session.add_all(
             Review(
-                finding=findings[label],
+                inference=inference,
+                label=label,
                 verdict=verdict,
                 reviewer=request.reviewer,
                 note=request.note,
@@ -158,7 +158,7 @@ def completed(given: Verdicts, current: Verdicts) -> dict[str, Verdict]:
 def standing_reviews(session: Session, study_id: int) -> dict[int, dict[str, Review]]:
     """The reviews of a study that stand: instance id -> label -> the newest one, unless that cleared it."""
     newest: dict[int, dict[str, Review]] = {}
-    of_study = _reviews(Instance.id, Finding.label, Review).where(Study.id == study_id)
+    of_study = _reviews(Instance.id, Review.label, Review).where(Study.id == study_id)
     for instance_id, label, review in session.execute(of_study):
         newest.setdefault(instance_id, {})[label] = review
     return {
@@ -171,7 +171,7 @@ def reviewed_films(session: Session) -> ReviewedFilms:
     """All images with a verdict that stands and bytes that are kept, in the order of their arrival."""
     verdicts: dict[int, dict[str, Verdict]] = {}
     places: dict[int, tuple[Study, ReceivedFile]] = {}
-    everything = _reviews(Instance.id, Finding.label, Review.verdict, Study, ReceivedFile)
+    everything = _reviews(Instance.id, Review.label, Review.verdict, Study, ReceivedFile)
     for instance_id, label, verdict, study, file in session.execute(everything):
         verdicts.setdefault(instance_id, {})[label] = Verdict(verdict)
         if file.removed_at is None:
@@ -221,8 +221,7 @@ def _reviews(*columns: Any) -> Select[Any]:
     return (
         select(*columns)
         .select_from(Review)
-        .join(Review.finding)
-        .join(Finding.inference)
+        .join(Review.inference)
         .join(Inference.file)
         .join(ReceivedFile.instance)
         .join(Instance.study)

@@ -214,7 +214,7 @@ class Inference(Base):
 
 
 class Finding(Base):
-    """One label of one inference."""
+    """One label of one inference: a row for each that the model assesses."""
 
     __tablename__ = "finding"
     __table_args__ = (
@@ -240,23 +240,25 @@ class Finding(Base):
 
 
 class Review(Base):
-    """What a physician said of one label of one image, looking at one finding. Beside the finding, never over it.
+    """What a physician said of one label of one image, looking at one reading. Beside its finding, never over it.
 
     Rows are added and never changed: the newest of an image and a label counts, the older ones are its history.
     """
 
     __tablename__ = "review"
-    __table_args__ = (_one_of("verdict", Verdict),)
+    __table_args__ = (_one_of("verdict", Verdict), Index("ix_review_inference_id_label", "inference_id", "label"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    finding_id: Mapped[int] = mapped_column(ForeignKey("finding.id"), index=True)
-    """What the physician was looking at: the image, the label, the model and its probability, which never change."""
     verdict: Mapped[str]
     reviewer: Mapped[str]
     note: Mapped[str] = mapped_column(default="")
     reviewed_at: Mapped[datetime]
+    inference_id: Mapped[int] = mapped_column(ForeignKey("inference.id"))
+    """What the physician was looking at: the image and the model, which never change."""
+    label: Mapped[str]
+    """Whether or not the model assesses it: where it does, the finding is the reading's of this label."""
 
-    finding: Mapped[Finding] = relationship()
+    inference: Mapped[Inference] = relationship()
 
 
 class AttendedRegion(Base):

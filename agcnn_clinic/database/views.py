@@ -71,7 +71,7 @@ finding_list = Table(
     Column("sop_instance_uid", String, comment="SOP Instance UID (0008,0018): the image."),
     Column("view_position", String, comment="View Position (0018,5101); empty where unknown."),
     Column("label", String, comment="One of the 15 labels of ChestX-ray14, in NIH's spelling."),
-    Column("probability", Float, comment="The fusion branch's, calibrated where the model has a calibration."),
+    Column("probability", Float, comment="The fusion branch's, calibrated where the model is for this label."),
     Column("threshold", Float, comment="On probability; null where the model has none for this label."),
     Column("positive", Boolean, comment="probability >= threshold; null without a threshold."),
     Column("probability_global", Float, comment="The global branch's output, uncalibrated."),
@@ -85,7 +85,7 @@ finding_list = Table(
     Column("created_at", String, comment="When the image was read: ISO 8601, UTC."),
     Column("beside", Boolean, comment="Another reading of the image counts; this one is for comparison."),
 )
-"""One row a finding: 15 for each model that read an image, the newest reading first."""
+"""One row a finding: one for each label that the model assesses, of each reading, the newest reading first."""
 
 study_summary = Table(
     "study_summary",
@@ -125,8 +125,8 @@ review_list = Table(
     "review_list",
     _metadata,
     Column("review_id", Integer, comment="Number of the review; later reviews have larger ones."),
-    Column("finding_id", Integer, comment="The finding that the physician was looking at."),
-    Column("inference_id", Integer, comment="The reading that the finding belongs to."),
+    Column("finding_id", Integer, comment="The finding that the physician was looking at; null where there was none."),
+    Column("inference_id", Integer, comment="The reading that the physician was looking at."),
     Column("study_key", String, comment="The short id that `studies` prints."),
     Column("study_instance_uid", String, comment="Study Instance UID (0020,000D)."),
     Column("patient_id", String, comment="Patient ID (0010,0020)."),
@@ -136,7 +136,7 @@ review_list = Table(
     Column("label", String, comment="One of the 15 labels of ChestX-ray14, in NIH's spelling."),
     Column("verdict", String, comment="present, absent or uncertain; cleared where an earlier verdict is taken back."),
     Column("newest", Boolean, comment="Whether no later review speaks of the same image and label: this one counts."),
-    Column("probability", Float, comment="What the model had said: the finding's probability."),
+    Column("probability", Float, comment="What the model had said; null where it did not assess the label."),
     Column("threshold", Float, comment="The finding's threshold; null where the model had none."),
     Column("positive", Boolean, comment="Whether the model had called it positive; null without a threshold."),
     Column("model_name", String, comment="The model that had read the image."),

@@ -227,6 +227,11 @@ def _model(model: Model) -> ModelFacts:
         if (mean_auc := _number(part, "mean_auc")) is not None:
             figures.append(BranchFigures(branch, mean_auc, _number(part, "ci_low"), _number(part, "ci_high")))
     auc = _part(branches, "fusion", "auc")
+    calibration = _part(manifest, "calibration")
+    calibrated = _text(calibration, "method") not in ("", "none")
+    not_assessed = _labels(manifest, "not_assessed")
+    fitted = _part(calibration, "coefficients")
+    assessed = [label for label in _labels(manifest, "labels") if label not in not_assessed]
     return ModelFacts(
         name=model.name,
         version=model.version,
@@ -235,7 +240,9 @@ def _model(model: Model) -> ModelFacts:
         backbone=_text(manifest, "backbone"),
         seen=_seen(_part(manifest, "preprocessing")),
         film_side=int(_number(_part(manifest, "preprocessing"), "resize") or 0) or None,
-        calibrated=_text(_part(manifest, "calibration"), "method") not in ("", "none"),
+        calibrated=calibrated,
+        uncalibrated=tuple(label for label in assessed if calibrated and fitted and label not in fitted),
+        not_assessed=not_assessed,
         thresholds_id=_text(_part(manifest, "thresholds"), "set_id"),
         thresholds_method=_text(_part(manifest, "thresholds"), "method"),
         training_data=_text(_part(manifest, "training"), "data"),
@@ -269,6 +276,11 @@ def _part(content: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
         inner = content.get(name)
         content = inner if isinstance(inner, Mapping) else {}
     return content
+
+
+def _labels(content: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    found = content.get(name)
+    return tuple(label for label in found if isinstance(label, str)) if isinstance(found, list | tuple) else ()
 
 
 def _text(content: Mapping[str, Any], name: str) -> str:

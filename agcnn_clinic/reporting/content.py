@@ -15,6 +15,10 @@ NO_FINDING = "No Finding"
 """The model's fifteenth label: none of the fourteen pathologies; never a statement about an image that was not read."""
 
 
+PATHOLOGIES = 14
+"""How many labels there are beside that one."""
+
+
 @dataclass(frozen=True)
 class Edition:
     """Which version of a study's report it is, when it was made, and by which software."""
@@ -88,6 +92,10 @@ class ModelFacts:
     film_side: int | None
     """Pixels along each side of the square that the whole film is scaled to before the network sees any of it."""
     calibrated: bool
+    uncalibrated: tuple[str, ...]
+    """Labels that the calibration leaves out."""
+    not_assessed: tuple[str, ...]
+    """Labels that the model never learnt, in the order of the others; it has no findings of them."""
     thresholds_id: str
     thresholds_method: str
     training_data: str
@@ -98,6 +106,12 @@ class ModelFacts:
     auc_of_label: dict[str, float]
     """The fusion branch's, by label."""
     intended_use: str
+
+    @property
+    def mean_auc(self) -> str:
+        """What its mean AUC is called: over how many labels, where those are not all 14."""
+        labels = len(self.auc_of_label.keys() - {NO_FINDING})
+        return "Mean AUC" if labels in (0, PATHOLOGIES) else f"Mean AUC over {labels} label{'' if labels == 1 else 's'}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +157,11 @@ class ReadImage:
     def positives(self) -> tuple[FindingRow, ...]:
         """The pathologies that reached their threshold, by falling probability."""
         return tuple(row for row in self.findings if row.positive)
+
+    @property
+    def not_assessed(self) -> tuple[str, ...]:
+        """The pathologies of which its model says nothing."""
+        return tuple(label for label in self.model.not_assessed if label != NO_FINDING)
 
     @property
     def has_thresholds(self) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from agcnn_clinic.reporting.blocks import LEADING, Block, fact, heading, space
-from agcnn_clinic.reporting.content import FindingRow, ReadImage
+from agcnn_clinic.reporting.content import NO_FINDING, FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
@@ -18,27 +18,29 @@ _PAD = 9.0
 _MOST_LINES = 20
 """Of one image's remarks in the summary: more than all that there are take."""
 NOT_EXCLUDED = "A label below its threshold is not excluded."
+NOT_ASSESSED = "not assessed: this model never learnt it"
 
 
 def conclusion(image: ReadImage) -> str:
     """What the model says of an image, in a sentence; never that it is normal."""
     if not image.has_thresholds:
         return f"The model has no thresholds: the probabilities stand for themselves. {NOT_EXCLUDED}"
-    positives = image.positives
-    if not positives:
-        return f"None of the {len(image.findings)} labels reached its threshold. {NOT_EXCLUDED}"
+    positives, missing = image.positives, image.not_assessed
+    labels = f"{len(image.findings)} label{'' if len(image.findings) == 1 else 's'}"
+    which = "its threshold" if len(positives) <= 1 else "their thresholds"
+    said = f"{len(positives)} of {labels} reached {which}" if positives else f"None of the {labels} reached {which}"
+    if missing:
+        said = f"Of the {labels} that the model assesses {len(positives) or 'none'} reached {which}"
     listed = ", ".join(f"{row.name} {_figure(row.probability)}".replace(" ", NO_BREAK) for row in positives)
-    which = "its threshold" if len(positives) == 1 else "their thresholds"
-    told = f"{len(positives)} of {len(image.findings)} labels reached {which}: {listed}."
-    return f"{told} {contradiction}" if (contradiction := _contradiction(image)) else told
-
-
-def _contradiction(image: ReadImage) -> str:
-    """What is said where the model finds something and, by its own threshold, nothing."""
-    none = image.no_finding
-    if none is None or not none.positive:
-        return ""
-    return f"{none.name} reached its threshold, too ({_figure(none.probability)}): the two contradict."
+    told = [f"{said}: {listed}." if positives else f"{said}."]
+    if positives and image.no_finding is not None and image.no_finding.positive:
+        none = image.no_finding
+        told.append(f"{none.name} reached its threshold, too ({_figure(none.probability)}): the two contradict.")
+    if missing:
+        told.append(f"{len(missing)} more {'is' if len(missing) == 1 else 'are'} not assessed.")
+    if not positives:
+        told.append(NOT_EXCLUDED)
+    return " ".join(told)
 
 
 def verdict(image: ReadImage, frame: Frame) -> Block:
@@ -103,23 +105,41 @@ class _Columns:
 def table(image: ReadImage, frame: Frame) -> list[Block]:
     """The labels by falling probability, `No Finding` set apart, and what the columns mean."""
     columns = _Columns.of(frame)
-    rows = [*image.findings, *([image.no_finding] if image.no_finding is not None else [])]
-    apart = 4.0 if image.no_finding is not None else 0.0
-    height = _HEAD + len(rows) * ROW + apart + 5
+    apart = 4.0
+    rows: list[FindingRow | str] = [*image.findings, *image.not_assessed]
+    last = _last(image)
+    height = _HEAD + (len(rows) + len(last)) * ROW + (apart if last else 0.0) + 5
     measured = bool(image.model.auc_of_label)
 
     def draw(sheet: Sheet, top: float) -> None:
         _table_head(sheet, columns, top, calibrated=image.model.calibrated, measured=measured)
         y = top + _HEAD
-        for row in rows:
-            if row is image.no_finding:
+        for number, row in enumerate([*rows, *last]):
+            if number == len(rows):
                 sheet.rule(y + apart / 2)
                 y += apart
-            _row(sheet, columns, y, row, image.model.auc_of_label.get(row.label))
+            if isinstance(row, FindingRow):
+                _row(sheet, columns, y, row, image.model.auc_of_label.get(row.label))
+            else:
+                _not_assessed(sheet, columns, y, row)
             y += ROW
         sheet.rule(y + 1, ink=Ink.TEXT)
 
     return [Block(height, draw, with_next=True), _legend(image, frame)]
+
+
+def _last(image: ReadImage) -> list[FindingRow | str]:
+    """What stands apart below the others: No Finding, which a model may not assess either."""
+    if image.no_finding is not None:
+        return [image.no_finding]
+    return [NO_FINDING] if NO_FINDING in image.model.not_assessed else []
+
+
+def _not_assessed(sheet: Sheet, columns: _Columns, top: float, label: str) -> None:
+    """A label of which the model says nothing: no bar and no number, for none would mean anything."""
+    baseline = top + ROW - 3.9
+    sheet.text(columns.label, baseline, label.replace("_", " "), Size.BODY, ink=Ink.MUTED)
+    sheet.text(columns.bar, baseline, NOT_ASSESSED, Size.SMALL + 0.6, ink=Ink.MUTED)
 
 
 def _table_head(sheet: Sheet, columns: _Columns, top: float, *, calibrated: bool, measured: bool) -> None:
@@ -183,8 +203,8 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
     mark = 14.0 if image.has_thresholds else 0.0
     meaning = "at or above its threshold, the upright line. " if image.has_thresholds else ""
     scale = "after calibration" if image.model.calibrated else "as it stands"
-    text = f"{meaning}Probability: output of the fusion branch, {scale}. {NOT_EXCLUDED}"
-    lines = wrapped(text, Size.SMALL, frame.width - mark, max_lines=2)
+    text = f"{meaning}Probability: output of the fusion branch, {scale}. {NOT_EXCLUDED}{_without(image)}"
+    lines = wrapped(text, Size.SMALL, frame.width - mark, max_lines=_MOST_LINES)
 
     def draw(sheet: Sheet, top: float) -> None:
         if mark:
@@ -194,6 +214,19 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
             sheet.text(frame.left + mark, baseline, line, Size.SMALL, ink=Ink.MUTED)
 
     return Block(len(lines) * Size.SMALL * LEADING + 6, draw)
+
+
+def _without(image: ReadImage) -> str:
+    """Which labels lack what the others have, in sentences that begin with a space."""
+    rows = [*image.findings, *([image.no_finding] if image.no_finding is not None else [])]
+    uncalibrated = [row.name for row in rows if row.label in image.model.uncalibrated]
+    unmarked = [row.name for row in rows if row.threshold is None] if image.has_thresholds else []
+    told = ""
+    if uncalibrated:
+        told += f" Not calibrated, but as it stands: {', '.join(uncalibrated)}."
+    if unmarked:
+        told += f" Without a threshold, so never marked: {', '.join(unmarked)}."
+    return told
 
 
 _ACROSS = 5
@@ -233,13 +266,14 @@ def remarked(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
 
 
 def _order(images: Sequence[ReadImage]) -> list[str]:
-    """The labels by their highest probability in any image, `No Finding` last."""
+    """The labels by their highest probability in any image, those that no model assesses, `No Finding` last."""
     highest: dict[str, float] = {}
     for image in images:
         for row in image.findings:
             highest[row.label] = max(highest.get(row.label, 0.0), row.probability)
-    last = next((image.no_finding.label for image in images if image.no_finding is not None), None)
-    return [*sorted(highest, key=lambda label: -highest[label]), *([last] if last is not None else [])]
+    missing = dict.fromkeys(label for image in images for label in image.not_assessed if label not in highest)
+    last = [NO_FINDING] if any(_last(image) for image in images) else []
+    return [*sorted(highest, key=lambda label: -highest[label]), *missing, *last]
 
 
 def _compare(
@@ -294,9 +328,11 @@ def _compare_row(
     name = label.replace("_", " ")
     sheet.text(left + 14, baseline, name, Size.BODY, weight=weight, width=label_width - 18)
     for position, row in enumerate(found):
-        if row is None:
-            continue
         middle = left + label_width + (position + 0.5) * column
+        if row is None:
+            if label in images[position].model.not_assessed:
+                sheet.text(middle, baseline, "not assessed", Size.SMALL, ink=Ink.MUTED, align=Align.CENTRE)
+            continue
         positive = bool(row.positive)
         weight = Weight.SEMIBOLD if positive else Weight.REGULAR
         ink = Ink.TEXT if positive else Ink.MUTED

@@ -116,7 +116,7 @@ def _measured(model: ModelFacts, frame: Frame) -> Block:
         for number, line in enumerate(told):
             sheet.text(left, top + size + number * leading, line, size)
         y = top + len(told) * leading + 4
-        sheet.text(frame.left, y + size, "Mean AUC", size, ink=Ink.MUTED)
+        sheet.text(frame.left, y + size, model.mean_auc, size, ink=Ink.MUTED)
         sheet.text(left + 172, y + size, "95 % interval", Size.LABEL, ink=Ink.MUTED, align=Align.RIGHT)
         for value, text in ((0.5, "0.5, chance"), (0.75, "0.75"), (1.0, "1")):
             x = axis + _along(value) * length

@@ -22,6 +22,7 @@ from agcnn_models.labels import LABELS
 from agcnn_models.manifest import (
     MANIFEST_FILE,
     MODEL_CARD_FILE,
+    UNCALIBRATED,
     WEIGHTS_FILE,
     CalibrationMethod,
     Draft,
@@ -47,17 +48,20 @@ class Bundle:
 
     @property
     def thresholds(self) -> Mapping[str, float]:
-        """For each label the calibrated fusion probability from which on it is positive, inclusive."""
+        """The calibrated fusion probability from which on a label is positive, inclusive, of each that has one."""
         return self.manifest.thresholds.values
 
     def calibrate(self, fusion_logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return calibrated probabilities: fusion logits [..., 15] in LABELS' order -> [..., 15]."""
+        """Return calibrated probabilities: fusion logits [..., 15] in LABELS' order -> [..., 15].
+
+        A label without coefficients keeps sigmoid(logit); that of one that is not assessed means nothing.
+        """
         if fusion_logits.shape[-1] != len(LABELS):
             raise ValueError(f"the last axis must have {len(LABELS)} logits, not the shape {fusion_logits.shape}")
         logits = fusion_logits.astype(np.float64)
         calibration = self.manifest.calibration
         if calibration.method is CalibrationMethod.PLATT:
-            platt = [calibration.coefficients[label] for label in LABELS]
+            platt = [calibration.coefficients.get(label, UNCALIBRATED) for label in LABELS]
             logits = logits * np.array([one.a for one in platt]) + np.array([one.b for one in platt])
         probabilities: NDArray[np.float64] = expit(logits)
         return probabilities

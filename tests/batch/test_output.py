@@ -3,15 +3,18 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from agcnn_clinic.analysis.infer import LabelReading, Reading
 from agcnn_clinic.batch.examine import Examined
 from agcnn_clinic.batch.output import MANIFEST, UNDECIDED, Origin, Output
 from agcnn_clinic.batch.run import Tally, missing_shards
 from agcnn_clinic.batch.table import table_of
-from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.domain import Geometry, ReasonCode
 from agcnn_clinic.errors import UsageError
+from agcnn_models.preprocessing import SourceBox
 
 ORIGIN = Origin(
     listing_sha256="l" * 64,
@@ -47,6 +50,17 @@ def test_five_files_make_three_shards_that_pandas_reads_as_one(tmp_path):
     assert len(table) == 5
     assert set(table["reason_code"]) == {"blank"}
     assert table["p_Hernia"].isna().all()
+
+
+def test_what_the_model_does_not_assess_is_null_in_every_column():
+    """A row has the numbers of the labels that were read, and of one without a threshold no word on whether it is."""
+    told = {"probability": 0.6, "probability_global": 0.1, "probability_local": 0.2, "probability_fusion": 0.3}
+    labels = (LabelReading("Effusion", **told, threshold=0.5), LabelReading("Mass", **told, threshold=None))
+    reading = Reading(labels, np.zeros((7, 7), np.float16), SourceBox(1, 2, 3, 4))
+    (row,) = table_of([Examined("a", ReasonCode.READ, geometry=Geometry(9, 9))], [reading], "m", 0.1).to_pylist()
+    assert (row["p_Effusion"], row["positive_Effusion"]) == (0.6, True)
+    assert (row["p_Mass"], row["positive_Mass"]) == (0.6, None)
+    assert [value for name, value in row.items() if name.endswith("_Hernia")] == [None] * 5
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "short", "foreign", "undecided"])

@@ -36,6 +36,12 @@ def review(database, text="A00001", *, at=NOW, confirm=False, instance=None, **g
         return record_review(session, find_study(session, text), request, at)
 
 
+def key_of(database, text="A00001"):
+    """A study's key."""
+    with database.session() as session:
+        return find_study(session, text).key
+
+
 def standing(database, text="A00001"):
     """The verdicts that count, label by label, of a study's only or first image."""
     with database.session() as session:
@@ -112,7 +118,23 @@ def test_confirming_takes_the_reading_that_counts(read_study, factories):
         ("starter 1.0", PRESENT, ABSENT)
     }
     with read_study.session() as session:
-        assert not any(review.finding.inference.beside for review in session.query(Review))
+        assert not any(review.inference.beside for review in session.query(Review))
+
+
+def test_a_label_that_the_model_does_not_assess_is_reviewed_as_any_other(read_study):
+    """Nothing of it is confirmed, a verdict on it stands and is listed without a finding, and No Finding follows."""
+    with read_study.write() as session:
+        for finding in session.query(Finding).filter(Finding.label.in_(("Hernia", NO_FINDING))):
+            session.delete(finding)
+    (first, _) = review(read_study, confirm=True, instance=None)
+    assert first.undecided == ("Hernia",)
+    review(read_study, Hernia=PRESENT)
+    assert (standing(read_study)["Hernia"], standing(read_study)[NO_FINDING]) == (PRESENT, ABSENT)
+    with read_study.connection() as connection:
+        (listed, _) = [row for row in views.reviews(connection, key_of(read_study)) if row["label"] == "Hernia"]
+    assert (listed["finding_id"], listed["probability"], listed["newest"]) == (None, None, True)
+    with read_study.session() as session:
+        assert {film.verdicts["Hernia"] for film in reviewed_films(session)} == {PRESENT}
 
 
 def test_a_label_without_a_threshold_cannot_be_confirmed(read_study):
@@ -250,7 +272,15 @@ def test_the_view_and_the_program_agree_on_what_counts(emptied, factories, choic
         session.flush()
         findings = session.query(Finding).order_by(Finding.id).all()
         for index, verdict in choices:
-            session.add(Review(finding=findings[index], verdict=verdict, reviewer="x", reviewed_at=NOW))
+            session.add(
+                Review(
+                    inference=findings[index].inference,
+                    label=findings[index].label,
+                    verdict=verdict,
+                    reviewer="x",
+                    reviewed_at=NOW,
+                )
+            )
             session.flush()
     with database.connection() as connection:
         rows = [row for row in views.reviews(connection, study.key) if row["newest"]]
@@ -312,7 +342,7 @@ def test_reviews_come_and_go_with_their_migration(url, select, factories):
     with open_database(url) as database:
         with database.write() as session:
             factories.make_clinic_rows(session, studies=6)
-            session.add(Review(finding_id=1, verdict="present", reviewer="x", reviewed_at=NOW))
+            session.add(Review(inference_id=1, label="Mass", verdict="present", reviewer="x", reviewed_at=NOW))
         with database.connection() as connection:
             findings = list(views.findings(connection, FindingFilter()))
     migrate.downgrade(url, "0001")
@@ -326,12 +356,30 @@ def test_reviews_come_and_go_with_their_migration(url, select, factories):
         assert connection.exec_driver_sql("SELECT count(*) FROM review_list").scalar() == 0
 
 
+def test_reviews_that_named_their_finding_name_its_reading_and_label(url, factories):
+    """A verdict of before is one of the same image and label, up and down; without a finding it is lost going down."""
+    with open_database(url) as database, database.write() as session:
+        factories.make_clinic_rows(session, studies=6)
+        finding = session.get(Finding, 17)
+        inference, label = finding.inference_id, finding.label
+        session.query(Finding).filter_by(inference_id=1, label="Hernia").delete()
+        for what in ((inference, label), (1, "Hernia")):
+            made = {"verdict": "present", "reviewer": "x", "reviewed_at": NOW}
+            session.add(Review(inference_id=what[0], label=what[1], **made))
+    columns = "finding_id, inference_id, label, verdict, newest"
+    for revision in ("0007", "head"):
+        (migrate.downgrade if revision == "0007" else migrate.upgrade)(url, revision)
+        with open_database(url, check_revision=False) as database, database.connection() as connection:
+            rows = connection.exec_driver_sql(f"SELECT {columns} FROM review_list").all()
+        assert [tuple(row) for row in rows] == [(17, inference, label, "present", True)]
+
+
 def test_the_database_refuses_an_unknown_verdict(read_study):
     """The check holds for every program that writes, not only for this one."""
     from sqlalchemy.exc import IntegrityError
 
     with pytest.raises(IntegrityError, match="ck_review_verdict"), read_study.write() as session:
-        session.add(Review(finding_id=1, verdict="perhaps", reviewer="x", reviewed_at=NOW))
+        session.add(Review(inference_id=1, label="Mass", verdict="perhaps", reviewer="x", reviewed_at=NOW))
 
 
 @pytest.mark.sqlite_only("its plans")
@@ -343,4 +391,5 @@ def test_listing_reviews_scans_no_other_table(database, query):
     with database.connection() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
     assert {step for step in plan if step.startswith("SCAN")} <= {"SCAN review"}
-    assert any(step.startswith("SEARCH later USING COVERING INDEX ix_review_finding_id (finding_id=?") for step in plan)
+    later = "SEARCH later USING COVERING INDEX ix_review_inference_id_label (inference_id=? AND label=?"
+    assert any(step.startswith(later) for step in plan)

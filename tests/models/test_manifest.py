@@ -1,26 +1,29 @@
 """manifest.toml: what is written is read back, and what is wrong is named."""
 
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from agcnn_models.errors import ModelError
-from agcnn_models.labels import LABELS
+from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.manifest import (
     MANIFEST_FILE,
-    CalibrationMethod,
     CalibrationSet,
+    Draft,
     Platt,
-    ThresholdSet,
     Weights,
     WeightsDtype,
     bind,
+    digest,
+    limits,
     read_manifest,
     to_toml,
 )
 from agcnn_models.settings import Region
 
+STARTER = Path(__file__).parents[2] / "models" / "bundles" / "starter"
 HASH = "0123456789ab" + 52 * "c"
 
 
@@ -55,7 +58,7 @@ def test_thresholds_and_calibration_are_bound_to_the_weights(manifest):
 @pytest.mark.parametrize(
     ("pattern", "replacement", "named"),
     [
-        (r"format_version = 1", "format_version = 2", "format version 2, expected 1"),
+        (r"format_version = 1", "format_version = 3", "format version 3, expected 2 or older"),
         (r"format_version = 1\n", "", "format version None"),
         (r'backbone = "densenet121"', 'backbone = "vgg16"', "backbone: .*resnet50"),
         (r"tau = 0.6", "tau = 1.5", "attention: .*tau must be"),
@@ -116,15 +119,59 @@ def test_a_manifest_that_is_no_text_is_refused(tmp_path):
         read_manifest(tmp_path)
 
 
-def test_thresholds_must_cover_every_label():
-    """A label without a threshold could never be positive."""
-    with pytest.raises(ValidationError, match="no value for Hernia"):
-        ThresholdSet(set_id="x", method="y", values={label: 0.5 for label in LABELS if label != "Hernia"})
+def _without(values, *labels):
+    return {label: value for label, value in values.items() if label not in labels}
 
 
-def test_coefficients_stand_exactly_where_the_method_takes_them():
-    """Platt needs them for every label, no calibration takes none."""
-    with pytest.raises(ValidationError, match="no value for"):
-        CalibrationSet(method=CalibrationMethod.PLATT, coefficients={"Mass": Platt(a=1, b=0)})
+@pytest.fixture
+def partial(draft):
+    """Return what is said of a draft's weights that never learnt Hernia and have no threshold for Mass."""
+    draft = draft.model_dump()
+    draft["not_assessed"] = ("No Finding", "Hernia")
+    for part in (draft["thresholds"], *draft["further_thresholds"]):
+        part["values"] = _without(part["values"], "Mass", "Hernia", "No Finding")
+    platt = {label: {"a": 2.0, "b": 1.0} for label in LABELS}
+    draft["calibration"] = {"method": "platt", "coefficients": _without(platt, "Mass", "Hernia", "No Finding")}
+    return draft
+
+
+def test_a_label_may_lack_a_threshold_or_not_be_assessed(partial, tmp_path):
+    """It survives TOML in the second format, and is told in sentences."""
+    manifest = bind(Draft.model_validate(partial), Weights(sha256=HASH, dtype=WeightsDtype.FLOAT16))
+    assert manifest.format_version == 2
+    assert _read(tmp_path, to_toml(manifest)) == manifest
+    assert (manifest.not_assessed, len(manifest.assessed)) == (("Hernia", "No Finding"), 13)
+    assert limits(manifest) == [
+        "Not assessed, since the model never learnt them: Hernia, No Finding.",
+        "Without a threshold, so never called positive: Mass.",
+    ]
+
+
+def test_a_manifest_that_decides_every_label_is_what_it_was_before_there_were_others(manifest):
+    """It is of the first format, says no word of what is assessed, and the starter's hash is the one it had."""
+    assert manifest.format_version == 1
+    assert "not_assessed" not in to_toml(manifest) + str(manifest.model_dump())
+    assert digest(read_manifest(STARTER)) == "7785cb2e37289b86f4ed5d9a72825971eb7c80c80d4ad1bab13b35f38a0add23"
+
+
+@pytest.mark.parametrize("part", ["thresholds", "calibration"])
+def test_what_is_not_assessed_is_not_decided(partial, part):
+    """A threshold or a calibration of a label that was never learnt would make a finding of noise."""
+    key, value = ("values", 0.5) if part == "thresholds" else ("coefficients", {"a": 1.0, "b": 0.0})
+    partial[part][key] = {**partial[part][key], "Hernia": value}
+    with pytest.raises(ValidationError, match="Hernia: not assessed, so without a"):
+        Draft.model_validate(partial)
+
+
+def test_a_model_assesses_something(partial):
+    """Weights that never learnt a finding are no model."""
+    nothing = {**partial, "not_assessed": PATHOLOGIES, "calibration": {}, "further_thresholds": ()}
+    nothing["thresholds"] = {**partial["thresholds"], "values": {}}
+    with pytest.raises(ValidationError, match="assesses no finding"):
+        Draft.model_validate(nothing)
+
+
+def test_coefficients_stand_only_where_the_method_takes_them():
+    """No calibration takes none."""
     with pytest.raises(ValidationError, match="takes no coefficients"):
         CalibrationSet(coefficients=dict.fromkeys(LABELS, Platt(a=1, b=0)))

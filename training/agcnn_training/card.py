@@ -36,6 +36,7 @@ class Provenance:
         initial_weights: where the branches began.
         replaced: the stages that did not train, since a trained branch was given in their place.
         cautions: what has to be said of the weights that the run was given, a sentence each.
+        not_assessed: the labels that the run did not teach, of which the model says nothing.
     """
 
     data: str
@@ -53,6 +54,7 @@ class Provenance:
     initial_weights: str
     replaced: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    not_assessed: tuple[str, ...] = ()
 
 
 def model_card(recipe: Recipe, provenance: Provenance, measured: Measured) -> str:
@@ -67,10 +69,10 @@ def model_card(recipe: Recipe, provenance: Provenance, measured: Measured) -> st
     parts = (
         f"# {recipe.name} {recipe.version}",
         f"**{INTENDED_USE}**",
-        _what_it_is(recipe),
+        _what_it_is(recipe, provenance.not_assessed),
         _learnt_from(provenance, recipe),
-        measured_part(measured, cautioned=bool(provenance.cautions)),
-        calibration_part(measured),
+        measured_part(measured, cautioned=bool(provenance.cautions), not_assessed=provenance.not_assessed),
+        calibration_part(measured, provenance.not_assessed),
         subgroup_part(result),
         _bullets("Known limits", (*recipe.card.limits, *_limits(provenance))),
         _bullets("Sources", (_PAPER, *recipe.card.sources)),
@@ -78,7 +80,7 @@ def model_card(recipe: Recipe, provenance: Provenance, measured: Measured) -> st
     return "\n\n".join(parts) + "\n"
 
 
-def _what_it_is(recipe: Recipe) -> str:
+def _what_it_is(recipe: Recipe, not_assessed: tuple[str, ...]) -> str:
     network, images = recipe.network, recipe.images
     return (
         "## What it is\n\n"
@@ -86,7 +88,19 @@ def _what_it_is(recipe: Recipe) -> str:
         f"branch reads the film, squashed to {images.resize} x {images.resize} pixels and cut to the central "
         f"{images.crop} x {images.crop}; the local branch reads the region that the global branch attends to "
         f"({network.attention.statistic} over channels, tau {network.attention.tau:g}); the fusion branch weighs both. "
-        "It gives a probability for each of 14 findings and for No Finding."
+        f"{_says(not_assessed)}"
+    )
+
+
+def _says(not_assessed: tuple[str, ...]) -> str:
+    """Of what it gives a probability, and of what it does not."""
+    if not not_assessed:
+        return "It gives a probability for each of 14 findings and for No Finding."
+    assessed = ", ".join(display_name(label) for label in LABELS if label not in not_assessed)
+    missing = ", ".join(map(display_name, not_assessed))
+    return (
+        f"It gives a probability for {assessed}. **Not assessed: {missing}**: they were known of no train film, or of "
+        "films of one outcome only, so it has not learnt them, and nothing that it says bears on them."
     )
 
 
@@ -131,6 +145,7 @@ def _limits(provenance: Provenance) -> tuple[str, ...]:
             "or less frequent, choose thresholds anew on films of your own."
         ),
         f"Of some findings it has seen few films ({_rarest(provenance)} in training): do not rely on those.",
+        *(("What it does not assess is not thereby absent.",) if provenance.not_assessed else ()),
         "The attended region shows where the network looked, not where a finding lies.",
         (
             "Lateral views, other parts of the body and other kinds of image are unknown to it: it answers, and the "
@@ -144,6 +159,8 @@ def _bullets(title: str, items: Sequence[str]) -> str:
 
 
 def _rarest(provenance: Provenance) -> str:
-    learnt = {label: provenance.positives[label][TRAIN] for label in PATHOLOGIES}
+    learnt = {
+        label: provenance.positives[label][TRAIN] for label in PATHOLOGIES if label not in provenance.not_assessed
+    }
     rare = sorted(learnt, key=lambda label: learnt[label])[:3]
     return ", ".join(f"{display_name(label)}: {learnt[label]}" for label in rare)

@@ -10,16 +10,19 @@ from agcnn_training.evaluation.decision import OperatingPoint, Proportion
 from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, SetResult
 
 
-def measured_part(measured: Measured, *, cautioned: bool = False) -> str:
+def measured_part(measured: Measured, *, cautioned: bool = False, not_assessed: tuple[str, ...] = ()) -> str:
     """How good each branch is: on the test films where there are any, and on the validation films.
 
     Args:
         measured: the weights as stored, measured.
         cautioned: whether something has to be said of the weights that the run was given; the card says it before.
+        not_assessed: labels that the network never learnt, which are not judged.
     """
     result = measured.sets[measured.reported]
     whole = len(PATHOLOGIES) - len(result.skipped)
-    left_out = f" Without both outcomes, so left out: {', '.join(result.skipped)}." if result.skipped else ""
+    skipped = [label for label in result.skipped if label not in not_assessed]
+    left_out = f" Without both outcomes, so left out: {', '.join(skipped)}." if skipped else ""
+    left_out += f" Not assessed, so left out: {', '.join(not_assessed)}." if not_assessed else ""
     caution = (
         "These films chose nothing: neither epochs, nor thresholds, nor calibration."
         if measured.reported == TEST
@@ -27,7 +30,7 @@ def measured_part(measured: Measured, *, cautioned: bool = False) -> str:
     )
     before = " Its initial weights may have met them, though: see above." if cautioned else ""
     introduction = (
-        f"Area under the ROC curve, mean over the {whole} pathologies, on the {result.films} {measured.reported} films "
+        f"Area under the ROC curve, mean over {_pathologies(whole)}, on the {result.films} {measured.reported} films "
         f"of {result.patients} patients, read with the weights as stored.{left_out} The intervals are 95 % by "
         f"bootstrap over patients. {caution}{before}"
     )
@@ -39,8 +42,17 @@ def measured_part(measured: Measured, *, cautioned: bool = False) -> str:
     return "\n\n".join(paragraphs)
 
 
-def calibration_part(measured: Measured) -> str:
-    """How far its probabilities and thresholds can be trusted."""
+def _pathologies(number: int) -> str:
+    return "one pathology" if number == 1 else f"the {number} pathologies"
+
+
+def calibration_part(measured: Measured, not_assessed: tuple[str, ...] = ()) -> str:
+    """How far its probabilities and thresholds can be trusted.
+
+    Args:
+        measured: the weights as stored, measured.
+        not_assessed: labels that the network never learnt.
+    """
     result = measured.sets[measured.reported]
     before, after = (float(np.mean([one.ece for one in state.values()])) for state in (result.before, result.after))
     names = [chosen.set_id for chosen in measured.decision.threshold_sets]
@@ -61,7 +73,15 @@ def calibration_part(measured: Measured) -> str:
         "the effective number of films, since films of one patient resemble each other; PPV and NPV hold where "
         "findings are as frequent as here."
     )
-    return "\n\n".join(("## Probabilities and thresholds", introduction, *tables))
+    scales = measured.decision.scales
+    undecided = [display_name(label) for label in LABELS if label not in scales and label not in not_assessed]
+    uncalibrated = (
+        f"Uncalibrated and without a threshold, since the validation films have one outcome only: "
+        f"{', '.join(undecided)}. Their probabilities are the {result.headline} branch's output as it stands, and the "
+        "model never calls them positive."
+    )
+    parts = ("## Probabilities and thresholds", introduction, *([uncalibrated] if undecided else []), *tables)
+    return "\n\n".join(parts)
 
 
 def subgroup_part(result: SetResult) -> str:

@@ -35,6 +35,7 @@ def describe(
     initial_weights: str,
     replaced: tuple[str, ...] = (),
     cautions: tuple[str, ...] = (),
+    not_assessed: tuple[str, ...] = (),
 ) -> Provenance:
     """Count what a run learnt from.
 
@@ -47,6 +48,7 @@ def describe(
         initial_weights: where the branches began, in words.
         replaced: the stages that did not train, since a trained branch was given in their place.
         cautions: what has to be said of the weights that the run was given, a sentence each.
+        not_assessed: the labels that the run did not teach (see ``never_learnt``).
     """
     sides = {name: chosen for name, chosen in sides.items() if len(chosen)}
     patients = {name: {rows[index].patient for index in chosen} for name, chosen in sides.items()}
@@ -57,6 +59,7 @@ def describe(
         initial_weights=initial_weights,
         replaced=replaced,
         cautions=cautions,
+        not_assessed=not_assessed,
         pretraining=(
             f"{len(pretraining)} further films in {pretraining.targets.shape[1]} classes, learnt beside the labels "
             "during stage I"
@@ -96,6 +99,7 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
         pooling=recipe.network.pooling,
         attention=recipe.network.attention,
         preprocessing=recipe.preprocessing(),
+        not_assessed=provenance.not_assessed,
         thresholds=first,
         further_thresholds=tuple(further),
         calibration=CalibrationSet(

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import stored_weights, write_bundle
-from agcnn_models.manifest import WeightsDtype
+from agcnn_models.manifest import WeightsDtype, limits
 from agcnn_models.precision import computes_bfloat16
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
@@ -23,6 +23,7 @@ from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, 
 from agcnn_training.evaluation.writing import split_counts, write_results
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
+from agcnn_training.learnt import never_learnt, told
 from agcnn_training.loop import Surroundings
 from agcnn_training.material import Material, Sources, nearer, read_material
 from agcnn_training.met import write_given
@@ -117,8 +118,16 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         for sentence in cautions(given, material.rows, material.split):
             journal.say(f"WARNING: {sentence}")
         around = Surroundings(folder, journal, stop, recipe.compute, recipe.seed, ranks)
+        unlearnt = never_learnt(material.films.targets[torch.from_numpy(material.split.train)])
+        if unlearnt:
+            journal.say(f"WARNING: {told(unlearnt)}")
         evaluator = Evaluator(
-            material.films, material.split.validation, recipe.preprocessing(), recipe.compute.evaluation_batch, device
+            material.films,
+            material.split.validation,
+            recipe.preprocessing(),
+            recipe.compute.evaluation_batch,
+            device,
+            not_assessed=unlearnt,
         )
         network = _on_device(build_network(recipe), device, recipe)
         train_stages(network, _course(request, material, evaluator, data_sha256), around)
@@ -194,11 +203,14 @@ def _publish(
         initial_weights=initial_weights(given, recipe),
         replaced=(recipe.stages[0].name,) if given.branch else (),
         cautions=cautions(given, material.rows, split),
+        not_assessed=evaluator.not_assessed,
     )  # fmt: skip
     draft = draft_manifest(recipe, provenance, measured)
     card = model_card(recipe, provenance, measured)
     bundle = write_bundle(request.out, network, draft, card, dtype=WeightsDtype.FLOAT16)
-    around.journal.say(f"The bundle is in {bundle.folder}.")
+    for sentence in limits(bundle.manifest):
+        journal.say(sentence)
+    journal.say(f"The bundle is in {bundle.folder}.")
     return bundle.folder
 
 

@@ -1,5 +1,6 @@
 """What a bundle says of a measured network: its manifest and its card."""
 
+import numpy as np
 import pytest
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
@@ -7,7 +8,7 @@ from agcnn_models.manifest import BranchName, Weights, WeightsDtype, bind, requi
 from agcnn_models.settings import Preprocessing
 from agcnn_training.card import Provenance, model_card
 from agcnn_training.evaluation.decision import fit_decision
-from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, judge
+from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, judge, summary
 from agcnn_training.given import unknown_origin
 from agcnn_training.publish import describe, draft_manifest
 
@@ -98,6 +99,30 @@ def test_given_weights_of_unknown_origin_are_said_everywhere(tiny, measured: Mea
         "Initial weights: a file. Not trained here: the stage global. Which films a.pth learnt from is unknown" in card
     )
     assert "Its initial weights may have met them, though: see above." in card
+
+
+def test_what_was_not_learnt_is_said_and_not_judged(tiny, make_predictions, make_rows) -> None:
+    """Manifest and card name the labels that are not assessed, and those without a threshold, and count the others."""
+    unlearnt, undecided = ("Hernia", "No Finding"), "Mass"
+    predictions = {name: make_predictions(60, seed=seed) for seed, name in enumerate((VALIDATION, TEST))}
+    for found in predictions.values():
+        found.truth[:, [LABELS.index(label) for label in unlearnt]] = np.nan
+    predictions[VALIDATION].truth[:, LABELS.index(undecided)] = 0
+    decision = fit_decision(predictions[VALIDATION], "tiny-1.0.0")
+    rows, sides = make_rows(60), {"train": range(40), VALIDATION: range(40, 60)}
+    sets = {name: judge(found, rows, decision, PREPROCESSING, seed=0) for name, found in predictions.items()}
+    measured = Measured(predictions, decision, sets)
+    told = describe(tiny, rows, sides, None, split="by hand", initial_weights="random", not_assessed=unlearnt)
+    manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
+    assert (manifest.not_assessed, manifest.undecided) == (unlearnt, (undecided,))
+    assert len(manifest.metrics.branches[BranchName.FUSION].auc) == 13
+    card = model_card(tiny, told, measured)
+    assert "**Not assessed: Hernia, No Finding**" in card
+    assert "mean over the 13 pathologies" in card
+    assert "Not assessed, so left out: Hernia, No Finding." in card
+    assert "since the validation films have one outcome only: Mass." in card
+    assert "Hernia: 0" not in card
+    assert "mean AUC over 13 labels" in summary(sets)
 
 
 def test_a_card_without_test_films_warns(tiny, measured: Measured, provenance: Provenance) -> None:

@@ -50,10 +50,11 @@ def test_youden_is_the_best_of_all_thresholds(films: list[tuple[bool, int]]) -> 
     """No other cut has a larger sensitivity + specificity."""
     truth, probability = arrays(films)
     cut = youden_threshold(truth, probability)
-    assert 0 <= cut <= 1
     if truth.all() or not truth.any():
-        assert cut == 0.5
+        assert cut is None
         return
+    assert cut is not None
+    assert 0 <= cut <= 1
 
     def youden(at: float) -> float:
         return float(np.mean(probability[truth] >= at) + np.mean(probability[~truth] < at))
@@ -70,8 +71,9 @@ def test_the_wanted_sensitivity_is_reached_and_no_cut_above_reaches_it(
     truth, probability = arrays(films)
     cut = sensitivity_threshold(truth, probability, wanted)
     if truth.all() or not truth.any():
-        assert cut == 0.5
+        assert cut is None
         return
+    assert cut is not None
     assert np.mean(probability[truth] >= cut) >= wanted - 1e-9
     higher = probability[probability > cut]
     if len(higher):
@@ -128,6 +130,22 @@ def test_operating_points_count_films() -> None:
         assert point.ppv.value == np.sum(bears & called) / called.sum()
         if not called.all():
             assert point.npv.value == np.sum(~bears & ~called) / (~called).sum()
+
+
+def test_a_label_of_one_outcome_is_neither_calibrated_nor_decided() -> None:
+    """Without both outcomes among the validation films it has no scaling, no threshold and no operating point."""
+    found = some_predictions()
+    found.truth[:, 3] = 1
+    found.truth[:, 4] = np.nan
+    decision = fit_decision(found, "model-1.0.0")
+    left = {label for column, label in enumerate(LABELS) if column not in (3, 4)}
+    assert decision.scales.keys() == left
+    assert all(one.values.keys() == left for one in decision.threshold_sets)
+    logits = found.logits[BranchName.GLOBAL]
+    probabilities = calibrated(logits, decision.scales)
+    np.testing.assert_allclose(probabilities[:, 3], 1 / (1 + np.exp(-logits[:, 3].astype(np.float64))))
+    there = some_predictions()
+    assert operating_points(there, probabilities, decision.threshold_sets[0].values).keys() == left
 
 
 def test_a_bundles_decision_is_the_one_it_serves_with(small_bundle) -> None:

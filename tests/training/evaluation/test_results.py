@@ -65,6 +65,19 @@ def test_test_films_choose_nothing(grey, tiny) -> None:
     assert "test: 16 films of 16 patients" in summary(first.sets)
 
 
+def test_a_label_that_was_never_learnt_is_not_judged(grey, tiny) -> None:
+    """However the films bear it: it is in no mean, no calibration and no threshold, and the others stay as they are."""
+    films, rows = grey
+    sides = {"train": np.arange(0, 8), VALIDATION: np.arange(0, 32, 2)}
+    evaluator = evaluator_of(films)
+    whole = measure(Brightness(), evaluator, rows, sides, tiny)
+    part = measure(Brightness(), replace(evaluator, not_assessed=("Hernia",)), rows, sides, tiny)
+    areas, left = (one.sets[VALIDATION].branches[BranchName.GLOBAL].score.per_label for one in (whole, part))
+    assert left == {label: area for label, area in areas.items() if label != "Hernia"}
+    assert "Hernia" not in {*part.decision.scales, *part.decision.threshold_sets[0].values}
+    assert "mean AUC over 13 labels" in summary(part.sets)
+
+
 def test_float32_is_computed_as_such_where_figures_come_from(grey, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network is measured in the numbers that the clinic reads in, and training then goes on in its own."""
     films, rows = grey

@@ -25,6 +25,9 @@ class PlattScale:
     b: float
 
 
+_AS_THEY_ARE: Final = PlattScale(1.0, 0.0)
+
+
 class Binning(StrEnum):
     """How films are put together to compare what was said with what was true."""
 
@@ -74,11 +77,11 @@ class Calibration:
     reliability: Reliability
 
 
-def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> PlattScale:
+def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> PlattScale | None:
     """Fit Platt's scaling of one label by maximum likelihood with Platt's smoothed targets.
 
-    The slope is kept positive, so that calibration never reorders films; a label without both outcomes keeps its
-    logits as they are.
+    The slope is kept positive, so that calibration never reorders films. Without both outcomes there is nothing to fit
+    to, and it is None: the label stays uncalibrated.
 
     Args:
         truth: [N], NaN where unknown.
@@ -87,7 +90,7 @@ def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> PlattScale:
     known, bears = labelled_films(truth)
     positives, negatives = int(bears.sum()), int((~bears).sum())
     if positives == 0 or negatives == 0:
-        return PlattScale(1.0, 0.0)
+        return None
     z = logits[known].astype(np.float64)
     # Platt's targets: (N+ + 1) / (N+ + 2) and 1 / (N- + 2), which keep a separable label finite.
     target = np.where(bears, (positives + 1) / (positives + 2), 1 / (negatives + 2))
@@ -105,14 +108,15 @@ def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> PlattScale:
 
 
 def fit_calibration(truth: Truth, logits: NDArray[np.floating]) -> dict[str, PlattScale]:
-    """Fit each label's scaling: truth and logits [N, 15]."""
-    return {label: fit_platt(truth[:, column], logits[:, column]) for column, label in enumerate(LABELS)}
+    """Fit the scaling of each label that has both outcomes: truth and logits [N, 15]."""
+    scales = {label: fit_platt(truth[:, column], logits[:, column]) for column, label in enumerate(LABELS)}
+    return {label: scale for label, scale in scales.items() if scale is not None}
 
 
 def calibrated(logits: NDArray[np.floating], scales: Mapping[str, PlattScale]) -> NDArray[np.float64]:
-    """Calibrated probabilities of logits [N, 15]."""
-    slopes = np.array([scales[label].a for label in LABELS])
-    offsets = np.array([scales[label].b for label in LABELS])
+    """Calibrated probabilities of logits [N, 15]; of a label without a scaling sigmoid(logit)."""
+    fitted = [scales.get(label, _AS_THEY_ARE) for label in LABELS]
+    slopes, offsets = np.array([one.a for one in fitted]), np.array([one.b for one in fitted])
     return np.asarray(expit(logits.astype(np.float64) * slopes + offsets))
 
 

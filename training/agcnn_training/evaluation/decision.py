@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from agcnn_models.bundle import Bundle
 from agcnn_models.labels import LABELS
-from agcnn_models.manifest import CalibrationMethod, ThresholdSet
+from agcnn_models.manifest import ThresholdSet
 from agcnn_training.evaluation.bootstrap import LEVEL, Interval
 from agcnn_training.evaluation.calibration import PlattScale, calibrated, fit_calibration
 from agcnn_training.evaluation.metrics import Truth, labelled_films
@@ -25,8 +25,9 @@ class Decision:
     """How logits become probabilities and decisions, settled before the films to judge on are looked at.
 
     Attributes:
-        scales: Platt's scaling of each label.
-        threshold_sets: from which calibrated probability on a label is positive; the first set is the one in use.
+        scales: Platt's scaling of each label that is calibrated.
+        threshold_sets: from which calibrated probability on a label is positive, of each that has a threshold; the
+            first set is the one in use.
     """
 
     scales: Mapping[str, PlattScale]
@@ -62,6 +63,8 @@ class OperatingPoint:
 def fit_decision(validation: Predictions, model: str) -> Decision:
     """Fit calibration and choose two threshold sets on the validation films, for the branch whose word counts.
 
+    A label without both outcomes among them gets neither: any number would be one that nothing was chosen by.
+
     Args:
         validation: predictions of those films; test films must never come in here.
         model: its name and version, which begin the sets' names.
@@ -71,8 +74,9 @@ def fit_decision(validation: Predictions, model: str) -> Decision:
     probabilities = calibrated(validation.logits[branch], scales)
     where = f"on the validation films, over calibrated {branch} probabilities"
 
-    def chosen(aim: Aim, method: str, choose: Callable[[Truth, NDArray[np.float64]], float]) -> ThresholdSet:
-        values = {label: choose(truth[:, column], probabilities[:, column]) for column, label in enumerate(LABELS)}
+    def chosen(aim: Aim, method: str, choose: Callable[[Truth, NDArray[np.float64]], float | None]) -> ThresholdSet:
+        found = {label: choose(truth[:, column], probabilities[:, column]) for column, label in enumerate(LABELS)}
+        values = {label: threshold for label, threshold in found.items() if threshold is not None}
         return ThresholdSet(set_id=aim.set_id(model), method=f"{method} {where}", values=values)
 
     return Decision(
@@ -87,18 +91,15 @@ def fit_decision(validation: Predictions, model: str) -> Decision:
 def decision_of(bundle: Bundle) -> Decision:
     """The calibration and the thresholds that a bundle carries."""
     manifest = bundle.manifest
-    if manifest.calibration.method is CalibrationMethod.PLATT:
-        scales = {label: PlattScale(one.a, one.b) for label, one in manifest.calibration.coefficients.items()}
-    else:
-        scales = dict.fromkeys(LABELS, PlattScale(1.0, 0.0))
+    scales = {label: PlattScale(one.a, one.b) for label, one in manifest.calibration.coefficients.items()}
     return Decision(scales, (manifest.thresholds, *manifest.further_thresholds))
 
 
-def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float:
+def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float | None:
     """The probability at or above which sensitivity + specificity is largest (Youden 1950).
 
     It lies halfway between two scores that occur, so that rounding does not move a film over it; where no cut beats
-    chance it lies above all scores. Without both outcomes there is nothing to choose by, and it is 0.5.
+    chance it lies above all scores. Without both outcomes there is nothing to choose by, and it is None.
 
     Args:
         truth: [N], NaN where unknown.
@@ -106,15 +107,15 @@ def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float:
     """
     known, bears = labelled_films(truth)
     if bears.all() or not bears.any():
-        return 0.5
+        return None
     cuts, sensitivity, specificity = _cuts(bears, probability[known])
     return float(cuts[int(np.argmax(sensitivity + specificity))])
 
 
-def sensitivity_threshold(truth: Truth, probability: NDArray[np.float64], wanted: float = SENSITIVITY) -> float:
+def sensitivity_threshold(truth: Truth, probability: NDArray[np.float64], wanted: float = SENSITIVITY) -> float | None:
     """The highest threshold, halfway between two scores, that still finds this share of the films with the finding.
 
-    Without both outcomes there is nothing to choose by, and it is 0.5.
+    Without both outcomes there is nothing to choose by, and it is None.
 
     Args:
         truth: [N], NaN where unknown.
@@ -123,7 +124,7 @@ def sensitivity_threshold(truth: Truth, probability: NDArray[np.float64], wanted
     """
     known, bears = labelled_films(truth)
     if bears.all() or not bears.any():
-        return 0.5
+        return None
     cuts, sensitivity, _ = _cuts(bears, probability[known])
     # The lowest cut finds all, so there is one; 1e-9 since 9 of 10 is not quite 0.9.
     return float(cuts[sensitivity >= wanted - 1e-9].max())
@@ -132,18 +133,18 @@ def sensitivity_threshold(truth: Truth, probability: NDArray[np.float64], wanted
 def operating_points(
     predictions: Predictions, probabilities: NDArray[np.float64], thresholds: Mapping[str, float]
 ) -> dict[str, OperatingPoint]:
-    """What a threshold set does on a set of films, for each label that has both outcomes there.
+    """What a threshold set does on a set of films, for each label that has a threshold, and both outcomes there.
 
     Args:
         predictions: of the set.
         probabilities: [N, 15], calibrated.
-        thresholds: of each label, chosen on other films.
+        thresholds: of labels, chosen on other films.
     """
     patients = np.asarray(predictions.patients, dtype=np.str_)
     points = {}
     for column, label in enumerate(LABELS):
         known, bears = labelled_films(predictions.truth[:, column])
-        if bears.all() or not bears.any():
+        if label not in thresholds or bears.all() or not bears.any():
             continue
         called, whose = probabilities[known, column] >= thresholds[label], patients[known]
         points[label] = OperatingPoint(

@@ -8,6 +8,7 @@ import numpy as np
 from rich.console import Console
 
 from agcnn_models.bundle import Bundle, open_bundle
+from agcnn_models.manifest import limits
 from agcnn_training.compute import choose_device
 from agcnn_training.data.films import load_films
 from agcnn_training.data.parallel import cores
@@ -90,7 +91,7 @@ def evaluate(request: EvaluateRequest, console: Console | None = None) -> Path:
     bundle = open_bundle(request.bundle)
     met = read_met(request.bundle)
     films = open_films(request.data, request.images, request.side, met, request.boxes, partial=request.partial)
-    cautions = (*warnings(films, met, bundle.manifest), *_cautions(request))
+    cautions = (*warnings(films, met, bundle.manifest), *limits(bundle.manifest), *_cautions(request))
     for sentence in cautions:
         journal.say(f"WARNING: {sentence}")
     predictions = _read(bundle, films, request, journal)
@@ -117,7 +118,7 @@ def _read(bundle: Bundle, films: FilmSet, request: EvaluateRequest, journal: Jou
         rows = films.rows[some]
         journal.say(f"Films {first + 1} to {first + len(rows)} of {len(films.rows)}.")
         loaded = load_films(rows, films.paths[some], preprocessing, reading=reading)
-        evaluator = Evaluator(loaded, np.arange(len(rows)), preprocessing, _BATCH, device)
+        evaluator = Evaluator(loaded, np.arange(len(rows)), preprocessing, _BATCH, device, bundle.manifest.not_assessed)
         images = [row.image for row in rows]
         parts.append(evaluator.predict(network, images, precision=request.precision, flip=request.flip))
     return Predictions.joined(parts)

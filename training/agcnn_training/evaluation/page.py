@@ -16,7 +16,7 @@ from agcnn_training.evaluation.branches import Comparison
 from agcnn_training.evaluation.localisation import Localisation
 from agcnn_training.evaluation.page_tables import Table, signed, span, three
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.evaluation.results import SetResult
+from agcnn_training.evaluation.results import SetResult, over_labels
 from agcnn_training.evaluation.subgroups import SMALL
 
 _TEMPLATE = "report.html.j2"
@@ -92,7 +92,11 @@ def page(report: Report) -> str:
 
 def _tiles(result: SetResult) -> Iterator[Tile]:
     for name, branch in result.branches.items():
-        yield Tile(f"{name}: mean AUC", three(branch.score.mean), span(branch.interval))
+        yield Tile(
+            f"{name}: mean AUC{over_labels(len(branch.score.per_label))}",
+            three(branch.score.mean),
+            span(branch.interval),
+        )
     for one in result.comparisons:
         if _is_gain(one):
             yield Tile("fusion minus global", signed(one.difference), span(one.interval, signed))
@@ -123,7 +127,8 @@ def _findings(result: SetResult) -> Section:
         "than two patients have carries no interval."
     )
     names = ", ".join(display_name(label) for label in result.skipped)
-    skipped = (f"Without both outcomes among these films, so without an area: {names}.",) if names else ()
+    why = "Not assessed by the model, or without both outcomes among these films, so without an area"
+    skipped = (f"{why}: {names}.",) if names else ()
     figure = _svg(figures.area_figure(result))
     return Section("Findings", (meaning, *skipped), figure, (page_tables.finding_table(result),))
 

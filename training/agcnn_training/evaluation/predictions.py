@@ -22,7 +22,7 @@ class Predictions:
     Attributes:
         images: the name of each film.
         patients: the patient of each film.
-        truth: float32 [N, 15] in {0, 1}, NaN where a label is unknown.
+        truth: float32 [N, 15] in {0, 1}, NaN where a label is unknown, or the network does not assess it.
         logits: float32 [N, 15] of each branch; a network without a local branch has only the global one.
         boxes: int64 [N, 4], the attended regions in pixels of the network's input, ends inclusive; None where
             nothing attends.

@@ -30,6 +30,7 @@ class Evaluator:
         preprocessing: the network's.
         batch: films read at once.
         device: where the network is.
+        not_assessed: labels that are not judged, since the network never learnt them.
     """
 
     films: Films
@@ -37,11 +38,14 @@ class Evaluator:
     preprocessing: Preprocessing
     batch: int
     device: torch.device
+    not_assessed: tuple[str, ...] = ()
 
     @property
     def truth(self) -> NDArray[np.float32]:
-        """Which labels the chosen films bear: [N, 15] in {0, 1}, NaN where that is unknown."""
-        return np.asarray(self.films.targets[torch.from_numpy(self.chosen)].numpy(), dtype=np.float32)
+        """Which labels the chosen films bear: [N, 15] in {0, 1}, NaN where that is unknown or is not judged."""
+        truth = np.array(self.films.targets[torch.from_numpy(self.chosen)].numpy(), dtype=np.float32)
+        truth[:, [LABELS.index(label) for label in self.not_assessed]] = np.nan
+        return truth
 
     @property
     def patients(self) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
 
-from agcnn_models.labels import LABELS
+from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.boxes import LesionBox
@@ -71,7 +71,7 @@ class SetResult:
 
     @property
     def skipped(self) -> tuple[str, ...]:
-        """The pathologies that lack one outcome in this set, so have no area."""
+        """The pathologies without an area: one outcome is missing in this set, or the network does not assess them."""
         return self.branches[self.headline].score.skipped
 
 
@@ -141,6 +141,13 @@ def measure(
     return Measured(predictions, decision, results)
 
 
+def over_labels(number: int) -> str:
+    """Over how many pathologies a mean is, to be said behind it; empty where it is over all 14."""
+    if number == len(PATHOLOGIES):
+        return ""
+    return f" over {number} label{'' if number == 1 else 's'}"
+
+
 def judge(
     predictions: Predictions,
     rows: Sequence[Row],
@@ -194,8 +201,9 @@ def summary(sets: Mapping[str, SetResult], unjudged: Sequence[str] = ()) -> str:
         lines.append(f"{name}: {result.films} films of {result.patients} patients")
         for branch, found in result.branches.items():
             low, high = found.interval.low, found.interval.high
-            lines.append(f"  {branch}: mean AUC {found.score.mean:.4f} ({low:.4f} to {high:.4f})")
+            over = over_labels(len(found.score.per_label))
+            lines.append(f"  {branch}: mean AUC{over} {found.score.mean:.4f} ({low:.4f} to {high:.4f})")
         if skipped := result.skipped:
-            lines.append(f"  Without both outcomes there, so without an AUC: {', '.join(skipped)}.")
+            lines.append(f"  Not learnt, or without both outcomes there, so without an AUC: {', '.join(skipped)}.")
     lines += [f"{name}: no pathology is both present and absent there, so nothing can be judged." for name in unjudged]
     return "\n".join(lines)
