@@ -154,6 +154,16 @@ class ReadImage:
     thresholds_id: str
 
     @property
+    def name(self) -> str:
+        """How the report calls it: its number and its view."""
+        return f"Image {self.number}" + (f", {self.view_position}" if self.view_position else "")
+
+    @property
+    def title(self) -> str:
+        """Its name and when it was taken."""
+        return ", ".join(part for part in (self.name, self.when) if part)
+
+    @property
     def positives(self) -> tuple[FindingRow, ...]:
         """The pathologies that reached their threshold, by falling probability."""
         return tuple(row for row in self.findings if row.positive)

@@ -1,22 +1,20 @@
-"""The findings: one image's table with its bars, the sentence above it, and the comparison of several images."""
+"""The findings of one image: the sentence above, and the table with its bars."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agcnn_clinic.reporting.blocks import LEADING, Block, fact, heading, space
+from agcnn_clinic.reporting.blocks import LEADING, Block
 from agcnn_clinic.reporting.content import NO_FINDING, FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
-from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
 
 ROW = 13.0
 _HEAD = 26.0
 _BAR = 6.0
 _PAD = 9.0
-_MOST_LINES = 20
-"""Of one image's remarks in the summary: more than all that there are take."""
+MOST_LINES = 20
+"""Of what is remarked on one image: more than all that there is takes."""
 NOT_EXCLUDED = "A label below its threshold is not excluded."
 NOT_ASSESSED = "not assessed: this model never learnt it"
 
@@ -31,11 +29,11 @@ def conclusion(image: ReadImage) -> str:
     said = f"{len(positives)} of {labels} reached {which}" if positives else f"None of the {labels} reached {which}"
     if missing:
         said = f"Of the {labels} that the model assesses {len(positives) or 'none'} reached {which}"
-    listed = ", ".join(f"{row.name} {_figure(row.probability)}".replace(" ", NO_BREAK) for row in positives)
+    listed = ", ".join(f"{row.name} {figure(row.probability)}".replace(" ", NO_BREAK) for row in positives)
     told = [f"{said}: {listed}." if positives else f"{said}."]
     if positives and image.no_finding is not None and image.no_finding.positive:
         none = image.no_finding
-        told.append(f"{none.name} reached its threshold, too ({_figure(none.probability)}): the two contradict.")
+        told.append(f"{none.name} reached its threshold, too ({figure(none.probability)}): the two contradict.")
     if missing:
         told.append(f"{len(missing)} more {'is' if len(missing) == 1 else 'are'} not assessed.")
     if not positives:
@@ -196,7 +194,7 @@ def _row(sheet: Sheet, columns: _Columns, top: float, row: FindingRow, auc: floa
     )
     for value, x in figures:
         if value is not None:
-            sheet.text(x, baseline, _figure(value), small, ink=Ink.MUTED, align=Align.RIGHT)
+            sheet.text(x, baseline, figure(value), small, ink=Ink.MUTED, align=Align.RIGHT)
 
 
 def _legend(image: ReadImage, frame: Frame) -> Block:
@@ -204,7 +202,7 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
     meaning = "at or above its threshold, the upright line. " if image.has_thresholds else ""
     scale = "after calibration" if image.model.calibrated else "as it stands"
     text = f"{meaning}Probability: output of the fusion branch, {scale}. {NOT_EXCLUDED}{_without(image)}"
-    lines = wrapped(text, Size.SMALL, frame.width - mark, max_lines=_MOST_LINES)
+    lines = wrapped(text, Size.SMALL, frame.width - mark, max_lines=MOST_LINES)
 
     def draw(sheet: Sheet, top: float) -> None:
         if mark:
@@ -229,143 +227,15 @@ def _without(image: ReadImage) -> str:
     return told
 
 
-_ACROSS = 5
-"""Images beside each other in the comparison."""
-_THUMBNAIL = 92.0
-_TITLE_LINES = 3
-"""Of an image's title under its thumbnail, however long the view is that its header states."""
-
-
-def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], frame: Frame) -> list[Block]:
-    """All images of a study beside each other: small films, and under each the probability of every label."""
-    blocks = []
-    for start in range(0, len(images), _ACROSS):
-        part = images[start : start + _ACROSS]
-        blocks.append(_compare(part, plates[start : start + _ACROSS], frame, _order(images)))
-    return blocks
-
-
-def of_other_patients(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
-    """Which of several images may be another patient's. It stands above what is said of the images."""
-    doubts = [
-        fact(image_name(image), image.other_patient, frame, weight=Weight.SEMIBOLD)
-        for image in images
-        if image.other_patient
-    ]
-    return [*doubts, space(8)] if doubts else []
-
-
-def remarked(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
-    """The remarks on the quality of each of several images."""
-    remarks = [
-        fact(image_name(image), " ".join(image.remarks), frame, max_lines=_MOST_LINES)
-        for image in images
-        if image.remarks
-    ]
-    return [heading("Input quality"), *remarks, space(10)] if remarks else []
-
-
-def _order(images: Sequence[ReadImage]) -> list[str]:
-    """The labels by their highest probability in any image, those that no model assesses, `No Finding` last."""
-    highest: dict[str, float] = {}
-    for image in images:
-        for row in image.findings:
-            highest[row.label] = max(highest.get(row.label, 0.0), row.probability)
-    missing = dict.fromkeys(label for image in images for label in image.not_assessed if label not in highest)
-    last = [NO_FINDING] if any(_last(image) for image in images) else []
-    return [*sorted(highest, key=lambda label: -highest[label]), *missing, *last]
-
-
-def _compare(
-    images: Sequence[ReadImage], plates: Sequence[Plates | None], frame: Frame, labels: Sequence[str]
-) -> Block:
-    label_width = 112.0
-    column = min((frame.width - label_width) / len(images), 132.0)
-    captions = [
-        [(line, Weight.REGULAR) for line in _title_lines(image, column - 6)]
-        + ([("another patient?", Weight.SEMIBOLD)] if image.other_patient else [])
-        for image in images
-    ]
-    head = _THUMBNAIL + 26 + (max(map(len, captions)) - 1) * CAPTION
-    height = head + len(labels) * ROW + 12
-
-    def draw(sheet: Sheet, top: float) -> None:
-        for position, pictures in enumerate(plates):
-            left = frame.left + label_width + position * column
-            middle = left + column / 2
-            thumbnail(sheet, pictures, left + 5, top, column - 10, _THUMBNAIL)
-            for number, (line, weight) in enumerate(captions[position]):
-                caption(sheet, line, middle, top + _THUMBNAIL + 12 + number * CAPTION, column - 6, weight)
-        sheet.triangle(frame.left + 4, top + _THUMBNAIL + 9.5, 5.0, Ink.ACCENT)
-        told = "at or above its threshold"
-        sheet.text(frame.left + 14, top + _THUMBNAIL + 12, told, Size.SMALL, ink=Ink.MUTED)
-        sheet.rule(top + head - 6, ink=Ink.TEXT)
-        for number, label in enumerate(labels):
-            _compare_row(sheet, images, label, frame.left, label_width, column, top + head - 5 + number * ROW)
-        sheet.rule(top + head - 4 + len(labels) * ROW, ink=Ink.TEXT)
-
-    return Block(height, draw)
-
-
-def _compare_row(
-    sheet: Sheet,
-    images: Sequence[ReadImage],
-    label: str,
-    left: float,
-    label_width: float,
-    column: float,
-    top: float,
-) -> None:
-    found = [
-        next((row for row in (*image.findings, image.no_finding) if row is not None and row.label == label), None)
-        for image in images
-    ]
-    baseline = top + ROW - 3.9
-    any_positive = any(row.positive for row in found if row is not None)
-    if any_positive:
-        sheet.box(left, top, sheet.frame.width, ROW, fill=Ink.TINT)
-    weight = Weight.SEMIBOLD if any_positive else Weight.REGULAR
-    name = label.replace("_", " ")
-    sheet.text(left + 14, baseline, name, Size.BODY, weight=weight, width=label_width - 18)
-    for position, row in enumerate(found):
-        middle = left + label_width + (position + 0.5) * column
-        if row is None:
-            if label in images[position].model.not_assessed:
-                sheet.text(middle, baseline, "not assessed", Size.SMALL, ink=Ink.MUTED, align=Align.CENTRE)
-            continue
-        positive = bool(row.positive)
-        weight = Weight.SEMIBOLD if positive else Weight.REGULAR
-        ink = Ink.TEXT if positive else Ink.MUTED
-        used = sheet.text(
-            middle, baseline, _figure(row.probability), Size.BODY, weight=weight, ink=ink, align=Align.CENTRE
-        )
-        if positive:
-            sheet.triangle(middle - used / 2 - 10, top + ROW / 2, 6.0, Ink.ACCENT)
-
-
-def image_name(image: ReadImage) -> str:
-    """How the report calls an image: its number and its view."""
-    return f"Image {image.number}" + (f", {image.view_position}" if image.view_position else "")
-
-
-def image_title(image: ReadImage) -> str:
-    """An image's name and when it was taken."""
-    return ", ".join(part for part in (image_name(image), image.when) if part)
-
-
-def _title_lines(image: ReadImage, width: float) -> list[str]:
-    parts = (part.replace(" ", NO_BREAK) for part in (image_name(image), image.when) if part)
-    return wrapped(", ".join(parts), Size.SMALL, width, max_lines=_TITLE_LINES)
-
-
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """A probability as it is printed where nothing else has to be told from it."""
     return f"{value:.2f}"
 
 
 def _told_apart(row: FindingRow) -> tuple[str, str]:
     """Probability and threshold with two decimals, or with as many as show on which side of it the probability lies."""
     if row.threshold is None or row.probability == row.threshold:
-        return _figure(row.probability), "" if row.threshold is None else _figure(row.threshold)
+        return figure(row.probability), "" if row.threshold is None else figure(row.threshold)
     for decimals in range(2, 6):
         probability, threshold = f"{row.probability:.{decimals}f}", f"{row.threshold:.{decimals}f}"
         if probability != threshold:

@@ -13,15 +13,7 @@ from agcnn_clinic.prints import Prints
 from agcnn_clinic.reporting.blocks import Block, heading, paginate, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.coverage import fields_not_whole, remark
-from agcnn_clinic.reporting.findings import (
-    comparison,
-    image_name,
-    image_title,
-    of_other_patients,
-    remarked,
-    table,
-    verdict,
-)
+from agcnn_clinic.reporting.findings import table, verdict
 from agcnn_clinic.reporting.heads import (
     DISCLAIMER,
     FIRST_HEAD,
@@ -37,6 +29,7 @@ from agcnn_clinic.reporting.page import Sheet
 from agcnn_clinic.reporting.paper import Frame, paper
 from agcnn_clinic.reporting.pictures import Plates, least_room, no_pictures, pictures, plates
 from agcnn_clinic.reporting.provenance import not_read, provenance, signature
+from agcnn_clinic.reporting.several import comparison, of_other_patients, remarked
 
 PRODUCER = "agcnn-clinic"
 
@@ -84,7 +77,7 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
     together = True
     for image, prints in zip(content.images, printed, strict=True):
         above = [
-            heading(image_title(image), _described(image, content), new_page=several, bookmark=image_name(image)),
+            heading(image.title, _described(image, content), new_page=several, bookmark=image.name),
             verdict(image, frame),
         ]
         below = table(image, frame)
