@@ -47,12 +47,14 @@ class Material:
         dataset: rows, files, split and boxes.
         films: the dataset's films.
         pretraining: further films, when the recipe wants them.
+        reading: how files are read: at the end those that measure the network are read again.
     """
 
     recipe: Recipe
     dataset: Dataset
     films: Films
     pretraining: Films | None
+    reading: Reading
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -89,7 +91,7 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
         others = read_pretraining_table(sources.pretrain_data)
         paths = [sources.pretrain_images / row.image for row in others]
         pretraining = load_pretraining_films(others, paths, preprocessing, reading)
-    return Material(recipe, dataset, films, pretraining)
+    return Material(recipe, dataset, films, pretraining, reading)
 
 
 def nearer(material: Material, device: torch.device) -> Material:

@@ -20,6 +20,7 @@ from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
+from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.writing import split_counts, write_results
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
@@ -122,7 +123,7 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         )
         network = _on_device(build_network(recipe), device, recipe)
         train_stages(network, _course(request, material, evaluator, data_sha256), around)
-        return _publish(request, network, material, evaluator, around, given) if ranks.leads else request.out
+        return _publish(request, network, material, around, given) if ranks.leads else request.out
 
 
 def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> RunFolder:
@@ -172,7 +173,6 @@ def _publish(
     request: TrainRequest,
     network: Network,
     material: Material,
-    evaluator: Evaluator,
     around: Surroundings,
     given: Given,
 ) -> Path:
@@ -182,7 +182,8 @@ def _publish(
         network.load_state_dict(stored_weights(network, WeightsDtype.FLOAT16))
     recipe, split, journal = material.recipe, material.split, around.journal
     sides = {TRAIN: split.train, VALIDATION: split.validation, TEST: split.test}
-    measured = measure(network, evaluator, material.rows, sides, recipe, material.dataset.boxes)
+    reader = ServedReader(recipe.preprocessing(), recipe.compute.evaluation_batch, around.device, material.reading)
+    measured = measure(network, reader, material.dataset, recipe)
     journal.say(summary(measured.sets, measured.unjudged))
     write_results(around.folder.path, measured, recipe, split_counts(material.rows, sides))
     if not isinstance(network, AGCNN):

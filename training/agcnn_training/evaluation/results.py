@@ -4,11 +4,10 @@ Calibration and thresholds come from the validation films, so the test films are
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
 
@@ -16,6 +15,7 @@ from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.boxes import LesionBox
+from agcnn_training.data.source import Dataset
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import draw_patients
@@ -26,7 +26,7 @@ from agcnn_training.evaluation.lesions import lesions_on
 from agcnn_training.evaluation.localisation import Localisation, judge_localisation
 from agcnn_training.evaluation.metrics import labelled_films
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import Subgroup, judge_subgroups
 from agcnn_training.recipe import Recipe
 
@@ -100,40 +100,33 @@ class Measured:
         return TEST if TEST in self.sets else VALIDATION
 
 
-def measure(
-    network: nn.Module,
-    evaluator: Evaluator,
-    rows: Sequence[Row],
-    sides: Mapping[str, NDArray[np.int64]],
-    recipe: Recipe,
-    boxes: Sequence[LesionBox] = (),
-) -> Measured:
+def measure(network: nn.Module, reader: ServedReader, dataset: Dataset, recipe: Recipe) -> Measured:
     """Read the validation films, and the test films where there are any, once, and judge them.
 
     Args:
         network: as it will be served: an ``AGCNN``, or a module that gives logits [B, 15].
-        evaluator: of the run's films; which of them it has chosen does not matter.
-        rows: what is known of all films, in their order.
-        sides: of the split, by name; of "validation" and "test" the films are read.
+        reader: reads films as they will be served.
+        dataset: films, their split, and the lesions that were drawn on some of them.
         recipe: of the run.
-        boxes: lesions that were drawn on some of the films.
 
     Raises:
-        TrainingError: among the validation films no pathology has both outcomes. Test films of which that is true are
-            read and not judged.
+        TrainingError: among the validation films no pathology has both outcomes, or a film cannot be read any more.
+            Test films without a pathology that has both outcomes are read and not judged.
+        TrainingStopped: someone asked to stop.
     """
-    images = [row.image for row in rows]
+    sides = {VALIDATION: dataset.split.validation, TEST: dataset.split.test}
+    rows = {name: [dataset.rows[index] for index in chosen] for name, chosen in sides.items() if len(chosen)}
     predictions = {
-        name: replace(evaluator, chosen=chosen).predict(network, images)
-        for name, chosen in sides.items()
-        if name in (VALIDATION, TEST) and len(chosen)
+        name: reader.predict(network, whose, [dataset.paths[index] for index in sides[name]])
+        for name, whose in rows.items()
     }
     decision = fit_decision(predictions[VALIDATION], recipe.model)
     results = {}
     for name, found in predictions.items():
-        whose = [rows[index] for index in sides[name]]
         try:
-            results[name] = judge(found, whose, decision, evaluator.preprocessing, seed=recipe.seed, boxes=boxes)
+            results[name] = judge(
+                found, rows[name], decision, reader.preprocessing, seed=recipe.seed, boxes=dataset.boxes
+            )
         except TrainingError:
             # Validation films without any finding stop a run in its first epoch; at its end nothing may be lost.
             if name == VALIDATION:
