@@ -1,5 +1,6 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and what is in them."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,19 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file that a person has named.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read ({error.strerror}): give its right path.") from error
 
 
 def _flush(path: Path) -> None:

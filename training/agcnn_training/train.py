@@ -15,13 +15,14 @@ from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
 from agcnn_training.compute import EMULATED, choose_device, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
-from agcnn_training.data.source import fingerprint, open_data
+from agcnn_training.data.source import fingerprint, fingerprint_pretraining, open_data
 from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.writing import split_counts, write_results
+from agcnn_training.files import file_sha256
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.loop import Surroundings
@@ -209,19 +210,21 @@ def _refuse_to_overwrite(out: Path) -> None:
 
 
 def given_sha256(request: TrainRequest, films: str) -> str:
-    """SHA-256 over all that a run is given: it is only resumed with what it began with.
+    """SHA-256 over all that a run is given, each under what it is given for: a run is only resumed with that.
 
     Args:
-        request: names the pretraining table and the initial weights.
+        request: names the pretraining films and the weights.
         films: the fingerprint of the films (see ``fingerprint``).
 
     Raises:
         TrainingError: a file cannot be read.
     """
-    digest = hashlib.sha256(films.encode())
-    for path in (request.pretrain_data, request.init, request.global_weights):
-        try:
-            digest.update(path.read_bytes() if path else b"")
-        except OSError as error:
-            raise TrainingError(f"{path} cannot be read ({error.strerror}): give its right path.") from error
-    return digest.hexdigest()
+    files = {
+        "--pretrain-data": request.pretrain_data,
+        "--init": request.init,
+        "--init-global": request.global_weights,
+    }
+    given = {option: file_sha256(path) for option, path in files.items() if path}
+    if request.pretrain_data and request.pretrain_images:
+        given["--pretrain-images"] = fingerprint_pretraining(request.pretrain_data, request.pretrain_images)
+    return hashlib.sha256((films + "".join(f"\n{option} {sha}" for option, sha in given.items())).encode()).hexdigest()

@@ -22,11 +22,11 @@ from agcnn_training.data.splits import (
     split_by_patient,
     split_officially,
 )
-from agcnn_training.data.table import Row, labelled, read_table
+from agcnn_training.data.table import Row, labelled, read_pretraining_table, read_table
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import SplitMethod, SplitRecipe
 
-__all__ = ["Dataset", "LesionBox", "Split", "account", "fingerprint", "open_data"]
+__all__ = ["Dataset", "LesionBox", "Split", "account", "fingerprint", "fingerprint_pretraining", "open_data"]
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,9 @@ def account(dataset: Dataset) -> tuple[str, ...]:
 def fingerprint(dataset: Dataset) -> str:
     """SHA-256 over what a run learns from: every row, its side, and the size of its file.
 
+    Not the pixels, which would take hours to read, nor the time of change: a copy of the data on another machine has
+    others, and a run may go on there.
+
     Raises:
         TrainingError: a file is missing.
     """
@@ -142,6 +145,18 @@ def fingerprint(dataset: Dataset) -> str:
     sides = dataset.split.side_of()
     for index, (row, path) in enumerate(zip(dataset.rows, dataset.paths, strict=True)):
         digest.update(json.dumps([asdict(row), sides.get(index), _size(path)], default=sorted).encode())
+    return digest.hexdigest()
+
+
+def fingerprint_pretraining(table: Path, images: Path) -> str:
+    """SHA-256 over the further films that a run learns from: their names, classes and the sizes of their files.
+
+    Raises:
+        TrainingError: the table or a file is missing or wrong.
+    """
+    digest = hashlib.sha256()
+    for row in read_pretraining_table(table):
+        digest.update(json.dumps([asdict(row), _size(images / row.image)]).encode())
     return digest.hexdigest()
 
 
