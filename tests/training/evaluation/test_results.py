@@ -148,6 +148,25 @@ def test_a_run_without_test_films_reports_its_validation(grey, tiny) -> None:
     assert found.predictions[VALIDATION].boxes is None
 
 
+def test_an_interval_is_of_the_mean_that_it_stands_beside(make_predictions, make_rows) -> None:
+    """Where one patient bears a finding, no draw without that patient counts: 13 areas of 1 and one of 0 are 13/14."""
+    made = make_predictions(40)
+    truth = (np.arange(40) % 4 < 2)[:, None].repeat(len(LABELS), axis=1).astype(np.float32)
+    hernia = PATHOLOGIES.index("Hernia")
+    truth[:, hernia] = np.arange(40) == 5
+    logits = truth * 2 - 1
+    logits[:, hernia] *= -1
+    predictions = replace(made, truth=truth, logits={BranchName.GLOBAL: logits, BranchName.FUSION: logits})
+    decision = fit_decision(predictions, "one-1.0.0")
+    found = judge(predictions, make_rows(40), decision, PREPROCESSING, seed=0)
+    interval = found.branches[BranchName.FUSION].interval
+    assert found.branches[BranchName.FUSION].score.mean == pytest.approx(13 / 14)
+    assert (interval.low, interval.high) == (pytest.approx(13 / 14), pytest.approx(13 / 14))
+    assert found.drawn_again > 300  # a draw in e lacks that patient
+    (view,) = (group for group in found.subgroups if group.attribute == "view")
+    assert (view.labels, view.interval.high) == (14, pytest.approx(13 / 14))
+
+
 def test_results_say_what_was_measured(grey, tiny, tmp_path: Path) -> None:
     """results.json has the agreed keys, and its numbers are those of the predictions beside it."""
     rows, sides = grey, {"train": np.arange(0, 8), VALIDATION: np.arange(8, 32)}

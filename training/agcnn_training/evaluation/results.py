@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit
 from torch import nn
 
-from agcnn_models.labels import LABELS
+from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.boxes import LesionBox
@@ -24,7 +24,7 @@ from agcnn_training.evaluation.calibration import Calibration, calibrated, judge
 from agcnn_training.evaluation.decision import Decision, OperatingPoint, fit_decision, operating_points
 from agcnn_training.evaluation.lesions import lesions_on
 from agcnn_training.evaluation.localisation import Localisation, judge_localisation
-from agcnn_training.evaluation.metrics import labelled_films
+from agcnn_training.evaluation.metrics import both_outcomes, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import Subgroup, judge_subgroups
@@ -46,6 +46,8 @@ class SetResult:
         known: of how many films each label is known.
         branches: each branch by itself.
         comparisons: each later branch against each earlier one.
+        drawn_again: how many draws of patients lacked an outcome of a pathology that has an area, so that they say
+            nothing of the means and were drawn again.
         before, after: calibration of each label with and without Platt's scaling, of the branch whose word counts.
         operating: by threshold set, what its threshold does for each label.
         subgroups: by sex, age band and view.
@@ -58,6 +60,7 @@ class SetResult:
     known: Mapping[str, int]
     branches: Mapping[BranchName, BranchResult]
     comparisons: tuple[Comparison, ...]
+    drawn_again: int
     before: Mapping[str, Calibration]
     after: Mapping[str, Calibration]
     operating: Mapping[str, Mapping[str, OperatingPoint]]
@@ -157,7 +160,9 @@ def judge(
         TrainingError: no pathology has both outcomes.
     """
     truth, logits = predictions.truth, predictions.logits[predictions.headline]
-    branches, comparisons = judge_branches(predictions, draw_patients(predictions.patients, seed=seed))
+    draws = draw_patients(predictions.patients, seed=seed)
+    whole = draw_patients(predictions.patients, seed=seed, needed=both_outcomes(truth[:, : len(PATHOLOGIES)]))
+    branches, comparisons = judge_branches(predictions, draws, whole)
     probabilities = calibrated(logits, decision.scales)
     lesions = lesions_on(predictions.images, boxes)
     localised = len(lesions.film) > 0 and predictions.boxes is not None
@@ -169,6 +174,7 @@ def judge(
         known={label: int(films.sum()) for label, (films, _) in known.items() if films.any()},
         branches=branches,
         comparisons=comparisons,
+        drawn_again=whole.again,
         before=judge_calibration(truth, expit(logits.astype(np.float64))),
         after=judge_calibration(truth, probabilities),
         operating={
@@ -187,7 +193,8 @@ def summary(sets: Mapping[str, SetResult], unjudged: Sequence[str] = ()) -> str:
         lines.append(f"{name}: {result.films} films of {result.patients} patients")
         for branch, found in result.branches.items():
             low, high = found.interval.low, found.interval.high
-            lines.append(f"  {branch}: mean AUC {found.score.mean:.4f} ({low:.4f} to {high:.4f})")
+            span = f" ({low:.4f} to {high:.4f})" if found.interval.known else ""
+            lines.append(f"  {branch}: mean AUC {found.score.mean:.4f}{span}")
         if skipped := result.skipped:
             lines.append(f"  Without both outcomes there, so without an AUC: {', '.join(skipped)}.")
     lines += [f"{name}: no pathology is both present and absent there, so nothing can be judged." for name in unjudged]
