@@ -9,7 +9,7 @@ from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
 from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
-from agcnn_training.data.source import Dataset, account
+from agcnn_training.data.source import Dataset, account, require_judges
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row, read_pretraining_table
 from agcnn_training.errors import TrainingError
@@ -76,6 +76,7 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
     preprocessing = recipe.preprocessing()
     for sentence in account(dataset):
         journal.say(sentence)
+    require_judges(dataset)
     cache = sources.cache
     if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
         cache = sources.out.absolute().parent / "film-cache"
