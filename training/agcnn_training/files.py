@@ -10,17 +10,18 @@ from safetensors import SafetensorError
 from agcnn_training.errors import TrainingError
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object], *, own: str = "") -> None:
     """Write a file beside its name and move it there once it is whole and on the disk; the old one stays till then.
 
     Args:
         path: the file.
         write: writes its content to the path it is given.
+        own: makes that path this process's own, where several may write the file at the same time.
 
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{own}.partial")
     try:
         write(partial)
         _flush(partial)
