@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +33,7 @@ from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.met import read_met
 from agcnn_training.recipe import changed, load_recipe
-from agcnn_training.train import TrainRequest, given_sha256, train
+from agcnn_training.train import TrainRequest, train
 
 Maker = Callable[[str], TrainRequest]
 
@@ -298,28 +297,6 @@ def test_a_run_is_never_overwritten(request_for: Maker, quiet: Console, recipe_f
         train(request, quiet)
     with pytest.raises(TrainingError, match="another recipe"):
         train(replace(request, resume=True), quiet)
-
-
-def test_a_run_is_known_by_what_each_file_is_given_for(films: Path, tmp_path: Path) -> None:
-    """The same weights as --init and as --init-global, and other pretraining films of one name, are other runs."""
-    weights, folder = tmp_path / "weights.pth", tmp_path / "images"
-    weights.write_bytes(b"weights")
-    folder.mkdir()
-    for index, film in enumerate(sorted((films / "more").iterdir())):
-        (folder / film.name).write_bytes(film.read_bytes() + b"another" * (index == 0))
-    bare = TrainRequest(data=Path("table"), images=None, recipe="starter", out=Path("out"))
-    more = replace(bare, pretrain_data=films / "more.csv", pretrain_images=films / "more")
-    requests = (
-        bare,
-        replace(bare, init=weights),
-        replace(bare, global_weights=weights),
-        replace(bare, init=weights, global_weights=weights),
-        more,
-        replace(more, pretrain_images=folder),
-    )
-    assert len({given_sha256(request, "films") for request in requests}) == len(requests)
-    shutil.copytree(films / "more", tmp_path / "copy")
-    assert given_sha256(replace(more, pretrain_images=tmp_path / "copy"), "films") == given_sha256(more, "films")
 
 
 def test_an_unknown_device_is_one_sentence(request_for: Maker, quiet: Console) -> None:
