@@ -87,7 +87,7 @@ class ServedReader:
                     raise TrainingStopped("Stopped while the network was measured: --resume measures it anew.")
                 if index % AHEAD == 0:
                     last = min(index + AHEAD, len(paths))
-                    self.reading.journal.say(f"Films {index + 1} to {last} of {len(paths)}.")
+                    self.reading.journal.say(f"Measuring on films {index + 1} to {last} of {len(paths)}.")
                 if isinstance(outcome, str):
                     failures.append(outcome)
                 elif not failures:  # after one nothing comes of it: the rest is only looked at for others
