@@ -150,6 +150,11 @@ def load_imagenet(branch: Branch, path: Path | None) -> None:
     """
     weights = _download(branch) if path is None else read_tensors(path)
     source = "torchvision's ImageNet weights" if path is None else str(path)
+    if any(key.startswith(tuple(_BRANCHES)) for key in weights):
+        raise ModelError(
+            f"{source} is what a run of this program has trained, not a backbone alone: give it as a trained global "
+            "branch (--init-global)."
+        )
     weights = {modern_densenet_key(key): value for key, value in weights.items()}
     weights = without_classifier(weights, branch)
     require_fit(source, weights, without_classifier(branch.state_dict(), branch))

@@ -1,6 +1,8 @@
 """Weights that a run is given: what they have met is read where it lies, and said where it matters."""
 
+import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from agcnn_training.given import Given, cautions, initial_weights, read_given, r
 from agcnn_training.met import Meeting, Met, met_by, read_met, write_given
 from agcnn_training.recipe import Recipe
 from agcnn_training.run_folder import RunFolder
+from agcnn_training.train import TrainRequest, given_sha256
 
 ROWS = [Row(f"{number}.png", str(number // 2), frozenset()) for number in range(8)]
 """Two films a patient; 0 to 3 train, 4 and 5 validate, 6 and 7 test."""
@@ -134,3 +137,25 @@ def test_where_a_run_begins_is_said_in_words(tiny: Recipe) -> None:
     stages = [{"trains": ["global"]}, {"trains": ["local"]}, {"trains": ["fusion"]}]
     paper = Recipe.model_validate(tiny.resolved() | {"stages": stages})
     assert initial_weights(Given(init, branch), paper).endswith("global.pth; elsewhere the file init.pth")
+
+
+def test_a_run_is_known_by_what_each_file_is_given_for(films: Path, tmp_path: Path) -> None:
+    """The same weights as --init and as --init-global, and other pretraining films of one name, are other runs."""
+    weights, folder = tmp_path / "weights.pth", tmp_path / "images"
+    weights.write_bytes(b"weights")
+    folder.mkdir()
+    for index, film in enumerate(sorted((films / "more").iterdir())):
+        (folder / film.name).write_bytes(film.read_bytes() + b"another" * (index == 0))
+    bare = TrainRequest(data=Path("table"), images=None, recipe="starter", out=Path("out"))
+    more = replace(bare, pretrain_data=films / "more.csv", pretrain_images=films / "more")
+    requests = (
+        bare,
+        replace(bare, init=weights),
+        replace(bare, global_weights=weights),
+        replace(bare, init=weights, global_weights=weights),
+        more,
+        replace(more, pretrain_images=folder),
+    )
+    assert len({given_sha256(request, "films") for request in requests}) == len(requests)
+    shutil.copytree(films / "more", tmp_path / "copy")
+    assert given_sha256(replace(more, pretrain_images=tmp_path / "copy"), "films") == given_sha256(more, "films")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.backbones import Branch, build_branch
@@ -68,11 +69,28 @@ def test_branches_can_begin_apart(tiny: Recipe, tmp_path: Path) -> None:
         assert torch.allclose(weights["classifier.bias"].sigmoid(), RARE)
 
 
+def test_a_classifier_begins_where_the_recipe_says(tiny: Recipe) -> None:
+    """With "random" it is torch's own start, as of the weights beside it."""
+    free = changed(tiny, {"network.classifier_bias": "random"})
+    told, left = (Beginnings(recipe, None, RARE).weights(GLOBAL, Start.BACKBONE) for recipe in (tiny, free))
+    assert torch.allclose(told["classifier.bias"].sigmoid(), RARE)
+    torch.manual_seed(tiny.seed)
+    assert torch.equal(left["classifier.bias"], parts_of(build_network(free))[GLOBAL].classifier.bias)
+    assert torch.equal(told["classifier.weight"], left["classifier.weight"])
+
+
 def test_a_file_that_is_no_backbone_is_refused(tiny: Recipe, tmp_path: Path) -> None:
     """As everywhere, by what differs."""
     torch.save(build_branch(Backbone.RESNET50).state_dict(), tmp_path / "resnet.pth")
     with pytest.raises(ModelError, match="does not fit this backbone"):
         Beginnings(tiny, tmp_path / "resnet.pth", RARE).weights(GLOBAL, Start.BACKBONE)
+
+
+def test_what_a_run_has_trained_is_no_backbone(tiny: Recipe, tmp_path: Path) -> None:
+    """A bundle's weights under --init are answered by the option that takes them, not by six hundred keys."""
+    save_file(build_network(tiny).state_dict(), tmp_path / "model.safetensors")
+    with pytest.raises(ModelError, match=r"model\.safetensors is what a run .* \(--init-global\)\.$"):
+        require_start_file(tiny, tmp_path / "model.safetensors")
 
 
 def test_a_start_from_a_file_needs_the_file(tiny: Recipe, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from agcnn_training.recipe import (
 
 GLOBAL, LOCAL, FUSION = BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION
 SHIPPED = Path(__file__).resolve().parents[2] / "models" / "bundles" / "starter"
-MADE_BY = ("3.0.0", "9f85099203e7e83754f542429476777a8a0055efadd0a6e2f4ce3722cb7a7d48")
+MADE_BY = ("3.0.0", "f042ac3df709fa9681c65ad4a0d2f2a0d00e5e44093824efd2becf5dba53b0a3")
 """The version of the starter's recipe, and the SHA-256 of all its settings that can change what is trained."""
 GLOBAL_STAGE = 'trains = ["global"]\nstart = { global = "backbone" }'
 
@@ -229,6 +229,7 @@ def test_single_settings_can_be_changed(tiny: Recipe) -> None:
         ("network.attention.region", "whole", 1),
         ("network.attention.detail", 2, 0),
         ("network.pooling", "max", 0),
+        ("network.classifier_bias", "random", 0),
         ("compute.evaluation_batch", 7, 3),
         ("card.data", "Other words.", 3),
         ("seed", 4, 0),
@@ -248,7 +249,7 @@ def test_a_stage_key_is_shared_as_far_as_the_weights_are(tiny: Recipe, key: str,
 
 
 def test_stages_that_were_stored_before_keep_their_key(tiny: Recipe) -> None:
-    """The key of the tiny recipe's first stage as it was before ``judge_every``: a new setting loses nobody a stage."""
+    """The key is that of before ``judge_every`` and ``classifier_bias``: a new setting loses nobody a stage."""
     assert stage_key(tiny, 1, "data") == "9f16cff81583d32b623bf2fda80ef6db49bf75ae7e1bb392ddf6cdd1914db857"
 
 

@@ -1,5 +1,6 @@
 """Finished stages are kept whole or not at all."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,14 @@ def test_what_is_kept_is_found_under_its_key_alone(tmp_path: Path) -> None:
     assert torch.equal(kept["weight"], torch.arange(4.0).view(2, 2).T)
     assert store.load("b" * 64) is None
     assert [path.name for path in store.folder.iterdir()] == ["a" * 64 + ".safetensors"]
+
+
+def test_a_stage_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a power cut a key names a whole stage or none: the file is synced, then its folder."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(Path(f"/proc/self/fd/{number}").readlink()))
+    StageStore(tmp_path).save("key", {"weight": torch.zeros(2)})
+    assert synced == [tmp_path / f"key.safetensors.{os.getpid()}.partial", tmp_path]
 
 
 def test_a_broken_stage_is_one_sentence(tmp_path: Path) -> None:

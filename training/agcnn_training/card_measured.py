@@ -29,10 +29,15 @@ def measured_part(measured: Measured, *, cautioned: bool = False, not_assessed: 
         else "These films also chose the epochs, so expect a little less on new ones."
     )
     before = " Its initial weights may have met them, though: see above." if cautioned else ""
+    again = (
+        f" (over draws in which each of these has both outcomes; {result.drawn_again:,} without were drawn again)"
+        if result.drawn_again
+        else ""
+    )
     introduction = (
         f"Area under the ROC curve, mean over {_pathologies(whole)}, on the {result.films} {measured.reported} films "
         f"of {result.patients} patients, read with the weights as stored.{left_out} The intervals are 95 % by "
-        f"bootstrap over patients. {caution}{before}"
+        f"bootstrap over patients{again}. {caution}{before}"
     )
     paragraphs = ["## What was measured", introduction, _means(result)]
     if measured.reported == TEST:
@@ -117,7 +122,7 @@ def _differences(result: SetResult) -> list[str]:
         "same draws of patients for both."
         + (" The interval includes zero." if one.interval.low <= 0 <= one.interval.high else "")
         for one in result.comparisons
-        if (one.first, one.second) == (BranchName.GLOBAL, BranchName.FUSION)
+        if (one.first, one.second) == (BranchName.GLOBAL, BranchName.FUSION) and one.interval.known
     ]
 
 

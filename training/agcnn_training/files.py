@@ -1,5 +1,6 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and what is in them."""
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +10,18 @@ from safetensors import SafetensorError
 from agcnn_training.errors import TrainingError
 
 
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object], *, own: str = "") -> None:
     """Write a file beside its name and move it there once it is whole and on the disk; the old one stays till then.
 
     Args:
         path: the file.
         write: writes its content to the path it is given.
+        own: makes that path this process's own, where several may write the file at the same time.
 
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    partial = path.with_name(f"{path.name}{own}.partial")
     try:
         write(partial)
         _flush(partial)
@@ -31,6 +33,19 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file that a person has named.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise TrainingError(f"{path} cannot be read ({error.strerror}): give its right path.") from error
 
 
 def _flush(path: Path) -> None:

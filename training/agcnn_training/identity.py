@@ -27,7 +27,7 @@ def identify(recipe: Recipe, data_sha256: str) -> dict[str, Any]:
 
     Args:
         recipe: with every setting, those that its file left out too.
-        data_sha256: of the films, the label tables and the initial weights.
+        data_sha256: of the films, the label tables and the weights that it is given, each under what it is given for.
     """
     return {
         "recipe": recipe.resolved(),
@@ -66,7 +66,7 @@ def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
     if changed := first_difference(_bound(before.get("recipe")), _bound(now["recipe"]), "recipe"):
         return f"another recipe ({changed})"
     if before.get("data_sha256") != now["data_sha256"]:
-        return "other films, another label table or other initial weights"
+        return "other films, another label table or other initial weights (--init, --init-global)"
     return None
 
 

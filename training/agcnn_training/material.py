@@ -9,7 +9,7 @@ from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
 from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
-from agcnn_training.data.source import Dataset, account
+from agcnn_training.data.source import Dataset, account, require_judges
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row, read_pretraining_table
 from agcnn_training.errors import TrainingError
@@ -47,12 +47,14 @@ class Material:
         dataset: rows, files, split and boxes.
         films: the dataset's films.
         pretraining: further films, when the recipe wants them.
+        reading: how files are read: at the end those that measure the network are read again.
     """
 
     recipe: Recipe
     dataset: Dataset
     films: Films
     pretraining: Films | None
+    reading: Reading
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -74,6 +76,7 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
     preprocessing = recipe.preprocessing()
     for sentence in account(dataset):
         journal.say(sentence)
+    require_judges(dataset)
     cache = sources.cache
     if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
         cache = sources.out.absolute().parent / "film-cache"
@@ -89,7 +92,7 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
         others = read_pretraining_table(sources.pretrain_data)
         paths = [sources.pretrain_images / row.image for row in others]
         pretraining = load_pretraining_films(others, paths, preprocessing, reading)
-    return Material(recipe, dataset, films, pretraining)
+    return Material(recipe, dataset, films, pretraining, reading)
 
 
 def nearer(material: Material, device: torch.device) -> Material:

@@ -15,7 +15,7 @@ from agcnn_models.manifest import BranchName
 from agcnn_models.references import ReferenceNetwork, build_reference
 from agcnn_models.settings import Architecture
 from agcnn_training.errors import TrainingError
-from agcnn_training.recipe import InitialWeights, Recipe, Start
+from agcnn_training.recipe import ClassifierBias, InitialWeights, Recipe, Start
 
 Network = AGCNN | Branch
 """AG-CNN, or one branch: images [B, 3, S, S] -> logits [B, 15]."""
@@ -72,7 +72,8 @@ class Beginnings:
             if start is Start.FILE or (start is Start.BACKBONE and self._has_backbone):
                 for encoder in module.encoders if isinstance(module, ReferenceNetwork) else (module,):
                     load_imagenet(encoder, self.init)
-            start_at_prevalence(module, self.prevalence)
+            if self.recipe.network.classifier_bias is ClassifierBias.PREVALENCE:
+                start_at_prevalence(module, self.prevalence)
         return module.state_dict()
 
     @property
@@ -113,7 +114,8 @@ def start_from_branches(network: AGCNN) -> None:
 def start_at_prevalence(branch: Branch, prevalence: Tensor) -> None:
     """Let a branch with a random classifier begin by saying each label as often as it occurs: prevalence [15].
 
-    Without this the first epochs are spent on learning that findings are rare.
+    Deviation: the paper does not say how classifiers begin. Without this the first epochs are spent on learning that
+    findings are rare (``network.classifier_bias = "random"``).
     """
     _classifier(branch).bias.copy_(torch.logit(prevalence.clamp(0.005, 0.995)))
 

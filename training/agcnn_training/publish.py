@@ -151,8 +151,9 @@ def _metrics(measured: Measured, provenance: Provenance) -> Metrics:
         branches={
             name: BranchMetrics(
                 mean_auc=branch.score.mean,
-                ci_low=branch.interval.low,
-                ci_high=branch.interval.high,
+                # A manifest always has one: where too few draws say anything the mean may be anything.
+                ci_low=branch.interval.low if branch.interval.known else 0.0,
+                ci_high=branch.interval.high if branch.interval.known else 1.0,
                 auc=branch.score.per_label,
                 auc_ci={label: (one.low, one.high) for label, one in branch.label_intervals.items()},
                 average_precision=branch.average_precision,

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from agcnn_training.errors import TrainingError
+from agcnn_training.files import replace_file
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,14 @@ class StageStore:
         Raises:
             TrainingError: the disk is full or cannot be written.
         """
-        file = self._file(key)
-        partial = file.with_suffix(f".{os.getpid()}.partial")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, partial)
-            partial.replace(file)
-        except (OSError, SafetensorError) as error:
-            if partial.exists():
-                partial.unlink()
+        except OSError as error:
             raise TrainingError(
-                f"A finished stage cannot be kept in {self.folder} ({error}): free disk space, then use --resume."
+                f"The folder of finished stages {self.folder} cannot be made ({error}): mend that, then use --resume."
             ) from error
+        content = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+        replace_file(self._file(key), lambda partial: save_file(content, partial), own=f".{os.getpid()}")
 
     def _file(self, key: str) -> Path:
         return self.folder / f"{key}.safetensors"

@@ -15,12 +15,14 @@ from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
 from agcnn_training.compute import EMULATED, choose_device, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
-from agcnn_training.data.source import fingerprint, open_data
+from agcnn_training.data.source import fingerprint, fingerprint_pretraining, open_data
 from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
+from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.writing import split_counts, write_results
+from agcnn_training.files import file_sha256
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.learnt import never_learnt, told
@@ -131,7 +133,7 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         )
         network = _on_device(build_network(recipe), device, recipe)
         train_stages(network, _course(request, material, evaluator, data_sha256), around)
-        return _publish(request, network, material, evaluator, around, given) if ranks.leads else request.out
+        return _publish(request, network, material, around, given, unlearnt) if ranks.leads else request.out
 
 
 def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> RunFolder:
@@ -181,9 +183,9 @@ def _publish(
     request: TrainRequest,
     network: Network,
     material: Material,
-    evaluator: Evaluator,
     around: Surroundings,
     given: Given,
+    unlearnt: tuple[str, ...],
 ) -> Path:
     """Measure the network as it will be served, and write the bundle."""
     if isinstance(network, AGCNN):
@@ -191,7 +193,14 @@ def _publish(
         network.load_state_dict(stored_weights(network, WeightsDtype.FLOAT16))
     recipe, split, journal = material.recipe, material.split, around.journal
     sides = {TRAIN: split.train, VALIDATION: split.validation, TEST: split.test}
-    measured = measure(network, evaluator, material.rows, sides, recipe, material.dataset.boxes)
+    reader = ServedReader(
+        recipe.preprocessing(),
+        recipe.compute.evaluation_batch,
+        around.device,
+        material.reading,
+        not_assessed=unlearnt,
+    )
+    measured = measure(network, reader, material.dataset, recipe)
     journal.say(summary(measured.sets, measured.unjudged))
     write_results(around.folder.path, measured, recipe, split_counts(material.rows, sides))
     if not isinstance(network, AGCNN):
@@ -203,7 +212,7 @@ def _publish(
         initial_weights=initial_weights(given, recipe),
         replaced=(recipe.stages[0].name,) if given.branch else (),
         cautions=cautions(given, material.rows, split),
-        not_assessed=evaluator.not_assessed,
+        not_assessed=unlearnt,
     )  # fmt: skip
     draft = draft_manifest(recipe, provenance, measured)
     card = model_card(recipe, provenance, measured)
@@ -220,19 +229,21 @@ def _refuse_to_overwrite(out: Path) -> None:
 
 
 def given_sha256(request: TrainRequest, films: str) -> str:
-    """SHA-256 over all that a run is given: it is only resumed with what it began with.
+    """SHA-256 over all that a run is given, each under what it is given for: a run is only resumed with that.
 
     Args:
-        request: names the pretraining table and the initial weights.
+        request: names the pretraining films and the weights.
         films: the fingerprint of the films (see ``fingerprint``).
 
     Raises:
         TrainingError: a file cannot be read.
     """
-    digest = hashlib.sha256(films.encode())
-    for path in (request.pretrain_data, request.init, request.global_weights):
-        try:
-            digest.update(path.read_bytes() if path else b"")
-        except OSError as error:
-            raise TrainingError(f"{path} cannot be read ({error.strerror}): give its right path.") from error
-    return digest.hexdigest()
+    files = {
+        "--pretrain-data": request.pretrain_data,
+        "--init": request.init,
+        "--init-global": request.global_weights,
+    }
+    given = {option: file_sha256(path) for option, path in files.items() if path}
+    if request.pretrain_data and request.pretrain_images:
+        given["--pretrain-images"] = fingerprint_pretraining(request.pretrain_data, request.pretrain_images)
+    return hashlib.sha256((films + "".join(f"\n{option} {sha}" for option, sha in given.items())).encode()).hexdigest()

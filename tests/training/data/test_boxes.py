@@ -49,6 +49,8 @@ def test_a_box_in_pixels_becomes_shares(corner: tuple, sides: tuple, width: int)
     [
         ("image,label,x,y,width,height\nfilm.png,Mass,1,2,3,4\n", "add the columns film_width"),
         ("image,label,x,y,width\nfilm.png,Mass,1,2,3\n", "no column height"),
+        ("image,label,x,y,width,height,film_width\nfilm.png,Mass,1,2,3,4,9\n", "film_width and film_height, both"),
+        ("image,label,x,y,width,height,film_height\nfilm.png,Mass,1,2,3,4,9\n", "film_width and film_height, both"),
         (HEADER + "film.png,Lump,1,2,3,4,9,9\n", "Line 2 .*unknown label 'Lump'"),
         (HEADER + "film.png,Mass,1,2,x,4,9,9\n", "'x' under width"),
         (HEADER + "film.png,Mass,1,2,nan,4,9,9\n", "'nan' under width"),

@@ -21,8 +21,9 @@ from rich.console import Console
 from agcnn_models.preprocessing import resized
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data import cache as cache_module
-from agcnn_training.data.cache import fits_in_memory, read_pixels, squashed
+from agcnn_training.data.cache import fits_in_memory, read_pixels
 from agcnn_training.data.pictures import Reading, read_picture
+from agcnn_training.data.squares import squashed
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.progress import Journal, StopRequest
 

@@ -24,6 +24,18 @@ def test_both_spellings_of_the_columns_are_read(tmp_path: Path) -> None:
     assert read_table(ours)[0].age == 57
 
 
+def test_ages_are_read_as_dicom_writes_them(tmp_path: Path) -> None:
+    """Years, months, weeks and days, as VR AS has them, are years; anything else is one sentence."""
+    path = tmp_path / "t.csv"
+    ages = {"057Y": 57, "011M": 11 / 12, "006W": 42 / 365.25, "003D": 3 / 365.25, "4.5": 4.5, "": None}
+    rows = "".join(f"{index}.png,7,,{age}\n" for index, age in enumerate(ages))
+    path.write_text("image,patient,finding_labels,age\n" + rows)
+    assert [row.age for row in read_table(path)] == [age and pytest.approx(age) for age in ages.values()]
+    path.write_text("image,patient,finding_labels,age\na.png,7,,M\n")
+    with pytest.raises(TrainingError, match=r"has the age 'M': write years, or an age as DICOM does"):
+        read_table(path)
+
+
 def test_optional_columns_may_lack(tmp_path: Path) -> None:
     """Age, sex and view are unknown where nobody wrote them."""
     path = tmp_path / "t.csv"

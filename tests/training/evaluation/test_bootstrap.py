@@ -49,6 +49,30 @@ def test_a_draw_has_as_many_patients_as_there_are(patients: list[int], seed: int
     np.testing.assert_array_equal(draws.total(np.ones(len(names))), draws.counts[draws.members].sum(axis=0))
 
 
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 6)), min_size=1, max_size=30), st.integers(0, 5))
+def test_a_draw_that_lacks_what_is_needed_is_drawn_again(films: list[tuple[bool, bool, int]], seed: int) -> None:
+    """The draws kept are those, in their order, that have a film of each group, and as many as were asked for."""
+    names, needed = [str(film[2]) for film in films], np.array([film[:2] for film in films])
+    needed = needed[:, needed.any(axis=0)]
+    draws = draw_patients(names, seed=seed, samples=40, needed=needed)
+    free = draw_patients(names, seed=seed, samples=40)
+    assert draws.counts.shape == free.counts.shape
+    assert all((draws.counts[draws.members[group]].sum(axis=0) > 0).all() for group in needed.T)
+    whole = [all(free.counts[free.members[group], draw].any() for group in needed.T) for draw in range(40)]
+    np.testing.assert_array_equal(draws.counts[:, : sum(whole)], free.counts[:, whole])
+    assert (draws.again == 0) == all(whole)
+
+
+def test_what_hardly_a_draw_has_gives_no_interval() -> None:
+    """Twenty patients who are all needed come together in a draw in forty million."""
+    draws = draw_patients([str(index) for index in range(20)], seed=0, samples=10, needed=np.eye(20, dtype=bool))
+    assert draws.counts.shape == (20, 0)
+    assert draws.again == 1000
+    areas = area_draws(np.arange(20) < 5, np.arange(20.0), draws)
+    assert not percentile_interval(areas).known
+
+
 def test_the_interval_leaves_out_draws_without_a_value() -> None:
     """A draw without an area says nothing; without any there is no interval."""
     values = np.array([np.nan, *np.linspace(0, 1, 101)])

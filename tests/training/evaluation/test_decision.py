@@ -81,6 +81,19 @@ def test_the_wanted_sensitivity_is_reached_and_no_cut_above_reaches_it(
         assert np.mean(probability[truth] >= stricter) < wanted or not (probability >= stricter).any()
 
 
+@pytest.mark.parametrize(
+    ("truth", "probability", "cut"),
+    [
+        ([1, 0, 1, 0], [0.1, 0.1, 0.2, 0.2], 0.6),
+        ([1, 0, 0, 1, 0, 0], [0.1, 0.1, 0.1, 0.3, 0.3, 0.3], 0.65),
+        ([1, 0], [0.2, 0.4], 0.7),
+    ],
+)
+def test_where_no_cut_beats_chance_nothing_is_called(truth: list[int], probability: list[float], cut: float) -> None:
+    """Ties, and scores that say the opposite, give a threshold above all scores."""
+    assert youden_threshold(np.array(truth, float), np.array(probability)) == pytest.approx(cut)
+
+
 def test_unknown_labels_choose_nothing() -> None:
     """A film whose label nobody knows moves no threshold."""
     truth, probability = np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.1, 0.3, 0.6, 0.8])

@@ -14,8 +14,8 @@ from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.metrics import (
     area_under_curve,
     average_precision,
+    both_outcomes,
     brier_score,
-    patient_bootstrap,
     prevalence,
     score_branch,
 )
@@ -114,22 +114,12 @@ def test_a_training_that_diverged_is_not_taken_for_a_lack_of_films(value: float)
         score_branch(truth, logits)
 
 
-def test_the_interval_is_seeded_and_holds_the_mean() -> None:
-    """The same seed gives the same interval, another seed another, and the mean lies inside."""
-    truth, logits = random_films(60, 2)
-    patients = [str(index // 2) for index in range(60)]
-    first, again, other = (patient_bootstrap(truth, logits, patients, seed=seed, samples=100) for seed in (1, 1, 2))
-    assert first == again
-    assert first != other
-    assert first.low < score_branch(truth, logits).mean < first.high
-
-
-def test_films_of_one_patient_are_drawn_together() -> None:
-    """Copies of the same films under the same patients add no certainty."""
-    truth, logits = random_films(40, 3)
-    patients = [str(index) for index in range(40)]
-    once = patient_bootstrap(truth, logits, patients, seed=5, samples=150)
-    thrice = patient_bootstrap(
-        np.repeat(truth, 3, 0), np.repeat(logits, 3, 0), [p for p in patients for _ in range(3)], seed=5, samples=150
-    )
-    assert thrice.high - thrice.low == pytest.approx(once.high - once.low, rel=1e-6)
+def test_a_label_has_both_outcomes_where_films_bear_and_lack_it() -> None:
+    """A group of films for each outcome; unknown films are in neither, and a label with one outcome has no groups."""
+    truth = np.array([[1, 1, np.nan], [0, 1, 1], [np.nan, 1, 0]])
+    groups = both_outcomes(truth)
+    assert groups.T.tolist() == [
+        [True, False, False], [False, True, False],
+        [False, True, False], [False, False, True],
+    ]  # fmt: skip
+    assert both_outcomes(np.ones((3, 2))).shape == (3, 0)

@@ -2,26 +2,33 @@
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.manifest import BranchName
+from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.films import Films
-from agcnn_training.errors import TrainingError
+from agcnn_training.data.pictures import Reading
+from agcnn_training.data.source import Dataset
+from agcnn_training.data.splits import Indices, Split
+from agcnn_training.data.table import Row
+from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.evaluation.decision import fit_decision
 from agcnn_training.evaluation.metrics import area_under_curve
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import TEST, VALIDATION, judge, measure, summary
+from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import judge_subgroups
 from agcnn_training.evaluation.tables import write_localisation, write_metrics
 from agcnn_training.evaluation.writing import RESULTS_FILE, split_counts, write_json, write_results
+from agcnn_training.progress import StopRequest
 
 PREPROCESSING = Preprocessing(resize=72, crop=64)
 
@@ -34,29 +41,37 @@ class Brightness(torch.nn.Module):
 
 
 @pytest.fixture(scope="module")
-def grey(make_rows):
-    """Films of one grey each, the brighter half of which bear every pathology; and their rows."""
-    count = 32
-    pixels = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 72, 72) * 7
-    targets = (torch.arange(count) >= 16).float()[:, None].repeat(1, len(LABELS))
-    targets[3] = 1  # else each area would be one
-    rows = make_rows(count)
-    return Films(pixels, targets, torch.empty(count, 0), tuple(row.patient for row in rows)), rows
+def grey(make_rows) -> tuple[Row, ...]:
+    """Rows of films of one grey each, the brighter half of which bear every pathology."""
+    ill = {3, *range(16, 32)}  # without the third each area would be one
+    return tuple(
+        replace(row, findings=frozenset(PATHOLOGIES if index in ill else ())) for index, row in enumerate(make_rows(32))
+    )
 
 
-def evaluator_of(films: Films) -> Evaluator:
-    """Reads these films."""
-    return Evaluator(films, np.empty(0, np.int64), PREPROCESSING, 8, torch.device("cpu"))
+def grey_film(path: Path) -> NDArray[np.float32]:
+    """The film of such a row."""
+    return np.full((80, 80), int(path.stem) / 32, np.float32)
+
+
+READER = ServedReader(PREPROCESSING, 8, torch.device("cpu"), Reading(grey_film, workers=1))
+
+
+def dataset_of(rows: Sequence[Row], **sides: Indices) -> Dataset:
+    """These films, divided so."""
+    split = Split.measured([row.patient for row in rows], {"train": np.arange(1), **sides}, "for a test")
+    return Dataset("grey", tuple(rows), tuple(Path(row.image) for row in rows), split)
 
 
 def test_test_films_choose_nothing(grey, tiny) -> None:
     """Whatever the test films' labels are, calibration and thresholds stay those of the validation films."""
-    films, rows = grey
-    sides = {"train": np.arange(0, 8), VALIDATION: np.arange(0, 32, 2), TEST: np.arange(1, 32, 2)}
-    first = measure(Brightness(), evaluator_of(films), rows, sides, tiny)
-    turned = films.targets.clone()
-    turned[1::2] = 1 - turned[1::2]
-    second = measure(Brightness(), evaluator_of(replace(films, targets=turned)), rows, sides, tiny)
+    sides = {VALIDATION: np.arange(0, 32, 2), TEST: np.arange(1, 32, 2)}
+    first = measure(Brightness(), READER, dataset_of(grey, **sides), tiny)
+    turned = [
+        replace(row, findings=frozenset(PATHOLOGIES) - row.findings) if index % 2 else row
+        for index, row in enumerate(grey)
+    ]
+    second = measure(Brightness(), READER, dataset_of(turned, **sides), tiny)
     assert first.decision == second.decision
     assert first.sets[TEST].branches[BranchName.GLOBAL].score.mean == pytest.approx(
         1 - second.sets[TEST].branches[BranchName.GLOBAL].score.mean
@@ -67,11 +82,9 @@ def test_test_films_choose_nothing(grey, tiny) -> None:
 
 def test_a_label_that_was_never_learnt_is_not_judged(grey, tiny) -> None:
     """However the films bear it: it is in no mean, no calibration and no threshold, and the others stay as they are."""
-    films, rows = grey
-    sides = {"train": np.arange(0, 8), VALIDATION: np.arange(0, 32, 2)}
-    evaluator = evaluator_of(films)
-    whole = measure(Brightness(), evaluator, rows, sides, tiny)
-    part = measure(Brightness(), replace(evaluator, not_assessed=("Hernia",)), rows, sides, tiny)
+    dataset = dataset_of(grey, validation=np.arange(0, 32, 2))
+    whole = measure(Brightness(), READER, dataset, tiny)
+    part = measure(Brightness(), replace(READER, not_assessed=("Hernia",)), dataset, tiny)
     areas, left = (one.sets[VALIDATION].branches[BranchName.GLOBAL].score.per_label for one in (whole, part))
     assert left == {label: area for label, area in areas.items() if label != "Hernia"}
     assert "Hernia" not in {*part.decision.scales, *part.decision.threshold_sets[0].values}
@@ -80,7 +93,6 @@ def test_a_label_that_was_never_learnt_is_not_judged(grey, tiny) -> None:
 
 def test_float32_is_computed_as_such_where_figures_come_from(grey, monkeypatch: pytest.MonkeyPatch) -> None:
     """A network is measured in the numbers that the clinic reads in, and training then goes on in its own."""
-    films, rows = grey
     seen = []
 
     class Noting(Brightness):
@@ -89,36 +101,87 @@ def test_float32_is_computed_as_such_where_figures_come_from(grey, monkeypatch: 
             return super().forward(images)
 
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
-    evaluator = replace(evaluator_of(films), chosen=np.arange(16))
-    evaluator.predict(Noting(), [row.image for row in rows])
+    READER.predict(Noting(), grey[:16], [Path(row.image) for row in grey[:16]])
     assert seen == [False, False]
     assert torch.backends.cudnn.allow_tf32
 
 
+def test_a_network_is_measured_on_films_as_they_are_served(grey) -> None:
+    """What the network is given of a film of any size is what serving gives it, to the last bit."""
+    random, given = np.random.default_rng(0), []
+    films = {f"{index}.png": random.random((90 + index, 70), np.float32) for index in range(5)}
+
+    class Keeping(Brightness):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            given.append(images)
+            return super().forward(images)
+
+    reader = replace(READER, batch=2, reading=Reading(lambda path: films[path.name], workers=2))
+    reader.predict(Keeping(), grey[:5], [Path(name) for name in films])
+    assert [len(batch) for batch in given] == [2, 2, 1]
+    assert torch.equal(torch.cat(given), torch.stack([to_model_input(film, PREPROCESSING) for film in films.values()]))
+
+
+def test_films_that_have_gone_since_are_all_named(grey, tiny) -> None:
+    """A run whose films cannot be read any more when it is measured says which."""
+
+    def lost(path: Path) -> NDArray[np.float32]:
+        if int(path.stem) in (8, 20):
+            raise TrainingError(f"The image {path} is missing.")
+        return grey_film(path)
+
+    reader = replace(READER, reading=Reading(lost, workers=2))
+    with pytest.raises(TrainingError, match=r"2 of 32 films cannot be read:\n.* 8\.png .*\n.* 20\.png "):
+        measure(Brightness(), reader, dataset_of(grey, validation=np.arange(32)), tiny)
+
+
+def test_a_stop_is_heard_while_a_network_is_measured(grey, tiny) -> None:
+    """Ctrl-C does not wait for all films; what was trained is kept, and the sentence says how to go on."""
+    stop = StopRequest()
+    stop.made = True
+    reader = replace(READER, reading=replace(READER.reading, stop=stop))
+    with pytest.raises(TrainingStopped, match="--resume measures it anew"):
+        measure(Brightness(), reader, dataset_of(grey, validation=np.arange(32)), tiny)
+
+
 def test_healthy_test_films_do_not_undo_a_run(grey, tiny) -> None:
     """Where no test film has a finding that side is read and not judged, and the validation films are reported."""
-    films, rows = grey
-    sides = {VALIDATION: np.arange(0, 32, 2), TEST: np.array([1, 5, 7])}
-    found = measure(Brightness(), evaluator_of(films), rows, sides, tiny)
-    assert (found.reported, found.unjudged, len(found.predictions[TEST])) == (VALIDATION, (TEST,), 3)
+    found = measure(Brightness(), READER, dataset_of(grey, validation=np.arange(0, 32, 2), test=np.array([1, 5])), tiny)
+    assert (found.reported, found.unjudged, len(found.predictions[TEST])) == (VALIDATION, (TEST,), 2)
     assert "nothing can be judged" in summary(found.sets, found.unjudged)
 
 
 def test_a_run_without_test_films_reports_its_validation(grey, tiny) -> None:
     """An empty side is no set, and a network of one branch has the global one only."""
-    films, rows = grey
-    sides = {VALIDATION: np.arange(32), TEST: np.empty(0, np.int64)}
-    found = measure(Brightness(), evaluator_of(films), rows, sides, tiny)
+    found = measure(Brightness(), READER, dataset_of(grey, validation=np.arange(32)), tiny)
     assert (found.reported, list(found.sets)) == (VALIDATION, [VALIDATION])
     assert list(found.sets[VALIDATION].branches) == [BranchName.GLOBAL]
     assert found.predictions[VALIDATION].boxes is None
 
 
+def test_an_interval_is_of_the_mean_that_it_stands_beside(make_predictions, make_rows) -> None:
+    """Where one patient bears a finding, no draw without that patient counts: 13 areas of 1 and one of 0 are 13/14."""
+    made = make_predictions(40)
+    truth = (np.arange(40) % 4 < 2)[:, None].repeat(len(LABELS), axis=1).astype(np.float32)
+    hernia = PATHOLOGIES.index("Hernia")
+    truth[:, hernia] = np.arange(40) == 5
+    logits = truth * 2 - 1
+    logits[:, hernia] *= -1
+    predictions = replace(made, truth=truth, logits={BranchName.GLOBAL: logits, BranchName.FUSION: logits})
+    decision = fit_decision(predictions, "one-1.0.0")
+    found = judge(predictions, make_rows(40), decision, PREPROCESSING, seed=0)
+    interval = found.branches[BranchName.FUSION].interval
+    assert found.branches[BranchName.FUSION].score.mean == pytest.approx(13 / 14)
+    assert (interval.low, interval.high) == (pytest.approx(13 / 14), pytest.approx(13 / 14))
+    assert found.drawn_again > 300  # a draw in e lacks that patient
+    (view,) = (group for group in found.subgroups if group.attribute == "view")
+    assert (view.labels, view.interval.high) == (14, pytest.approx(13 / 14))
+
+
 def test_results_say_what_was_measured(grey, tiny, tmp_path: Path) -> None:
     """results.json has the agreed keys, and its numbers are those of the predictions beside it."""
-    films, rows = grey
-    sides = {"train": np.arange(0, 8), VALIDATION: np.arange(8, 32)}
-    found = measure(Brightness(), evaluator_of(films), rows, sides, tiny)
+    rows, sides = grey, {"train": np.arange(0, 8), VALIDATION: np.arange(8, 32)}
+    found = measure(Brightness(), READER, dataset_of(grey, **sides), tiny)
     write_results(tmp_path, found, tiny, split_counts(rows, sides))
     content = json.loads((tmp_path / RESULTS_FILE).read_text())
     assert (content["recipe"], content["version"], content["seed"]) == ("tiny", "1.0.0", 3)
@@ -137,27 +200,18 @@ def test_results_say_what_was_measured(grey, tiny, tmp_path: Path) -> None:
 
 
 def test_predictions_come_back_as_they_were(make_predictions, tmp_path: Path) -> None:
-    """Every array, name and type survives the file, and joined parts are the whole."""
+    """Every array, name and type survives the file."""
     whole = make_predictions(10)
     whole.save(tmp_path / "all.npz")
     stored = Predictions.load(tmp_path / "all.npz")
-    parts = [
-        Predictions(
-            whole.images[part], whole.patients[part], whole.truth[part],
-            {name: values[part] for name, values in whole.logits.items()},
-            whole.boxes[part], whole.heat_maps[part], whole.size,
-        )
-        for part in (slice(0, 4), slice(4, 10))
-    ]  # fmt: skip
-    for other in (stored, Predictions.joined(parts)):
-        assert (other.images, other.patients, other.size) == (whole.images, whole.patients, whole.size)
-        for one, two in zip(
-            (whole.truth, whole.boxes, whole.heat_maps, *whole.logits.values()),
-            (other.truth, other.boxes, other.heat_maps, *other.logits.values()),
-            strict=True,
-        ):
-            np.testing.assert_array_equal(one, two)
-            assert one.dtype == two.dtype
+    assert (stored.images, stored.patients, stored.size) == (whole.images, whole.patients, whole.size)
+    for one, two in zip(
+        (whole.truth, whole.boxes, whole.heat_maps, *whole.logits.values()),
+        (stored.truth, stored.boxes, stored.heat_maps, *stored.logits.values()),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, two)
+        assert one.dtype == two.dtype
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x93NUMPY"])

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -52,6 +53,38 @@ def test_table_1_has_the_papers_rows_columns_and_numbers(make_outcome) -> None:
     ours = outcomes[4].runs[0].sets["test"].branches[BranchName.FUSION]
     assert lines[13][3] == f"**{ours.auc['Atelectasis']:.3f}**"
     assert lines[13][-1] == f"**{ours.mean_auc:.3f}** ({ours.mean_auc - 0.02:.3f} to {ours.mean_auc + 0.02:.3f})"
+
+
+def without(outcome: Outcome, *labels: str) -> Outcome:
+    """The outcome as it would be if these pathologies lacked one outcome among the films."""
+    (run,) = outcome.runs
+    sets = {
+        films: areas.model_copy(
+            update={
+                "branches": {
+                    name: branch.model_copy(
+                        update={"auc": {label: area for label, area in branch.auc.items() if label not in labels}}
+                    )
+                    for name, branch in areas.branches.items()
+                }
+            }
+        )
+        for films, areas in run.sets.items()
+    }
+    return replace(outcome, runs=(run.model_copy(update={"sets": sets}),))
+
+
+def test_a_mean_over_fewer_pathologies_than_the_papers_is_called_that(make_outcome) -> None:
+    """Where findings lack one outcome the legend says which, and of which recipe where recipes differ."""
+    whole, first, second = (make_outcome(name) for name in EXPERIMENTS["table3"].recipes)
+    said = "means{} are over 12 pathologies, the paper's over 14: Pleural Thickening, Hernia lack one outcome"
+    some = [without(one, "Hernia", "Pleural_Thickening") for one in (whole, first, second)]
+    assert "pathologies, the paper's" not in to_markdown(statistic_table("Table III", [whole, first, second]))
+    assert said.format("") in to_markdown(statistic_table("Table III", some))
+    mixed = to_markdown(statistic_table("Table III", [whole, *some[1:]]))
+    assert said.format(f" of {first.recipe.name}, {second.recipe.name}") in mixed
+    alone = label_table("Table I", [without(make_outcome("table1-resnet50"), "Hernia")])
+    assert "Our means are over 13 pathologies" in to_markdown(alone)
 
 
 def test_table_2_has_the_papers_orders_and_batches(make_outcome) -> None:

@@ -24,6 +24,7 @@ _COLUMNS: Final[Columns] = {
     "film_height": ("film_height",),
     "of_nih": ("Bbox [x",),
 }
+_FILM_SIDES: Final = ("film_width", "film_height")
 _NEEDED: Final = ("image", "label", "x", "y", "width", "height")
 _NIH_SIDE: Final = 1024.0
 """NIH measured its boxes on the films as published, 1024 pixels a side."""
@@ -67,9 +68,12 @@ def read_boxes(path: Path, rows: Sequence[Row]) -> tuple[LesionBox, ...]:
     """
     images = {film_key(row.image): row.image for row in rows}
     records = read_records(path, _COLUMNS, _NEEDED)
-    if not records[0].cells.keys() & {"of_nih", "film_width"}:
+    columns = records[0].cells.keys()
+    sides = columns & set(_FILM_SIDES)
+    if len(sides) == 1 or not columns & {"of_nih", *_FILM_SIDES}:
         raise TrainingError(
-            f"{path.name} does not say how large its films are: add the columns film_width and film_height, in pixels."
+            f"{path.name} does not say how large its films are: add the columns film_width and film_height, both, in "
+            "pixels."
         )
     boxes = (_box(record, images.get(film_key(record.cells["image"] or "-"))) for record in records)
     return tuple(box for box in boxes if box is not None)
@@ -82,9 +86,7 @@ def _box(record: Record, image: str | None) -> LesionBox | None:
         raise TrainingError(f"{where} has the unknown label {label!r}: use {', '.join(PATHOLOGIES)}.")
     if image is None:
         return None
-    film_width, film_height = (
-        _number(record, name) if name in values else _NIH_SIDE for name in ("film_width", "film_height")
-    )
+    film_width, film_height = (_number(record, name) if name in values else _NIH_SIDE for name in _FILM_SIDES)
     if min(film_width, film_height) <= 0:
         raise TrainingError(f"{where} says that its film has no size: write its width and height in pixels.")
     x, width = _number(record, "x") / film_width, _number(record, "width") / film_width

@@ -14,9 +14,8 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final, Self
 
@@ -25,10 +24,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agcnn_models.preprocessing import resized
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.parallel import crew
-from agcnn_training.data.pictures import ImageLoader, Reading
+from agcnn_training.data.pictures import Reading
+from agcnn_training.data.squares import read_each, squashed, unreadable
 from agcnn_training.errors import TrainingError, TrainingStopped
 
 Pixels = NDArray[np.uint8]
@@ -40,9 +38,6 @@ _BLOCK: Final = 512
 """Films between two entries in the journal: the most that an interruption costs."""
 
 _IN_MEMORY: Final = 2**29
-
-_NAMED: Final = 10
-"""How many unreadable films an error names."""
 
 
 def read_pixels(paths: Sequence[Path], preprocessing: Preprocessing, reading: Reading) -> Tensor:
@@ -73,12 +68,6 @@ def read_pixels(paths: Sequence[Path], preprocessing: Preprocessing, reading: Re
 def fits_in_memory(films: int, preprocessing: Preprocessing) -> bool:
     """Whether so few films that reading them anew in each run is no matter: half a gigabyte, 8,192 at 256 pixels."""
     return films * preprocessing.resize**2 <= _IN_MEMORY
-
-
-def squashed(path: Path, loader: ImageLoader, preprocessing: Preprocessing) -> Pixels:
-    """Read one film as caches hold it: uint8 [resize, resize], within half a grey level of what serving sees."""
-    square = resized(loader(path), preprocessing)[0]
-    return np.asarray((square * 255).round().clamp(0, 255).to(torch.uint8).numpy())
 
 
 @dataclass(frozen=True)
@@ -180,14 +169,11 @@ def _read(
     reading: Reading,
 ) -> None:
     """Read the films of these indices into their places, telling ``keep`` of them block by block."""
-    work = partial(_attempt, loader=reading.loader, preprocessing=preprocessing)
-    blocks = (lacking[start : start + _BLOCK] for start in range(0, len(lacking), _BLOCK))
+    films = [paths[index] for index in lacking]
     failures: list[str] = []
     fresh: list[int] = []
-    with crew(work, [paths[index] for index in lacking], reading.workers) as run:
-        outcomes = chain.from_iterable(run([paths[index] for index in block]) for block in blocks)
-        progress = reading.journal.steps(lacking.tolist(), len(lacking), "reading films")
-        for index, outcome in zip(progress, outcomes, strict=True):
+    with closing(read_each(films, squashed, preprocessing, reading, ahead=_BLOCK)) as outcomes:
+        for index, outcome in zip(lacking.tolist(), outcomes, strict=True):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
@@ -201,25 +187,7 @@ def _read(
     if fresh:
         keep(fresh)
     if failures:
-        raise TrainingError(_all_in_one(failures, len(paths)))
-
-
-def _attempt(path: Path, loader: ImageLoader, preprocessing: Preprocessing) -> Pixels | str:
-    """One film, or the sentence that says why not."""
-    try:
-        return squashed(path, loader, preprocessing)
-    except TrainingError as error:
-        return str(error)
-    except ValueError as error:
-        return f"The image {path} cannot be used ({error}): replace it, or take its row out of the table."
-
-
-def _all_in_one(failures: Sequence[str], films: int) -> str:
-    if len(failures) == 1:
-        return failures[0]
-    named = "\n".join(failures[:_NAMED])
-    more = f"\nand {len(failures) - _NAMED:,} more" if len(failures) > _NAMED else ""
-    return f"{len(failures):,} of {films:,} films cannot be read:\n{named}{more}"
+        raise unreadable(failures, len(paths))
 
 
 def _state(path: Path) -> tuple[int, int]:

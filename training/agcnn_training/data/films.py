@@ -75,7 +75,7 @@ def load_films(
     """
     return Films(
         pixels=read_pixels(paths, preprocessing, reading or Reading()),
-        targets=torch.tensor([_targets(row) for row in rows]),
+        targets=label_targets(rows),
         auxiliary=torch.tensor([_auxiliary_targets(row, auxiliary) for row in rows]).reshape(len(rows), -1),
         patients=tuple(row.patient for row in rows),
     )
@@ -96,6 +96,11 @@ def load_pretraining_films(
         auxiliary=torch.empty(len(rows), 0),
         patients=("",) * len(rows),
     )
+
+
+def label_targets(rows: Sequence[Row]) -> Tensor:
+    """Which labels films bear: float32 [N, 15] in {0, 1}, NaN where that is unknown."""
+    return torch.tensor([_targets(row) for row in rows])
 
 
 def films_on_device(films: Films, device: torch.device) -> Films:
@@ -122,10 +127,11 @@ def auxiliary_width(auxiliary: Sequence[Auxiliary]) -> int:
 
 
 def evaluation_images(pixels: Tensor, preprocessing: Preprocessing, size: int) -> Tensor:
-    """Films as the network sees them at test time.
+    """Films as the network sees them when an epoch is judged.
 
-    At ``size == preprocessing.crop`` this is ``to_model_input``, the serving path; earlier phases of a recipe
-    that trains on smaller images see the same field, antialiased down to their size.
+    At ``size == preprocessing.crop`` this is ``to_model_input``, the serving path, of films that were rounded to eight
+    bits (what is published is measured without that, see ``ServedReader``); earlier phases of a recipe that trains on
+    smaller images see the same field, antialiased down to their size.
 
     Args:
         pixels: uint8 [B, 1, R, R].

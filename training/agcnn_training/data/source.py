@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from itertools import compress
 from pathlib import Path
 
-from agcnn_models.labels import LABELS
+from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_training.data.boxes import LesionBox, read_boxes
 from agcnn_training.data.chestxray14 import SOURCE, ChestXray14
 from agcnn_training.data.names import film_key
@@ -22,11 +22,20 @@ from agcnn_training.data.splits import (
     split_by_patient,
     split_officially,
 )
-from agcnn_training.data.table import Row, labelled, read_table
+from agcnn_training.data.table import Row, labelled, read_pretraining_table, read_table, unknown
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import SplitMethod, SplitRecipe
 
-__all__ = ["Dataset", "LesionBox", "Split", "account", "fingerprint", "open_data"]
+__all__ = [
+    "Dataset",
+    "LesionBox",
+    "Split",
+    "account",
+    "fingerprint",
+    "fingerprint_pretraining",
+    "open_data",
+    "require_judges",
+]
 
 
 @dataclass(frozen=True)
@@ -132,8 +141,28 @@ def account(dataset: Dataset) -> tuple[str, ...]:
     return tuple(sentences)
 
 
+def require_judges(dataset: Dataset) -> None:
+    """Make sure that the validation films can choose an epoch, before any film is read.
+
+    Raises:
+        TrainingError: among them no pathology is both present and absent.
+    """
+    rows = [dataset.rows[index] for index in dataset.split.validation]
+    for label in PATHOLOGIES:
+        known = [label in labelled(row) for row in rows if label not in unknown(row)]
+        if any(known) and not all(known):
+            return
+    raise TrainingError(
+        f"No pathology is both present and absent among the {len(rows)} validation films, so nothing could choose an "
+        "epoch: add films, keep out a larger share of the patients, or choose another split."
+    )
+
+
 def fingerprint(dataset: Dataset) -> str:
     """SHA-256 over what a run learns from: every row, its side, and the size of its file.
+
+    Not the pixels, which would take hours to read, nor the time of change: a copy of the data on another machine has
+    others, and a run may go on there.
 
     Raises:
         TrainingError: a file is missing.
@@ -142,6 +171,18 @@ def fingerprint(dataset: Dataset) -> str:
     sides = dataset.split.side_of()
     for index, (row, path) in enumerate(zip(dataset.rows, dataset.paths, strict=True)):
         digest.update(json.dumps([asdict(row), sides.get(index), _size(path)], default=sorted).encode())
+    return digest.hexdigest()
+
+
+def fingerprint_pretraining(table: Path, images: Path) -> str:
+    """SHA-256 over the further films that a run learns from: their names, classes and the sizes of their files.
+
+    Raises:
+        TrainingError: the table or a file is missing or wrong.
+    """
+    digest = hashlib.sha256()
+    for row in read_pretraining_table(table):
+        digest.update(json.dumps([asdict(row), _size(images / row.image)]).encode())
     return digest.hexdigest()
 
 

@@ -1,5 +1,6 @@
 """Label tables: which film shows what, of whom."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,6 +29,9 @@ _LABEL_COLUMNS: Final[Columns] = {label: (label, label.replace("_", " ")) for la
 }
 _PRETRAINING_COLUMNS: Final[Columns] = {"image": ("image",), "class": ("class",)}
 
+_A_YEAR: Final = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
+"""How many of DICOM's units of age a year has."""
+
 _KNOWN: Final = frozenset(LABELS)
 _PRESENT: Final = frozenset({"1", "1.0", "true"})
 _ABSENT: Final = frozenset({"", "0", "0.0", "false"})
@@ -42,7 +46,7 @@ class Row:
         image: its name, relative to the folder of images.
         patient: whose it is.
         findings: the labels that it bears; empty says the same as No Finding alone.
-        age: in years; None where it is unknown, as for the next two.
+        age: in years, of infants a fraction of one; None where it is unknown, as for the next two.
         sex: "M" or "F".
         view: "PA" or "AP".
         uncertain: labels of which nobody knows whether it bears them.
@@ -187,14 +191,19 @@ def _parts(text: str) -> frozenset[str]:
 
 
 def _age(text: str, where: str) -> float | None:
-    # NIH's first release writes 057Y, as DICOM does; the second writes 57.
-    digits = text.removesuffix("Y")
-    if not digits:
+    # NIH's first release writes 057Y, as DICOM does (VR AS); the second writes 57.
+    if not text:
         return None
+    unit = _A_YEAR.get(text[-1])
     try:
-        return float(digits)
-    except ValueError as error:
-        raise TrainingError(f"{where} has the age {text!r}: write years, or leave it empty.") from error
+        age = float(text[:-1]) / unit if unit else float(text)
+    except ValueError:
+        age = math.nan
+    if not math.isfinite(age):
+        raise TrainingError(
+            f"{where} has the age {text!r}: write years, or an age as DICOM does (057Y, 011M), or leave it empty."
+        )
+    return age
 
 
 def _no_film_twice(images: Sequence[str], path: Path) -> None:

@@ -15,6 +15,9 @@ from scipy.sparse import csr_array
 SAMPLES: Final = 1000
 LEVEL: Final = 0.95
 
+_ROUNDS: Final = 100
+"""How often as many draws are made as are wanted before those that have what is needed count as too few."""
+
 _DRAWS_AT_ONCE: Final = 250
 """Bounds the memory: with 10,000 films of a finding a block takes some 20 MB."""
 
@@ -27,6 +30,11 @@ class Interval:
     high: float
     level: float
 
+    @property
+    def known(self) -> bool:
+        """Whether there is one: its bounds are NaN where too few draws have a value."""
+        return not np.isnan(self.low)
+
 
 @dataclass(frozen=True)
 class PatientDraws:
@@ -35,14 +43,16 @@ class PatientDraws:
     Attributes:
         members: [N], which patient (a row of ``counts``) each film is of.
         counts: float32 [P, D], of P patients in D draws; each column sums to P.
+        again: how many further draws lacked what was needed of a draw, and were drawn again.
     """
 
     members: NDArray[np.int64]
     counts: NDArray[np.float32]
+    again: int = 0
 
     def of(self, films: NDArray[np.bool_]) -> "PatientDraws":
         """The same draws, of some of the films only."""
-        return PatientDraws(self.members[films], self.counts)
+        return PatientDraws(self.members[films], self.counts, self.again)
 
     def total(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
         """The sum over drawn films of a value of each film: [N] -> [D]."""
@@ -50,20 +60,33 @@ class PatientDraws:
         return np.asarray(each @ self.counts.astype(np.float64))
 
 
-def draw_patients(patients: Sequence[str], *, seed: int, samples: int = SAMPLES) -> PatientDraws:
+def draw_patients(
+    patients: Sequence[str], *, seed: int, samples: int = SAMPLES, needed: NDArray[np.bool_] | None = None
+) -> PatientDraws:
     """Draw as many patients as there are, with replacement, so many times.
 
     Args:
         patients: the patient of each film.
         seed: of the draws; the order of the films does not matter, only who the patients are.
         samples: how many draws.
+        needed: [N, G], groups of films; a draw that has no film of one of them is drawn again. Where fewer than one
+            draw in ``_ROUNDS`` has what is needed there are none: D is 0.
     """
     names, members = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
-    chosen = np.random.default_rng(seed).integers(len(names), size=(samples, len(names)))
-    # One count for all draws: each draw's patients are moved into numbers of its own.
-    own = chosen + np.arange(samples)[:, None] * len(names)
-    counts = np.bincount(own.ravel(), minlength=samples * len(names)).reshape(samples, len(names))
-    return PatientDraws(members.astype(np.int64), np.ascontiguousarray(counts.T, dtype=np.float32))
+    random = np.random.default_rng(seed)
+    bearers = None if needed is None else _bearers(needed, members, len(names))
+    kept: list[NDArray[np.float32]] = []
+    found = again = 0
+    for _ in range(_ROUNDS):
+        counts = _counts(random, len(names), samples)
+        whole = np.ones(samples, bool) if bearers is None else ((bearers @ counts) > 0).all(axis=0)
+        places = np.flatnonzero(whole)[: samples - found]
+        kept.append(counts[:, places])
+        found += len(places)
+        again += (samples if found < samples else int(places[-1]) + 1) - len(places)
+        if found == samples:
+            return PatientDraws(members.astype(np.int64), np.ascontiguousarray(np.concatenate(kept, axis=1)), again)
+    return PatientDraws(members.astype(np.int64), np.empty((len(names), 0), np.float32), again)
 
 
 def area_draws(truth: NDArray[np.bool_], score: NDArray[np.floating], draws: PatientDraws) -> NDArray[np.float64]:
@@ -118,6 +141,23 @@ def mean_over_known(draws: NDArray[np.float64]) -> NDArray[np.float64]:
     count = known.sum(axis=-1)
     total = np.where(known, draws, 0.0).sum(axis=-1)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _counts(random: np.random.Generator, patients: int, samples: int) -> NDArray[np.float32]:
+    """How often each patient is drawn: [P, D]."""
+    chosen = random.integers(patients, size=(samples, patients))
+    # One count for all draws: each draw's patients are moved into numbers of its own.
+    own = chosen + np.arange(samples)[:, None] * patients
+    counts = np.bincount(own.ravel(), minlength=samples * patients).reshape(samples, patients)
+    return np.ascontiguousarray(counts.T, dtype=np.float32)
+
+
+def _bearers(needed: NDArray[np.bool_], members: NDArray[np.integer], patients: int) -> NDArray[np.float32]:
+    """Which patients have a film of each group: [G, P] in {0, 1}."""
+    bearers = np.zeros((needed.shape[1], patients), np.float32)
+    films, groups = np.nonzero(needed)
+    bearers[groups, members[films]] = 1
+    return bearers
 
 
 def _counting(

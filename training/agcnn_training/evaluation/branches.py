@@ -16,7 +16,14 @@ from agcnn_training.evaluation.bootstrap import (
     percentile_interval,
 )
 from agcnn_training.evaluation.delong import AreaDifference, delong_difference
-from agcnn_training.evaluation.metrics import Score, average_precision, label_draws, labelled_films, score_branch
+from agcnn_training.evaluation.metrics import (
+    Score,
+    Truth,
+    average_precision,
+    label_draws,
+    labelled_films,
+    score_branch,
+)
 from agcnn_training.evaluation.predictions import Predictions
 
 
@@ -59,38 +66,55 @@ class Comparison:
 
 
 def judge_branches(
-    predictions: Predictions, draws: PatientDraws
+    predictions: Predictions, draws: PatientDraws, whole: PatientDraws
 ) -> tuple[dict[BranchName, BranchResult], tuple[Comparison, ...]]:
     """Score each branch, and compare each later branch with each earlier one.
 
     Args:
         predictions: of the set.
         draws: of the set's patients, the same for all branches, so that differences are paired.
+        whole: draws of the same seed in which every pathology that has an area has one still, for the means: a draw
+            without the one patient who bears a finding would give a mean over fewer than the figure beside it.
 
     Raises:
         TrainingError: as ``score_branch`` does.
     """
-    pathologies = slice(len(PATHOLOGIES))
-    truth = predictions.truth
-    areas = {
-        name: label_draws(truth[:, pathologies], logits[:, pathologies], draws)
-        for name, logits in predictions.logits.items()
-    }
-    results = {name: _judged(predictions, name, areas[name]) for name in areas}
+    drawn = {name: _drawn(predictions.truth, logits, draws, whole) for name, logits in predictions.logits.items()}
+    results = {name: _judged(predictions, name, areas) for name, areas in drawn.items()}
     comparisons = tuple(
-        _compared(predictions, first, second, results, areas[second] - areas[first])
+        _compared(predictions, first, second, results, drawn[second].minus(drawn[first]))
         for first, second in combinations(results, 2)
     )
     return results, comparisons
 
 
-def _judged(predictions: Predictions, name: BranchName, areas: NDArray[np.float64]) -> BranchResult:
+@dataclass(frozen=True)
+class _Drawn:
+    """Areas of one branch, or their differences, in draws of patients: [D, 14] of each label; [D] of their mean."""
+
+    labels: NDArray[np.float64]
+    means: NDArray[np.float64]
+
+    def minus(self, other: "_Drawn") -> "_Drawn":
+        """How much they exceed those of another branch in the same draws."""
+        return _Drawn(self.labels - other.labels, self.means - other.means)
+
+
+def _drawn(truth: Truth, logits: NDArray[np.floating], draws: PatientDraws, whole: PatientDraws) -> _Drawn:
+    pathologies = slice(len(PATHOLOGIES))
+    labels = label_draws(truth[:, pathologies], logits[:, pathologies], draws)
+    # Where none had to be drawn again these are the same draws.
+    means = label_draws(truth[:, pathologies], logits[:, pathologies], whole) if whole.again else labels
+    return _Drawn(labels, mean_over_known(means))
+
+
+def _judged(predictions: Predictions, name: BranchName, drawn: _Drawn) -> BranchResult:
     truth, logits = predictions.truth, predictions.logits[name]
     precisions = {label: average_precision(truth[:, i], logits[:, i]) for i, label in enumerate(LABELS)}
     return BranchResult(
         score=score_branch(truth, logits),
-        interval=percentile_interval(mean_over_known(areas)),
-        label_intervals=_label_intervals(predictions, areas),
+        interval=percentile_interval(drawn.means),
+        label_intervals=_label_intervals(predictions, drawn.labels),
         average_precision={label: value for label, value in precisions.items() if not np.isnan(value)},
     )
 
@@ -100,7 +124,7 @@ def _compared(
     first: BranchName,
     second: BranchName,
     results: Mapping[BranchName, BranchResult],
-    differences: NDArray[np.float64],
+    differences: _Drawn,
 ) -> Comparison:
     per_label = {}
     for column, label in enumerate(PATHOLOGIES):
@@ -112,9 +136,9 @@ def _compared(
         first=first,
         second=second,
         difference=results[second].score.mean - results[first].score.mean,
-        interval=percentile_interval(mean_over_known(differences)),
+        interval=percentile_interval(differences.means),
         per_label=per_label,
-        label_intervals=_label_intervals(predictions, differences),
+        label_intervals=_label_intervals(predictions, differences.labels),
     )
 
 

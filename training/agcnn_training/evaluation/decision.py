@@ -98,8 +98,9 @@ def decision_of(bundle: Bundle) -> Decision:
 def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float | None:
     """The probability at or above which sensitivity + specificity is largest (Youden 1950).
 
-    It lies halfway between two scores that occur, so that rounding does not move a film over it; where no cut beats
-    chance it lies above all scores. Without both outcomes there is nothing to choose by, and it is None.
+    It lies halfway between two scores that occur, as far from both as can be; where no cut beats chance it lies above
+    all scores, or as high as chance allows where one of them is 1. Without both outcomes there is nothing to choose by,
+    and it is None.
 
     Args:
         truth: [N], NaN where unknown.
@@ -109,7 +110,10 @@ def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float | 
     if bears.all() or not bears.any():
         return None
     cuts, sensitivity, specificity = _cuts(bears, probability[known])
-    return float(cuts[int(np.argmax(sensitivity + specificity))])
+    gain = sensitivity + specificity - 1
+    if gain.max() <= 1e-9:  # not quite 0 where 1/3 and 2/3 are added
+        return float(cuts[gain >= -1e-9].max())
+    return float(cuts[int(np.argmax(gain))])
 
 
 def sensitivity_threshold(truth: Truth, probability: NDArray[np.float64], wanted: float = SENSITIVITY) -> float | None:

@@ -4,13 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 from rich.console import Console
 
 from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.manifest import limits
 from agcnn_training.compute import choose_device
-from agcnn_training.data.films import load_films
 from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.errors import TrainingError
@@ -18,8 +16,8 @@ from agcnn_training.evaluation.decision import decision_of
 from agcnn_training.evaluation.opening import FilmSet, Side, open_films, warnings
 from agcnn_training.evaluation.page import Report, write_page
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.evaluation.results import judge, summary
+from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.tables import write_localisation, write_metrics
 from agcnn_training.evaluation.writing import RESULTS_FILE, Json, as_json, write_json
 from agcnn_training.met import read_met
@@ -31,8 +29,6 @@ PREDICTIONS_FILE: Final = "predictions.npz"
 METRICS_FILE: Final = "metrics.csv"
 LOCALISATION_FILE: Final = "localisation.csv"
 
-_FILMS_AT_ONCE: Final = 512
-"""Read and put before the network together, so that memory does not grow with the number of films."""
 _BATCH: Final = 32
 
 
@@ -108,20 +104,18 @@ def evaluate(request: EvaluateRequest, console: Console | None = None) -> Path:
 
 
 def _read(bundle: Bundle, films: FilmSet, request: EvaluateRequest, journal: Journal) -> Predictions:
-    """Put all films before the network, some hundred at a time."""
-    device, preprocessing = choose_device(request.device), bundle.manifest.preprocessing
-    network = bundle.load_model(device)
-    reading = Reading(request.image_loader, request.workers, journal=journal)
-    parts = []
-    for first in range(0, len(films.rows), _FILMS_AT_ONCE):
-        some = slice(first, first + _FILMS_AT_ONCE)
-        rows = films.rows[some]
-        journal.say(f"Films {first + 1} to {first + len(rows)} of {len(films.rows)}.")
-        loaded = load_films(rows, films.paths[some], preprocessing, reading=reading)
-        evaluator = Evaluator(loaded, np.arange(len(rows)), preprocessing, _BATCH, device, bundle.manifest.not_assessed)
-        images = [row.image for row in rows]
-        parts.append(evaluator.predict(network, images, precision=request.precision, flip=request.flip))
-    return Predictions.joined(parts)
+    """Put all films before the network."""
+    device = choose_device(request.device)
+    reader = ServedReader(
+        bundle.manifest.preprocessing,
+        _BATCH,
+        device,
+        Reading(request.image_loader, request.workers, journal=journal),
+        precision=request.precision,
+        flip=request.flip,
+        not_assessed=bundle.manifest.not_assessed,
+    )
+    return reader.predict(bundle.load_model(device), films.rows, films.paths)
 
 
 def _write(request: EvaluateRequest, report: Report) -> Path:

@@ -1,24 +1,20 @@
 """How good a reading is: areas under its curves, label by label; a label that is NaN is unknown and left out."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+from torch import Tensor
 
-from agcnn_models.labels import PATHOLOGIES
+from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import (
-    LEVEL,
-    SAMPLES,
     Interval,
     PatientDraws,
     area_draws,
-    draw_patients,
-    mean_over_known,
-    percentile_interval,
 )
 
 __all__ = [
@@ -27,10 +23,11 @@ __all__ = [
     "Truth",
     "area_under_curve",
     "average_precision",
+    "both_outcomes",
     "brier_score",
+    "judged_truth",
     "label_draws",
     "labelled_films",
-    "patient_bootstrap",
     "prevalence",
     "score_branch",
 ]
@@ -52,6 +49,18 @@ class Score:
     mean: float
     per_label: dict[str, float]
     skipped: tuple[str, ...]
+
+
+def judged_truth(targets: Tensor, not_assessed: Collection[str] = ()) -> NDArray[np.float32]:
+    """Which labels films bear, as far as they are judged: float32 [N, 15] in {0, 1}, else NaN.
+
+    Args:
+        targets: [N, 15], NaN where a label is unknown.
+        not_assessed: labels that a network never learnt.
+    """
+    truth = np.array(targets.numpy(), dtype=np.float32)
+    truth[:, [LABELS.index(label) for label in not_assessed]] = np.nan
+    return truth
 
 
 def labelled_films(truth: Truth) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
@@ -146,6 +155,21 @@ def score_branch(truth: Truth, logits: NDArray[np.floating]) -> Score:
     )
 
 
+def both_outcomes(truth: Truth) -> NDArray[np.bool_]:
+    """Which films bear each label, and which lack it, of the labels that have both: truth [N, L] -> [N, 2 K].
+
+    A mean over K labels is one over the same K in a draw of patients that has a film of each of these groups.
+    """
+    groups = []
+    for column in range(truth.shape[1]):
+        known, bears = labelled_films(truth[:, column])
+        if bears.any() and not bears.all():
+            bearing = np.zeros(len(truth), bool)
+            bearing[known] = bears
+            groups += [bearing, known & ~bearing]
+    return np.stack(groups, axis=1) if groups else np.empty((len(truth), 0), bool)
+
+
 def label_draws(truth: Truth, logits: NDArray[np.floating], draws: PatientDraws) -> NDArray[np.float64]:
     """The area of each label in each draw: truth and logits [N, L] -> [D, L], NaN where a draw has none."""
     columns = []
@@ -153,35 +177,3 @@ def label_draws(truth: Truth, logits: NDArray[np.floating], draws: PatientDraws)
         known, bears = labelled_films(truth[:, column])
         columns.append(area_draws(bears, logits[known, column], draws.of(known)))
     return np.stack(columns, axis=1)
-
-
-def patient_bootstrap(
-    truth: Truth,
-    logits: NDArray[np.floating],
-    patients: Sequence[str],
-    *,
-    seed: int,
-    samples: int = SAMPLES,
-    level: float = LEVEL,
-) -> Interval:
-    """The interval of the mean area over the 14 pathologies when patients are drawn again with replacement.
-
-    A draw's mean is over the pathologies that have both outcomes in it.
-
-    Args:
-        truth: [N, 15], as for ``score_branch``.
-        logits: [N, 15].
-        patients: the patient of each film.
-        seed: of the draws.
-        samples: how many draws.
-        level: the coverage, in (0, 1).
-
-    Raises:
-        TrainingError: as ``score_branch`` does.
-    """
-    score_branch(truth, logits)  # raises where no draw can have an area either
-    pathologies = slice(len(PATHOLOGIES))
-    draws = draw_patients(patients, seed=seed, samples=samples)
-    return percentile_interval(
-        mean_over_known(label_draws(truth[:, pathologies], logits[:, pathologies], draws)), level
-    )

@@ -126,11 +126,17 @@ def _findings(result: SetResult) -> Section:
         f"precision is the {result.headline} branch's, and a random score gets the prevalence. A finding that fewer "
         "than two patients have carries no interval."
     )
+    again = (
+        (
+            "The interval of the mean is over draws of patients in which all of these have both outcomes: "
+            f"{result.drawn_again:,} draws without were drawn again."
+        ),
+    ) * (result.drawn_again > 0)
     names = ", ".join(display_name(label) for label in result.skipped)
     why = "Not assessed by the model, or without both outcomes among these films, so without an area"
     skipped = (f"{why}: {names}.",) if names else ()
     figure = _svg(figures.area_figure(result))
-    return Section("Findings", (meaning, *skipped), figure, (page_tables.finding_table(result),))
+    return Section("Findings", (meaning, *again, *skipped), figure, (page_tables.finding_table(result),))
 
 
 def _comparisons(result: SetResult) -> Section:

@@ -1,6 +1,6 @@
 """What a network said of a set of films, film by film, and the file that keeps it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -46,21 +46,6 @@ class Predictions:
     def headline(self) -> BranchName:
         """The branch whose word counts: the fusion where there is one."""
         return BranchName.FUSION if BranchName.FUSION in self.logits else BranchName.GLOBAL
-
-    @classmethod
-    def joined(cls, parts: Sequence[Self]) -> Self:
-        """Readings of one network put behind one another; one part or more."""
-        boxes = [part.boxes for part in parts if part.boxes is not None]
-        heat_maps = [part.heat_maps for part in parts if part.heat_maps is not None]
-        return cls(
-            images=tuple(image for part in parts for image in part.images),
-            patients=tuple(patient for part in parts for patient in part.patients),
-            truth=np.concatenate([part.truth for part in parts]),
-            logits={name: np.concatenate([part.logits[name] for part in parts]) for name in parts[0].logits},
-            boxes=np.concatenate(boxes) if boxes else None,
-            heat_maps=np.concatenate(heat_maps) if heat_maps else None,
-            size=parts[0].size,
-        )
 
     def save(self, path: Path) -> None:
         """Write an .npz; what the network has none of is left out of it.

@@ -4,11 +4,10 @@ Calibration and thresholds come from the validation films, so the test films are
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import expit
 from torch import nn
 
@@ -16,6 +15,7 @@ from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.boxes import LesionBox
+from agcnn_training.data.source import Dataset
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import draw_patients
@@ -24,9 +24,9 @@ from agcnn_training.evaluation.calibration import Calibration, calibrated, judge
 from agcnn_training.evaluation.decision import Decision, OperatingPoint, fit_decision, operating_points
 from agcnn_training.evaluation.lesions import lesions_on
 from agcnn_training.evaluation.localisation import Localisation, judge_localisation
-from agcnn_training.evaluation.metrics import labelled_films
+from agcnn_training.evaluation.metrics import both_outcomes, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import Subgroup, judge_subgroups
 from agcnn_training.recipe import Recipe
 
@@ -46,6 +46,8 @@ class SetResult:
         known: of how many films each label is known.
         branches: each branch by itself.
         comparisons: each later branch against each earlier one.
+        drawn_again: how many draws of patients lacked an outcome of a pathology that has an area, so that they say
+            nothing of the means and were drawn again.
         before, after: calibration of each label with and without Platt's scaling, of the branch whose word counts.
         operating: by threshold set, what its threshold does for each label.
         subgroups: by sex, age band and view.
@@ -58,6 +60,7 @@ class SetResult:
     known: Mapping[str, int]
     branches: Mapping[BranchName, BranchResult]
     comparisons: tuple[Comparison, ...]
+    drawn_again: int
     before: Mapping[str, Calibration]
     after: Mapping[str, Calibration]
     operating: Mapping[str, Mapping[str, OperatingPoint]]
@@ -100,40 +103,33 @@ class Measured:
         return TEST if TEST in self.sets else VALIDATION
 
 
-def measure(
-    network: nn.Module,
-    evaluator: Evaluator,
-    rows: Sequence[Row],
-    sides: Mapping[str, NDArray[np.int64]],
-    recipe: Recipe,
-    boxes: Sequence[LesionBox] = (),
-) -> Measured:
+def measure(network: nn.Module, reader: ServedReader, dataset: Dataset, recipe: Recipe) -> Measured:
     """Read the validation films, and the test films where there are any, once, and judge them.
 
     Args:
         network: as it will be served: an ``AGCNN``, or a module that gives logits [B, 15].
-        evaluator: of the run's films; which of them it has chosen does not matter.
-        rows: what is known of all films, in their order.
-        sides: of the split, by name; of "validation" and "test" the films are read.
+        reader: reads films as they will be served.
+        dataset: films, their split, and the lesions that were drawn on some of them.
         recipe: of the run.
-        boxes: lesions that were drawn on some of the films.
 
     Raises:
-        TrainingError: among the validation films no pathology has both outcomes. Test films of which that is true are
-            read and not judged.
+        TrainingError: among the validation films no pathology has both outcomes, or a film cannot be read any more.
+            Test films without a pathology that has both outcomes are read and not judged.
+        TrainingStopped: someone asked to stop.
     """
-    images = [row.image for row in rows]
+    sides = {VALIDATION: dataset.split.validation, TEST: dataset.split.test}
+    rows = {name: [dataset.rows[index] for index in chosen] for name, chosen in sides.items() if len(chosen)}
     predictions = {
-        name: replace(evaluator, chosen=chosen).predict(network, images)
-        for name, chosen in sides.items()
-        if name in (VALIDATION, TEST) and len(chosen)
+        name: reader.predict(network, whose, [dataset.paths[index] for index in sides[name]])
+        for name, whose in rows.items()
     }
     decision = fit_decision(predictions[VALIDATION], recipe.model)
     results = {}
     for name, found in predictions.items():
-        whose = [rows[index] for index in sides[name]]
         try:
-            results[name] = judge(found, whose, decision, evaluator.preprocessing, seed=recipe.seed, boxes=boxes)
+            results[name] = judge(
+                found, rows[name], decision, reader.preprocessing, seed=recipe.seed, boxes=dataset.boxes
+            )
         except TrainingError:
             # Validation films without any finding stop a run in its first epoch; at its end nothing may be lost.
             if name == VALIDATION:
@@ -171,7 +167,9 @@ def judge(
         TrainingError: no pathology has both outcomes.
     """
     truth, logits = predictions.truth, predictions.logits[predictions.headline]
-    branches, comparisons = judge_branches(predictions, draw_patients(predictions.patients, seed=seed))
+    draws = draw_patients(predictions.patients, seed=seed)
+    whole = draw_patients(predictions.patients, seed=seed, needed=both_outcomes(truth[:, : len(PATHOLOGIES)]))
+    branches, comparisons = judge_branches(predictions, draws, whole)
     probabilities = calibrated(logits, decision.scales)
     lesions = lesions_on(predictions.images, boxes)
     localised = len(lesions.film) > 0 and predictions.boxes is not None
@@ -183,6 +181,7 @@ def judge(
         known={label: int(films.sum()) for label, (films, _) in known.items() if films.any()},
         branches=branches,
         comparisons=comparisons,
+        drawn_again=whole.again,
         before=judge_calibration(truth, expit(logits.astype(np.float64))),
         after=judge_calibration(truth, probabilities),
         operating={
@@ -202,7 +201,8 @@ def summary(sets: Mapping[str, SetResult], unjudged: Sequence[str] = ()) -> str:
         for branch, found in result.branches.items():
             low, high = found.interval.low, found.interval.high
             over = over_labels(len(found.score.per_label))
-            lines.append(f"  {branch}: mean AUC{over} {found.score.mean:.4f} ({low:.4f} to {high:.4f})")
+            span = f" ({low:.4f} to {high:.4f})" if found.interval.known else ""
+            lines.append(f"  {branch}: mean AUC{over} {found.score.mean:.4f}{span}")
         if skipped := result.skipped:
             lines.append(f"  Not learnt, or without both outcomes there, so without an AUC: {', '.join(skipped)}.")
     lines += [f"{name}: no pathology is both present and absent there, so nothing can be judged." for name in unjudged]

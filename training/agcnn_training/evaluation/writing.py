@@ -78,6 +78,7 @@ def _set_json(result: SetResult) -> dict[str, Json]:
         "positives": dict(result.positives),
         "known": dict(result.known),
         "branches": {name: _branch_json(branch) for name, branch in result.branches.items()},
+        "drawn_again": result.drawn_again,
         "differences": [_comparison_json(one) for one in result.comparisons],
         "calibration": {
             state: {

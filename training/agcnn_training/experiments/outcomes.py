@@ -8,6 +8,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.predictions import Predictions
@@ -133,6 +134,11 @@ class Outcome:
                 if (one.first, one.second) == (first, second)
             }
         )
+
+    def lacking(self, films: str) -> tuple[str, ...]:
+        """The pathologies that lack one outcome among a set of films, so that no mean of ours is over them."""
+        measured = [areas.auc for run in self.runs if films in run.sets for areas in run.sets[films].branches.values()]
+        return tuple(label for label in PATHOLOGIES if any(label not in areas for areas in measured))
 
     def predictions(self, films: str) -> Predictions:
         """What the first seed's network said of each film of a set.

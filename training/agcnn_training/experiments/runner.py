@@ -1,6 +1,5 @@
 """FRONT DOOR of the experiments: train what is missing, then write the table or the figure."""
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from agcnn_training.experiments.outcomes import RESULTS_FILE, Outcome, read_run
 from agcnn_training.experiments.overrides import notes_on
 from agcnn_training.experiments.products import Material
 from agcnn_training.experiments.registry import find_experiment
+from agcnn_training.files import file_sha256
 from agcnn_training.given import read_given, unknown_origin
 from agcnn_training.identity import RUN_FILE, read_identity, what_differs
 from agcnn_training.progress import Journal
@@ -161,7 +161,7 @@ def _claim(request: ExperimentRequest) -> None:
         "images": str(request.images.resolve()) if request.images else None,
         "partial": request.partial,
         "settings": dict(request.settings),
-        "initial_weights": {backbone.value: _sha256(path) for backbone, path in sorted(request.init.items())},
+        "initial_weights": {backbone.value: file_sha256(path) for backbone, path in sorted(request.init.items())},
     }
     path = request.out / "experiment.json"
     try:
@@ -208,14 +208,6 @@ def _deciding(identity: Mapping[str, Any]) -> dict[str, Any]:
     """What decides a run's figures, of what run.json says."""
     recipe = identity.get("recipe") or {}
     return {**identity, "recipe": {key: value for key, value in recipe.items() if key not in _FOR_PEOPLE}}
-
-
-def _sha256(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be read ({error.strerror}): give its right path.") from error
 
 
 def _train_missing(runs: Sequence[_Run], request: ExperimentRequest, journal: Journal, console: Console) -> list[str]:

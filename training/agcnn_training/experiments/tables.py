@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from agcnn_models.labels import PATHOLOGIES
+from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, Backbone
 from agcnn_training.experiments.outcomes import TEST, Measured, Outcome, common_set
@@ -63,11 +63,13 @@ class TableRow:
         heads: what it is about, in the paper's words.
         ours: the same for the line of ours, of which the first is the recipe.
         cells: a figure a column.
+        lacking: the pathologies over which our mean is not, since they lack one outcome among our films.
     """
 
     heads: tuple[str, ...]
     ours: tuple[str, ...]
     cells: tuple[Cell, ...]
+    lacking: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def label_table(title: str, outcomes: Sequence[Outcome]) -> Table:
             cells=tuple(
                 Cell(outcome.published(branch, label), outcome.measured(films, branch, label)) for label in columns
             ),
+            lacking=outcome.lacking(films),
         )
         for outcome in outcomes
         for branch in outcome.recipe.parts
@@ -155,6 +158,7 @@ def _branch_table(
                 Cell(outcome.published(branch) if printed else None, outcome.measured(films, branch))
                 for branch in BranchName
             ),
+            lacking=outcome.lacking(films),
         )
         for outcome, names in zip(outcomes, named, strict=True)
     )
@@ -239,6 +243,7 @@ def _order(outcome: Outcome) -> str:
 def _legend(table: Table) -> Iterator[str]:
     cells = [cell for row in table.rows for cell in row.cells]
     yield f"Areas under the ROC curve; ours ({_HERE}) are measured on the {table.films} films."
+    yield from _shorter_means(table)
     if any(cell.measured and cell.measured.low is not None for cell in cells):
         yield "In brackets: the 95 % interval of the mean, by bootstrap over patients."
     if any(cell.measured and cell.measured.spread is not None for cell in cells):
@@ -249,6 +254,21 @@ def _legend(table: Table) -> Iterator[str]:
         )
     if any(cell.published is None for cell in cells):
         yield "A dash: the paper has no such figure, or no run of ours has it."
+
+
+def _shorter_means(table: Table) -> Iterator[str]:
+    """A sentence for each number of pathologies that a mean of ours is over, where it is not the paper's 14."""
+    recipes: dict[tuple[str, ...], list[str]] = {}
+    for row in table.rows:
+        named = recipes.setdefault(row.lacking, [])
+        named += [row.ours[0]] * (row.ours[0] not in named)
+    for lacking, named in recipes.items():
+        if lacking:
+            whose = f" of {', '.join(named)}" if len(recipes) > 1 else ""
+            yield (
+                f"Our means{whose} are over {len(PATHOLOGIES) - len(lacking)} pathologies, the paper's over "
+                f"{len(PATHOLOGIES)}: {', '.join(map(display_name, lacking))} lack one outcome among our films."
+            )
 
 
 def _ours(measured: Measured | None, digits: int, *, interval: bool) -> str:

@@ -22,6 +22,7 @@ section IV-B), and a misspelt key is an error.
 from agcnn_training.recipe.choices import (
     Aim,
     Auxiliary,
+    ClassifierBias,
     InitialWeights,
     Loss,
     Optimiser,
@@ -50,6 +51,7 @@ __all__ = [
     "AugmentationRecipe",
     "Auxiliary",
     "CardRecipe",
+    "ClassifierBias",
     "ComputeRecipe",
     "ImageRecipe",
     "InitialWeights",

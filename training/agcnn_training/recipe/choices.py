@@ -74,6 +74,15 @@ class InitialWeights(StrEnum):
     """None, unless ``--init`` names a file."""
 
 
+class ClassifierBias(StrEnum):
+    """Where the biases of a branch's new classifier begin."""
+
+    PREVALENCE = "prevalence"
+    """Where each label is said as often as it occurs among the training films."""
+    RANDOM = "random"
+    """Where torch begins all weights of a linear layer: near zero, so each label is said of about half of the films."""
+
+
 class SplitMethod(StrEnum):
     """Which films train, validate and test."""
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 from agcnn_models.manifest import BranchName
+from agcnn_training.recipe.choices import ClassifierBias
 from agcnn_training.recipe.recipe import Recipe
 from agcnn_training.recipe.stages import StageRecipe
 
@@ -26,6 +27,8 @@ def stage_key(recipe: Recipe, count: int, data_sha256: str) -> str:
     content = recipe.resolved()
     stages = recipe.stages[:count]
     network = recipe.network.model_dump(mode="json")
+    if recipe.network.classifier_bias is ClassifierBias.PREVALENCE:
+        del network["classifier_bias"]  # stages are stored that are older than the setting
     if all(stage.trains == (BranchName.GLOBAL,) for stage in stages):
         # The global branch alone heeds nothing of the attention but how finely its images are read.
         network["attention"] = {"detail": recipe.network.attention.detail}

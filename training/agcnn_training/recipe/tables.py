@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, AttentionSettings, Backbone, Pooling
-from agcnn_training.recipe.choices import Auxiliary, InitialWeights, Precision, SplitMethod
+from agcnn_training.recipe.choices import Auxiliary, ClassifierBias, InitialWeights, Precision, SplitMethod
 
 Share = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -31,6 +31,8 @@ class NetworkRecipe(Settings):
     backbone: Backbone = Backbone.RESNET50
     pooling: Pooling = Pooling.MAX
     initial_weights: InitialWeights = InitialWeights.IMAGENET
+    classifier_bias: ClassifierBias = ClassifierBias.PREVALENCE
+    """Of a branch that begins with a new classifier."""
     attention: AttentionSettings = AttentionSettings()
 
 
