@@ -180,6 +180,13 @@ class Config(BaseSettings):
         """Where PDF reports are delivered."""
         return self._root / self.folders.reports
 
+    def report_file(self, path: str) -> Path:
+        """Where a delivered report lies: under the name that its row gives it, in the folder of the reports.
+
+        The row says where it was delivered; the folder may have moved since, with all that lay in it.
+        """
+        return self.reports / Path(path).name
+
     @property
     def lock_file(self) -> Path:
         """The file whose lock makes a process the only one that works on this clinic."""

@@ -14,7 +14,7 @@ from agcnn_clinic.database.tables import ReceivedFile, Report
 
 @dataclass(frozen=True)
 class Holdings:
-    """What was found; all paths are relative, those of files to the archive and those of reports to the clinic."""
+    """What was found; all paths are relative to the archive, or to the folder of the reports."""
 
     files: int
     """Archived files that rows name."""
@@ -46,9 +46,9 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
         files = select(ReceivedFile.stored_path, ReceivedFile.sha256).where(ReceivedFile.removed_at.is_(None))
         digests = {row.stored_path: row.sha256 for row in session.execute(files)}
         delivered = select(Report.path, Report.sha256).where(Report.removed_at.is_(None))
-        reports = {row.path: row.sha256 for row in session.execute(delivered)}
+        reports = {Path(row.path).name: row.sha256 for row in session.execute(delivered)}
     there = set(_archived(config.archive))
-    here = [path for path in reports if (config.root / path).is_file()]
+    here = [path for path in reports if config.report_file(path).is_file()]
     return Holdings(
         files=len(digests),
         missing=tuple(sorted(digests.keys() - there)),
@@ -56,7 +56,7 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
         unlisted=tuple(sorted(there - digests.keys())),
         reports=len(reports),
         missing_reports=tuple(sorted(reports.keys() - set(here))),
-        altered_reports=tuple(_altered(config.root, reports, here)) if thorough else (),
+        altered_reports=tuple(_altered(config.reports, reports, here)) if thorough else (),
     )
 
 

@@ -110,7 +110,7 @@ def remake(
         (study,) = with_files(session, [study_id])
         row = _delivered(study, version)
         content = _again(session, study, row, config)
-        path, sha256, was_removed = config.root / row.path, row.sha256, row.removed_at is not None
+        path, sha256, was_removed = config.report_file(row.path), row.sha256, row.removed_at is not None
         _refuse_without_films(content, path)
     data = rendered(content, config.reporting, press)
     trail.report_again(database, content.study_key, version=row.version, now=clock())

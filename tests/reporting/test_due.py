@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
+from agcnn_clinic.config import Folders
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
@@ -205,6 +206,21 @@ def test_a_report_made_again_is_the_same(clinic, make, again) -> None:
     made = again(study)
     assert (made.path, made.note) == (path, "")
     assert path.read_bytes() == before
+
+
+def test_a_report_made_again_lies_where_reports_lie_now(clinic, make) -> None:
+    """Where the folder was moved to another disk since, it is made there, and what is left of the old one stays away."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    old = make(study)
+    new = clinic.root.parent / "other disk"
+    old.parent.rename(new)
+    config = clinic.config.model_copy(update={"folders": Folders(reports=new)})
+    before = (new / old.name).read_bytes()
+    (new / old.name).unlink()
+    made = remake(clinic.database, study, clock=clinic.clock, config=config, press=clinic.press)
+    assert (made.path, made.note, made.path.read_bytes()) == (new / old.name, "", before)
+    assert not old.parent.exists()
 
 
 def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(clinic, make, again) -> None:
