@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import ParamSpec
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import checks_access
+from agcnn_clinic.cli import checks_access, checks_rows
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
@@ -350,6 +350,7 @@ def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result
         _told("access", checks_access.modes),
         _told("disk", _disks),
         _told("database", partial(_database, thorough=thorough)),
+        _told("clock", checks_rows.times),
         _told("archived files", partial(_holdings, thorough=thorough)),
         _told("audit trail", checks_access.audit_trail),
         _told("model", _model),

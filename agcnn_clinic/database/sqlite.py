@@ -76,8 +76,8 @@ class OpenFile:
         self._opened = self._opened or found
         if found is None or found != self._opened:
             raise DatabaseError(
-                f"The database {self._file} was replaced or removed while it was open, and nothing more is written; see "
-                "that the right file is there (`agcnn-clinic db restore` puts a backup in its place), then start again."
+                f"The database {self._file} was replaced or removed while it was open, and nothing more is written; "
+                "see that the right file is there (`agcnn-clinic db restore` puts a backup in its place), then start."
             )
 
     def _look(self, *_event: Any) -> None:

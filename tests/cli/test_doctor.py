@@ -261,7 +261,9 @@ def test_reports_are_looked_for_where_their_folder_is_now(holding, tmp_path):
     config, _, _ = holding
     config.reports.rename(tmp_path / "other disk")
     assert _states(checks._holdings, config)["reports"] is State.PROBLEM
-    moved = config.model_copy(update={"folders": config.folders.model_copy(update={"reports": tmp_path / "other disk"})})
+    moved = config.model_copy(
+        update={"folders": config.folders.model_copy(update={"reports": tmp_path / "other disk"})}
+    )
     assert set(_states(checks._holdings, moved, True).values()) == {State.OK}
 
 
