@@ -348,6 +348,7 @@ def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result
         _told("folders", _folders),
         _told("inbox", _inbox),
         _told("access", checks_access.modes),
+        _told("owner", partial(checks_access.owners, thorough=thorough)),
         _told("disk", _disks),
         _told("database", partial(_database, thorough=thorough)),
         _told("clock", checks_rows.times),

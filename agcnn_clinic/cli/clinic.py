@@ -37,11 +37,12 @@ def make_clinic(folder: Path) -> "Config":
     """Make what is missing of a clinic in a folder, and bring its database to head. Nothing that is there is changed.
 
     Raises:
-        UsageError: the folder cannot be made or written.
+        UsageError: the folder cannot be made or written, or the clinic in it is another user's and this is root.
     """
     from agcnn_clinic.config import load_config
     from agcnn_clinic.database.migrate import upgrade
     from agcnn_clinic.durable import write_atomically
+    from agcnn_clinic.lock import refuse_root
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -49,6 +50,7 @@ def make_clinic(folder: Path) -> "Config":
         if not config_file.exists():
             write_atomically(config_file, _default_config().read_bytes())
         config = load_config(config_file)
+        refuse_root(config)
         for needed in (config.inbox, config.archive, config.quarantine, config.reports):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

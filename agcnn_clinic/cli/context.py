@@ -59,15 +59,15 @@ def clinic_database(ctx: typer.Context) -> "Database":
 
 
 def write_setting(config_file: Path, section: str, name: str, value: str | float) -> None:
-    """Change one setting where it stands in the file; comments and all else stay.
+    """Change one setting where it stands in the file; comments and all else stay, its mode and owner too.
 
     Raises:
         OSError: the file cannot be read or written.
     """
     import tomlkit
 
-    from agcnn_clinic.durable import write_atomically
+    from agcnn_clinic.durable import rewrite
 
     document = tomlkit.parse(config_file.read_text(encoding="utf-8"))
     document.setdefault(section, tomlkit.table())[name] = value
-    write_atomically(config_file, tomlkit.dumps(document).encode())
+    rewrite(config_file, tomlkit.dumps(document).encode())

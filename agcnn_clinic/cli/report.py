@@ -32,9 +32,11 @@ def report(
     # The decoder's libraries are loaded over there while this process loads its own.
     load_ahead("agcnn_clinic.analysis.normalise")
     from agcnn_clinic.database.queries import find_model, find_study
+    from agcnn_clinic.lock import refuse_root
     from agcnn_clinic.sandbox.pool import Sandbox
 
     config = clinic_config(ctx)
+    refuse_root(config)
     analysis = config.analysis
     with Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb) as sandbox:
         sandbox.start_first()
