@@ -7,7 +7,6 @@ any number of workers, which share the work by leases. Root not at all, if the c
 import contextlib
 import fcntl
 import os
-import pwd
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from agcnn_clinic.database.claims import ALONE, Claims
 from agcnn_clinic.database.engine import sqlite_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import ClinicBusyError, StorageError, UsageError
+from agcnn_clinic.users import user_name
 
 
 @contextlib.contextmanager
@@ -62,14 +62,6 @@ def owner_of(config: Config) -> int | None:
         return (database or config.archive).stat().st_uid
     except OSError:
         return None
-
-
-def user_name(uid: int) -> str:
-    """What a user is called; the number where this machine does not know."""
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import DEFAULT_CONFIG, Config
-from agcnn_clinic.lock import owner_of, user_name
+from agcnn_clinic.lock import owner_of
+from agcnn_clinic.users import user_name
 
 NEWEST_EVENTS = 10_000
 """So many events of the audit trail are checked here; `audit verify` checks all."""

@@ -9,7 +9,7 @@ from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.cli.context import write_setting
 from agcnn_clinic.cli.result import State
 from agcnn_clinic.errors import UsageError
-from agcnn_clinic.lock import user_name
+from agcnn_clinic.users import user_name
 
 AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 SOMEBODY = 65534
