@@ -236,15 +236,19 @@ def find_config(given: Path | None) -> Path:
         ConfigError: there is no such file.
     """
     path = given or Path(os.environ.get(CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG))
-    try:
-        is_there = path.is_file()
-    except OSError:
-        is_there = True  # in a folder that is closed to this user, as `load_config` says
-    if not is_there:
+    if not may_be_there(path):
         raise ConfigError(
             f"There is no {path}; make a clinic with `agcnn-clinic init DIR`, or name its config.toml with --config."
         )
     return path
+
+
+def may_be_there(path: Path) -> bool:
+    """Whether a file is there, or lies in a folder that is closed to this user: `load_config` says so."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
 
 
 def load_config(path: Path) -> Config:
@@ -279,7 +283,8 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path} is not UTF-8, as TOML must be: byte {error.start + 1}; save it as UTF-8.") from error
     except SettingsError as error:
         raise ConfigError(
-            f"{error}: a list is written as JSON there, like {ENVIRONMENT_PREFIX}GATE__VIEWS='[\"PA\"]'."
+            f"The environment has a value that cannot be read ({error}); a list is written as JSON there, like "
+            f"{ENVIRONMENT_PREFIX}GATE__VIEWS='[\"PA\"]'."
         ) from error
     except PermissionError as error:
         raise ConfigError(
@@ -288,8 +293,21 @@ def load_config(path: Path) -> Config:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     file = path.resolve()
+    require_utf8(file.parent)
     config._root, config._file_name = file.parent, file.name  # noqa: SLF001 (the one place that knows where it lies)
     return config
+
+
+def require_utf8(folder: Path) -> None:
+    """See that the name of a clinic's folder is text: the database keeps paths, and commands print them.
+
+    Raises:
+        ConfigError: it holds bytes that are no UTF-8.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"The name of the folder {str(folder)!a} is not UTF-8; give it another one.") from error
 
 
 def default_config() -> Config:

@@ -1,7 +1,13 @@
 """config.toml and the environment: what is impossible is refused and named, and nothing is ignored."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.errors import ConfigError
 
@@ -92,3 +98,34 @@ def test_variables_that_are_meant_for_others_are_left_alone(load, monkeypatch):
     ):
         monkeypatch.setenv(name, value)
     assert load("").gate.views == ("AP",)
+
+
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+import agcnn_clinic.config as config
+from agcnn_clinic.errors import ConfigError
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+try:
+    config.load_config(config.find_config(Path(sys.argv[1])))
+except ConfigError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_a_clinic_that_is_closed_to_this_user_is_told_as_such(tmp_path):
+    """Its folder lets nobody in: the sentence says as whom to run the command, where there had been a traceback."""
+    (tmp_path / "clinic").mkdir(0o700)
+    file = tmp_path / "clinic" / "config.toml"
+    file.touch()
+    done = subprocess.run([sys.executable, "-c", AS_NOBODY, file], capture_output=True, text=True, check=True)
+    assert "Permission denied; run the command as the clinic's own user (sudo -u NAME)" in done.stdout
+
+
+def test_a_clinic_whose_folder_has_no_readable_name_is_not_made(tmp_path):
+    """The database keeps paths as text, and commands print them; nothing is left of the attempt."""
+    folder = Path(os.fsdecode(bytes(tmp_path) + b"/Klinik \xe9"))
+    with pytest.raises(ConfigError, match=r"Klinik \\udce9' is not UTF-8"):
+        make_clinic(folder)
+    assert list(tmp_path.iterdir()) == []

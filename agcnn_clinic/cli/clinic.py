@@ -38,12 +38,14 @@ def make_clinic(folder: Path) -> "Config":
 
     Raises:
         UsageError: the folder cannot be made or written, or the clinic in it is another user's and this is root.
+        ConfigError: its name is not UTF-8, or its config.toml is not valid.
     """
-    from agcnn_clinic.config import load_config
+    from agcnn_clinic.config import load_config, require_utf8
     from agcnn_clinic.database.migrate import upgrade
     from agcnn_clinic.durable import write_atomically
     from agcnn_clinic.lock import refuse_root
 
+    require_utf8(folder.resolve())
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config_file = folder / CONFIG_FILE

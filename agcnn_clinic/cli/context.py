@@ -38,10 +38,11 @@ def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
     Raises:
         ConfigError: `--config` or the environment names one that is not there, or one is not valid.
     """
-    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG, default_config
+    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG, default_config, may_be_there
 
     options = ctx.find_object(GlobalOptions) or GlobalOptions()
-    if options.config is None and CONFIG_ENVIRONMENT_VARIABLE not in os.environ and not Path(DEFAULT_CONFIG).is_file():
+    named = options.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
+    if not named and not may_be_there(Path(DEFAULT_CONFIG)):
         return default_config()
     return clinic_config(ctx)
 

@@ -268,8 +268,8 @@ def test_a_missing_driver_is_a_matter_of_configuration(monkeypatch):
 
 @pytest.mark.sqlite_only("names of files")
 def test_odd_file_names_are_taken_as_they_are(migrated, tmp_path):
-    """Spaces, percent signs and letters of any script in the path are no part of a URL."""
-    folder = tmp_path / "Klinik 100%20 #é"
+    """Spaces, percent and question marks and letters of any script in a folder's name are no part of a URL."""
+    folder = tmp_path / "Klinik 100%20 #é?x=1"
     folder.mkdir()
     shutil.copy(migrated.removeprefix("sqlite:///"), folder / "c.sqlite")
     with (
