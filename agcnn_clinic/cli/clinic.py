@@ -129,7 +129,8 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
                 summary = summary_since(session, began)
             else:
                 alone = not clinic.claims.living()
-                summary = summary_of(session, began, own.files(), own.studies(), all_pending=alone)
+                studies = sorted({*own.studies(), *own.reported()})
+                summary = summary_of(session, began, own.files(), studies, all_pending=alone)
     print_summary(summary, config)
     if left.files:
         files = f"{left.files} file{'s' if left.files > 1 else ''} could not be taken and wait where they are"
