@@ -234,11 +234,11 @@ def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
     with open_database(config.database_url, busy_timeout_seconds=5) as database:
         found = compare(database, config, thorough=thorough)
     how = "there, their bytes as they came" if thorough else "there"
-    for what, count, missing, altered in (
-        ("archived files", found.files, found.missing, found.altered),
-        ("reports", found.reports, found.missing_reports, found.altered_reports),
+    again = f"They are looked for in {config.reports}; `agcnn-clinic report --missing` makes them again."
+    for what, count, missing, altered, advice in (
+        ("archived files", found.files, found.missing, found.altered, "Put them back from a backup."),
+        ("reports", found.reports, found.missing_reports, found.altered_reports, again),
     ):
-        advice = "Put them back from a backup." if what != "reports" else "`agcnn-clinic report STUDY` makes one again."
         if missing or altered:
             said = f"{len(missing)} of {count} missing, {len(altered)} altered; the first: {(missing + altered)[0]}"
             yield Result(what, State.PROBLEM, said, advice)

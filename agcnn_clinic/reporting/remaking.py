@@ -15,6 +15,7 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import Outcome
 from agcnn_clinic.errors import RemovedError, UsageError
+from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
 from agcnn_clinic.reporting.deliver import deliver
@@ -124,7 +125,7 @@ def remake(
                     .values(removed_at=None)
                 )
         return Remade(path, "")
-    beside = path.with_suffix(".remade.pdf")
+    beside = remade_beside(path)
     deliver(data, beside)
     why = (
         f"it was made by agcnn-clinic {row.software_version} and this is {__version__}"

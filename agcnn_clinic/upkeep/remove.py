@@ -19,6 +19,7 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.durable import fsync_folder
 from agcnn_clinic.errors import StorageError
+from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.plan import Kind, Removal, candidates, report_candidates
 
@@ -107,7 +108,7 @@ class Remover:
             for path in paths:
                 pdf = self._config.report_file(path)
                 # What `report` wrote beside it, where it could not make the same again.
-                found = [one for one in (pdf, pdf.with_suffix(".remade.pdf")) if one.exists()]
+                found = [one for one in (pdf, remade_beside(pdf)) if one.exists()]
                 for one in found:
                     one.unlink(missing_ok=True)
                 if not found:
