@@ -351,6 +351,7 @@ def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result
         _told("owner", partial(checks_access.owners, thorough=thorough)),
         _told("disk", _disks),
         _told("database", partial(_database, thorough=thorough)),
+        _told("database tables", checks_rows.schema),
         _told("clock", checks_rows.times),
         _told("archived files", partial(_holdings, thorough=thorough)),
         _told("audit trail", checks_access.audit_trail),
