@@ -1,6 +1,7 @@
 """config.toml -> typed, frozen settings. config.toml in the repository's root is the reference manual of them all."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -10,39 +11,55 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
 from agcnn_clinic.cores import CoreShares, core_shares
 from agcnn_clinic.errors import ConfigError
 from agcnn_clinic.layout import Layout
+from agcnn_clinic.limits import (
+    LONGEST_SECONDS,
+    CodeStrings,
+    Days,
+    Device,
+    Folder,
+    Fraction,
+    Megabytes,
+    Processes,
+    Seconds,
+    SomeMegabytes,
+    SomeSeconds,
+    Text,
+)
 
 CONFIG_ENVIRONMENT_VARIABLE = "AGCNN_CLINIC_CONFIG"
 DEFAULT_CONFIG = "config.toml"
 
-Seconds = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+ENVIRONMENT_PREFIX = "AGCNN_CLINIC_"
+_OF_A_CLUSTER = re.compile(r"(SERVICE|PORT)(_|$)")
+"""How names go on that a container platform gives each process of a service called agcnn-clinic."""
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Folders(_Section):
     """Where the files of the clinic live; relative paths start at the folder of config.toml."""
 
-    inbox: Path = Path("inbox")
-    archive: Path = Path("archive")
-    quarantine: Path = Path("quarantine")
-    reports: Path = Path("reports")
+    inbox: Folder = Path("inbox")
+    archive: Folder = Path("archive")
+    quarantine: Folder = Path("quarantine")
+    reports: Folder = Path("reports")
 
 
 class Database(_Section):
     """Where the results are kept."""
 
-    url: str = "sqlite:///clinic.sqlite"
+    url: Text = "sqlite:///clinic.sqlite"
     busy_timeout_seconds: Seconds = 30
-    lease_seconds: Annotated[float, Field(ge=5)] = 60
+    lease_seconds: Annotated[float, Field(ge=5, le=LONGEST_SECONDS)] = 60
 
 
 class Intake(_Section):
@@ -50,10 +67,10 @@ class Intake(_Section):
 
     mode: Literal["auto", "events", "polling"] = "auto"
     settle_seconds: Seconds = 2
-    rescan_seconds: Annotated[float, Field(gt=0)] = 10
+    rescan_seconds: SomeSeconds = 10
     study_quiet_seconds: Seconds = 30
-    max_file_mb: Annotated[int, Field(gt=0)] = 1024
-    min_free_mb: Annotated[int, Field(ge=0)] = 2048
+    max_file_mb: SomeMegabytes = 1024
+    min_free_mb: Megabytes = 2048
     ignore: tuple[str, ...] = (".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*", "Thumbs.db", "desktop.ini")
 
 
@@ -61,25 +78,25 @@ class Zip(_Section):
     """How far a .zip is unpacked."""
 
     max_files: Annotated[int, Field(gt=0)] = 20_000
-    max_total_mb: Annotated[int, Field(gt=0)] = 10_000
+    max_total_mb: SomeMegabytes = 10_000
     max_ratio: Annotated[float, Field(ge=1)] = 100
     max_depth: Annotated[int, Field(ge=0)] = 2
-    max_seconds: Annotated[float, Field(gt=0)] = 1800
+    max_seconds: SomeSeconds = 1800
 
 
 class Gate(_Section):
     """Which images the model is allowed to read."""
 
-    modalities: tuple[str, ...] = ("CR", "DX", "SC", "OT")
-    views: tuple[str, ...] = ("PA", "AP")
+    modalities: CodeStrings = ("CR", "DX", "SC", "OT")
+    views: CodeStrings = ("PA", "AP")
     accept_unknown_view: bool = True
     accept_turned: bool = False
-    body_parts: tuple[str, ...] = ("CHEST", "THORAX", "LUNG", "LUNGS")
+    body_parts: CodeStrings = ("CHEST", "THORAX", "LUNG", "LUNGS")
     accept_unknown_body_part: bool = True
     accept_for_processing: bool = False
     min_side: Annotated[int, Field(gt=0)] = 224
     low_resolution_side: Annotated[int, Field(gt=0)] = 512
-    max_pixels: Annotated[int, Field(gt=0)] = 64_000_000
+    max_pixels: Annotated[int, Field(gt=0, le=1_000_000_000_000)] = 64_000_000
     max_aspect_ratio: Annotated[float, Field(ge=1)] = 2.5
     min_contrast: Fraction = 0.02
     max_clipped: Fraction = 0.75
@@ -88,14 +105,14 @@ class Gate(_Section):
 class Analysis(_Section):
     """How pixels become findings."""
 
-    model: str = "starter"
-    device: str = "auto"
+    model: Text = "starter"
+    device: Device = "auto"
     precision: Literal["auto", "float32", "mixed", "bfloat16"] = "auto"
-    batch_size: Annotated[int, Field(ge=0)] = 0
-    threads: Annotated[int, Field(ge=0)] = 0
-    decode_workers: Annotated[int, Field(ge=0)] = 0
-    decode_seconds: Annotated[float, Field(gt=0)] = 60
-    decode_memory_mb: Annotated[int, Field(ge=0)] = 4096
+    batch_size: Annotated[int, Field(ge=0, le=65_536)] = 0
+    threads: Processes = 0
+    decode_workers: Processes = 0
+    decode_seconds: SomeSeconds = 60
+    decode_memory_mb: Megabytes = 4096
 
     @property
     def shares(self) -> CoreShares:
@@ -106,7 +123,7 @@ class Analysis(_Section):
 class Reporting(_Section):
     """How findings become a PDF."""
 
-    institution: str = ""
+    institution: Text = ""
     page_size: Literal["A4", "Letter"] = "A4"
     picture_dpi: Annotated[int, Field(ge=72, le=600)] = 150
     colour_map: Literal["inferno", "magma", "viridis", "cividis"] = "inferno"
@@ -115,12 +132,12 @@ class Reporting(_Section):
 class Retention(_Section):
     """What is removed, and when. All is kept unless something here says otherwise."""
 
-    archive_days: Annotated[int, Field(ge=0)] = 0
-    quarantine_days: Annotated[int, Field(ge=0)] = 0
-    reports_days: Annotated[int, Field(ge=0)] = 0
+    archive_days: Days = 0
+    quarantine_days: Days = 0
+    reports_days: Days = 0
     min_free_percent: Annotated[float, Field(ge=0, lt=100)] = 0
     free_disk_of: tuple[Literal["archive", "quarantine", "reports"], ...] = ("archive",)
-    every_minutes: Annotated[float, Field(gt=0)] = 60
+    every_minutes: Annotated[float, Field(gt=0, le=LONGEST_SECONDS / 60)] = 60
 
     @property
     def is_on(self) -> bool:
@@ -142,7 +159,7 @@ class Config(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix="AGCNN_CLINIC_", env_nested_delimiter="__"
+        frozen=True, extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__"
     )
     folders: Folders = Folders()
     database: Database = Database()
@@ -182,6 +199,13 @@ class Config(BaseSettings):
         """Where PDF reports are delivered."""
         return self._root / self.folders.reports
 
+    def report_file(self, path: str) -> Path:
+        """Where a delivered report lies: under the name that its row gives it, in the folder of the reports.
+
+        The row says where it was delivered; the folder may have moved since, with all that lay in it.
+        """
+        return self.reports / Path(path).name
+
     @property
     def lock_file(self) -> Path:
         """The file whose lock makes a process the only one that works on this clinic."""
@@ -214,19 +238,29 @@ def find_config(given: Path | None) -> Path:
         ConfigError: there is no such file.
     """
     path = given or Path(os.environ.get(CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG))
-    if not path.is_file():
+    if not may_be_there(path):
         raise ConfigError(
             f"There is no {path}; make a clinic with `agcnn-clinic init DIR`, or name its config.toml with --config."
         )
     return path
 
 
+def may_be_there(path: Path) -> bool:
+    """Whether a file is there, or lies in a folder that is closed to this user: `load_config` says so."""
+    try:
+        return path.is_file()
+    except OSError:
+        return True
+
+
 def load_config(path: Path) -> Config:
     """Read a clinic's settings from its config.toml.
 
     Raises:
-        ConfigError: the file is not TOML, or a setting is unknown or impossible; the sentence names it.
+        ConfigError: the file is not TOML, or a setting is unknown or impossible, there or in the environment; the
+            sentence names it.
     """
+    _refuse_unknown_variables()
 
     class _FromFile(Config):
         @classmethod
@@ -247,11 +281,59 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"{path} is not valid TOML: {error}.") from error
     except ValidationError as error:
         raise ConfigError(f"{path}: {_first_problem(error)}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8, as TOML must be: byte {error.start + 1}; save it as UTF-8.") from error
+    except SettingsError as error:
+        raise ConfigError(
+            f"The environment has a value that cannot be read ({error}); a list is written as JSON there, like "
+            f"{ENVIRONMENT_PREFIX}GATE__VIEWS='[\"PA\"]'."
+        ) from error
+    except PermissionError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror}; run the command as the clinic's own user (sudo -u NAME)."
+        ) from error
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     file = path.resolve()
+    require_utf8(file.parent)
     config._root, config._file_name = file.parent, file.name  # noqa: SLF001 (the one place that knows where it lies)
     return config
+
+
+def require_utf8(folder: Path) -> None:
+    """See that the name of a clinic's folder is text: the database keeps paths, and commands print them.
+
+    Raises:
+        ConfigError: it holds bytes that are no UTF-8.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"The name of the folder {str(folder)!a} is not UTF-8; give it another one.") from error
+
+
+def default_config() -> Config:
+    """What every setting is where there is no config.toml: by the environment, else by default.
+
+    Raises:
+        ConfigError: a variable of the environment is unknown or impossible.
+    """
+    _refuse_unknown_variables()
+    return Config()
+
+
+def _refuse_unknown_variables() -> None:
+    """Refuse what looks like a setting and is none: it was meant to change something, and would change nothing."""
+    sections = {f"{ENVIRONMENT_PREFIX}{section.upper()}" for section in Config.model_fields}
+    for variable in os.environ:
+        name = variable.upper()
+        if not name.startswith(ENVIRONMENT_PREFIX) or name.partition("__")[0] in sections:
+            continue
+        if name != CONFIG_ENVIRONMENT_VARIABLE and not _OF_A_CLUSTER.match(name.removeprefix(ENVIRONMENT_PREFIX)):
+            raise ConfigError(
+                f"The environment has {variable}, which is no setting: {ENVIRONMENT_PREFIX}ANALYSIS__DEVICE, with two "
+                "underscores, stands for device in [analysis]."
+            )
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -261,4 +343,5 @@ def _first_problem(error: ValidationError) -> str:
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"there is no setting {name}; see the comments of config.toml for those there are{more}."
-    return f"{name} is {first['input']!r}: {first['msg'].lower()}{more}."
+    why = first["msg"].removeprefix("Value error, ").replace("a valid tuple", 'a list, like ["A", "B"]')
+    return f"{name} is {first['input']!r}: {why[:1].lower()}{why[1:]}{more}."

@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -50,11 +51,27 @@ def write_atomically(path: Path, data: bytes, steps: Steps | None = None) -> Non
         reached(steps.synced)
 
 
+def rewrite(path: Path, data: bytes) -> None:
+    """Change what a file holds, as `write_atomically`, and nothing else: its mode, its owner and a link to it stay.
+
+    Raises:
+        OSError: there is no such file, or its folder cannot be written.
+    """
+    file = path.resolve()
+    with taking_the_place_of(file, like=file.stat()) as writer:
+        writer.write(data)
+    fsync_folder(file.parent)
+
+
 @contextlib.contextmanager
-def taking_the_place_of(path: Path) -> Iterator[BinaryIO]:
+def taking_the_place_of(path: Path, like: os.stat_result | None = None) -> Iterator[BinaryIO]:
     """A file to be written, which is synced and takes its name at the end of the block, or leaves nothing.
 
     Its folder is not synced.
+
+    Args:
+        path: its name.
+        like: the file whose mode and owner it has (`make_alike`); None for one that is its writer's alone.
 
     Raises:
         OSError: the folder cannot be written.
@@ -62,8 +79,21 @@ def taking_the_place_of(path: Path) -> Iterator[BinaryIO]:
     with temporary_file(path.parent) as (writer, temporary):
         yield writer
         writer.flush()
+        if like is not None:
+            make_alike(temporary, like)
         os.fsync(writer.fileno())
         temporary.replace(path)
+
+
+def make_alike(file: Path, like: os.stat_result) -> None:
+    """Give a file the mode of one whose place it takes, and its owner and group as far as this user may.
+
+    Raises:
+        OSError: it cannot be changed.
+    """
+    with contextlib.suppress(PermissionError):  # root may, and it is root's files that nobody else could use
+        os.chown(file, like.st_uid, like.st_gid)
+    file.chmod(stat.S_IMODE(like.st_mode))
 
 
 @contextlib.contextmanager

@@ -4,17 +4,19 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlalchemy import select
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
+from agcnn_clinic.layout import remade_beside
 
 
 @dataclass(frozen=True)
 class Holdings:
-    """What was found; all paths are relative, those of files to the archive and those of reports to the clinic."""
+    """What was found; all paths are relative to the archive, or to the folder of the reports."""
 
     files: int
     """Archived files that rows name."""
@@ -27,6 +29,7 @@ class Holdings:
     reports: int
     """Reports that rows name."""
     missing_reports: tuple[str, ...]
+    """Those of them that are not there, nor one that was made again beside."""
     altered_reports: tuple[str, ...]
 
 
@@ -46,18 +49,49 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
         files = select(ReceivedFile.stored_path, ReceivedFile.sha256).where(ReceivedFile.removed_at.is_(None))
         digests = {row.stored_path: row.sha256 for row in session.execute(files)}
         delivered = select(Report.path, Report.sha256).where(Report.removed_at.is_(None))
-        reports = {row.path: row.sha256 for row in session.execute(delivered)}
+        reports = {Path(row.path).name: row.sha256 for row in session.execute(delivered)}
     there = set(_archived(config.archive))
-    here = [path for path in reports if (config.root / path).is_file()]
+    here = [path for path in reports if config.report_file(path).is_file()]
+    lost = [path for path in reports.keys() - set(here) if _is_missing(config.report_file(path))]
     return Holdings(
         files=len(digests),
         missing=tuple(sorted(digests.keys() - there)),
         altered=tuple(_altered(config.archive, digests, sorted(digests.keys() & there))) if thorough else (),
         unlisted=tuple(sorted(there - digests.keys())),
         reports=len(reports),
-        missing_reports=tuple(sorted(reports.keys() - set(here))),
-        altered_reports=tuple(_altered(config.root, reports, here)) if thorough else (),
+        missing_reports=tuple(sorted(lost)),
+        altered_reports=tuple(_altered(config.reports, reports, here)) if thorough else (),
     )
+
+
+class Delivered(NamedTuple):
+    """A report that was delivered."""
+
+    study_id: int
+    version: int
+
+
+def lost_reports(database: Database, config: Config) -> list[Delivered]:
+    """The reports that are missing, or have other bytes than were delivered; each PDF is read.
+
+    Raises:
+        OSError: a file cannot be read.
+        DatabaseError: the database cannot be used.
+    """
+    with database.session() as session:
+        columns = Report.study_id, Report.version, Report.path, Report.sha256
+        rows = session.execute(select(*columns).where(Report.removed_at.is_(None)).order_by(Report.id)).all()
+    lost = []
+    for row in rows:
+        pdf = config.report_file(row.path)
+        if not _is_as_delivered(pdf, row.sha256) if pdf.is_file() else _is_missing(pdf):
+            lost.append(Delivered(row.study_id, row.version))
+    return lost
+
+
+def _is_missing(pdf: Path) -> bool:
+    """Whether neither a report is there, nor what was made in its place where it could not be made the same."""
+    return not pdf.is_file() and not remade_beside(pdf).is_file()
 
 
 def _archived(archive: Path) -> Iterator[str]:
@@ -70,6 +104,10 @@ def _archived(archive: Path) -> Iterator[str]:
 
 def _altered(root: Path, digests: dict[str, str], paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        with (root / path).open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != digests[path]:
-                yield path
+        if not _is_as_delivered(root / path, digests[path]):
+            yield path
+
+
+def _is_as_delivered(path: Path, sha256: str) -> bool:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256

@@ -15,6 +15,11 @@ _INSTEAD = {
 _FILMS = "name films, or folders that hold nothing of the clinic's own"
 
 
+def remade_beside(report: Path) -> Path:
+    """Where a report lies that was made again and came out otherwise than the one that was delivered."""
+    return report.with_suffix(".remade.pdf")
+
+
 class Layout(NamedTuple):
     """Where the parts of a clinic lie, as absolute paths."""
 

@@ -1,7 +1,7 @@
 """Who may work on a clinic.
 
 On SQLite one process at a time. The lock is the kernel's: it goes when the process goes, however it goes. On PostgreSQL
-any number of workers, which share the work by leases.
+any number of workers, which share the work by leases. Root not at all, if the clinic is another user's.
 """
 
 import contextlib
@@ -12,8 +12,10 @@ from pathlib import Path
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.claims import ALONE, Claims
+from agcnn_clinic.database.engine import sqlite_file
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.errors import ClinicBusyError, StorageError
+from agcnn_clinic.errors import ClinicBusyError, StorageError, UsageError
+from agcnn_clinic.users import user_name
 
 
 @contextlib.contextmanager
@@ -21,10 +23,12 @@ def at_work_on(config: Config, database: Database) -> Iterator[Claims]:
     """Be a worker of a clinic for the length of a `with` block; gives what to claim its work with.
 
     Raises:
+        UsageError: this is root, and the clinic another user's.
         ClinicBusyError: another process works on it, and it cannot be shared.
         StorageError: the clinic's folder cannot be written.
         DatabaseError: the database cannot be used.
     """
+    refuse_root(config)
     if database.file is not None:
         with only_process(config.lock_file):
             yield ALONE
@@ -34,6 +38,30 @@ def at_work_on(config: Config, database: Database) -> Iterator[Claims]:
 
     with Leases(database, config.database.lease_seconds) as leases:
         yield leases
+
+
+def refuse_root(config: Config) -> None:
+    """See that what this process makes is of use to the clinic's own user: what root makes is root's alone.
+
+    Raises:
+        UsageError: this is root, and the clinic another user's.
+    """
+    owner = owner_of(config)
+    if os.geteuid() == 0 and owner:
+        name = user_name(owner)
+        raise UsageError(
+            f"This clinic is {name}'s, who could not use what root makes in it; run the command as that user: "
+            f"runuser -u {name} -- agcnn-clinic ..."
+        )
+
+
+def owner_of(config: Config) -> int | None:
+    """The clinic's own user: whose the database is, or where that is a server the archive; None before there is one."""
+    database = sqlite_file(config.database_url)
+    try:
+        return (database or config.archive).stat().st_uid
+    except OSError:
+        return None
 
 
 @contextlib.contextmanager

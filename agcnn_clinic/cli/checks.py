@@ -9,7 +9,7 @@ from functools import partial
 from typing import ParamSpec
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import checks_access, checks_folders
+from agcnn_clinic.cli import checks_access, checks_folders, checks_rows
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
@@ -155,11 +155,11 @@ def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
     with open_database(config.database_url, busy_timeout_seconds=5) as database:
         found = compare(database, config, thorough=thorough)
     how = "there, their bytes as they came" if thorough else "there"
-    for what, count, missing, altered in (
-        ("archived files", found.files, found.missing, found.altered),
-        ("reports", found.reports, found.missing_reports, found.altered_reports),
+    again = f"They are looked for in {config.reports}; `agcnn-clinic report --missing` makes them again."
+    for what, count, missing, altered, advice in (
+        ("archived files", found.files, found.missing, found.altered, "Put them back from a backup."),
+        ("reports", found.reports, found.missing_reports, found.altered_reports, again),
     ):
-        advice = "Put them back from a backup." if what != "reports" else "`agcnn-clinic report STUDY` makes one again."
         if missing or altered:
             said = f"{len(missing)} of {count} missing, {len(altered)} altered; the first: {(missing + altered)[0]}"
             yield Result(what, State.PROBLEM, said, advice)
@@ -242,8 +242,11 @@ def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result
         _told("folders", checks_folders.folders),
         _told("inbox", checks_folders.inbox),
         _told("access", checks_access.modes),
+        _told("owner", partial(checks_access.owners, thorough=thorough)),
         _told("disk", checks_folders.disks),
         _told("database", partial(_database, thorough=thorough)),
+        _told("database tables", checks_rows.schema),
+        _told("clock", checks_rows.times),
         _told("archived files", partial(_holdings, thorough=thorough)),
         _told("audit trail", checks_access.audit_trail),
         _told("model", _model),

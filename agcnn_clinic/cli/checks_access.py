@@ -1,5 +1,6 @@
 """What `doctor` looks at to say who may read and change a clinic: the modes of its files, and its audit trail."""
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import NamedTuple
 
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import DEFAULT_CONFIG, Config
+from agcnn_clinic.lock import owner_of
+from agcnn_clinic.users import user_name
 
 NEWEST_EVENTS = 10_000
 """So many events of the audit trail are checked here; `audit verify` checks all."""
@@ -35,6 +38,23 @@ def modes(config: Config) -> Iterator[Result]:
         yield Result("access", State.OK, "patient data can be read by the clinic's own user alone")
 
 
+def owners(config: Config, thorough: bool = False) -> Iterator[Result]:
+    """Tell of files that another user, such as root, has made by a command, and that the clinic's own cannot read.
+
+    `thorough` looks at each archived file, too.
+    """
+    owner = owner_of(config)
+    closed = [] if owner is None else [path for path in _made(config, thorough) if _is_closed_to(path, owner)]
+    if owner is not None and closed:
+        name = user_name(owner)
+        yield Result(
+            "owner",
+            State.PROBLEM,
+            f"files that the clinic's user {name} cannot read: {len(closed)}; the first: {closed[0]}",
+            f"Give them to {name} (chown), and run commands as that user: runuser -u {name} -- agcnn-clinic ...",
+        )
+
+
 def audit_trail(config: Config) -> Iterator[Result]:
     """Follow the newest part of the audit trail's chain."""
     from agcnn_clinic.database.audit import verify
@@ -54,6 +74,28 @@ def audit_trail(config: Config) -> Iterator[Result]:
         yield Result("audit trail", State.REMARK, "there is no event in it", advice)
     else:
         yield Result("audit trail", State.OK, f"the newest {verdict.count} events are as they were written")
+
+
+def _made(config: Config, thorough: bool) -> Iterator[Path]:
+    """What the commands make in a clinic: the inbox's files are senders', and config.toml may be an administrator's."""
+    yield from (path for name, path in config.layout.files.items() if name != "configuration")
+    for folder in (config.archive, config.quarantine, config.reports):
+        inside = list(folder.iterdir()) if folder.is_dir() else []
+        yield from inside
+        if folder == config.archive and thorough:
+            for part in inside:
+                yield from part.glob("*")
+
+
+def _is_closed_to(path: Path, owner: int) -> bool:
+    """Whether a file is another user's, and this one cannot read it: by its mode, where this one is not asking."""
+    try:
+        status = path.lstat()
+    except OSError:
+        return False
+    if status.st_uid == owner:
+        return False
+    return not os.access(path, os.R_OK) if os.geteuid() == owner else not status.st_mode & 0o044
 
 
 def _guarded(config: Config) -> Iterator[_Guarded]:

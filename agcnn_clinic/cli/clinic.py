@@ -37,18 +37,22 @@ def make_clinic(folder: Path) -> "Config":
     """Make what is missing of a clinic in a folder, and bring its database to head. Nothing that is there is changed.
 
     Raises:
-        UsageError: the folder cannot be made or written.
+        UsageError: the folder cannot be made or written, or the clinic in it is another user's and this is root.
+        ConfigError: its name is not UTF-8, or its config.toml is not valid.
     """
-    from agcnn_clinic.config import load_config
+    from agcnn_clinic.config import load_config, require_utf8
     from agcnn_clinic.database.migrate import upgrade
     from agcnn_clinic.durable import write_atomically
+    from agcnn_clinic.lock import refuse_root
 
+    require_utf8(folder.resolve())
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config_file = folder / CONFIG_FILE
         if not config_file.exists():
             write_atomically(config_file.resolve(), _default_config().read_bytes())
         config = load_config(config_file)
+        refuse_root(config)
         for needed in (config.inbox, config.archive, config.quarantine, config.reports):
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
@@ -125,7 +129,8 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
                 summary = summary_since(session, began)
             else:
                 alone = not clinic.claims.living()
-                summary = summary_of(session, began, own.files(), own.studies(), all_pending=alone)
+                studies = sorted({*own.studies(), *own.reported()})
+                summary = summary_of(session, began, own.files(), studies, all_pending=alone)
     print_summary(summary, config)
     if left.files:
         files = f"{left.files} file{'s' if left.files > 1 else ''} could not be taken and wait where they are"

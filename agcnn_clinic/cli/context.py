@@ -38,11 +38,12 @@ def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
     Raises:
         ConfigError: `--config` or the environment names one that is not there, or one is not valid.
     """
-    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG, Config
+    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG, default_config, may_be_there
 
     options = ctx.find_object(GlobalOptions) or GlobalOptions()
-    if options.config is None and CONFIG_ENVIRONMENT_VARIABLE not in os.environ and not Path(DEFAULT_CONFIG).is_file():
-        return Config()
+    named = options.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
+    if not named and not may_be_there(Path(DEFAULT_CONFIG)):
+        return default_config()
     return clinic_config(ctx)
 
 
@@ -59,15 +60,17 @@ def clinic_database(ctx: typer.Context) -> "Database":
 
 
 def write_setting(config_file: Path, section: str, name: str, value: str | float) -> None:
-    """Change one setting where it stands in the file, or in the one that a link leads to; all else of it stays.
+    """Change one setting where it stands in the file, or in the one that a link leads to.
+
+    Comments and all else stay, its mode and owner too.
 
     Raises:
         OSError: the file cannot be read or written.
     """
     import tomlkit
 
-    from agcnn_clinic.durable import write_atomically
+    from agcnn_clinic.durable import rewrite
 
     document = tomlkit.parse(config_file.read_text(encoding="utf-8"))
     document.setdefault(section, tomlkit.table())[name] = value
-    write_atomically(config_file.resolve(), tomlkit.dumps(document).encode())
+    rewrite(config_file, tomlkit.dumps(document).encode())

@@ -78,12 +78,13 @@ def restore(
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.errors import DatabaseError
     from agcnn_clinic.holdings import compare
-    from agcnn_clinic.lock import only_process
+    from agcnn_clinic.lock import only_process, refuse_root
 
     config = clinic_config(ctx)
     database_file = sqlite_file(config.database_url)
     if database_file is None:
         raise DatabaseError("A database server is restored with its own tool, such as pg_restore.")
+    refuse_root(config)
     with only_process(config.lock_file):
         kept, revision = backups.restore(file, database_file, datetime.now(UTC))
     typer.echo(f"The database is as it was when {file} was made.")

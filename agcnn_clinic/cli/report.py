@@ -1,16 +1,25 @@
 """report and quarantine requeue: what a person asks to be done again."""
 
-from typing import Annotated
+import contextlib
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agcnn_clinic.cli.context import clinic_config, clinic_database
-from agcnn_clinic.errors import UsageError
+from agcnn_clinic.errors import ExitCode, RemovedError, RenderingError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from agcnn_clinic.config import Config
+    from agcnn_clinic.database.session import Database
+    from agcnn_clinic.reporting.loop import Reporting
+    from agcnn_clinic.reporting.remaking import Remade
 
 
 def report(
     ctx: typer.Context,
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A UID, key, accession number or patient id.")],
+    study: Annotated[
+        str | None, typer.Argument(metavar="STUDY", help="A UID, key, accession number or patient id.")
+    ] = None,
     version: Annotated[int | None, typer.Option(help="An older version of the report. Default: the newest.")] = None,
     model: Annotated[
         str | None,
@@ -19,6 +28,9 @@ def report(
             help="Print this model's readings: a name, name@version, or the beginning of a hash (`show` lists them).",
         ),
     ] = None,
+    missing: Annotated[
+        bool, typer.Option("--missing", help="Instead of one study's: every report that is missing or was altered.")
+    ] = False,
 ) -> None:
     """Make a study's PDF again, from the database and the archive alone; or print another model's readings (--model).
 
@@ -27,26 +39,57 @@ def report(
     """
     from agcnn_clinic.sandbox.ahead import load_ahead
 
+    if (study is None) is not missing or (missing and (version, model) != (None, None)):
+        raise UsageError("Say which report: name a study, or give --missing alone for all that are missing.")
     if version is not None and model is not None:
         raise UsageError("Name a version or a model, not both: a version knows the model that it was made with.")
     # The decoder's libraries are loaded over there while this process loads its own.
     load_ahead("agcnn_clinic.analysis.normalise")
     from agcnn_clinic.database.queries import find_model, find_study
+    from agcnn_clinic.lock import refuse_root
     from agcnn_clinic.sandbox.pool import Sandbox
 
     config = clinic_config(ctx)
+    refuse_root(config)
     analysis = config.analysis
-    with Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb) as sandbox:
+    with contextlib.ExitStack() as stack:
+        sandbox = stack.enter_context(Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb))
         sandbox.start_first()
-        database = clinic_database(ctx)
-        with database.session() as session:
-            found = find_study(session, study)
-            study_id, model_id = found.id, None if model is None else find_model(session, found, model).id
+        database = stack.enter_context(clinic_database(ctx))
         from agcnn_clinic.press import press
         from agcnn_clinic.reporting.loop import Reporting
 
         at_work = Reporting(database, config, press(config, sandbox))
-        made = at_work.remake(study_id, version) if model_id is None else at_work.on_request(study_id, model_id)
+        if study is None:
+            all_made = _make_missing(at_work, database, config)
+        else:
+            with database.session() as session:
+                found = find_study(session, study)
+                study_id, model_id = found.id, None if model is None else find_model(session, found, model).id
+            _tell(at_work.remake(study_id, version) if model_id is None else at_work.on_request(study_id, model_id))
+            all_made = True
+    if not all_made:
+        raise typer.Exit(ExitCode.NOT_ALL)
+
+
+def _make_missing(at_work: "Reporting", database: "Database", config: "Config") -> bool:
+    """Make every lost report again, as far as it can be; False where one cannot."""
+    from agcnn_clinic.holdings import lost_reports
+
+    all_made = True
+    lost = lost_reports(database, config)
+    if not lost:
+        typer.echo("No report is missing.")
+    for one in lost:
+        try:
+            _tell(at_work.remake(one.study_id, one.version))
+        except (RemovedError, RenderingError, StorageError) as error:
+            typer.echo(error, err=True)
+            all_made = False
+    return all_made
+
+
+def _tell(made: "Remade") -> None:
     typer.echo(made.path)
     if made.note:
         typer.echo(made.note, err=True)

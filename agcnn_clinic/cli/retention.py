@@ -22,12 +22,14 @@ def retention(
     import contextlib
 
     from agcnn_clinic.cli.context import clinic_config, clinic_database
+    from agcnn_clinic.cli.logs import start_logging
     from agcnn_clinic.lock import at_work_on
     from agcnn_clinic.storage import Storage
     from agcnn_clinic.upkeep.loop import Upkeep
 
     config = clinic_config(ctx)
     printing = Printing.of(form, output, limit)
+    start_logging(config.log, quiet=True)
     with clinic_database(ctx) as database, contextlib.ExitStack() as stack:
         if dry_run:
             removals = Upkeep(database, Storage(config), config).planned()

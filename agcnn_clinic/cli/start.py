@@ -15,11 +15,20 @@ def main() -> None:
     import atexit
     import gc
     import os
+    import pwd
 
     gc.set_threshold(10 * gc.get_threshold()[0])
     atexit.register(gc.freeze)
     # Plugins of pydantic are none of ours; to find out that there are none, it reads what every package says of itself.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    try:
+        pwd.getpwuid(os.getuid())
+    except KeyError:
+        import tempfile
+
+        # A number that no name belongs to, as in `docker run --user 5000`: torch would name this folder after the user
+        # when it is imported, and fail.
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_{os.getuid()}")
 
     from agcnn_clinic.cli.main import main as command_line
 

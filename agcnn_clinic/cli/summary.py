@@ -20,14 +20,15 @@ def print_summary(summary: Summary, config: Config) -> None:
         console.print(
             f"{summary.pending} files could not be decided and stay pending; `agcnn-clinic doctor` may tell why."
         )
-    if not summary.files:
+    if summary.files:
+        print_outcomes(console, summary.files)
+    elif not summary.reports:
+        # Reports may have been due of files that were decided before: after a reanalysis, or when the disk was full.
         console.print("Nothing new was decided.")
-        return
-    print_outcomes(console, summary.files)
     if len(summary.reports) > _MANY:
         console.print(f"{len(summary.reports)} reports are in {config.reports}")
     for key, path in summary.reports[:_MANY] if len(summary.reports) <= _MANY else ():
-        console.print(f"report of {key}: {config.root / path}", markup=False)
+        console.print(f"report of {key}: {config.report_file(path)}", markup=False)
     if summary.count(Outcome.QUARANTINED):
         console.print("`agcnn-clinic quarantine list` tells more of the quarantined files.")
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -44,6 +43,7 @@ from sqlalchemy import (
 from agcnn_clinic import __version__
 from agcnn_clinic.database.audit_events import EVENTS, AuditEvent, EventOutcome
 from agcnn_clinic.database.values import Text, storable
+from agcnn_clinic.users import user_name
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -283,7 +283,7 @@ class _Who:
 def _who() -> _Who:
     user = os.getuid()
     # What is hashed must be what is stored: a name may be bytes that are no text.
-    return _Who(storable(_name_of(user)), user, storable(_login_name()), storable(socket.gethostname()))
+    return _Who(storable(user_name(user)), user, storable(_login_name()), storable(socket.gethostname()))
 
 
 def this_host() -> str:
@@ -296,12 +296,5 @@ def _login_name() -> str:
     with suppress(OSError, ValueError):
         login = int(Path("/proc/self/loginuid").read_text(encoding="ascii"))
         if login != _NO_LOGIN:
-            return _name_of(login)
+            return user_name(login)
     return ""
-
-
-def _name_of(user_id: int) -> str:
-    try:
-        return pwd.getpwuid(user_id).pw_name
-    except KeyError:
-        return str(user_id)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from agcnn_clinic.database.revision import HEAD, Standing, standing
 from agcnn_clinic.database.session import Database
+from agcnn_clinic.durable import make_alike
 from agcnn_clinic.errors import DatabaseError, UsageError
 
 
@@ -44,7 +45,7 @@ def backup(database: Database, target: Path) -> int:
 def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
     """Put a backup in the database's place; what was there is kept beside it. Hold the clinic's lock meanwhile.
 
-    At every moment a whole database has the name: the old one or the new one.
+    At every moment a whole database has the name: the old one or the new one. It keeps its mode and its owner.
 
     Args:
         copy: what `backup` made; it stays as it is.
@@ -61,13 +62,14 @@ def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
     """
     if not copy.is_file():
         raise UsageError(f"There is no {copy}; name a file that `agcnn-clinic db backup` made.")
-    file = file.resolve()
+    file = file.resolve()  # what has the name may be a link
     with _explained(f"The database cannot be restored from {copy}"), _whole_copy(copy, file) as partial:
         revision = _revision(partial, copy)
         kept = None
         if file.exists():
             kept = file.with_name(f"{file.stem}-before-{now:%Y%m%dT%H%M%S}{file.suffix}")
             _set_aside(file, kept)
+            make_alike(partial, file.stat())
         partial.replace(file)
         _sync(file.parent)
     return kept, revision

@@ -37,12 +37,14 @@ def sqlite_file(url: str) -> Path | None:
     parsed = parse_url(url)
     if parsed.get_backend_name() != "sqlite":
         return None
-    if "?" in url or not parsed.database or parsed.database.startswith((":memory:", "file:")):
+    # Taken as it stands: the parsed URL would read "100%20" in a folder's name as "100 ", and end at a question mark.
+    path = url.partition(":///")[2]
+    name = path.rpartition("/")[2]
+    if not name or "?" in name or path.startswith((":memory:", "file:")):
         raise DatabaseError(
             'database.url must name a file: write it like "sqlite:///clinic.sqlite", without options or question marks.'
         )
-    # Taken as it stands: the parsed URL would read "100%20" in a folder's name as "100 ".
-    return Path(url.partition(":///")[2])
+    return Path(path)
 
 
 def make_engine(url: str, *, busy_timeout_seconds: float, foreign_keys: bool = True, create: bool = False) -> Engine:

@@ -3,6 +3,7 @@
 import json
 import os
 import threading
+from collections.abc import Sequence
 
 from sqlalchemy import select
 
@@ -27,6 +28,7 @@ class OwnWork:
         self._reading = threading.Lock()
         self._files: set[int] = set()
         self._studies: set[str] = set()
+        self._reported: set[str] = set()
         self._read_to = max(self._told(0, AuditEvent.STARTED), default=(0,))[0]
 
     def files(self) -> list[int]:
@@ -50,6 +52,16 @@ class OwnWork:
         with self._reading:
             self._read_on()
             keys = sorted(self._studies)
+        return self._ids(keys)
+
+    def reported(self) -> list[int]:
+        """The studies of which it has made a report, whoever registered their files."""
+        with self._reading:
+            self._read_on()
+            keys = sorted(self._reported)
+        return self._ids(keys)
+
+    def _ids(self, keys: Sequence[str]) -> list[int]:
         found: list[int] = []
         with self._database.connection() as connection:
             for part in in_parts(keys):
@@ -57,11 +69,14 @@ class OwnWork:
         return sorted(found)
 
     def _read_on(self) -> None:
-        for place, event, studies, files in self._told(self._read_to, AuditEvent.IMPORTED, AuditEvent.ANALYSED):
+        events = AuditEvent.IMPORTED, AuditEvent.ANALYSED, AuditEvent.REPORTED
+        for place, event, studies, files in self._told(self._read_to, *events):
             self._read_to = max(self._read_to, place)
             self._files.update(json.loads(files))
             if event == AuditEvent.IMPORTED:
                 self._studies.update(json.loads(studies))
+            if event == AuditEvent.REPORTED:
+                self._reported.update(json.loads(studies))
 
     def _told(self, after: int, *events: AuditEvent) -> list[tuple[int, str, str, str]]:
         """This process's events of these kinds behind a place in the trail: place, kind, studies, files."""

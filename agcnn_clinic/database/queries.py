@@ -2,13 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import InstrumentedAttribute, Session, defer, joinedload, selectinload
 from sqlalchemy.orm.interfaces import ORMOption
 
 from agcnn_clinic.database.reviews import standing_reviews
+from agcnn_clinic.database.states import waiting_window
 from agcnn_clinic.database.tables import Inference, Instance, Model, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.values import LARGEST_INTEGER
 from agcnn_clinic.database.views import HASH_BEGINNING
@@ -158,7 +159,8 @@ def study_state(
     """
     if not pending and reported_revision is not None and reported_revision >= revision:
         return StudyState.REPORTED
-    if pending or last_received_at > now - timedelta(seconds=quiet_seconds):
+    after, until = waiting_window(now, quiet_seconds)
+    if pending or after < last_received_at <= until:
         return StudyState.RECEIVING
     return StudyState.READ if analysed else StudyState.NOT_READ
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from agcnn_clinic.database.engine import make_engine, sqlite_file, writing
 from agcnn_clinic.database.failures import translated
 from agcnn_clinic.database.revision import HEAD, Standing, standing
+from agcnn_clinic.database.sqlite import OpenFile
 from agcnn_clinic.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Database:
         self._engine = engine
         self.url = url
         self.file: Path | None = sqlite_file(url)
+        self._open_file = None if self.file is None else OpenFile(engine, self.file)
 
     @contextmanager
     def connection(self) -> Iterator[Connection]:
@@ -52,18 +54,21 @@ class Database:
     def write(self) -> Iterator[Session]:
         """One transaction, committed at the end and rolled back on any error. Compute first: others wait for it.
 
-        The objects that it leaves behind keep their values after the commit.
+        The objects that it leaves behind keep their values after the commit. When it returns, the rows are in the file
+        that has the database's name: the inbox may let go of what they tell of.
         """
         from sqlalchemy.orm import Session  # noqa: PLC0415 (as above)
 
         with translated(), Session(writing(self._engine), expire_on_commit=False) as session, session.begin():
             yield session
+        self._see_file()
 
     @contextmanager
     def transaction(self) -> Iterator[Connection]:
         """As `write`, without the cost of the object mapper."""
         with translated(), writing(self._engine).begin() as connection:
             yield connection
+        self._see_file()
 
     def revision(self) -> str | None:
         """The schema's revision as the database states it; None where there are no tables yet."""
@@ -73,6 +78,10 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+
+    def _see_file(self) -> None:
+        if self._open_file is not None:
+            self._open_file.check()
 
     def __enter__(self) -> Self:
         """Close it at the end of a with block."""

@@ -28,7 +28,7 @@ def sqlite_engine(file: Path, *, busy_timeout_seconds: float, foreign_keys: bool
         raise DatabaseError(
             f"There is no database {file}; make a clinic with `agcnn-clinic init`, or correct database.url."
         )
-    # mode=rw: a file that vanishes under a running daemon must be an error, not an empty new database.
+    # mode=rw: a file that is gone when a connection is made must be an error, not an empty new database.
     location = URL.create("sqlite", database="file:" + quote(str(file.absolute())), query={"mode": "rw", "uri": "true"})
     engine = create_engine(
         location,
@@ -43,6 +43,45 @@ def sqlite_engine(file: Path, *, busy_timeout_seconds: float, foreign_keys: bool
 
     event.listen(engine, "connect", on_connect)
     return engine
+
+
+class OpenFile:
+    """The file that an engine has opened, held against the one that has its name.
+
+    SQLite goes on with an open file whatever becomes of its name. Of a backup that was moved into its place, or of a
+    database that was removed, it says nothing, and what is committed from then on is lost with the process.
+    """
+
+    def __init__(self, engine: Engine, file: Path) -> None:
+        """Look at each connection, and at each transaction's beginning; `check` is for its end."""
+        self._file = file
+        self._opened: tuple[int, int] | None = None
+        event.listen(engine, "connect", self._look)
+        event.listen(engine, "begin", self._look)
+
+    def check(self) -> None:
+        """See that the name still has the file that was opened; it takes microseconds.
+
+        Raises:
+            DatabaseError: it has another one, or none.
+        """
+        try:
+            status = self._file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            found = None
+        except OSError:
+            return  # the disk fails, perhaps for a moment: SQLite says so where it matters
+        else:
+            found = status.st_dev, status.st_ino
+        self._opened = self._opened or found
+        if found is None or found != self._opened:
+            raise DatabaseError(
+                f"The database {self._file} was replaced or removed while it was open, and nothing more is written; "
+                "see that the right file is there (`agcnn-clinic db restore` puts a backup in its place), then start."
+            )
+
+    def _look(self, *_event: Any) -> None:
+        self.check()
 
 
 def begin(connection: Connection, *, write: bool) -> None:

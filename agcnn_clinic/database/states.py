@@ -13,6 +13,17 @@ _study = table("study", column("id"), column("last_received_at", DateTime))
 _instance = table("instance", column("id"), column("study_id"))
 _received_file = table("received_file", column("instance_id"), column("outcome"))
 
+
+def waiting_window(now: datetime, quiet_seconds: float) -> tuple[datetime, datetime]:
+    """When the last file of a study came, if more of it is waited for: after the first moment, not after the second.
+
+    What is further ahead of now than it could be behind was stamped by a clock that was ahead, before it was set right:
+    to wait until then may be to wait for years.
+    """
+    quiet = timedelta(seconds=quiet_seconds)
+    return now - quiet, now + quiet
+
+
 Columns = ReadOnlyColumnCollection[str, Column[object]]
 
 
@@ -24,9 +35,10 @@ def state_of(columns: Columns, now: datetime, quiet_seconds: float) -> ColumnEle
         now: the moment for which it is told.
         quiet_seconds: a study for which files came within this time is still receiving.
     """
-    quiet_since = _quiet_since(now, quiet_seconds).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    after, until = (moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") for moment in _window(now, quiet_seconds))
     reported = and_(columns.files_pending == 0, columns.report_revision >= columns.revision)
-    receiving = or_(columns.files_pending > 0, columns.last_received_at > quiet_since)
+    came = columns.last_received_at
+    receiving = or_(columns.files_pending > 0, and_(came > after, came <= until))
     return case(
         (reported, literal(StudyState.REPORTED.value)),
         (receiving, literal(StudyState.RECEIVING.value)),
@@ -42,11 +54,13 @@ def is_in(state: str, columns: Columns, now: datetime, quiet_seconds: float) -> 
         # Few are, and they are among those with a pending file and those that received one just now.
         of_files = select(_instance.c.study_id).join(_received_file, _received_file.c.instance_id == _instance.c.id)
         pending = of_files.where(_received_file.c.outcome == Outcome.PENDING.value)
-        recent = select(_study.c.id).where(_study.c.last_received_at > _quiet_since(now, quiet_seconds))
+        after, until = _window(now, quiet_seconds)
+        came = _study.c.last_received_at
+        recent = select(_study.c.id).where(came > after, came <= until)
         conditions.append(columns.study_id.in_(union_all(pending, recent)))
     return conditions
 
 
-def _quiet_since(now: datetime, quiet_seconds: float) -> datetime:
-    """The moment in UTC, without a zone, as the database keeps it."""
-    return now.astimezone(UTC).replace(tzinfo=None) - timedelta(seconds=quiet_seconds)
+def _window(now: datetime, quiet_seconds: float) -> tuple[datetime, datetime]:
+    """`waiting_window` in UTC, without a zone, as the database keeps moments."""
+    return waiting_window(now.astimezone(UTC).replace(tzinfo=None), quiet_seconds)

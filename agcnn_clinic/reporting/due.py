@@ -2,14 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import Exists, Select, case, exists, select, update
+from sqlalchemy import Exists, Select, case, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
+from agcnn_clinic.database.states import waiting_window
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import Outcome
 
@@ -43,9 +44,9 @@ def studies_due(
 def is_due(now: datetime, quiet_seconds: float) -> Select[int]:
     """Asks for all studies of which a report is due.
 
-    A study is complete when nothing came for it during `quiet_seconds`, no file of it is pending and at least one
-    was read: where nothing was read there is nothing to report on. A report by request covers nothing: the clinic's
-    own stays due.
+    A study is complete when nothing came for it just now (`states.waiting_window`), no file of it is pending and at
+    least one was read: where nothing was read there is nothing to report on. A report by request covers nothing: the
+    clinic's own stays due.
     """
     return _complete(now, quiet_seconds).where(_has_file(Outcome.ANALYSED))
 
@@ -84,9 +85,10 @@ def leave_unread(database: Database, now: datetime, quiet_seconds: float, *, lim
 
 def _complete(now: datetime, quiet_seconds: float) -> Select[int]:
     """Asks for all complete studies whose newest revision no report covers."""
+    after, until = waiting_window(now, quiet_seconds)
     return select(Study.id).where(
         Study.reported_revision < Study.revision,
-        Study.last_received_at <= now - timedelta(seconds=quiet_seconds),
+        or_(Study.last_received_at <= after, Study.last_received_at > until),
         ~_has_file(Outcome.PENDING),
     )
 

@@ -15,6 +15,7 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import Outcome
 from agcnn_clinic.errors import RemovedError, UsageError
+from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
 from agcnn_clinic.reporting.deliver import deliver
@@ -110,7 +111,7 @@ def remake(
         (study,) = with_files(session, [study_id])
         row = _delivered(study, version)
         content = _again(session, study, row, config)
-        path, sha256, was_removed = config.root / row.path, row.sha256, row.removed_at is not None
+        path, sha256, was_removed = config.report_file(row.path), row.sha256, row.removed_at is not None
         _refuse_without_films(content, path)
     data = rendered(content, config.reporting, press)
     trail.report_again(database, content.study_key, version=row.version, now=clock())
@@ -124,7 +125,7 @@ def remake(
                     .values(removed_at=None)
                 )
         return Remade(path, "")
-    beside = path.with_suffix(".remade.pdf")
+    beside = remade_beside(path)
     deliver(data, beside)
     why = (
         f"it was made by agcnn-clinic {row.software_version} and this is {__version__}"

@@ -44,7 +44,7 @@ class Candidate:
     Attributes:
         kind: what they are. A quarantined file's are `QUARANTINE`, in the archive and in the quarantine at once.
         ids: of all rows that share them: of received_file, or of one report.
-        path: below the archive folder, or a report's below the clinic's.
+        path: below the archive folder, or a report's below that of the reports.
         size: in bytes.
         since: from when their age counts: when the last image of the study came, so that its images go together;
             where there is no study, when the file was decided; when the report was made.
@@ -87,7 +87,7 @@ def plan(session: Session, config: Config, now: datetime, disk_of: Callable[[Pat
     days = _days(settings)
     if not settings.is_on:
         return []
-    known = (one if one.size else replace(one, size=_size(config.root / one.path)) for one in candidates(session))
+    known = (_sized(one, config) for one in candidates(session))
     may_go = sorted(known, key=lambda one: (one.since, one.ids))
     removals = [
         Removal(one, f"older than {max(days[kind] for kind in one.kinds)} days")
@@ -127,7 +127,7 @@ def report_candidates(session: Session, ids: Collection[int] | None = None) -> I
     if ids is not None:
         statement = statement.where(Report.id.in_(ids))
     for row in session.execute(statement):
-        yield Candidate(Kind.REPORTS, (row.id,), row.path, 0, row.created_at, row.key)
+        yield Candidate(Kind.REPORTS, (row.id,), Path(row.path).name, 0, row.created_at, row.key)
 
 
 def _files(stored_paths: Collection[str] | None) -> Select[Any]:
@@ -188,12 +188,14 @@ def _any(condition: ColumnElement[bool]) -> ColumnElement[int]:
     return func.max(case((condition, 1), else_=0))
 
 
-def _size(path: Path) -> int:
-    """The bytes of a report, which its row does not tell; 0 where it is not there."""
+def _sized(candidate: Candidate, config: Config) -> Candidate:
+    """With the bytes of a report, which its row does not tell; 0 where it is not there."""
+    if candidate.kind is not Kind.REPORTS:
+        return candidate
     try:
-        return path.stat().st_size
+        return replace(candidate, size=config.report_file(candidate.path).stat().st_size)
     except OSError:
-        return 0
+        return candidate
 
 
 def _days(settings: Retention) -> dict[Kind, int]:

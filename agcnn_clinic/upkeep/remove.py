@@ -4,6 +4,7 @@ A process that is killed in between leaves bytes that no row claims; they are th
 the next look removes them. Never does a row claim bytes that are not there.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -18,8 +19,11 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.durable import fsync_folder
 from agcnn_clinic.errors import StorageError
+from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.plan import Kind, Removal, candidates, report_candidates
+
+log = logging.getLogger(__name__)
 
 BATCH = 200
 """Removals that share one transaction."""
@@ -32,10 +36,13 @@ class Remover:
         self._database = database
         self._storage = storage
         self._claims = claims
-        self._root = config.root
+        self._config = config
 
     def remove(self, removals: Sequence[Removal], now: datetime, stopped: Callable[[], bool]) -> list[Removal]:
         """Remove what is planned, as far as it may still go; returns what was removed.
+
+        A report that does not lie where it should is gone for its row, and no longer told as missing; a warning says
+        that it was not removed.
 
         Args:
             removals: the plan.
@@ -61,8 +68,16 @@ class Remover:
                 # have been kept again since, and is for `finish` to judge.
                 still_held()
                 self._storage.remove([one.candidate.path for one in going if one.candidate.kind is not Kind.REPORTS])
-                self._unlink_reports([one.candidate.path for one in going if one.candidate.kind is Kind.REPORTS])
-            removed += going
+                reports = [one.candidate.path for one in going if one.candidate.kind is Kind.REPORTS]
+                not_there = self._unlink_reports(reports)
+            if not_there:
+                log.warning(
+                    "%d reports that were to be removed are not in the reports folder, the first is %s; if that folder "
+                    "was changed in config.toml, remove them from the one before",
+                    len(not_there),
+                    not_there[0],
+                )
+            removed += [one for one in going if one.candidate.path not in not_there]
         return removed
 
     def finish(self) -> None:
@@ -86,18 +101,23 @@ class Remover:
             self._storage.remove(paths)
             self._unlink_reports(reports)
 
-    def _unlink_reports(self, paths: Sequence[str]) -> None:
-        pdfs = [self._root / path for path in paths]
+    def _unlink_reports(self, paths: Sequence[str]) -> list[str]:
+        """Remove PDFs from the folder of the reports; returns those that were not there."""
+        not_there = []
         try:
-            for pdf in pdfs:
-                pdf.unlink(missing_ok=True)
+            for path in paths:
+                pdf = self._config.report_file(path)
                 # What `report` wrote beside it, where it could not make the same again.
-                pdf.with_suffix(".remade.pdf").unlink(missing_ok=True)
-            for folder in {pdf.parent for pdf in pdfs}:
-                if folder.is_dir():
-                    fsync_folder(folder)
+                found = [one for one in (pdf, remade_beside(pdf)) if one.exists()]
+                for one in found:
+                    one.unlink(missing_ok=True)
+                if not found:
+                    not_there.append(path)
+            if paths:
+                fsync_folder(self._config.reports)
         except OSError as error:
             raise StorageError(f"A report cannot be removed: {error.strerror or error}; it is tried again.") from error
+        return not_there
 
 
 def _still(session: Session, batch: Sequence[Removal]) -> list[Removal]:

@@ -1,10 +1,18 @@
 """doctor: each file and folder of a clinic that others may read or change is named, with the command that mends it."""
 
+import os
+
 import pytest
 
 from agcnn_clinic.cli import checks_access
 from agcnn_clinic.cli.clinic import make_clinic
+from agcnn_clinic.cli.context import write_setting
 from agcnn_clinic.cli.result import State
+from agcnn_clinic.errors import UsageError
+from agcnn_clinic.users import user_name
+
+AS_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+SOMEBODY = 65534
 
 
 @pytest.fixture
@@ -51,6 +59,52 @@ def test_what_senders_need_is_no_remark(clinic, path, mode):
     """A group that may drop studies, pass through to the inbox, or read the settings, as SECURITY.md advises."""
     (clinic.root / path).chmod(mode)
     assert [result.state for result in checks_access.modes(clinic)] == [State.OK]
+
+
+@AS_ROOT
+def test_what_root_has_made_in_the_clinic_of_another_user_is_a_problem(clinic):
+    """A lock, a folder of the archive and a film in it; what the clinic's user can read, or has, is not told."""
+    for path in (clinic.root, *clinic.root.rglob("*")):
+        os.chown(path, SOMEBODY, SOMEBODY)
+    assert list(checks_access.owners(clinic, thorough=True)) == []
+    clinic.lock_file.touch(0o600)
+    (clinic.reports / "readme.txt").touch(0o644)
+    (result,) = checks_access.owners(clinic)
+    assert (result.state, result.found.partition(": ")[2]) == (State.PROBLEM, f"1; the first: {clinic.lock_file}")
+    (clinic.archive / "ab").mkdir(0o700)
+    (clinic.archive / "ab" / "film.dcm").touch(0o600)
+    (result,) = checks_access.owners(clinic, thorough=True)
+    assert ": 3;" in result.found
+
+
+@AS_ROOT
+def test_root_leaves_no_files_in_the_clinic_of_another_user(clinic, run, tmp_path):
+    """Commands that make files name the one that will do; others go on, and change neither mode nor owner of a file."""
+    run(clinic.root, "db", "backup", tmp_path / "backup")
+    settings, before = clinic.root / "config.toml", sorted(clinic.root.rglob("*"))
+    for path in (clinic.root, *before):
+        os.chown(path, SOMEBODY, SOMEBODY)
+    settings.chmod(0o640)
+    for command in (["process"], ["retention"], ["report", "X"], ["db", "restore", tmp_path / "backup"]):
+        with pytest.raises(UsageError, match=f"runuser -u {user_name(SOMEBODY)} -- agcnn-clinic"):
+            run(clinic.root, *command)
+    run(clinic.root, "models", "use", "starter")
+    run(clinic.root, "studies")
+    assert {path.stat().st_uid for path in clinic.root.rglob("*")} == {SOMEBODY}
+    assert settings.stat().st_mode & 0o777 == 0o640
+    assert [path for path in sorted(clinic.root.rglob("*")) if ".sqlite-" not in path.name] == before
+    with pytest.raises(UsageError, match="runuser"):
+        make_clinic(clinic.root)
+
+
+def test_a_link_to_settings_stays_one(clinic, tmp_path):
+    """What changes is the file that it leads to, as another folder of an administrator may hold it."""
+    settings, real = clinic.root / "config.toml", tmp_path / "etc.toml"
+    settings.rename(real)
+    settings.symlink_to(real)
+    write_setting(settings, "analysis", "model", "other")
+    assert settings.is_symlink()
+    assert 'model = "other"' in real.read_text()
 
 
 def test_what_is_not_there_is_for_another_check(clinic):

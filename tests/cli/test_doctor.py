@@ -246,6 +246,17 @@ def test_the_folders_hold_what_the_rows_say(holding):
         assert _states(checks._holdings, config)[check] is State.PROBLEM
 
 
+def test_reports_are_looked_for_where_their_folder_is_now(holding, tmp_path):
+    """A folder that was moved to another disk, and named in config.toml, has lost nothing."""
+    config, _, _ = holding
+    config.reports.rename(tmp_path / "other disk")
+    assert _states(checks._holdings, config)["reports"] is State.PROBLEM
+    moved = config.model_copy(
+        update={"folders": config.folders.model_copy(update={"reports": tmp_path / "other disk"})}
+    )
+    assert set(_states(checks._holdings, moved, True).values()) == {State.OK}
+
+
 def test_an_archived_file_without_a_row_is_remarked_on(holding):
     """It may be on its way, or the database is older than it: nothing is broken, and the advice names the command."""
     config, film, _ = holding

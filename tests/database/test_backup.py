@@ -94,6 +94,17 @@ def test_a_restored_database_is_the_copy_and_the_old_one_is_kept_whole(copy, tmp
         assert database.revision() == revision
 
 
+def test_a_restored_database_keeps_its_mode_and_its_name_may_be_a_link(copy, tmp_path):
+    """A group that was let in still is, and the file takes the place of the one that the link leads to."""
+    file, name = tmp_path / "clinic.sqlite", tmp_path / "elsewhere" / "clinic.sqlite"
+    name.parent.mkdir()
+    name.symlink_to(file)
+    file.chmod(0o640)
+    restore(copy, name, NOW)
+    assert (name.is_symlink(), file.stat().st_mode & 0o777) == (True, 0o640)
+    assert patients(file) == ["P0001"]
+
+
 def test_a_missing_or_damaged_database_is_replaced(copy, tmp_path):
     """Whatever the old file is, the copy takes its place; what was damaged is kept as it was, its log with it."""
     file = tmp_path / "clinic.sqlite"

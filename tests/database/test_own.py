@@ -48,6 +48,10 @@ def test_own_work_is_told_from_that_of_others(database, register):
             file.outcome, file.reason_code = "refused", ReasonCode.WRONG_VIEW
             trail.analysed(session, [file], model_id=1, now=NOW)
         assert (own.files(), own.pending(), own.studies()) == ([mine, theirs], {mine}, [2])
+        assert own.reported() == []
+        with database.write() as session:
+            trail.reported(session, [trail.Delivered(session.get_one(Study, 3).key, 2, "0")], now=NOW)
+        assert (own.studies(), own.reported()) == ([2], [3])
     assert broken not in own.files()
 
 

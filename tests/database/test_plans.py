@@ -70,4 +70,7 @@ def test_studies_that_are_receiving_come_from_the_indexes_of_what_is_new(databas
         statement, parameters = asked[-1]
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert plan[0] == "SEARCH study USING INTEGER PRIMARY KEY (rowid=?)"
-    assert "SEARCH study USING COVERING INDEX ix_study_last_received_at (last_received_at>?)" in plan
+    assert (
+        "SEARCH study USING COVERING INDEX ix_study_last_received_at (last_received_at>? AND last_received_at<?)"
+        in plan
+    )

@@ -157,6 +157,31 @@ def test_a_database_that_vanishes_is_not_made_anew(url):
     assert not file.exists()
 
 
+@pytest.mark.sqlite_only("its file")
+@pytest.mark.parametrize("removed", [True, False], ids=["removed", "replaced"])
+def test_nothing_is_written_to_a_file_that_has_lost_its_name(url, factories, tmp_path, removed):
+    """Neither is a transaction begun on it, nor does one that was on its way count as committed."""
+    file = Path(url.removeprefix("sqlite:///"))
+    other = shutil.copy(file, tmp_path / "backup")
+
+    def lose() -> None:
+        file.unlink()
+        if not removed:
+            Path(other).rename(file)
+
+    def write_and_lose(session) -> None:
+        factories.make_study(session, 1)
+        lose()
+
+    with open_database(url) as database:
+        with pytest.raises(DatabaseError, match="was replaced or removed"), database.write() as session:
+            write_and_lose(session)
+        for begun in (database.write, database.transaction, database.session, database.connection):
+            with pytest.raises(DatabaseError, match="was replaced or removed"), begun() as connection:
+                connection.execute(text("SELECT 1"))
+    assert file.exists() is not removed
+
+
 def test_a_file_of_another_kind_is_told_apart(tmp_path):
     """A file that is no database is named as such, in one sentence."""
     file = tmp_path / "clinic.sqlite"
@@ -243,8 +268,8 @@ def test_a_missing_driver_is_a_matter_of_configuration(monkeypatch):
 
 @pytest.mark.sqlite_only("names of files")
 def test_odd_file_names_are_taken_as_they_are(migrated, tmp_path):
-    """Spaces, percent signs and letters of any script in the path are no part of a URL."""
-    folder = tmp_path / "Klinik 100%20 #é"
+    """Spaces, percent and question marks and letters of any script in a folder's name are no part of a URL."""
+    folder = tmp_path / "Klinik 100%20 #é?x=1"
     folder.mkdir()
     shutil.copy(migrated.removeprefix("sqlite:///"), folder / "c.sqlite")
     with (

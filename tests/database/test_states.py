@@ -35,7 +35,7 @@ def study_and_state(database, factories, reasons, reported, age) -> tuple[int, s
         max_size=3,
     ),
     reported=st.none() | st.integers(0, 4),
-    age=st.sampled_from([0.0, 29.999999, 30.0, 31.0, 1e6]),
+    age=st.sampled_from([0.0, 29.999999, 30.0, 31.0, 1e6, -30.0, -30.000001, -1e6]),
 )
 def test_the_state_is_the_same_in_sql_and_in_python(emptied, factories, reasons, reported, age):
     """The state that `studies` computes in SQL is that of `queries.study_state` for all there can be of a study."""
@@ -51,6 +51,8 @@ def test_the_state_is_the_same_in_sql_and_in_python(emptied, factories, reasons,
     [
         ([], None, 10, StudyState.RECEIVING),
         ([], None, 60, StudyState.NOT_READ),
+        ([], None, -10, StudyState.RECEIVING),
+        ([ReasonCode.READ], None, -31_536_000, StudyState.READ),
         ([None, ReasonCode.READ], None, 60, StudyState.RECEIVING),
         ([ReasonCode.READ], None, 60, StudyState.READ),
         ([ReasonCode.READ], 1, 60, StudyState.REPORTED),

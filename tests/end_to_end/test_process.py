@@ -130,6 +130,29 @@ def test_a_report_is_made_again_byte_for_byte(clinic, write_film):
     assert pdf.read_bytes() == before
 
 
+def test_after_a_restore_every_missing_report_is_made_again(clinic, write_film):
+    """Older versions too, and one that was altered; nothing is missing then, but for one whose film is gone."""
+    for number in range(2):
+        film = clinic.config.inbox / "film.dcm"
+        write_film(film, draw(number, (320, 320)).pixels)
+        of_one_study = pydicom.dcmread(film)
+        of_one_study.StudyInstanceUID = "2.25.1"
+        of_one_study.save_as(film)
+        clinic.run("process")
+    first, second = sorted(clinic.config.reports.iterdir())
+    before = first.read_bytes(), second.read_bytes()
+    first.unlink()
+    second.write_bytes(b"altered")
+    made = clinic.run("report", "--missing")
+    assert sorted(made.stdout.splitlines()) == [str(first), str(second)]
+    assert (first.read_bytes(), second.read_bytes()) == before
+    assert clinic.run("report", "--missing").stdout == "No report is missing.\n"
+    second.unlink()
+    for film in clinic.config.archive.rglob("*.dcm"):
+        film.unlink()
+    assert clinic.run("report", "--missing", check=False).returncode == 1
+
+
 def test_the_same_bytes_again_are_a_duplicate(clinic, write_film):
     """Nothing is analysed twice, under whatever name it comes."""
     for name in ("first.dcm", "second.dcm"):

@@ -1,6 +1,7 @@
 """The daemon as a hospital runs it: a real process, real files, real signals."""
 
 import json
+import shutil
 import signal
 import subprocess
 import threading
@@ -115,6 +116,24 @@ def test_a_daemon_survives_garbage_and_a_second_one_is_told_to_leave(clinic, fil
     for reason in reasons:
         assert json.loads(reason.read_text())["reason"]
         assert reason.with_name(reason.name.removesuffix(".reason.json")).is_file()
+
+
+@pytest.mark.sqlite_only("its file")
+def test_a_daemon_ends_when_its_database_is_replaced(clinic, film, tmp_path):
+    """A backup moved into its place while it runs: it says so and ends with 4, and the next film stays in the inbox."""
+    backup, waiting = tmp_path / "backup.sqlite", clinic.config.inbox / "film.dcm"
+    clinic.run("db", "backup", backup)
+    with daemon(clinic) as process:
+        while "watching the inbox" not in (line := process.stderr.readline()):
+            assert line, "the daemon did not start"
+        backup.rename(clinic.config.root / "clinic.sqlite")
+        shutil.copy(film, waiting)
+        log = process.communicate(timeout=TIMEOUT)[1]
+    assert (process.returncode, "was replaced or removed" in log) == (4, True), log
+    assert waiting.exists()
+    assert list(clinic.config.reports.iterdir()) == []
+    clinic.run("process")
+    assert rows(clinic, "SELECT outcome FROM received_file") == [("analysed",)]
 
 
 @pytest.mark.sqlite_only("a lock ends with its process; leases run out, see test_workers.py")

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
+from agcnn_clinic.config import Folders
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
@@ -62,6 +63,16 @@ def test_nothing_is_due_while_files_are_coming(clinic) -> None:
     assert due_now(clinic) == []
     clinic.clock.forward(seconds=1)
     assert due_now(clinic) == [study]
+
+
+def test_a_study_that_came_by_a_clock_that_was_ahead_is_due(clinic) -> None:
+    """It is not waited for until that clock's time comes; one a moment ahead, as another machine's, still is."""
+    study = clinic.add_study()
+    clinic.add_file(study, at=clinic.clock.now + timedelta(days=365))
+    assert due_now(clinic) == [study]
+    clinic.clock.forward(days=365, seconds=-30)
+    assert due_now(clinic) == []
+    assert due_now(clinic, quiet_seconds=0) == [study]
 
 
 def test_a_study_of_which_nothing_was_read_has_no_report(clinic) -> None:
@@ -128,10 +139,10 @@ def test_looking_for_what_is_due_reads_no_reported_study_and_no_list_of_outcomes
     statement, parameters = asked[-1]
     with clinic.database.connection() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
-    assert plan[0] == "SEARCH study USING INDEX ix_study_unreported (last_received_at<?)"
+    assert plan[0] == "SCAN study USING INDEX ix_study_unreported"  # which has those without a report alone
     files = [step for step in plan if "received_file" in step]
     assert files == ["SEARCH received_file USING INDEX ix_received_file_instance_id (instance_id=?)"] * 2
-    assert not [step for step in plan if step.startswith("SCAN")]
+    assert not [step for step in plan[1:] if step.startswith("SCAN")]
 
 
 def test_a_report_is_delivered_and_recorded(clinic, make) -> None:
@@ -205,6 +216,21 @@ def test_a_report_made_again_is_the_same(clinic, make, again) -> None:
     made = again(study)
     assert (made.path, made.note) == (path, "")
     assert path.read_bytes() == before
+
+
+def test_a_report_made_again_lies_where_reports_lie_now(clinic, make) -> None:
+    """Where the folder was moved to another disk since, it is made there, and the old one does not come back."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    old = make(study)
+    new = clinic.root.parent / "other disk"
+    old.parent.rename(new)
+    config = clinic.config.model_copy(update={"folders": Folders(reports=new)})
+    before = (new / old.name).read_bytes()
+    (new / old.name).unlink()
+    made = remake(clinic.database, study, clock=clinic.clock, config=config, press=clinic.press)
+    assert (made.path, made.note, made.path.read_bytes()) == (new / old.name, "", before)
+    assert not old.parent.exists()
 
 
 def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(clinic, make, again) -> None:

@@ -4,9 +4,11 @@ import json
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
+from agcnn_clinic.config import Folders
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.tables import ReceivedFile
@@ -44,6 +46,23 @@ def test_bytes_go_and_rows_stay(ward):
     assert ward.has_report(kept[2])
     assert list(ward.config.quarantine.iterdir()) == []
     assert len(list(ward.config.reports.iterdir())) == 1
+
+
+def test_reports_whose_folder_has_moved_go_from_where_they_lie_now(ward, tmp_path, caplog):
+    """Moved with their folder they are removed there; what was left elsewhere is not said to have been removed."""
+    moved, left_behind = ward.reported_study()[2], ward.reported_study(days_ago=99)[2]
+    new = tmp_path / "other disk"
+    new.mkdir()
+    name = Path(ward.report_row(moved).path).name
+    (ward.config.reports / name).rename(new / name)
+    ward.config = ward.config.model_copy(update={"folders": Folders(reports=new)})
+    first, second = ward.upkeep(reports_days=30).planned()
+    assert (first.candidate.size, second.candidate.size) == (100, 0)
+    removed = ward.upkeep(reports_days=30).step()
+    assert [one.candidate.ids for one in removed] == [(moved,)]
+    assert list(new.iterdir()) == []
+    assert Path(ward.report_row(left_behind).path).name in caplog.text
+    assert ward.upkeep(reports_days=30).planned() == []
 
 
 @pytest.mark.parametrize("passages", range(9))

@@ -1,0 +1,43 @@
+"""What a setting of config.toml may be: what passes here ends in no sum that a calendar or a driver cannot hold."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+LONGEST_SECONDS = 1_000_000
+"""Eleven days; who writes more means "for ever"."""
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("holds a character of number 0, which no name has")
+    return text
+
+
+def _path(path: Path) -> Path:
+    """A path as the system takes it: only a shell knows what ~ stands for, and a service has another home."""
+    if _without_nul(str(path)).startswith("~"):
+        raise ValueError("begins with ~, which stands for nobody's folder here: write the whole path")
+    return path
+
+
+def _device(name: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
+        raise ValueError('is none of "auto", "cpu", "cuda" and "cuda:1"')
+    return name
+
+
+Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS)]
+SomeSeconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
+Days = Annotated[int, Field(ge=0, le=36_500)]
+Megabytes = Annotated[int, Field(ge=0, le=1_000_000_000)]
+SomeMegabytes = Annotated[int, Field(gt=0, le=1_000_000_000)]
+Processes = Annotated[int, Field(ge=0, le=1024)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Folder = Annotated[Path, AfterValidator(_path)]
+Device = Annotated[str, AfterValidator(_device)]
+Text = Annotated[str, AfterValidator(_without_nul)]
+CodeStrings = tuple[Annotated[str, AfterValidator(lambda text: text.strip().upper())], ...]
+"""Of the VR CS, which knows capitals alone (PS3.5 6.2)."""
