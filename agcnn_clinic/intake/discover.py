@@ -60,6 +60,11 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
+def is_ignored(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name matches one of the patterns, whatever the case of either: Windows writes THUMBS.DB as well."""
+    return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
+
+
 def _walk(root: Path, ignore: tuple[str, ...]) -> Iterator[Found]:
     # A stack of its own: folders may be nested deeper than Python lets functions call themselves.
     open_folders = [("", root, iter(_entries(root)))]
@@ -69,7 +74,7 @@ def _walk(root: Path, ignore: tuple[str, ...]) -> Iterator[Found]:
         if entry is None:
             open_folders.pop()
             continue
-        if any(fnmatchcase(entry.name, pattern) for pattern in ignore):
+        if is_ignored(entry.name, ignore):
             continue
         try:
             status = entry.stat(follow_symlinks=False)

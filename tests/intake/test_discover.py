@@ -25,7 +25,7 @@ def test_files_are_found_in_order_of_name_at_every_depth(tmp_path):
     assert [found.folder for found in discover(tmp_path, IGNORE)] == ["", "", "study", "study/deep"]
 
 
-@pytest.mark.parametrize("name", [".hidden", "film.dcm.part", "film.tmp", "~lock", "Thumbs.db", "x.crdownload"])
+@pytest.mark.parametrize("name", [".hidden", "film.dcm.part", "film.tmp", "~lock", "x.crdownload", "THUMBS.DB", "Desktop.ini", "a.PART"])
 def test_unfinished_and_hidden_names_stay(tmp_path, name):
     """Names that senders and file managers use for their own purposes are not taken."""
     (tmp_path / name).write_bytes(b"x")
