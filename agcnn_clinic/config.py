@@ -54,7 +54,10 @@ class Intake(_Section):
     study_quiet_seconds: Seconds = 30
     max_file_mb: Annotated[int, Field(gt=0)] = 1024
     min_free_mb: Annotated[int, Field(ge=0)] = 2048
-    ignore: tuple[str, ...] = (".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*", "Thumbs.db", "desktop.ini")
+    ignore: tuple[str, ...] = (
+        *(".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*"),
+        *("Thumbs.db", "desktop.ini", "lost+found"),
+    )
 
 
 class Zip(_Section):

@@ -36,12 +36,24 @@ def folders(config: Config) -> Iterator[Result]:
 
 
 def inbox(config: Config) -> Iterator[Result]:
-    """What has lain in the inbox for long."""
+    """What of the inbox cannot be looked into, and what has lain there for long."""
+    from agcnn_clinic.cli.formats import printable
     from agcnn_clinic.intake.discover import discover
     from agcnn_clinic.intake.settle import LONG_WAIT_SECONDS
 
     before = time.time() - LONG_WAIT_SECONDS
-    waiting = sum(_changed(file.path) < before for file in discover(config.inbox, config.intake.ignore))
+    walk = discover(config.inbox, config.intake.ignore)
+    waiting = sum(_changed(file.path) < before for file in walk)
+    if walk.unlisted and config.inbox.is_dir():
+        name, why = next(iter(walk.unlisted.items()))
+        yield Result(
+            "inbox",
+            State.PROBLEM,
+            f"folders that cannot be looked into: {len(walk.unlisted)}; the first: "
+            f"{printable(str(config.inbox / name))} ({why})",
+            "What lies there is not taken. Give the user that runs agcnn-clinic the right to read and change it; "
+            "SECURITY.md says how an inbox is made so that senders cannot shut it out.",
+        )
     if waiting:
         yield Result(
             "inbox",

@@ -130,6 +130,9 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     if left.files:
         files = f"{left.files} file{'s' if left.files > 1 else ''} could not be taken and wait where they are"
         typer.echo(f"{files}: {low}." if low else f"{files}; the lines above say why.", err=True)
+    if left.folders:
+        folders = f"{left.folders} folder{'s' if left.folders > 1 else ''} could not be looked into"
+        typer.echo(f"{folders}; the lines above say why.", err=True)
     if left.reports:
         reports = f"{left.reports} report{'s' if left.reports > 1 else ''} could not be made"
         typer.echo(f"{reports}; the lines above say why, and the next watch or process tries again.", err=True)

@@ -1,7 +1,9 @@
 """The intake loop's step: look through the inbox, take what is finished."""
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +17,10 @@ from agcnn_clinic.intake.grouping import Ways, grouped, look
 from agcnn_clinic.intake.items import Group, Item
 from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
+from agcnn_clinic.intake.told import Told
 from agcnn_clinic.intake.unpack import Unpacker
+
+log = logging.getLogger(__name__)
 
 BATCH = 128
 """Groups that share one transaction, at most."""
@@ -52,6 +57,10 @@ class Inbox:
         """What says how much room there is."""
         self.left_behind = 0
         """How many files the last look through the inbox, or through what a person named, could not take."""
+        self.unlisted = 0
+        """How many folders it could not look into; the inbox itself counts as one."""
+        self._away = ""
+        self._told_unlisted = Told()
 
     def sweep(self, stopped: Callable[[], bool] = _never) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
@@ -65,7 +74,9 @@ class Inbox:
         self._stopped = stopped
         # What an earlier run left half unpacked, or what waited for room.
         unpacked = self._unpack()
-        files = list(discover(self._root, self._ignore))
+        walk = discover(self._root, self._ignore)
+        files = list(walk)
+        self._tell_unlisted(walk.unlisted)
         now = self._clock()
         settled, wait = self._tracker.observe(files, now)
         held = {item.found for item in self._held}
@@ -82,13 +93,32 @@ class Inbox:
         It may be an exchange medium, which the inbox itself is not.
         """
         self._stopped = stopped
-        return self._accept(group for source in sources for group in self._groups_of(source))
+        unlisted: Counter[str] = Counter()
+        taken = self._accept(group for source in sources for group in self._groups_of(source, unlisted))
+        self.unlisted = unlisted.total()
+        for why, folders in unlisted.items():
+            log.warning("%d folders cannot be looked into, and what lies there is not taken: %s", folders, why)
+        return taken
 
-    def _groups_of(self, source: Path) -> Iterator[Group]:
+    def _tell_unlisted(self, unlisted: Mapping[str, str]) -> None:
+        """Say what of the inbox cannot be looked into; without names, since senders call folders after patients."""
+        self.unlisted = len(unlisted)
+        away = unlisted.get("", "")
+        if away and away != self._away:
+            log.warning("the inbox cannot be looked through (%s); it is tried again", away)
+        elif self._away and not away:
+            log.info("the inbox is there again")
+        self._away = away
+        for why, folders in self._told_unlisted.news(Counter(why for name, why in unlisted.items() if name)):
+            log.warning("%d folders of the inbox cannot be looked into, and what lies there waits: %s", folders, why)
+
+    def _groups_of(self, source: Path, unlisted: "Counter[str]") -> Iterator[Group]:
         if not source.is_dir():
             yield Group((found(source),), remove=False)
             return
-        files = list(discover(source, self._ignore))
+        walk = discover(source, self._ignore)
+        files = list(walk)
+        unlisted.update(walk.unlisted.values())
         single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
         yield from grouped(files, files, self._ways(), top_is_a_study=single, top_is_a_medium=True)
 

@@ -1,4 +1,4 @@
-"""doctor's look at a clinic's folders: what has lain in the inbox for long, and a disk that is full."""
+"""doctor's look at a clinic's folders: what is shut or has lain in the inbox for long, and a disk that is full."""
 
 import pytest
 
@@ -22,6 +22,18 @@ def test_files_that_lie_in_the_inbox_for_long_are_remarked_on(clinic, monkeypatc
     monkeypatch.setattr(settle, "LONG_WAIT_SECONDS", -1.0)
     (remark,) = checks_folders.inbox(clinic)
     assert remark.found.endswith("minutes: 1")
+
+
+def test_a_folder_of_the_inbox_that_cannot_be_looked_into_is_a_problem(clinic, ordinary_user):
+    """What a sender drops there is never read: the line says which folder it is."""
+    shut = clinic.inbox / "pacs" / "private"
+    shut.mkdir(parents=True)
+    shut.chmod(0)
+    with ordinary_user():
+        (found,) = checks_folders.inbox(clinic)
+    assert found.state is State.PROBLEM
+    assert f"the first: {shut} (Permission denied)" in found.found
+    assert "SECURITY.md" in found.advice
 
 
 def test_a_full_disk_is_a_problem(clinic, monkeypatch):

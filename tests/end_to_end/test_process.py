@@ -248,6 +248,16 @@ def test_a_file_that_cannot_be_copied_stays_and_the_exit_code_says_so(clinic, tm
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
 
 
+def test_an_inbox_that_is_not_there_is_told_of_and_the_exit_code_says_so(clinic, tmp_path, write_film):
+    """A share that is not mounted: what is named besides is read all the same."""
+    write_film(tmp_path / "film.dcm", draw(1, (512, 512)).pixels)
+    clinic.config.inbox.rmdir()
+    done = clinic.run("process", tmp_path / "film.dcm", check=False)
+    assert done.returncode == 1
+    assert "the inbox cannot be looked through (No such file or directory)" in done.stderr
+    assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
+
+
 def test_sources_named_on_the_command_line_stay_where_they_are(clinic, tmp_path, write_film):
     """`process PATH` reads a film and leaves it to its owner."""
     film = tmp_path / "film.dcm"

@@ -1,11 +1,9 @@
 """What disks and senders do to an inbox: nothing is lost, nothing is taken half, and what passes is done again."""
 
-import ctypes
+import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,9 +20,6 @@ from agcnn_clinic.intake.discover import discover, found
 from agcnn_clinic.intake.inbox import BATCH
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_CAPABILITY_VERSION = 0x20080522
-_MAY_READ_EVERYTHING = 0b110
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, see capabilities(7)."""
 
 
 def png(path: Path, grey: int) -> bytes:
@@ -147,27 +142,6 @@ def test_an_inbox_that_gives_nothing_up_is_read_once(desk, mount, caplog):
     assert left_half_copied(desk) == []
 
 
-@pytest.fixture
-def ordinary_user():
-    """A context in which permissions count for this thread, also where the tests run as root."""
-    library = ctypes.CDLL(None, use_errno=True)
-    header, both = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
-
-    @contextmanager
-    def ordinary() -> Iterator[None]:
-        assert library.capget(header, both) == 0
-        privileged = both[0]
-        both[0] &= ~_MAY_READ_EVERYTHING
-        assert library.capset(header, both) == 0
-        try:
-            yield
-        finally:
-            both[0] = privileged
-            assert library.capset(header, both) == 0
-
-    return ordinary
-
-
 def test_a_file_without_permission_stays_until_it_may_be_read(desk, ordinary_user, caplog):
     """A file that this user may not open is left, its name is not logged, and it is taken once it may be read."""
     path = desk.config.inbox / "Doe^Jane.png"
@@ -180,6 +154,61 @@ def test_a_file_without_permission_stays_until_it_may_be_read(desk, ordinary_use
         assert "Doe" not in caplog.text
         path.chmod(0o600)
         assert inbox.sweep()[0] == 1
+
+
+def test_what_lies_in_a_folder_without_permission_is_told_of(desk, ordinary_user, caplog):
+    """Once, and again when there are more, never by their names; the film beside them is taken."""
+    folders = [desk.config.inbox / "modality" / name for name in ("Doe^Jane", "Roe^Richard")]
+    for folder in folders:
+        png(folder / "film.png", 1)
+    folders[0].chmod(0)
+    inbox = desk.new_inbox()
+    with ordinary_user():
+        assert [inbox.sweep()[0] for _ in range(2)] == [1, 0]
+        (told,) = caplog.messages
+        assert told.startswith("1 folders of the inbox cannot be looked into")
+        assert "Permission denied" in told
+        assert "Doe" not in told
+        folders[1].mkdir(mode=0, exist_ok=True)
+        folders[1].chmod(0)
+        inbox.sweep()
+        assert inbox.unlisted == 2
+        assert [message[:10] for message in caplog.messages] == ["1 folders ", "2 folders "]
+        for folder in folders:
+            folder.chmod(0o700)
+        assert inbox.sweep()[0] == 1
+        assert inbox.unlisted == 0
+
+
+def test_what_may_be_listed_and_not_looked_at_is_told_of(desk, ordinary_user):
+    """A folder of mode 0400 shows the names in it and no more: it counts once, however many there are."""
+    for number in range(3):
+        png(desk.config.inbox / "modality" / f"{number}.png", number)
+    (desk.config.inbox / "modality").chmod(0o400)
+    inbox = desk.new_inbox()
+    with ordinary_user():
+        inbox.sweep()
+        assert inbox.unlisted == 1
+        (desk.config.inbox / "modality").chmod(0o700)
+
+
+def test_an_inbox_that_is_gone_is_told_of_until_it_is_there_again(desk, caplog):
+    """A share that is not mounted, or a name with a mistake in it: no silence, and no line a look."""
+    desk.config.inbox.rmdir()
+    inbox = desk.new_inbox()
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            assert (inbox.sweep(), inbox.unlisted) == ((0, None), 1)
+        desk.config.inbox.touch()
+        inbox.sweep()
+        desk.config.inbox.unlink()
+        desk.config.inbox.mkdir()
+        assert (inbox.sweep(), inbox.unlisted) == ((0, None), 0)
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        "the inbox cannot be looked through (No such file or directory)",
+        "the inbox cannot be looked through (Not a directory)",
+        "the inbox is there again",
+    ]
 
 
 def test_a_file_that_vanished_after_the_listing_is_no_error(desk):
