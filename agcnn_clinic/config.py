@@ -52,6 +52,7 @@ class Intake(_Section):
     settle_seconds: Seconds = 2
     rescan_seconds: Annotated[float, Field(gt=0)] = 10
     study_quiet_seconds: Seconds = 30
+    keep_folders: Literal["topmost", "none"] = "topmost"
     max_file_mb: Annotated[int, Field(gt=0)] = 1024
     min_free_mb: Annotated[int, Field(ge=0)] = 2048
     ignore: tuple[str, ...] = (

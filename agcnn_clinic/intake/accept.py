@@ -192,7 +192,7 @@ def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
     with intake.database.session() as session:
         pending = set(session.scalars(packed)) if arrivals else set()
     held = [item for item in items if pending.intersection(item.arrivals)]
-    let_go([item for item in items if item not in held], intake.inbox)
+    let_go([item for item in items if item not in held])
     return held
 
 

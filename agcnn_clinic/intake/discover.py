@@ -3,14 +3,17 @@
 import os
 import stat
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+_GONE = (FileNotFoundError, NotADirectoryError)
+"""What one meets where a name has vanished since it was listed, or is another thing's by now."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A regular file of the inbox, as the directory listing shows it."""
+    """A regular file of the inbox, or a folder of it, as the directory listing shows it."""
 
     path: Path
     name: str
@@ -36,6 +39,15 @@ class Found:
         return self.path.parent
 
 
+@dataclass
+class _Folder:
+    """A folder that is being walked through."""
+
+    itself: Found
+    entries: "Iterator[os.DirEntry[str]]" = field(default_factory=lambda: iter(()))
+    is_empty: bool = True
+
+
 class Walk:
     """A walk through a folder: all regular files below it, in order of name.
 
@@ -49,43 +61,57 @@ class Walk:
         self.unlisted: dict[str, str] = {}
         """Why a folder could not be looked into, by its path below the root for a person ("" for the root itself), once
         the walk is done: nobody knows what lies there."""
+        self.empty: list[Found] = []
+        """The folders below the root that hold nothing but such folders, once the walk is done; the innermost first."""
 
     def __iter__(self) -> Iterator[Found]:
         """Walk; begun again, it is another walk."""
-        self.unlisted = {}
+        self.unlisted, self.empty = {}, []
         # A stack of its own: folders may be nested deeper than Python lets functions call themselves.
-        open_folders = [("", self._root, iter(self._entries("", self._root)))]
+        open_folders = [self._opened(Found(self._root, "", "", 0, 0))]
         while open_folders:
-            below, folder, entries = open_folders[-1]
-            entry = next(entries, None)
+            folder = open_folders[-1]
+            entry = next(folder.entries, None)
             if entry is None:
                 open_folders.pop()
+                if open_folders and folder.is_empty:
+                    self.empty.append(folder.itself)
+                elif open_folders:
+                    open_folders[-1].is_empty = False
                 continue
             if is_ignored(entry.name, self._ignore):
+                folder.is_empty = False
                 continue
             try:
                 status = entry.stat(follow_symlinks=False)
-            except OSError as error:
-                self._missed(below, error)
+            except _GONE:
                 continue
-            path = folder / entry.name
+            except OSError as error:
+                self._missed(folder, error)
+                continue
+            within = folder.itself.name
+            name = f"{within}/{shown(entry.name)}" if within else shown(entry.name)
+            found = Found(folder.itself.path / entry.name, name, within, status.st_size, status.st_mtime_ns)
             if stat.S_ISDIR(status.st_mode):
-                inside = f"{below}{shown(entry.name)}/"
-                open_folders.append((inside, path, iter(self._entries(inside, path))))
-            elif stat.S_ISREG(status.st_mode):
-                yield Found(path, below + shown(entry.name), below.rstrip("/"), status.st_size, status.st_mtime_ns)
+                open_folders.append(self._opened(found))
+                continue
+            folder.is_empty = False
+            if stat.S_ISREG(status.st_mode):
+                yield found
 
-    def _entries(self, below: str, folder: Path) -> "list[os.DirEntry[str]]":
+    def _opened(self, itself: Found) -> _Folder:
+        folder = _Folder(itself)
         try:
-            with os.scandir(folder) as listing:
-                return sorted(listing, key=lambda entry: os.fsencode(entry.name))
+            with os.scandir(itself.path) as listing:
+                folder.entries = iter(sorted(listing, key=lambda entry: os.fsencode(entry.name)))
         except OSError as error:
-            self._missed(below, error, is_root=folder == self._root)
-            return []
+            if itself.path == self._root or not isinstance(error, _GONE):
+                self._missed(folder, error)
+        return folder
 
-    def _missed(self, below: str, error: OSError, *, is_root: bool = False) -> None:
-        if is_root or not isinstance(error, (FileNotFoundError, NotADirectoryError)):
-            self.unlisted[below.rstrip("/")] = error.strerror or str(error)
+    def _missed(self, folder: _Folder, error: OSError) -> None:
+        folder.is_empty = False
+        self.unlisted[folder.itself.name] = error.strerror or str(error)
 
 
 def discover(root: Path, ignore: Iterable[str]) -> Walk:

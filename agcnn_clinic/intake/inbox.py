@@ -15,6 +15,7 @@ from agcnn_clinic.intake.discover import Found, discover, found
 from agcnn_clinic.intake.disk import Watermark
 from agcnn_clinic.intake.grouping import Ways, grouped, look
 from agcnn_clinic.intake.items import Group, Item
+from agcnn_clinic.intake.leave import remove_empty
 from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
 from agcnn_clinic.intake.told import Told
@@ -26,6 +27,9 @@ BATCH = 128
 """Groups that share one transaction, at most."""
 BATCH_BYTES = 64_000_000
 """A batch that has reached this size is taken as it is: nothing can be read of it before all of it is copied."""
+EMPTY_FOLDER_SECONDS = 3600.0
+"""Nobody is about to fill a folder that has been empty for so long: the second film of a study comes minutes after the
+first, and what copies a CD makes its folders before it fills them."""
 
 
 def _never() -> bool:
@@ -47,6 +51,8 @@ class Inbox:
         self._intake = intake
         self._clock = clock
         self._tracker, self._long_waits = StabilityTracker(config.intake.settle_seconds), LongWaits()
+        self._empty_folders = StabilityTracker(max(EMPTY_FOLDER_SECONDS, config.intake.study_quiet_seconds))
+        self._keeps_topmost = config.intake.keep_folders == "topmost"
         self._unpacker = Unpacker(config, intake, self._take)
         self._stopped = _never
         self._held: list[Item] = []
@@ -84,6 +90,9 @@ class Inbox:
         self._long_waits.observe(files, settled, now)
         taken = self._accept(grouped(files, settled, self._ways(), remove=True))
         self.left_behind += len(self._unpacker.pending())
+        # What lies at the top may be an administrator's, made for a sender with a group and modes of its own.
+        empty = [folder for folder in walk.empty if folder.folder or not self._keeps_topmost]
+        remove_empty(self._empty_folders.observe(empty, now)[0])
         return unpacked + taken, wait
 
     def take(self, sources: Iterable[Path], stopped: Callable[[], bool] = _never) -> int:

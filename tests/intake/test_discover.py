@@ -61,6 +61,17 @@ def test_links_pipes_and_sockets_are_passed_over(tmp_path):
         assert names(inbox) == []
 
 
+def test_folders_that_hold_nothing_but_such_folders_are_told_of_the_innermost_first(tmp_path):
+    """Not one that holds a file, were it an ignored one or a link, at any depth; and never the root."""
+    for name in ("a/b", "a/c", "d/e", "d/f", "g/h", "i"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "d" / "e" / ".hidden").touch()
+    (tmp_path / "g" / "h" / "link").symlink_to(tmp_path)
+    walk = discover(tmp_path, IGNORE)
+    assert list(walk) == []
+    assert [folder.name for folder in walk.empty] == ["a/b", "a/c", "a", "d/f", "i"]
+
+
 def test_a_missing_inbox_holds_nothing_and_is_not_taken_for_an_empty_one(tmp_path):
     """An inbox that was deleted cannot be listed; when it is made again, the next walk sees it."""
     walk = discover(tmp_path / "gone", IGNORE)

@@ -84,7 +84,7 @@ def test_a_zip_that_is_broken_or_hostile_is_kept_apart_whole(desk, content, code
     assert said in row(desk).reason
     kept = desk.config.quarantine / row(desk).quarantine_path
     assert kept.read_bytes() == content
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from agcnn_clinic.errors import OnError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.accept import Group, accept
 from agcnn_clinic.intake.discover import discover, found
-from agcnn_clinic.intake.inbox import BATCH
+from agcnn_clinic.intake.inbox import BATCH, EMPTY_FOLDER_SECONDS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -94,7 +94,7 @@ def test_a_study_folder_is_taken_whole_or_not_at_all(desk, mount):
     assert inbox.sweep()[0] == 3
     studies = {row.instance.study.study_instance_uid for row in desk.rows() if row.instance is not None}
     assert len(studies) == 1
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 def test_a_read_only_archive_is_waited_for(desk, mount, caplog):
@@ -278,7 +278,7 @@ def test_odd_names_are_taken_like_any_other(desk):
     assert desk.new_inbox().sweep()[0] == len(names)
     shown = set(desk.outcomes())
     assert shown == {"n" * 251 + ".txt", "film\\xff\\xfe.txt", "two\nlines.txt", "Ωμέγα.txt"}
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 def test_folders_whose_names_look_alike_are_two_studies(desk):
@@ -344,10 +344,16 @@ def deep_folder(desk):
 
 
 def test_folders_nested_deeper_than_python_recurses_are_walked(desk, deep_folder):
-    """The file at the bottom is taken, and the emptied folders go."""
+    """The file at the bottom is taken, and when their time has come the emptied folders go, all but the topmost."""
     text(deep_folder / "film.txt", 10)
-    assert desk.new_inbox().sweep()[0] == 1
-    assert list(desk.config.inbox.iterdir()) == []
+    time = [0.0]
+    inbox = desk.new_inbox(clock=lambda: time[0])
+    assert inbox.sweep()[0] == 1
+    inbox.sweep()
+    assert deep_folder.exists()
+    time[0] = EMPTY_FOLDER_SECONDS
+    inbox.sweep()
+    assert list(desk.config.inbox.rglob("*")) == [desk.config.inbox / "d"]
 
 
 def test_an_intake_that_is_told_to_stop_finishes_its_batch_and_leaves_the_rest(desk):
