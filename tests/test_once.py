@@ -15,6 +15,7 @@ class Inbox:
     """Files that are found on the first look through it, and none that is waited for."""
 
     left_behind = unlisted = 0
+    hindered = ()
 
     def __init__(self, files: int) -> None:
         self._files = files
@@ -168,7 +169,10 @@ def test_what_is_left_is_told_at_the_end():
     """What cannot be taken, looked into or made ends no loop, and upkeep does its part."""
     inbox, reporting, upkeep = Inbox(2), Counting(1), Counting()
     inbox.left_behind = inbox.unlisted = reporting.unmade = 1
-    assert until_idle(clinic(inbox=inbox, reporting=reporting, upkeep=upkeep), [], nobody) == Left(2, 1, 2)
+    inbox.hindered = ["a.dcm"]
+    assert until_idle(clinic(inbox=inbox, reporting=reporting, upkeep=upkeep), [], nobody) == Left(
+        2, 1, 2, ("a.dcm", "a.dcm")
+    )
     assert upkeep.asked == 1
 
 
@@ -178,6 +182,7 @@ def test_what_stops_one_loop_stops_all(loop):
 
     class Failing(Counting):
         left_behind = unlisted = 0
+        hindered = ()
 
         def step(self, *_, **__):
             raise DatabaseError("The disk is full.")

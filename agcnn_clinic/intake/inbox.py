@@ -3,7 +3,7 @@
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -78,17 +78,26 @@ class Inbox:
             How many files were taken, and the seconds until an unfinished one may be finished (None: none waits).
         """
         self._stopped = stopped
+        try:
+            return self._sweep()
+        finally:
+            self._intake.hindered.tell()
+            self._intake.leaving.tell()
+
+    def _sweep(self) -> tuple[int, float | None]:
         # What an earlier run left half unpacked, or what waited for room.
         unpacked = self._unpack()
         walk = discover(self._root, self._ignore)
         files = list(walk)
         self._tell_unlisted(walk.unlisted)
+        self._intake.leaving.forget_all_but(files)
         now = self._clock()
         settled, wait = self._tracker.observe(files, now)
         held = {item.found for item in self._held}
         settled = [file for file in settled if file not in held]
         self._long_waits.observe(files, settled, now)
-        taken = self._accept(grouped(files, settled, self._ways(), remove=True))
+        groups = grouped(files, settled, self._ways(), remove=True)
+        taken = self._accept(group for group in groups if not self._intake.leaving.tried_again(group.files))
         self.left_behind += len(self._unpacker.pending())
         # What lies at the top may be an administrator's, made for a sender with a group and modes of its own.
         empty = [folder for folder in walk.empty if folder.folder or not self._keeps_topmost]
@@ -103,11 +112,19 @@ class Inbox:
         """
         self._stopped = stopped
         unlisted: Counter[str] = Counter()
-        taken = self._accept(group for source in sources for group in self._groups_of(source, unlisted))
+        try:
+            taken = self._accept(group for source in sources for group in self._groups_of(source, unlisted))
+        finally:
+            self._intake.hindered.tell()
         self.unlisted = unlisted.total()
         for why, folders in unlisted.items():
             log.warning("%d folders cannot be looked into, and what lies there is not taken: %s", folders, why)
         return taken
+
+    @property
+    def hindered(self) -> Sequence[str]:
+        """The names of those files that the last look could not take for another reason than a lack of room."""
+        return self._intake.hindered.names
 
     def _tell_unlisted(self, unlisted: Mapping[str, str]) -> None:
         """Say what of the inbox cannot be looked into; without names, since senders call folders after patients."""

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.intake.leave import Leaving
 from agcnn_clinic.intake.requeue import requeue_files
 
 
@@ -214,7 +215,7 @@ def test_a_crash_between_the_row_and_the_inbox_does_not_make_a_second_row(desk, 
     """Found again after the crash, the file is recognised and only leaves the inbox."""
     png(desk.config.inbox / "a.png")
     with monkeypatch.context() as patch:
-        patch.setattr("agcnn_clinic.intake.accept.let_go", lambda *_: None)
+        patch.setattr(Leaving, "let_go", lambda *_: None)
         desk.new_inbox().sweep()
     assert (desk.config.inbox / "a.png").exists()
     assert desk.new_inbox().sweep() == (0, None)
