@@ -159,7 +159,8 @@ def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
         ("archived files", found.files, found.missing, found.altered),
         ("reports", found.reports, found.missing_reports, found.altered_reports),
     ):
-        advice = "Put them back from a backup." if what != "reports" else "`agcnn-clinic report STUDY` makes one again."
+        again = "put them back from a backup" if what != "reports" else "`agcnn-clinic report STUDY` makes one again"
+        advice = f"Is every disk of the clinic mounted? If so, {again}."
         if missing or altered:
             said = f"{len(missing)} of {count} missing, {len(altered)} altered; the first: {(missing + altered)[0]}"
             yield Result(what, State.PROBLEM, said, advice)

@@ -21,7 +21,8 @@ def folders(config: Config) -> Iterator[Result]:
                 f"{name} folder",
                 State.PROBLEM,
                 f"{folder} does not exist",
-                "Run `agcnn-clinic init` in the clinic's folder: it makes what is missing and changes nothing else.",
+                "Is its disk mounted? If so, run `agcnn-clinic init` in the clinic's folder: it makes what is missing "
+                "and changes nothing else.",
             )
         elif (error := _cannot_write(folder)) is not None:
             yield Result(

@@ -258,6 +258,23 @@ def test_an_inbox_that_is_not_there_is_told_of_and_the_exit_code_says_so(clinic,
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
 
 
+def test_an_archive_whose_disk_is_not_mounted_is_not_begun_anew(clinic, tmp_path, write_film):
+    """Nothing is taken and nothing made below the mount point; with the disk it goes on where it was."""
+    write_film(clinic.config.inbox / "1.dcm", draw(1, (512, 512)).pixels)
+    clinic.run("process")
+    clinic.config.archive.rename(tmp_path / "disk")
+    clinic.config.archive.mkdir()
+    write_film(clinic.config.inbox / "2.dcm", draw(2, (512, 512)).pixels)
+    done = clinic.run("process", check=False)
+    assert (done.returncode, "mount its disk" in done.stderr) == (1, True)
+    assert list(clinic.config.archive.iterdir()) == []
+    clinic.config.archive.rmdir()
+    (tmp_path / "disk").rename(clinic.config.archive)
+    clinic.run("process")
+    assert set(outcomes(clinic).values()) == {("analysed", "read")}
+    assert len(outcomes(clinic)) == 2
+
+
 def test_sources_named_on_the_command_line_stay_where_they_are(clinic, tmp_path, write_film):
     """`process PATH` reads a film and leaves it to its owner."""
     film = tmp_path / "film.dcm"
