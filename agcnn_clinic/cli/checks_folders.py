@@ -78,16 +78,18 @@ def disks(config: Config) -> Iterator[Result]:
     for names in sharing.values():
         usage = shutil.disk_usage(there[names[0]])
         found = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.0f} GiB free ({', '.join(names)})"
-        if usage.free < least and not watched.keys().isdisjoint(names):
+        stops_intake = least > 0 and not watched.keys().isdisjoint(names)
+        if usage.free < least and stops_intake:
             told = f"{found}; intake stops below intake.min_free_mb ({config.intake.min_free_mb} MB)"
             yield Result("disk", State.PROBLEM, told, "Make room, or let [retention] do so: files wait in the inbox.")
         elif usage.free < LOW_DISK_BYTES:
-            yield Result(
-                "disk",
-                State.REMARK,
-                found,
-                "Make room soon: intake stops below intake.min_free_mb. [retention] can keep room.",
-            )
+            may_go = not {"archive", "quarantine", "reports"}.isdisjoint(names)
+            advice = [
+                "Make room soon" + (": intake stops below intake.min_free_mb." if stops_intake else "."),
+                "[retention] can keep room." if may_go else "",
+                "On a full one, senders cannot drop anything." if "inbox" in names else "",
+            ]
+            yield Result("disk", State.REMARK, found, " ".join(filter(None, advice)))
         else:
             yield Result("disk", State.OK, found)
     if {"archive", "quarantine"} <= there.keys():

@@ -50,3 +50,13 @@ def test_a_full_disk_is_a_problem(clinic, monkeypatch):
     assert [result.state for result in checks_folders.disks(clinic)] == [State.REMARK]
     monkeypatch.setattr(checks_folders, "LOW_DISK_BYTES", 0)
     assert [result.state for result in checks_folders.disks(clinic)] == [State.OK]
+
+
+def test_a_disk_of_the_inbox_alone_is_not_said_to_stop_intake(clinic, mount, monkeypatch):
+    """Neither intake nor retention knows of it: its senders do, once it is full. The archive's is another matter."""
+    mount(clinic.inbox, "-t", "tmpfs", "tmpfs")
+    monkeypatch.setattr(checks_folders, "LOW_DISK_BYTES", 1 << 62)
+    advice = {result.found.partition("(")[2]: result.advice for result in checks_folders.disks(clinic)}
+    assert advice["inbox)"] == "Make room soon. On a full one, senders cannot drop anything."
+    (archive,) = (told for names, told in advice.items() if "archive" in names)
+    assert archive == "Make room soon: intake stops below intake.min_free_mb. [retention] can keep room."
