@@ -1,8 +1,13 @@
-"""Which folders of the inbox stay when their files are taken, and for how long."""
+"""How files leave the inbox, what cannot leave it, and which of its folders stay, and for how long."""
+
+import os
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from agcnn_clinic.intake.inbox import EMPTY_FOLDER_SECONDS, Inbox
+from agcnn_clinic.storage import Storage
 
 
 @pytest.fixture
@@ -26,6 +31,12 @@ def folders(desk) -> list[str]:
     """Those of the inbox, by name."""
     inbox = desk.config.inbox
     return sorted(str(path.relative_to(inbox)) for path in inbox.rglob("*") if path.is_dir())
+
+
+def png(path: Path, grey: int) -> None:
+    """Write a small PNG."""
+    path.parent.mkdir(exist_ok=True)
+    Image.new("L", (32, 32), grey).save(path, format="PNG")
 
 
 def drop(desk, name: str) -> None:
@@ -96,3 +107,68 @@ def test_a_study_may_be_waited_for_even_longer(desk, new_inbox, time):
         time[0] = seconds
         inbox.sweep()
         assert ("modality/study" in folders(desk)) is kept
+
+
+@pytest.fixture
+def read_only_inbox(desk, mount):
+    """A function that makes the inbox read-only, or no longer so."""
+    mount(desk.config.inbox, "--bind", str(desk.config.inbox))
+    return lambda state: mount(desk.config.inbox, "-o", f"remount,bind,{state}")
+
+
+@pytest.fixture
+def copied(monkeypatch) -> list[str]:
+    """The names of the files that were copied into the archive."""
+    names: list[str] = []
+    stage = Storage.stage
+
+    def noted(storage, source, name, seen=None):
+        names.append(name)
+        return stage(storage, source, name, seen)
+
+    monkeypatch.setattr(Storage, "stage", noted)
+    return names
+
+
+def test_an_inbox_that_gives_nothing_up_is_copied_once(desk, read_only_inbox, copied, caplog):
+    """Files that cannot be removed have one row each, which is said once; later looks try to remove them, and do."""
+    for number in range(3):
+        png(desk.config.inbox / f"{number}.png", number)
+    read_only_inbox("ro")
+    inbox = desk.new_inbox()
+    assert [inbox.sweep()[0] for _ in range(3)] == [3, 0, 0]
+    assert caplog.messages == [
+        "3 files are safe in the archive and cannot be removed from the inbox: Read-only file system"
+    ]
+    assert inbox.left_behind == 0
+    read_only_inbox("rw")
+    assert (inbox.sweep()[0], desk.waiting(), len(desk.rows()), len(copied)) == (0, [], 3, 3)
+
+
+def test_a_file_that_could_not_be_removed_and_is_another_one_by_now_is_taken(desk, read_only_inbox, copied):
+    """It was written anew, were it in its old size and with its old time: its bytes are looked at again."""
+    path = desk.config.inbox / "film.txt"
+    path.write_text("a" * 100)
+    read_only_inbox("ro")
+    inbox = desk.new_inbox()
+    inbox.sweep()
+    read_only_inbox("rw")
+    before = path.stat()
+    path.write_text("b" * 100)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (inbox.sweep()[0], desk.waiting(), len(desk.rows()), len(copied)) == (1, [], 2, 2)
+
+
+def test_a_png_that_comes_beside_those_that_cannot_be_removed_is_described_as_they_are(desk, read_only_inbox):
+    """The study.toml was read before and lies there still: it speaks of the new one, too."""
+    folder = desk.config.inbox / "jane"
+    png(folder / "1.png", 1)
+    (folder / "study.toml").write_text('patient_id = "4711"\naccession_number = "A-1"')
+    read_only_inbox("ro")
+    inbox = desk.new_inbox()
+    assert [inbox.sweep()[0] for _ in range(2)] == [1, 0]
+    read_only_inbox("rw")
+    png(folder / "2.png", 2)
+    assert inbox.sweep()[0] == 1
+    assert [row.instance.study.patient_id for row in desk.rows()] == ["4711", "4711"]
+    assert desk.waiting() == []
