@@ -69,9 +69,13 @@ class Intake(_Section):
     settle_seconds: Seconds = 2
     rescan_seconds: SomeSeconds = 10
     study_quiet_seconds: Seconds = 30
+    keep_folders: Literal["topmost", "none"] = "topmost"
     max_file_mb: SomeMegabytes = 1024
     min_free_mb: Megabytes = 2048
-    ignore: tuple[str, ...] = (".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*", "Thumbs.db", "desktop.ini")
+    ignore: tuple[str, ...] = (
+        *(".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*"),
+        *("Thumbs.db", "desktop.ini", "lost+found"),
+    )
 
 
 class Zip(_Section):

@@ -35,9 +35,9 @@ class FaultPoint(StrEnum):
     ARRIVALS_COMMITTED = "arrivals_committed"
     """The rows are there, and so are the sources in the inbox: found again, they are recognised by their arrival."""
     INBOX_FILE_REMOVED = "inbox_file_removed"
-    """One source has left the inbox; others of the batch, and its folder, have not."""
+    """One source has left the inbox; others of the batch have not."""
     INBOX_FOLDER_REMOVED = "inbox_folder_removed"
-    """A folder that was left empty is gone; one above it may be empty, too."""
+    """A folder that had been empty for long is gone; one above it may be empty, too."""
     # Analysis
     ATTEMPTS_COUNTED = "attempts_counted"
     """Pending files say that analysis began on them once more."""

@@ -6,12 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
+from agcnn_clinic.errors import StorageError
 from agcnn_clinic.layout import remade_beside
+
+_TOP_OF_A_DISK = "lost+found"
+"""A disk that was just made has this folder."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +96,33 @@ def lost_reports(database: Database, config: Config) -> list[Delivered]:
 def _is_missing(pdf: Path) -> bool:
     """Whether neither a report is there, nor what was made in its place where it could not be made the same."""
     return not pdf.is_file() and not remade_beside(pdf).is_file()
+
+
+def check_archive(database: Database, config: Config) -> None:
+    """See that the archive is the one that the rows speak of, before anything is made there.
+
+    On a disk that is not mounted a new archive would grow below the mount point, hidden as soon as it is mounted.
+
+    Raises:
+        StorageError: nothing lies in it, and something should; or it cannot be read.
+        DatabaseError: the database cannot be used.
+    """
+    try:
+        # One in which a clinic has ever worked has a folder for what is on its way there, if nothing else.
+        if any(entry.is_dir() and entry.name != _TOP_OF_A_DISK for entry in config.archive.iterdir()):
+            return
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StorageError(f"The archive ({config.archive}) cannot be read: {error.strerror or error}.") from error
+    with database.session() as session:
+        kept = select(func.count()).select_from(ReceivedFile).where(ReceivedFile.removed_at.is_(None))
+        count = session.scalar(kept)
+    if count:
+        raise StorageError(
+            f"The archive ({config.archive}) is empty, and {count} files should lie in it: mount its disk, or put them "
+            "back from a backup. To go on without them, make a folder .incoming there."
+        )
 
 
 def _archived(archive: Path) -> Iterator[str]:

@@ -23,6 +23,10 @@ class Left(NamedTuple):
     """Files that could not be taken and stay where they are."""
     reports: int = 0
     """Reports that could not be made and are still due."""
+    folders: int = 0
+    """Folders that could not be looked into, be it the inbox itself: nobody knows what lies there."""
+    names: tuple[str, ...] = ()
+    """Those of the files that could not be taken for another reason than a lack of room, for a person."""
 
 
 def until_idle(
@@ -61,7 +65,7 @@ def until_idle(
         clinic.upkeep.step()
     except StorageError as error:
         log.warning("%s", error)
-    return Left(once.left_behind, clinic.reporting.unmade)
+    return Left(once.left_behind, clinic.reporting.unmade, once.unlisted, once.hindered)
 
 
 class _Once:
@@ -70,7 +74,8 @@ class _Once:
     def __init__(
         self, clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None], own: OwnWork | None
     ) -> None:
-        self.left_behind = 0
+        self.left_behind = self.unlisted = 0
+        self.hindered: tuple[str, ...] = ()
         self._clinic = clinic
         self._own = own
         self._sources = sources
@@ -89,7 +94,7 @@ class _Once:
     def take(self) -> None:
         inbox, stopped = self._clinic.inbox, self._stopped.is_set
         self._tell(taken=inbox.take(self._sources, stopped))
-        not_taken = inbox.left_behind
+        not_taken, unlisted, hindered = inbox.left_behind, inbox.unlisted, inbox.hindered
         while not stopped():
             arrived, unfinished = inbox.sweep(stopped)
             self._tell(taken=arrived)
@@ -97,6 +102,8 @@ class _Once:
                 break
             self._stopped.wait(unfinished or 0)
         self.left_behind = not_taken + inbox.left_behind
+        self.unlisted = unlisted + inbox.unlisted
+        self.hindered = (*hindered, *inbox.hindered)
         self._all_taken.set()
 
     def analyse(self) -> None:

@@ -27,6 +27,7 @@ from agcnn_clinic.database.claims import Claims
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
 from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError
+from agcnn_clinic.holdings import check_archive
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.watch import Hints
@@ -120,6 +121,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         Sandbox(shares.presses, REPORT_SECONDS, REPORT_MEMORY_MB) as presses,
     ):
         beside = claims.living()
+        check_archive(database, config)
         storage = Storage(config, claims.worker)
         storage.prepare(beside)
         darkroom = Darkroom(RecentPrints(), print_size(config.reporting))

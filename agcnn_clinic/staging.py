@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from agcnn_clinic.durable import explained, fsync_file, make_folder
+from agcnn_clinic.durable import explained, fsync_file
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 
@@ -108,8 +108,6 @@ def stage_content(folder: Path, blocks: Iterable[bytes], arrival: str) -> Staged
 
 def _copied(folder: Path, blocks: Iterable[bytes]) -> tuple[Path, str, int, bytes]:
     """Write blocks to a temporary file: its path, SHA-256, size and first bytes."""
-    # Another worker that took this one for dead has removed it.
-    make_folder(folder)
     descriptor, name = tempfile.mkstemp(suffix=".part", dir=folder)
     digest, size, head = hashlib.sha256(), 0, b""
     try:

@@ -99,11 +99,19 @@ class Storage:
 
     def stage(self, source: Path, name: str, seen: tuple[int, int] | None = None) -> Staged:
         """Copy a file to the archive's disk; see `staging.stage`."""
-        return staging.stage(self._incoming, source, name, seen)
+        return staging.stage(self._landing(), source, name, seen)
 
     def stage_content(self, blocks: Iterable[bytes], arrival: str) -> Staged:
         """Write what is no file to the archive's disk; see `staging.stage_content`."""
-        return staging.stage_content(self._incoming, blocks, arrival)
+        return staging.stage_content(self._landing(), blocks, arrival)
+
+    def _landing(self) -> Path:
+        """Where files are copied to; it is not made where the archive's disk has gone from under a running clinic."""
+        if self._incoming != self._all_incoming and self._all_incoming.is_dir():
+            # Another worker that took this one for dead has removed it.
+            with explained("The archive cannot be written"):
+                make_folder(self._incoming)
+        return self._incoming
 
     def keep(self, staged: Staged, media_type: MediaType) -> str:
         """Give synced bytes their place in the archive, which a power cut may undo until `make_safe` is called.

@@ -99,6 +99,12 @@ def machines() -> ModuleType:
     return beside("machines")
 
 
+@pytest.fixture
+def ordinary_user() -> Any:
+    """A context in which permissions count, also where the tests run as root."""
+    return beside("permissions").ordinary_user
+
+
 @pytest.fixture(scope="session")
 def server() -> Any:
     """A PostgreSQL server of the tests' own; skips where none is installed."""

@@ -14,7 +14,8 @@ PATIENCE = 60.0
 class Inbox:
     """Files that are found on the first look through it, and none that is waited for."""
 
-    left_behind = 0
+    left_behind = unlisted = 0
+    hindered = ()
 
     def __init__(self, files: int) -> None:
         self._files = files
@@ -165,10 +166,13 @@ def test_a_study_that_another_worker_may_still_receive_is_left_to_rest():
 
 
 def test_what_is_left_is_told_at_the_end():
-    """A file that cannot be taken and a report that cannot be made end no loop, and upkeep does its part."""
+    """What cannot be taken, looked into or made ends no loop, and upkeep does its part."""
     inbox, reporting, upkeep = Inbox(2), Counting(1), Counting()
-    inbox.left_behind = reporting.unmade = 1
-    assert until_idle(clinic(inbox=inbox, reporting=reporting, upkeep=upkeep), [], nobody) == Left(2, 1)
+    inbox.left_behind = inbox.unlisted = reporting.unmade = 1
+    inbox.hindered = ["a.dcm"]
+    assert until_idle(clinic(inbox=inbox, reporting=reporting, upkeep=upkeep), [], nobody) == Left(
+        2, 1, 2, ("a.dcm", "a.dcm")
+    )
     assert upkeep.asked == 1
 
 
@@ -177,7 +181,8 @@ def test_what_stops_one_loop_stops_all(loop):
     """The error comes out, the other loops do not wait for what will never come, and upkeep is left for another day."""
 
     class Failing(Counting):
-        left_behind = 0
+        left_behind = unlisted = 0
+        hindered = ()
 
         def step(self, *_, **__):
             raise DatabaseError("The disk is full.")

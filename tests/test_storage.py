@@ -115,6 +115,22 @@ def test_preparing_leaves_alone_what_a_living_worker_copies(config, tmp_path):
     assert workers["dead"].stage(film, "film").path.is_file()
 
 
+@pytest.mark.parametrize("worker", ["", "one"])
+def test_nothing_is_written_where_the_archives_disk_has_gone(config, tmp_path, worker):
+    """Unmounted while the clinic works, it leaves an empty mount point, which stays so until it is back."""
+    storage = Storage(config, worker)
+    storage.prepare()
+    (tmp_path / "film").write_bytes(b"film")
+    config.archive.rename(tmp_path / "disk")
+    config.archive.mkdir()
+    with pytest.raises(StorageError, match="it is tried again"):
+        storage.stage(tmp_path / "film", "film")
+    assert list(config.archive.iterdir()) == []
+    config.archive.rmdir()
+    (tmp_path / "disk").rename(config.archive)
+    assert storage.stage(tmp_path / "film", "film").path.is_file()
+
+
 def test_preparing_clears_what_a_killed_write_left_and_not_one_that_goes_on(storage, config):
     """A temporary file of a dead process goes; one that a living process writes is locked, and stays."""
     dead, living = (config.reports / f".agcnn-clinic-{name}.part" for name in ("dead", "living"))

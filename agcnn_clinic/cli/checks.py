@@ -155,9 +155,11 @@ def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
     with open_database(config.database_url, busy_timeout_seconds=5) as database:
         found = compare(database, config, thorough=thorough)
     how = "there, their bytes as they came" if thorough else "there"
-    again = f"They are looked for in {config.reports}; `agcnn-clinic report --missing` makes them again."
+    mounted = "Is every disk of the clinic mounted? If so,"
+    back = f"{mounted} put them back from a backup."
+    again = f"{mounted} `agcnn-clinic report --missing` makes them again; they are looked for in {config.reports}."
     for what, count, missing, altered, advice in (
-        ("archived files", found.files, found.missing, found.altered, "Put them back from a backup."),
+        ("archived files", found.files, found.missing, found.altered, back),
         ("reports", found.reports, found.missing_reports, found.altered_reports, again),
     ):
         if missing or altered:

@@ -21,7 +21,8 @@ def folders(config: Config) -> Iterator[Result]:
                 f"{name} folder",
                 State.PROBLEM,
                 f"{folder} does not exist",
-                "Run `agcnn-clinic init` in the clinic's folder: it makes what is missing and changes nothing else.",
+                "Is its disk mounted? If so, run `agcnn-clinic init` in the clinic's folder: it makes what is missing "
+                "and changes nothing else.",
             )
         elif (error := _cannot_write(folder)) is not None:
             yield Result(
@@ -36,12 +37,24 @@ def folders(config: Config) -> Iterator[Result]:
 
 
 def inbox(config: Config) -> Iterator[Result]:
-    """What has lain in the inbox for long."""
+    """What of the inbox cannot be looked into, and what has lain there for long."""
+    from agcnn_clinic.cli.formats import printable
     from agcnn_clinic.intake.discover import discover
     from agcnn_clinic.intake.settle import LONG_WAIT_SECONDS
 
     before = time.time() - LONG_WAIT_SECONDS
-    waiting = sum(_changed(file.path) < before for file in discover(config.inbox, config.intake.ignore))
+    walk = discover(config.inbox, config.intake.ignore)
+    waiting = sum(_changed(file.path) < before for file in walk)
+    if walk.unlisted and config.inbox.is_dir():
+        name, why = next(iter(walk.unlisted.items()))
+        yield Result(
+            "inbox",
+            State.PROBLEM,
+            f"folders that cannot be looked into: {len(walk.unlisted)}; the first: "
+            f"{printable(str(config.inbox / name))} ({why})",
+            "What lies there is not taken. Give the user that runs agcnn-clinic the right to read and change it; "
+            "SECURITY.md says how an inbox is made so that senders cannot shut it out.",
+        )
     if waiting:
         yield Result(
             "inbox",
@@ -65,16 +78,18 @@ def disks(config: Config) -> Iterator[Result]:
     for names in sharing.values():
         usage = shutil.disk_usage(there[names[0]])
         found = f"{usage.free / 1024**3:.1f} of {usage.total / 1024**3:.0f} GiB free ({', '.join(names)})"
-        if usage.free < least and not watched.keys().isdisjoint(names):
+        stops_intake = least > 0 and not watched.keys().isdisjoint(names)
+        if usage.free < least and stops_intake:
             told = f"{found}; intake stops below intake.min_free_mb ({config.intake.min_free_mb} MB)"
             yield Result("disk", State.PROBLEM, told, "Make room, or let [retention] do so: files wait in the inbox.")
         elif usage.free < LOW_DISK_BYTES:
-            yield Result(
-                "disk",
-                State.REMARK,
-                found,
-                "Make room soon: intake stops below intake.min_free_mb. [retention] can keep room.",
-            )
+            may_go = not {"archive", "quarantine", "reports"}.isdisjoint(names)
+            advice = [
+                "Make room soon" + (": intake stops below intake.min_free_mb." if stops_intake else "."),
+                "[retention] can keep room." if may_go else "",
+                "On a full one, senders cannot drop anything." if "inbox" in names else "",
+            ]
+            yield Result("disk", State.REMARK, found, " ".join(filter(None, advice)))
         else:
             yield Result("disk", State.OK, found)
     if {"archive", "quarantine"} <= there.keys():

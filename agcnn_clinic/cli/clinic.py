@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 import threading
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_FILE = "config.toml"
+_NAMED = 3
+"""So many of the files that could not be taken are named."""
 
 
 def init(
@@ -111,6 +114,7 @@ def process(
 
 def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     """Work until nothing is left to do and print what became of the files; False if not all was done."""
+    from agcnn_clinic.cli.formats import printable
     from agcnn_clinic.cli.summary import print_summary
     from agcnn_clinic.database.own import OwnWork
     from agcnn_clinic.database.summary import summary_of, summary_since
@@ -133,8 +137,20 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
                 summary = summary_of(session, began, own.files(), studies, all_pending=alone)
     print_summary(summary, config)
     if left.files:
-        files = f"{left.files} file{'s' if left.files > 1 else ''} could not be taken and wait where they are"
+        wait = (
+            "s could not be taken and wait where they are"
+            if left.files > 1
+            else " could not be taken and waits where it is"
+        )
+        files = f"{left.files} file{wait}"
+        if left.names and sys.stderr.isatty():
+            # For the person who waits for it; what goes elsewhere is a log, which holds no names.
+            more = ", ..." if left.names[_NAMED:] else ""
+            files = f"{files} ({', '.join(map(printable, left.names[:_NAMED]))}{more})"
         typer.echo(f"{files}: {low}." if low else f"{files}; the lines above say why.", err=True)
+    if left.folders:
+        folders = f"{left.folders} folder{'s' if left.folders > 1 else ''} could not be looked into"
+        typer.echo(f"{folders}; the lines above say why.", err=True)
     if left.reports:
         reports = f"{left.reports} report{'s' if left.reports > 1 else ''} could not be made"
         typer.echo(f"{reports}; the lines above say why, and the next watch or process tries again.", err=True)

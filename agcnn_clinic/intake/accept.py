@@ -8,10 +8,9 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -29,9 +28,10 @@ from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake import headers
 from agcnn_clinic.intake.discover import Found
+from agcnn_clinic.intake.hindered import Hindered
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Container, Group, Item
-from agcnn_clinic.intake.leave import let_go
+from agcnn_clinic.intake.leave import Leaving
 from agcnn_clinic.intake.pngs import describe_pngs
 from agcnn_clinic.intake.register import Registration, register
 from agcnn_clinic.sandbox.pool import Sandbox
@@ -56,6 +56,7 @@ class Intake:
     """What `accept` works with.
 
     `sandbox` reads headers. It should not be the one that decodes: a header would wait for all films before it.
+    `hindered` and `leaving` are told of what cannot be taken, and what cannot go; who looks through the inbox says so.
     """
 
     storage: Storage
@@ -64,6 +65,8 @@ class Intake:
     max_file_bytes: int
     inbox: Path
     claims: Claims = ALONE
+    hindered: Hindered = field(default_factory=Hindered)
+    leaving: Leaving = field(default_factory=Leaving)
 
 
 class Taken(NamedTuple):
@@ -75,22 +78,6 @@ class Taken(NamedTuple):
     """Files that could not be taken and stay where they are."""
     held: tuple[Item, ...] = ()
     """Zips that have a row and stay where they are until they are unpacked: see `release`."""
-
-
-class _Hindered:
-    """What keeps files of a batch where they are: a share that is away says the same of each of them."""
-
-    def __init__(self) -> None:
-        self._told: list[str] = []
-
-    def by(self, error: StorageError, files: int) -> None:
-        """Note it, from any thread."""
-        self._told += [str(error)] * files
-
-    def tell(self) -> None:
-        """Say it once for all files that it keeps."""
-        for sentence, files in Counter(self._told).items():
-            log.warning("%d files are left in the inbox for now: %s", files, sentence)
 
 
 def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
@@ -113,16 +100,14 @@ def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
 
 def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     batch: list[list[Item]] = [[] for _ in groups]
-    hindered = _Hindered()
     try:
-        asked, synced = _copied(intake, groups, batch, hindered)
+        asked, synced = _copied(intake, groups, batch)
         new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
         headers.note(intake.database, intake.sandbox, [one for one in asked if not new.isdisjoint(one.items)])
         with intake.storage.changing, intake.claims.keeping():
-            kept = _kept_groups(intake.storage, synced, new, hindered)
-            registered = _registered(intake, kept, now, hindered)
+            kept = _kept_groups(intake, synced, new)
+            registered = _registered(intake, kept, now)
     finally:
-        hindered.tell()
         for item in (item for items in batch for item in items):
             with contextlib.suppress(OSError):
                 item.staged.path.unlink(missing_ok=True)
@@ -192,12 +177,12 @@ def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
     with intake.database.session() as session:
         pending = set(session.scalars(packed)) if arrivals else set()
     held = [item for item in items if pending.intersection(item.arrivals)]
-    let_go([item for item in items if item not in held], intake.inbox)
+    intake.leaving.let_go([item for item in items if item not in held])
     return held
 
 
 def _copied(
-    intake: Intake, groups: Sequence[Group], batch: Sequence[list[Item]], hindered: _Hindered
+    intake: Intake, groups: Sequence[Group], batch: Sequence[list[Item]]
 ) -> tuple[list[headers.Asked], list[list[Item]]]:
     """Copy groups, and make the copies survive a power cut.
 
@@ -205,7 +190,6 @@ def _copied(
         intake: what it takes.
         groups: the groups.
         batch: a list for each, which gets its items.
-        hindered: is told of groups that cannot be copied.
 
     Returns:
         What children are reading of their headers, and the items of the groups that are safe as a whole.
@@ -216,7 +200,7 @@ def _copied(
         return headers.ask(intake.sandbox, intake.max_file_bytes, items)
 
     def copy(group: Group, items: list[Item]) -> list[headers.Asked]:
-        items += _staged_group(intake, group, hindered)
+        items += _staged_group(intake, group)
         return ask(items)
 
     asked: list[headers.Asked] = []
@@ -228,48 +212,46 @@ def _copied(
             if group.container is None and group.size >= SMALL_BYTES:
                 coming.append(threads.submit(copy, group, items))
                 continue
-            items.extend(_staged_group(intake, group, hindered))
+            items.extend(_staged_group(intake, group))
             waiting += items
             if len(waiting) >= headers.TOGETHER:
                 asked += ask(waiting)
                 waiting = []
         asked += ask(waiting)
         asked += [one for answers in coming for one in answers.result()]
-        are_safe = list(threads.map(lambda items: _is_synced(items, hindered), batch))
+        are_safe = list(threads.map(lambda items: _is_synced(intake, items), batch))
     reached(FaultPoint.COPIES_SYNCED)
     return asked, [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]
 
 
-def _is_synced(items: Sequence[Item], hindered: _Hindered) -> bool:
+def _is_synced(intake: Intake, items: Sequence[Item]) -> bool:
     try:
         for item in items:
             item.staged.sync()
     except StorageError as error:
-        hindered.by(error, len(items))
+        intake.hindered.by(error, [item.found for item in items])
         return False
     return True
 
 
-def _kept_groups(
-    storage: Storage, batch: Sequence[list[Item]], new: Collection[Item], hindered: _Hindered
-) -> list[_Kept]:
+def _kept_groups(intake: Intake, batch: Sequence[list[Item]], new: Collection[Item]) -> list[_Kept]:
     """Give the new items of each group their place in the archive; without a group that cannot be kept whole."""
     kept = []
     for items in batch:
         to_do = [item for item in items if item in new and item.media_type is not MediaType.STUDY_TOML]
         try:
-            kept.append(_Kept(items, [_kept(storage, item) for item in to_do]))
+            kept.append(_Kept(items, [_kept(intake.storage, item) for item in to_do]))
         except StorageError as error:
-            hindered.by(error, len(items))
+            intake.hindered.by(error, [item.found for item in items])
     try:
-        storage.make_safe(registration.stored_path for group in kept for registration in group.registrations)
+        intake.storage.make_safe(registration.stored_path for group in kept for registration in group.registrations)
     except StorageError as error:
-        hindered.by(error, sum(len(group.items) for group in kept))
+        intake.hindered.by(error, [item.found for group in kept for item in group.items])
         return []
     return kept
 
 
-def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime, hindered: _Hindered) -> list[_Kept]:
+def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
     """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
     with intake.database.write() as session:
         mine = _still_claimed(intake, session, kept)
@@ -280,18 +262,18 @@ def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime, hindered: 
         if error is None:
             taken.append(group)
         else:
-            hindered.by(error, len(group.items))
+            intake.hindered.by(error, [item.found for item in group.items])
     return taken
 
 
-def _staged_group(intake: Intake, group: Group, hindered: _Hindered) -> list[Item]:
+def _staged_group(intake: Intake, group: Group) -> list[Item]:
     items: list[Item] = []
     try:
         for found in group.files:
             staged, error = _staged(intake.storage, found, group.container)
             items.append(Item(found, staged, media_type(staged.head, found.name), group, error=error))
     except StorageError as error:
-        hindered.by(error, len(group.files))
+        intake.hindered.by(error, group.files)
         for item in items:
             item.staged.path.unlink(missing_ok=True)
         return []

@@ -3,14 +3,17 @@
 import os
 import stat
 from collections.abc import Hashable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
+
+_GONE = (FileNotFoundError, NotADirectoryError)
+"""What one meets where a name has vanished since it was listed, or is another thing's by now."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """A regular file of the inbox, as the directory listing shows it."""
+    """A regular file of the inbox, or a folder of it, as the directory listing shows it."""
 
     path: Path
     name: str
@@ -36,13 +39,84 @@ class Found:
         return self.path.parent
 
 
-def discover(root: Path, ignore: Iterable[str]) -> Iterator[Found]:
-    """All regular files below a folder, in order of name.
+@dataclass
+class _Folder:
+    """A folder that is being walked through."""
+
+    itself: Found
+    entries: "Iterator[os.DirEntry[str]]" = field(default_factory=lambda: iter(()))
+    is_empty: bool = True
+
+
+class Walk:
+    """A walk through a folder: all regular files below it, in order of name.
 
     Symbolic links, FIFOs, sockets and devices are passed over; so are names that match a pattern of `ignore`.
     A folder or file that vanishes during the walk is passed over too: the next walk sees what is true then.
     """
-    yield from _walk(root, tuple(ignore))
+
+    def __init__(self, root: Path, ignore: Iterable[str]) -> None:
+        self._root = root
+        self._ignore = tuple(ignore)
+        self.unlisted: dict[str, str] = {}
+        """Why a folder could not be looked into, by its path below the root for a person ("" for the root itself), once
+        the walk is done: nobody knows what lies there."""
+        self.empty: list[Found] = []
+        """The folders below the root that hold nothing but such folders, once the walk is done; the innermost first."""
+
+    def __iter__(self) -> Iterator[Found]:
+        """Walk; begun again, it is another walk."""
+        self.unlisted, self.empty = {}, []
+        # A stack of its own: folders may be nested deeper than Python lets functions call themselves.
+        open_folders = [self._opened(Found(self._root, "", "", 0, 0))]
+        while open_folders:
+            folder = open_folders[-1]
+            entry = next(folder.entries, None)
+            if entry is None:
+                open_folders.pop()
+                if open_folders and folder.is_empty:
+                    self.empty.append(folder.itself)
+                elif open_folders:
+                    open_folders[-1].is_empty = False
+                continue
+            if is_ignored(entry.name, self._ignore):
+                folder.is_empty = False
+                continue
+            try:
+                status = entry.stat(follow_symlinks=False)
+            except _GONE:
+                continue
+            except OSError as error:
+                self._missed(folder, error)
+                continue
+            within = folder.itself.name
+            name = f"{within}/{shown(entry.name)}" if within else shown(entry.name)
+            found = Found(folder.itself.path / entry.name, name, within, status.st_size, status.st_mtime_ns)
+            if stat.S_ISDIR(status.st_mode):
+                open_folders.append(self._opened(found))
+                continue
+            folder.is_empty = False
+            if stat.S_ISREG(status.st_mode):
+                yield found
+
+    def _opened(self, itself: Found) -> _Folder:
+        folder = _Folder(itself)
+        try:
+            with os.scandir(itself.path) as listing:
+                folder.entries = iter(sorted(listing, key=lambda entry: os.fsencode(entry.name)))
+        except OSError as error:
+            if itself.path == self._root or not isinstance(error, _GONE):
+                self._missed(folder, error)
+        return folder
+
+    def _missed(self, folder: _Folder, error: OSError) -> None:
+        folder.is_empty = False
+        self.unlisted[folder.itself.name] = error.strerror or str(error)
+
+
+def discover(root: Path, ignore: Iterable[str]) -> Walk:
+    """What lies below a folder; see `Walk`."""
+    return Walk(root, ignore)
 
 
 def found(path: Path, name: str | None = None) -> Found:
@@ -60,31 +134,6 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _walk(root: Path, ignore: tuple[str, ...]) -> Iterator[Found]:
-    # A stack of its own: folders may be nested deeper than Python lets functions call themselves.
-    open_folders = [("", root, iter(_entries(root)))]
-    while open_folders:
-        below, folder, entries = open_folders[-1]
-        entry = next(entries, None)
-        if entry is None:
-            open_folders.pop()
-            continue
-        if any(fnmatchcase(entry.name, pattern) for pattern in ignore):
-            continue
-        try:
-            status = entry.stat(follow_symlinks=False)
-        except OSError:
-            continue
-        path = folder / entry.name
-        if stat.S_ISDIR(status.st_mode):
-            open_folders.append((f"{below}{shown(entry.name)}/", path, iter(_entries(path))))
-        elif stat.S_ISREG(status.st_mode):
-            yield Found(path, below + shown(entry.name), below.rstrip("/"), status.st_size, status.st_mtime_ns)
-
-
-def _entries(folder: Path) -> "list[os.DirEntry[str]]":
-    try:
-        with os.scandir(folder) as listing:
-            return sorted(listing, key=lambda entry: os.fsencode(entry.name))
-    except OSError:
-        return []
+def is_ignored(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a name matches one of the patterns, whatever the case of either: Windows writes THUMBS.DB as well."""
+    return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)

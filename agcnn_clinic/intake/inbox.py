@@ -1,7 +1,9 @@
 """The intake loop's step: look through the inbox, take what is finished."""
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,14 +15,21 @@ from agcnn_clinic.intake.discover import Found, discover, found
 from agcnn_clinic.intake.disk import Watermark
 from agcnn_clinic.intake.grouping import Ways, grouped, look
 from agcnn_clinic.intake.items import Group, Item
+from agcnn_clinic.intake.leave import remove_empty
 from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
+from agcnn_clinic.intake.told import Told
 from agcnn_clinic.intake.unpack import Unpacker
+
+log = logging.getLogger(__name__)
 
 BATCH = 128
 """Groups that share one transaction, at most."""
 BATCH_BYTES = 64_000_000
 """A batch that has reached this size is taken as it is: nothing can be read of it before all of it is copied."""
+EMPTY_FOLDER_SECONDS = 3600.0
+"""Nobody is about to fill a folder that has been empty for so long: the second film of a study comes minutes after the
+first, and what copies a CD makes its folders before it fills them."""
 
 
 def _never() -> bool:
@@ -42,6 +51,8 @@ class Inbox:
         self._intake = intake
         self._clock = clock
         self._tracker, self._long_waits = StabilityTracker(config.intake.settle_seconds), LongWaits()
+        self._empty_folders = StabilityTracker(max(EMPTY_FOLDER_SECONDS, config.intake.study_quiet_seconds))
+        self._keeps_topmost = config.intake.keep_folders == "topmost"
         self._unpacker = Unpacker(config, intake, self._take)
         self._stopped = _never
         self._held: list[Item] = []
@@ -52,6 +63,10 @@ class Inbox:
         """What says how much room there is."""
         self.left_behind = 0
         """How many files the last look through the inbox, or through what a person named, could not take."""
+        self.unlisted = 0
+        """How many folders it could not look into; the inbox itself counts as one."""
+        self._away = ""
+        self._told_unlisted = Told()
 
     def sweep(self, stopped: Callable[[], bool] = _never) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
@@ -63,16 +78,30 @@ class Inbox:
             How many files were taken, and the seconds until an unfinished one may be finished (None: none waits).
         """
         self._stopped = stopped
+        try:
+            return self._sweep()
+        finally:
+            self._intake.hindered.tell()
+            self._intake.leaving.tell()
+
+    def _sweep(self) -> tuple[int, float | None]:
         # What an earlier run left half unpacked, or what waited for room.
         unpacked = self._unpack()
-        files = list(discover(self._root, self._ignore))
+        walk = discover(self._root, self._ignore)
+        files = list(walk)
+        self._tell_unlisted(walk.unlisted)
+        self._intake.leaving.forget_all_but(files)
         now = self._clock()
         settled, wait = self._tracker.observe(files, now)
         held = {item.found for item in self._held}
         settled = [file for file in settled if file not in held]
         self._long_waits.observe(files, settled, now)
-        taken = self._accept(grouped(files, settled, self._ways(), remove=True))
+        groups = grouped(files, settled, self._ways(), remove=True)
+        taken = self._accept(group for group in groups if not self._intake.leaving.tried_again(group.files))
         self.left_behind += len(self._unpacker.pending())
+        # What lies at the top may be an administrator's, made for a sender with a group and modes of its own.
+        empty = [folder for folder in walk.empty if folder.folder or not self._keeps_topmost]
+        remove_empty(self._empty_folders.observe(empty, now)[0])
         return unpacked + taken, wait
 
     def take(self, sources: Iterable[Path], stopped: Callable[[], bool] = _never) -> int:
@@ -82,13 +111,40 @@ class Inbox:
         It may be an exchange medium, which the inbox itself is not.
         """
         self._stopped = stopped
-        return self._accept(group for source in sources for group in self._groups_of(source))
+        unlisted: Counter[str] = Counter()
+        try:
+            taken = self._accept(group for source in sources for group in self._groups_of(source, unlisted))
+        finally:
+            self._intake.hindered.tell()
+        self.unlisted = unlisted.total()
+        for why, folders in unlisted.items():
+            log.warning("%d folders cannot be looked into, and what lies there is not taken: %s", folders, why)
+        return taken
 
-    def _groups_of(self, source: Path) -> Iterator[Group]:
+    @property
+    def hindered(self) -> Sequence[str]:
+        """The names of those files that the last look could not take for another reason than a lack of room."""
+        return self._intake.hindered.names
+
+    def _tell_unlisted(self, unlisted: Mapping[str, str]) -> None:
+        """Say what of the inbox cannot be looked into; without names, since senders call folders after patients."""
+        self.unlisted = len(unlisted)
+        away = unlisted.get("", "")
+        if away and away != self._away:
+            log.warning("the inbox cannot be looked through (%s); it is tried again", away)
+        elif self._away and not away:
+            log.info("the inbox is there again")
+        self._away = away
+        for why, folders in self._told_unlisted.news(Counter(why for name, why in unlisted.items() if name)):
+            log.warning("%d folders of the inbox cannot be looked into, and what lies there waits: %s", folders, why)
+
+    def _groups_of(self, source: Path, unlisted: "Counter[str]") -> Iterator[Group]:
         if not source.is_dir():
             yield Group((found(source),), remove=False)
             return
-        files = list(discover(source, self._ignore))
+        walk = discover(source, self._ignore)
+        files = list(walk)
+        unlisted.update(walk.unlisted.values())
         single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
         yield from grouped(files, files, self._ways(), top_is_a_study=single, top_is_a_medium=True)
 

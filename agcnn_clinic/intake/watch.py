@@ -38,7 +38,6 @@ class Hints:
         self._observer: BaseObserver | None = None
         self._watched: tuple[int, int] | None = None
         """The folder that is watched, by device and inode."""
-        self._trouble = ""
 
     def __enter__(self) -> Self:
         """Begin to watch."""
@@ -52,10 +51,7 @@ class Hints:
         self._stop()
 
     def renew(self) -> None:
-        """Watch the inbox that is there now: one that was deleted and made again, or mounted anew, is another folder.
-
-        What keeps the inbox from being looked through is logged, once until it changes.
-        """
+        """Watch the inbox that is there now: one that was deleted and made again, or mounted anew, is another one."""
         folder = self._look()
         if not self._wanted or (folder == self._watched and (folder is None or self._is_alive())):
             return
@@ -69,15 +65,8 @@ class Hints:
         try:
             with os.scandir(self._inbox):
                 status = self._inbox.stat()
-        except OSError as error:
-            trouble = error.strerror or str(error)
-            if trouble != self._trouble:
-                log.warning("the inbox cannot be looked through (%s); it is tried again", trouble)
-            self._trouble = trouble
-            return None
-        if self._trouble:
-            log.info("the inbox is there again")
-        self._trouble = ""
+        except OSError:
+            return None  # whoever looks through it says so
         return status.st_dev, status.st_ino
 
     def _start(self) -> None:

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import BinaryIO
 
 from agcnn_clinic.dicom.media import HEAD_BYTES, is_media_directory
 from agcnn_clinic.domain import MediaType, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.intake.discover import is_ignored
 from agcnn_clinic.intake.identify import media_type
 
 PAGE = 1000
@@ -202,7 +202,7 @@ def _is_wanted(info: zipfile.ZipInfo, ignore: Sequence[str]) -> bool:
     if info.create_system == _UNIX and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
         return False
     parts = [part for part in _path(info).split("/") if part not in ("", ".", "..")]
-    return not any(fnmatchcase(part, pattern) for part in parts for pattern in ignore)
+    return not any(is_ignored(part, ignore) for part in parts)
 
 
 def _path(info: zipfile.ZipInfo) -> str:

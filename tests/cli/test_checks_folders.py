@@ -1,4 +1,4 @@
-"""doctor's look at a clinic's folders: what has lain in the inbox for long, and a disk that is full."""
+"""doctor's look at a clinic's folders: what is shut or has lain in the inbox for long, and a disk that is full."""
 
 import pytest
 
@@ -24,6 +24,18 @@ def test_files_that_lie_in_the_inbox_for_long_are_remarked_on(clinic, monkeypatc
     assert remark.found.endswith("minutes: 1")
 
 
+def test_a_folder_of_the_inbox_that_cannot_be_looked_into_is_a_problem(clinic, ordinary_user):
+    """What a sender drops there is never read: the line says which folder it is."""
+    shut = clinic.inbox / "pacs" / "private"
+    shut.mkdir(parents=True)
+    shut.chmod(0)
+    with ordinary_user():
+        (found,) = checks_folders.inbox(clinic)
+    assert found.state is State.PROBLEM
+    assert f"the first: {shut} (Permission denied)" in found.found
+    assert "SECURITY.md" in found.advice
+
+
 def test_a_full_disk_is_a_problem(clinic, monkeypatch):
     """Below the watermark of intake it is one, and the line says that intake stops; near it there is a remark."""
 
@@ -38,3 +50,13 @@ def test_a_full_disk_is_a_problem(clinic, monkeypatch):
     assert [result.state for result in checks_folders.disks(clinic)] == [State.REMARK]
     monkeypatch.setattr(checks_folders, "LOW_DISK_BYTES", 0)
     assert [result.state for result in checks_folders.disks(clinic)] == [State.OK]
+
+
+def test_a_disk_of_the_inbox_alone_is_not_said_to_stop_intake(clinic, mount, monkeypatch):
+    """Neither intake nor retention knows of it: its senders do, once it is full. The archive's is another matter."""
+    mount(clinic.inbox, "-t", "tmpfs", "tmpfs")
+    monkeypatch.setattr(checks_folders, "LOW_DISK_BYTES", 1 << 62)
+    advice = {result.found.partition("(")[2]: result.advice for result in checks_folders.disks(clinic)}
+    assert advice["inbox)"] == "Make room soon. On a full one, senders cannot drop anything."
+    (archive,) = (told for names, told in advice.items() if "archive" in names)
+    assert archive == "Make room soon: intake stops below intake.min_free_mb. [retention] can keep room."

@@ -39,7 +39,7 @@ def test_the_samples_end_as_they_should_and_leave_the_inbox_empty(clinic):
     assert counts["quarantined"] == 1
     assert counts["analysed"] >= 4
     assert set(counts) == {"refused", "quarantined", "analysed"}
-    assert list(clinic.config.inbox.rglob("*")) == []
+    assert [path for path in clinic.config.inbox.rglob("*") if path.is_file()] == []
     studies = query(
         clinic,
         "SELECT DISTINCT study_id FROM instance JOIN received_file f ON f.instance_id = instance.id "
@@ -269,6 +269,33 @@ def test_a_file_that_cannot_be_copied_stays_and_the_exit_code_says_so(clinic, tm
     assert done.returncode == 1
     assert "left" in done.stderr
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
+
+
+def test_an_inbox_that_is_not_there_is_told_of_and_the_exit_code_says_so(clinic, tmp_path, write_film):
+    """A share that is not mounted: what is named besides is read all the same."""
+    write_film(tmp_path / "film.dcm", draw(1, (512, 512)).pixels)
+    clinic.config.inbox.rmdir()
+    done = clinic.run("process", tmp_path / "film.dcm", check=False)
+    assert done.returncode == 1
+    assert "the inbox cannot be looked through (No such file or directory)" in done.stderr
+    assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
+
+
+def test_an_archive_whose_disk_is_not_mounted_is_not_begun_anew(clinic, tmp_path, write_film):
+    """Nothing is taken and nothing made below the mount point; with the disk it goes on where it was."""
+    write_film(clinic.config.inbox / "1.dcm", draw(1, (512, 512)).pixels)
+    clinic.run("process")
+    clinic.config.archive.rename(tmp_path / "disk")
+    clinic.config.archive.mkdir()
+    write_film(clinic.config.inbox / "2.dcm", draw(2, (512, 512)).pixels)
+    done = clinic.run("process", check=False)
+    assert (done.returncode, "mount its disk" in done.stderr) == (1, True)
+    assert list(clinic.config.archive.iterdir()) == []
+    clinic.config.archive.rmdir()
+    (tmp_path / "disk").rename(clinic.config.archive)
+    clinic.run("process")
+    assert set(outcomes(clinic).values()) == {("analysed", "read")}
+    assert len(outcomes(clinic)) == 2
 
 
 def test_sources_named_on_the_command_line_stay_where_they_are(clinic, tmp_path, write_film):

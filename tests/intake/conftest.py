@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.intake.accept import Intake
+from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
@@ -34,7 +36,7 @@ class Desk:
     database: Database
     storage: Storage
     intake: Intake
-    new_inbox: Callable[[], Inbox]
+    new_inbox: Callable[..., Inbox]
 
     def rows(self) -> list[ReceivedFile]:
         """All received files, in order."""
@@ -43,6 +45,10 @@ class Desk:
             for file in files:
                 assert file.instance is None or file.instance.study is not None  # loads them
             return files
+
+    def waiting(self) -> list[str]:
+        """What is still in the inbox, by name; its folders stay for a while, whether anything is in them or not."""
+        return [found.name for found in discover(self.config.inbox, ())]
 
     def outcomes(self) -> dict[str, tuple[str, str]]:
         """Outcome and reason code by name."""
@@ -63,4 +69,4 @@ def desk(tmp_path: Path, sandbox, empty_clinic, copy_of_clinic):
     storage.prepare()
     with open_database(config.database_url) as database:
         intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
-        yield Desk(config, database, storage, intake, lambda: Inbox(config, intake))
+        yield Desk(config, database, storage, intake, partial(Inbox, config, intake))

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.intake.leave import Leaving
 from agcnn_clinic.intake.requeue import requeue_files
 
 
@@ -30,11 +31,11 @@ def test_a_png_at_the_top_is_a_study_of_its_own(desk):
     uids = {study_of(row).study_instance_uid for row in desk.rows()}
     assert len(uids) == 2
     assert all(uid.startswith("2.25.") for uid in uids)
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 def test_a_folder_of_pngs_is_one_study_described_by_its_study_toml(desk):
-    """Patient, study and views come from the TOML; the folder is gone when all is safe."""
+    """Patient, study and views come from the TOML; all of it is gone when it is safe."""
     folder = desk.config.inbox / "jane"
     png(folder / "1.png", 1)
     png(folder / "2.png", 2)
@@ -48,7 +49,7 @@ def test_a_folder_of_pngs_is_one_study_described_by_its_study_toml(desk):
     study = study_of(first)
     assert (study.patient_id, study.patient_name, study.patient_birth_date) == ("4711", "Doe^Jane", "1961-04-12")
     assert (first.header["view_position"], second.header["view_position"]) == ("", "LATERAL")
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 @pytest.mark.parametrize(
@@ -214,12 +215,12 @@ def test_a_crash_between_the_row_and_the_inbox_does_not_make_a_second_row(desk, 
     """Found again after the crash, the file is recognised and only leaves the inbox."""
     png(desk.config.inbox / "a.png")
     with monkeypatch.context() as patch:
-        patch.setattr("agcnn_clinic.intake.accept.let_go", lambda *_: None)
+        patch.setattr(Leaving, "let_go", lambda *_: None)
         desk.new_inbox().sweep()
     assert (desk.config.inbox / "a.png").exists()
     assert desk.new_inbox().sweep() == (0, None)
     assert len(desk.rows()) == 1
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 def test_the_same_file_dropped_again_is_a_duplicate_that_says_of_what(desk):

@@ -84,7 +84,7 @@ def test_a_zip_that_is_broken_or_hostile_is_kept_apart_whole(desk, content, code
     assert said in row(desk).reason
     kept = desk.config.quarantine / row(desk).quarantine_path
     assert kept.read_bytes() == content
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_links_devices_and_litter_in_a_zip_are_passed_over(desk):
     link.create_system, link.external_attr = 3, 0o120777 << 16
     device = zipfile.ZipInfo("null")
     device.create_system, device.external_attr = 3, 0o020666 << 16
-    litter = [("__MACOSX/._a.png", b"x"), (".DS_Store", b"x"), ("a/Thumbs.db", b"x")]
+    litter = [("__MACOSX/._a.png", b"x"), (".DS_Store", b"x"), ("a/THUMBS.DB", b"x")]
     drop(desk, zipped([(link, b"/etc/passwd"), (device, b""), ("a.png", IMAGE), *litter]))
     desk.new_inbox().sweep()
     assert desk.outcomes() == {"export.zip": DONE, "export.zip/a.png": ("pending", "")}

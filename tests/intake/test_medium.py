@@ -86,7 +86,7 @@ def test_a_cd_in_the_inbox_is_taken_with_its_dicomdir_last(desk, cd, master):
     assert desk.outcomes() == outcomes_of(desk, "cd/", master)
     assert list(rows(desk))[-1] == "cd/DICOMDIR"
     assert rows(desk)["cd/DICOMDIR"].details == {"listed": 3}
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
     assert list(desk.config.quarantine.iterdir()) == []
 
 

@@ -1,11 +1,9 @@
 """What disks and senders do to an inbox: nothing is lost, nothing is taken half, and what passes is done again."""
 
-import ctypes
+import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -19,12 +17,9 @@ from agcnn_clinic.errors import OnError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.accept import Group, accept
 from agcnn_clinic.intake.discover import discover, found
-from agcnn_clinic.intake.inbox import BATCH
+from agcnn_clinic.intake.inbox import BATCH, EMPTY_FOLDER_SECONDS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-_CAPABILITY_VERSION = 0x20080522
-_MAY_READ_EVERYTHING = 0b110
-"""CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, see capabilities(7)."""
 
 
 def png(path: Path, grey: int) -> bytes:
@@ -99,7 +94,7 @@ def test_a_study_folder_is_taken_whole_or_not_at_all(desk, mount):
     assert inbox.sweep()[0] == 3
     studies = {row.instance.study.study_instance_uid for row in desk.rows() if row.instance is not None}
     assert len(studies) == 1
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 def test_a_read_only_archive_is_waited_for(desk, mount, caplog):
@@ -134,52 +129,82 @@ def test_a_quarantine_that_cannot_be_written_is_waited_for(desk, mount, caplog):
     assert inbox.sweep()[0] == 3
 
 
-def test_an_inbox_that_gives_nothing_up_is_read_once(desk, mount, caplog):
-    """Files that cannot be removed have one row each, however often they are found, and a warning says so."""
-    png(desk.config.inbox / "film.png", 1)
-    mount(desk.config.inbox, "--bind", str(desk.config.inbox))
-    mount(desk.config.inbox, "-o", "remount,bind,ro")
-    inbox = desk.new_inbox()
-    assert inbox.sweep()[0] == 1
-    assert "cannot be removed from the inbox" in caplog.text
-    assert inbox.sweep()[0] == 0
-    assert len(desk.rows()) == 1
-    assert left_half_copied(desk) == []
-
-
-@pytest.fixture
-def ordinary_user():
-    """A context in which permissions count for this thread, also where the tests run as root."""
-    library = ctypes.CDLL(None, use_errno=True)
-    header, both = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION, 0), (ctypes.c_uint32 * 6)()
-
-    @contextmanager
-    def ordinary() -> Iterator[None]:
-        assert library.capget(header, both) == 0
-        privileged = both[0]
-        both[0] &= ~_MAY_READ_EVERYTHING
-        assert library.capset(header, both) == 0
-        try:
-            yield
-        finally:
-            both[0] = privileged
-            assert library.capset(header, both) == 0
-
-    return ordinary
-
-
 def test_a_file_without_permission_stays_until_it_may_be_read(desk, ordinary_user, caplog):
-    """A file that this user may not open is left, its name is not logged, and it is taken once it may be read."""
-    path = desk.config.inbox / "Doe^Jane.png"
-    png(path, 1)
-    path.chmod(0)
+    """It is left and told of once, or again when there is another, by number in the log; a person can ask which."""
+    paths = [desk.config.inbox / name for name in ("Doe^Jane.png", "Roe^Richard.png")]
+    for path in paths:
+        png(path, 1)
+    paths[0].chmod(0)
     inbox = desk.new_inbox()
     with ordinary_user():
-        assert inbox.sweep()[0] == 0
-        assert "Permission denied" in caplog.text
-        assert "Doe" not in caplog.text
-        path.chmod(0o600)
+        assert [inbox.sweep()[0] for _ in range(3)] == [1, 0, 0]
+        assert inbox.hindered == ["Doe^Jane.png"]
+        png(paths[1], 2)
+        paths[1].chmod(0)
+        assert [inbox.sweep()[0] for _ in range(2)] == [0, 0]
+        assert [message.partition(" in the")[0] for message in caplog.messages] == [
+            "1 files are left",
+            "2 files are left",
+        ]
+        assert all("Permission denied" in message and "oe" not in message for message in caplog.messages)
+        for path in paths:
+            path.chmod(0o600)
+        assert (inbox.sweep()[0], inbox.hindered) == (2, [])
+
+
+def test_what_lies_in_a_folder_without_permission_is_told_of(desk, ordinary_user, caplog):
+    """Once, and again when there are more, never by their names; the film beside them is taken."""
+    folders = [desk.config.inbox / "modality" / name for name in ("Doe^Jane", "Roe^Richard")]
+    for folder in folders:
+        png(folder / "film.png", 1)
+    folders[0].chmod(0)
+    inbox = desk.new_inbox()
+    with ordinary_user():
+        assert [inbox.sweep()[0] for _ in range(2)] == [1, 0]
+        (told,) = caplog.messages
+        assert told.startswith("1 folders of the inbox cannot be looked into")
+        assert "Permission denied" in told
+        assert "Doe" not in told
+        folders[1].mkdir(mode=0, exist_ok=True)
+        folders[1].chmod(0)
+        inbox.sweep()
+        assert inbox.unlisted == 2
+        assert [message[:10] for message in caplog.messages] == ["1 folders ", "2 folders "]
+        for folder in folders:
+            folder.chmod(0o700)
         assert inbox.sweep()[0] == 1
+        assert inbox.unlisted == 0
+
+
+def test_what_may_be_listed_and_not_looked_at_is_told_of(desk, ordinary_user):
+    """A folder of mode 0400 shows the names in it and no more: it counts once, however many there are."""
+    for number in range(3):
+        png(desk.config.inbox / "modality" / f"{number}.png", number)
+    (desk.config.inbox / "modality").chmod(0o400)
+    inbox = desk.new_inbox()
+    with ordinary_user():
+        inbox.sweep()
+        assert inbox.unlisted == 1
+        (desk.config.inbox / "modality").chmod(0o700)
+
+
+def test_an_inbox_that_is_gone_is_told_of_until_it_is_there_again(desk, caplog):
+    """A share that is not mounted, or a name with a mistake in it: no silence, and no line a look."""
+    desk.config.inbox.rmdir()
+    inbox = desk.new_inbox()
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            assert (inbox.sweep(), inbox.unlisted) == ((0, None), 1)
+        desk.config.inbox.touch()
+        inbox.sweep()
+        desk.config.inbox.unlink()
+        desk.config.inbox.mkdir()
+        assert (inbox.sweep(), inbox.unlisted) == ((0, None), 0)
+    assert [message.partition(";")[0] for message in caplog.messages] == [
+        "the inbox cannot be looked through (No such file or directory)",
+        "the inbox cannot be looked through (Not a directory)",
+        "the inbox is there again",
+    ]
 
 
 def test_a_file_that_vanished_after_the_listing_is_no_error(desk):
@@ -249,7 +274,7 @@ def test_odd_names_are_taken_like_any_other(desk):
     assert desk.new_inbox().sweep()[0] == len(names)
     shown = set(desk.outcomes())
     assert shown == {"n" * 251 + ".txt", "film\\xff\\xfe.txt", "two\nlines.txt", "Ωμέγα.txt"}
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 def test_folders_whose_names_look_alike_are_two_studies(desk):
@@ -315,10 +340,16 @@ def deep_folder(desk):
 
 
 def test_folders_nested_deeper_than_python_recurses_are_walked(desk, deep_folder):
-    """The file at the bottom is taken, and the emptied folders go."""
+    """The file at the bottom is taken, and when their time has come the emptied folders go, all but the topmost."""
     text(deep_folder / "film.txt", 10)
-    assert desk.new_inbox().sweep()[0] == 1
-    assert list(desk.config.inbox.iterdir()) == []
+    time = [0.0]
+    inbox = desk.new_inbox(clock=lambda: time[0])
+    assert inbox.sweep()[0] == 1
+    inbox.sweep()
+    assert deep_folder.exists()
+    time[0] = EMPTY_FOLDER_SECONDS
+    inbox.sweep()
+    assert list(desk.config.inbox.rglob("*")) == [desk.config.inbox / "d"]
 
 
 def test_an_intake_that_is_told_to_stop_finishes_its_batch_and_leaves_the_rest(desk):

@@ -46,7 +46,7 @@ def test_what_one_has_in_hand_the_other_leaves_alone(desk, workers, write_film, 
     assert seen == [(0, 0)]
     assert other.sweep()[0] == 0
     assert desk.outcomes() == {"a.dcm": ("pending", "")}
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 @pytest.mark.parametrize("point", [FaultPoint.COPIES_SYNCED, FaultPoint.ARRIVALS_COMMITTED])
@@ -63,7 +63,7 @@ def test_one_that_fell_asleep_over_a_file_takes_it_no_second_time(desk, workers,
     one.sweep()
     (row,) = desk.rows()
     assert (desk.config.archive / row.stored_path).is_file()
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
 
 
 def test_of_a_batch_only_what_was_lost_is_not_recorded(desk, workers, write_film, film, at_point):

@@ -51,7 +51,7 @@ def test_each_file_of_a_zip_has_a_row_that_names_the_zip(desk, film_bytes):
     assert [one.header["view_position"] for one in jane] == ["", "LATERAL"]
     assert desk.storage.archived(row(desk, "export.bin/DICOM/IM1").stored_path).read_bytes() == film_bytes
     assert desk.storage.archived(container.stored_path).read_bytes() == content
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
     assert list((desk.config.archive / ".incoming").iterdir()) == []
 
 
@@ -101,7 +101,7 @@ def test_a_killed_intake_goes_on_where_it_was(desk, monkeypatch, passages):
     assert sorted(one.original_name for one in desk.rows()) == ["export.zip", *(f"export.zip/{one}" for one in names)]
     assert desk.outcomes()["export.zip"] == DONE
     assert [one.outcome for one in desk.rows()].count("duplicate") == 1  # d.png holds a.png's bytes
-    assert list(desk.config.inbox.iterdir()) == []
+    assert desk.waiting() == []
     for one in desk.rows():
         assert desk.storage.archived(one.stored_path).exists()
 

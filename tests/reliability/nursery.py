@@ -75,11 +75,12 @@ def serve() -> None:
     from agcnn_clinic.analysis import infer
     from agcnn_clinic.bundles import configured_bundle
     from agcnn_clinic.config import load_config
-    from agcnn_clinic.intake import accept
+    from agcnn_clinic.intake import accept, inbox
 
     # One network for all daemons, which each has as its own after the fork.
     infer.load_reader = functools.cache(infer.load_reader)
     accept.SMALL_BYTES = 0  # the tests' films are small: as large ones they are copied side by side
+    inbox.EMPTY_FOLDER_SECONDS = 0.0  # a folder that is put into an inbox here is whole from its first moment
     ended: dict[int, int] = {}
     started: list[int] = []
     for line in sys.stdin:
