@@ -134,7 +134,7 @@ def test_a_label_that_the_model_does_not_assess_is_reviewed_as_any_other(read_st
         (listed, _) = [row for row in views.reviews(connection, key_of(read_study)) if row["label"] == "Hernia"]
     assert (listed["finding_id"], listed["probability"], listed["newest"]) == (None, None, True)
     with read_study.session() as session:
-        assert {film.verdicts["Hernia"] for film in reviewed_films(session)} == {PRESENT}
+        assert {film.verdicts["Hernia"] for film in reviewed_films(session).films} == {PRESENT}
 
 
 def test_a_label_without_a_threshold_cannot_be_confirmed(read_study):

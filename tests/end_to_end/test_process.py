@@ -53,6 +53,7 @@ def test_a_film_that_is_lost_stops_nothing_but_its_own_report(clinic, write_film
     with open_database(clinic.config.database_url) as database, database.write() as session:
         lost = factories.make_file(session, factories.make_study(session, 1), 1)
         factories.make_inference(session, lost, factories.make_model(session), random.Random(1))
+    (clinic.config.archive / ".incoming").mkdir()  # it is the archive, and one film is not in it
     write_film(clinic.config.inbox / "film.dcm", draw(1, (320, 320)).pixels)
     done = clinic.run("process", check=False)
     assert done.returncode == 1

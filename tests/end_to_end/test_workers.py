@@ -193,13 +193,16 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
 def test_process_tells_of_its_own_work_beside_another_worker(shared, write_film, factories, tmp_path):
     """A study that the other one still receives is left alone, and its broken file is no matter of this run's."""
     write_film(tmp_path / "mine.dcm", draw(1, (256, 256)).pixels, patient_id="MINE")
-    soon = datetime.now(UTC) + timedelta(minutes=1)
+    (shared.config.archive / ".incoming").mkdir()  # where the other one works
+    text = shared.config_file.read_text()
+    shared.config_file.write_text(text.replace("study_quiet_seconds = 0.5", "study_quiet_seconds = 300.0"))
+    now = datetime.now(UTC)
     with open_database(shared.config.database_url) as database, Leases(database, 600, renewing=False):
         with database.write() as session:
-            coming = factories.make_study(session, 1, received_at=soon)
+            coming = factories.make_study(session, 1, received_at=now)
             reading = factories.make_file(session, coming, 1)
             factories.make_inference(session, reading, factories.make_model(session), Random(1))
-            factories.make_file(session, None, 2, ReasonCode.UNRECOGNISED).decided_at = soon
+            factories.make_file(session, None, 2, ReasonCode.UNRECOGNISED).decided_at = now + timedelta(minutes=1)
         done = shared.run("process", tmp_path / "mine.dcm")
     assert done.stdout.split("\n")[0].split()[:2] == ["1", "analysed"]
     assert "quarantined" not in done.stdout
