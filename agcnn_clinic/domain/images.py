@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agcnn_clinic.domain.outcomes import Warn
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from agcnn_clinic.domain.outcomes import Warn
 
 
 @dataclass(frozen=True)
