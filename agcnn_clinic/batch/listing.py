@@ -4,8 +4,8 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import StorageError, UsageError
-from agcnn_clinic.intake.discover import discover
+from agcnn_clinic.intake.discover import Walk, discover
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.study_toml import MAX_BYTES, STUDY_TOML
 
@@ -37,12 +37,14 @@ class Listing:
         sha256: of the names, for a folder of the sizes, and of each study.toml beside them: another listing has
             another.
         follow: whether a name may be a symbolic link. A person who lists a link means it; in a folder it may lead out.
+        unlisted: why a folder below the source could not be looked into, by its path there; what it holds has no name.
     """
 
     root: Path
     names: pa.ChunkedArray
     sha256: str
     follow: bool
+    unlisted: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """Count the files."""
@@ -72,7 +74,8 @@ def list_files(source: Path, ignore: Iterable[str], out: Path) -> Listing:
             root = source.resolve()
             if out.resolve().is_relative_to(root):
                 raise UsageError(f"{out} lies in {source}, and would be read as a part of it: name another --out.")
-            listing = _listing(root, _files_of(root, ignore), follow=False)
+            walk = discover(root, ignore)
+            listing = replace(_listing(root, _files_of(walk, root), follow=False), unlisted=walk.unlisted)
         elif source.is_file():
             listing = _listing(source.resolve().parent, ((name, -1) for name in _names_in(source)), follow=True)
         else:
@@ -84,9 +87,9 @@ def list_files(source: Path, ignore: Iterable[str], out: Path) -> Listing:
     return listing
 
 
-def _files_of(root: Path, ignore: Iterable[str]) -> Iterator[tuple[bytes, int]]:
+def _files_of(walk: Walk, root: Path) -> Iterator[tuple[bytes, int]]:
     start = len(os.fsencode(root)) + (root != Path(root.anchor))
-    for found in discover(root, ignore):
+    for found in walk:
         if found.base != STUDY_TOML:  # it describes the PNGs beside it
             yield os.fsencode(found.path)[start:], found.size
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.context import clinic_config_or_defaults
+from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.errors import ExitCode, ModelUnavailableError, StorageError
 
 if TYPE_CHECKING:
@@ -98,7 +99,14 @@ def batch(
         wanted = _Wanted(address, cpus, 0 if config.analysis.device == "cpu" else gpus, decoders)
         _read(listing, output, missing, bundle, config, wanted, tally)
     _print(tally, out)
-    if tally.reasons[UNDECIDED] or _quarantined(tally):
+    if listing.unlisted:
+        name, why = next(iter(listing.unlisted.items()))
+        typer.echo(
+            f"Folders that could not be looked into, so without rows: {len(listing.unlisted)}; the first: "
+            f"{printable(str(listing.root / name))} ({why}).",
+            err=True,
+        )
+    if listing.unlisted or tally.reasons[UNDECIDED] or _quarantined(tally):
         raise typer.Exit(ExitCode.NOT_ALL)
 
 

@@ -79,7 +79,19 @@ def test_a_listing_is_known_by_what_a_study_toml_says(tmp_path):
     assert [len(set(known)) for known in hashes.values()] == [3, 3]
 
 
-def test_a_folder_that_cannot_be_looked_into_is_listed_all_the_same(tmp_path):
+def test_a_closed_folder_is_told_of_and_hides_no_other(tmp_path, ordinary_user):
+    """What lies in it cannot be known; the rest is listed."""
+    for name in ("a.png", "closed/b.png", "open/c.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"x")
+    (tmp_path / "in" / "closed").chmod(0)
+    with ordinary_user():
+        listing = list_files(tmp_path / "in", (), tmp_path / "out")
+    (tmp_path / "in" / "closed").chmod(0o700)
+    assert (listing.part(0, 9), listing.unlisted) == ([b"a.png", b"open/c.png"], {"closed": "Permission denied"})
+
+
+def test_names_that_cannot_be_reached_are_listed_all_the_same(tmp_path):
     """Its files are rows that could not be reached; the others are read."""
     (tmp_path / "list").write_text(f"a.png\n{'x' * 300}/b.png\na.png/c.png\n")
     assert len(list_files(tmp_path / "list", (), tmp_path / "out")) == 3
