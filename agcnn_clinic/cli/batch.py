@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.context import clinic_config_or_defaults
-from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.errors import ExitCode, ModelUnavailableError, StorageError
 
 if TYPE_CHECKING:
@@ -74,6 +73,7 @@ def batch(
     from agcnn_clinic.batch.output import UNDECIDED, Output, begun_with
     from agcnn_clinic.batch.run import Tally, missing_shards
     from agcnn_clinic.bundles import bundle_folder, configured_bundle
+    from agcnn_clinic.cli.formats import printable
 
     config = clinic_config_or_defaults(ctx)
     require_ray()
