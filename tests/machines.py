@@ -57,6 +57,7 @@ class Daemon:
         if self._apart:
             self.host = _name(number)
             command = _command(number, temporary, command)
+        self._log = log
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(command, stderr=stderr)
 
@@ -73,6 +74,10 @@ class Daemon:
             return own
         (inside,) = Path(f"/proc/{own}/task/{own}/children").read_text().split()
         return int(inside)
+
+    def said(self) -> str:
+        """The end of what it has said."""
+        return self._log.read_text()[-2000:]
 
     def poll(self) -> int | None:
         """Its exit code, once it has ended."""

@@ -41,7 +41,8 @@ def wait_until(fulfilled: Callable[[], bool], *daemons: Any) -> None:
     """Look again and again, until it is so; fail when one of the daemons ends or too much time has passed."""
     pause, deadline = threading.Event(), time.monotonic() + TIMEOUT
     while not fulfilled():
-        assert [daemon.poll() for daemon in daemons] == [None] * len(daemons)
+        for daemon in daemons:
+            assert daemon.poll() is None, daemon.said()
         assert time.monotonic() < deadline, "it did not happen in time"
         pause.wait(0.02)
 
