@@ -78,6 +78,8 @@ class Delivered(NamedTuple):
 def lost_reports(database: Database, config: Config) -> list[Delivered]:
     """The reports that are missing, or have other bytes than were delivered; each PDF is read.
 
+    Without those that were made again and came out otherwise: to make them once more changes nothing.
+
     Raises:
         OSError: a file cannot be read.
         DatabaseError: the database cannot be used.
@@ -88,7 +90,7 @@ def lost_reports(database: Database, config: Config) -> list[Delivered]:
     lost = []
     for row in rows:
         pdf = config.report_file(row.path)
-        if not _is_as_delivered(pdf, row.sha256) if pdf.is_file() else _is_missing(pdf):
+        if not remade_beside(pdf).is_file() and not (pdf.is_file() and _is_as_delivered(pdf, row.sha256)):
             lost.append(Delivered(row.study_id, row.version))
     return lost
 

@@ -157,7 +157,10 @@ def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
     how = "there, their bytes as they came" if thorough else "there"
     mounted = "Is every disk of the clinic mounted? If so,"
     back = f"{mounted} put them back from a backup."
-    again = f"{mounted} `agcnn-clinic report --missing` makes them again; they are looked for in {config.reports}."
+    again = (
+        f"{mounted} `agcnn-clinic report --missing` makes them again; they are looked for in {config.reports}. One "
+        "that comes out otherwise lies beside, as .remade.pdf: put the delivered one back from a backup."
+    )
     for what, count, missing, altered, advice in (
         ("archived files", found.files, found.missing, found.altered, back),
         ("reports", found.reports, found.missing_reports, found.altered_reports, again),

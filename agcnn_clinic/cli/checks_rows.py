@@ -1,13 +1,10 @@
 """What `doctor` looks at in the database itself: whether all of it is there, and of a time that can be."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
-
-CLOCKS_DIFFER = timedelta(minutes=5)
-"""So far ahead of this machine's clock may be that of another worker, without a remark."""
 
 
 def times(config: Config) -> Iterator[Result]:
@@ -16,6 +13,7 @@ def times(config: Config) -> Iterator[Result]:
 
     from agcnn_clinic.database.revision import Standing, standing
     from agcnn_clinic.database.session import open_database
+    from agcnn_clinic.database.states import CLOCKS_DIFFER
     from agcnn_clinic.database.tables import Study
 
     now = datetime.now(UTC)

@@ -14,14 +14,18 @@ _instance = table("instance", column("id"), column("study_id"))
 _received_file = table("received_file", column("instance_id"), column("outcome"))
 
 
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""So far the clocks of two workers may lie apart."""
+
+
 def waiting_window(now: datetime, quiet_seconds: float) -> tuple[datetime, datetime]:
     """When the last file of a study came, if more of it is waited for: after the first moment, not after the second.
 
-    What is further ahead of now than it could be behind was stamped by a clock that was ahead, before it was set right:
-    to wait until then may be to wait for years.
+    What is further ahead of now than another worker's clock may be was stamped by a clock that was wrong, before it was
+    set right: to wait until then may be to wait for years. Without a quiet time nothing is waited for.
     """
     quiet = timedelta(seconds=quiet_seconds)
-    return now - quiet, now + quiet
+    return now - quiet, now + (max(quiet, CLOCKS_DIFFER) if quiet else quiet)
 
 
 Columns = ReadOnlyColumnCollection[str, Column[object]]

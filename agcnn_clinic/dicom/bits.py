@@ -29,7 +29,8 @@ def within_bits_stored(
     Raises:
         ImageError: MISSING_ATTRIBUTE, where Pixel Representation says unsigned and values are negative.
     """
-    if coding is None or coding.exact:
+    # Who put overlays into the bits above the film's did not mean these to be lost.
+    if coding is None or coding.exact or _overlay_bits(dataset) >> (layout.high_bit + 1):
         return _masked(decoded, layout, coding, dataset)
     return _limited(decoded, layout, coding)
 
@@ -83,9 +84,13 @@ def _shift(layout: PixelLayout, coding: Coding | None) -> int:
 
 
 def _extend_sign(kept: NDArray[np.int32], layout: PixelLayout, coding: Coding | None) -> None:
-    """Give values their sign, in place. A stream without a sign of its own holds the two's complement in its bits."""
+    """Give values their sign, in place.
+
+    JPEG 2000 can say that samples are signed; where a stream of it does not, it holds the two's complement in as many
+    bits as it says. Others know no sign, and hold what Bits Stored bits hold: with fewer bits none is negative.
+    """
     bits = layout.bits_stored
-    if coding is not None and not coding.signed:
+    if coding is not None and coding.knows_signs and not coding.signed:
         bits = min(bits, coding.precision)
     sign = 1 << (bits - 1)
     kept ^= sign

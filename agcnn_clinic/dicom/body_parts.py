@@ -1,7 +1,7 @@
 """Body parts: the ways in which headers name the part that an image shows."""
 
 from agcnn_clinic.dicom.views import view_of_word
-from agcnn_clinic.dicom.words import CHEST_SYNONYMS, NOT_STATED, says_nothing, words
+from agcnn_clinic.dicom.words import CHEST_SYNONYMS, NOT_STATED, PART_QUALIFIERS, says_nothing, words
 
 _REGION_CODES: dict[str, str] = {
     "816094009": "CHEST",
@@ -28,5 +28,5 @@ def body_part_words(text: str) -> list[str]:
 
 
 def is_no_part(word: str) -> bool:
-    """Tell whether a word beside a part is none: a view, or a qualifier that changes nothing."""
-    return says_nothing(word) or bool(view_of_word(word))
+    """Tell whether a word beside a part is none: a view, a number or size, or a qualifier that changes nothing."""
+    return word in PART_QUALIFIERS or word.isdigit() or word == "X" or says_nothing(word) or bool(view_of_word(word))

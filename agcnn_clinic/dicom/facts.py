@@ -13,8 +13,8 @@ from agcnn_clinic.dicom.views import (
     View,
     view_from_code,
     view_from_description,
+    view_from_modifier,
     view_from_orientation,
-    view_from_patient_code,
     view_from_words,
 )
 
@@ -27,6 +27,15 @@ _DESCRIPTIONS = {
     "SeriesDescription": "Series Description",
 }
 """Attributes that are no place for a view, and where consoles name it all the same."""
+_MODIFIERS = (
+    ("View Modifier Code Sequence", "ViewCodeSequence", "ViewModifierCodeSequence"),
+    (
+        "Patient Orientation Code Sequence",
+        "PatientOrientationCodeSequence",
+        "PatientOrientationModifierCodeSequence",
+    ),
+)
+"""Nested sequences that make another view of the one that is named, and the name by which they are told of."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +117,17 @@ def stated_views(dataset: Dataset) -> tuple[StatedView, ...]:
     """
     position, orientation = text(dataset, "ViewPosition"), orientation_of(values(dataset, "PatientOrientation"))
     codes = [_coded(item) for item in _items(dataset, "ViewCodeSequence")]
-    postures = [
-        _coded(modifier)[0]
-        for item in _items(dataset, "PatientOrientationCodeSequence")
-        for modifier in _items(item, "PatientOrientationModifierCodeSequence")
+    modifiers = [
+        (name, _coded(modifier))
+        for name, sequence, nested in _MODIFIERS
+        for item in _items(dataset, sequence)
+        for modifier in _items(item, nested)
     ]
     found = (
         StatedView(view_from_words(position), "View Position", position),
         *(StatedView(view_from_code(*code), "View Code Sequence", code[1] or code[0]) for code in codes),
         StatedView(view_from_orientation(orientation), "Patient Orientation"),
-        *(StatedView(view_from_patient_code(value), "Patient Orientation Code Sequence") for value in postures),
+        *(StatedView(view_from_modifier(*code), name, code[1] or code[0]) for name, code in modifiers),
         *(StatedView(view_from_description(text(dataset, one)), name) for one, name in _DESCRIPTIONS.items()),
     )
     return tuple(one for one in found if one.view)

@@ -37,10 +37,11 @@ class Coding:
     Attributes:
         rows, columns: its size.
         precision: bits of a sample.
-        signed: samples may be negative, as only JPEG 2000 can say.
+        signed: samples may be negative.
         exact: samples come back as they were. Else they may come back a little beyond what had been the largest, as far
             as `precision` lets them.
         least_length: bytes below which no stream can hold this image; 0 where nothing can be said.
+        knows_signs: it could say that samples may be negative, as only JPEG 2000 can.
     """
 
     rows: int
@@ -49,6 +50,7 @@ class Coding:
     signed: bool
     exact: bool
     least_length: int = 0
+    knows_signs: bool = False
 
 
 class JpegFrame(NamedTuple):
@@ -174,4 +176,5 @@ def _jpeg2000_coding(stream: bytes, syntax: str) -> Coding | None:
         precision=(depth & 0x7F) + 1,
         signed=depth >= 0x80,
         exact=reversible and syntax in _J2K_LOSSLESS,
+        knows_signs=True,
     )

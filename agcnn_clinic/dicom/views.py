@@ -89,12 +89,15 @@ _PATIENT_CODES: dict[str, View] = {
     "260450008": View.LORDOTIC,
     "R-40799": View.LORDOTIC,
 }
-"""Patient Orientation Modifier Code Sequence (0054,0412): what CID 20 has of postures that make another view."""
+"""Patient Orientation Modifier Code Sequence (0054,0412): what CID 20 has of postures that make another view. They may
+stand in View Modifier Code Sequence (0054,0222), too."""
 
 _WORDS: dict[str, View] = {
     "PA": View.PA,
     "AP": View.AP,
-    **dict.fromkeys(("FRONTAL", "FRONTALE", "FRONT", "FRN", "FRNT", "FRENTE", "FACE"), View.FRONTAL),
+    **dict.fromkeys(
+        ("FRONTAL", "FRONTALE", "FRONT", "FRN", "FRNT", "FRENTE", "FACE", "正面", "胸部正面"), View.FRONTAL
+    ),
     **dict.fromkeys(("LL", "LLAT", "LLATERAL", "LATL", "LTLAT"), View.LEFT_LATERAL),
     **dict.fromkeys(("RL", "RLAT", "RLATERAL", "LATR", "RTLAT"), View.RIGHT_LATERAL),
     **dict.fromkeys(
@@ -116,7 +119,7 @@ Dorsoventral and ventrodorsal, which would be frontal, are left out: nearly all 
 _STEMS: tuple[tuple[re.Pattern[str], View], ...] = (
     (re.compile("DECUB"), View.DECUBITUS),
     (re.compile("LORDO"), View.LORDOTIC),
-    (re.compile("^(LATERA|LATERO|MEDIOLATERA|SAGIT)"), View.LATERAL),
+    (re.compile("^(LATERA(?!LIT)|LATERO|MEDIOLATERA|SAGIT)"), View.LATERAL),
     (re.compile("OBLI[QCK]"), View.OBLIQUE),
 )
 """The same by what begins or makes up a word, in several languages: LATERALE, LATERO-LATERAL, LLDECUB, OBLICUA."""
@@ -180,9 +183,12 @@ def view_from_code(value: str, meaning: str) -> View:
     return view_from_words(meaning) or (View.OTHER if value else View.UNKNOWN)
 
 
-def view_from_patient_code(value: str) -> View:
-    """Return the view that a patient is placed for, by Patient Orientation Modifier; UNKNOWN where it is any."""
-    return _PATIENT_CODES.get(value, View.UNKNOWN)
+def view_from_modifier(value: str, meaning: str) -> View:
+    """Return the view, none of the frontal ones, that a modifier of a view or of the patient's placing makes of it.
+
+    UNKNOWN where it makes none: most say how much of the film is exposed, or how the patient breathes.
+    """
+    return _PATIENT_CODES.get(value) or view_from_description(meaning)
 
 
 def view_from_orientation(orientation: Orientation) -> View:

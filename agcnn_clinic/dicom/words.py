@@ -9,8 +9,8 @@ _ACCENTS = re.compile(r"[\u0300-\u036f]")
 _ONE_NOTION = tuple(
     (re.compile(pattern), word)
     for pattern, word in (
-        (r"\bP A\b|\bPOSTER(?:O|IOR) ?ANT(?:ERI(?:OR|EUR)E?)?\b", "PA"),
-        (r"\bA P\b|\bANTER(?:O|IOR) ?POST(?:ERI(?:OR|EUR)E?)?\b", "AP"),
+        (r"\bP A\b|\bPOSTER(?:O|IO|IOR) ?ANT(?:ERI(?:OR|EUR)E?)?\b", "PA"),
+        (r"\bA P\b|\bANTER(?:O|IO|IOR) ?POST(?:ERI(?:OR|EUR)E?)?\b", "AP"),
         (r"\bL L\b", "LL"),
         (r"\b(?:X|CROSS) ?TABLE\b", "XTABLE"),
         (r"\bX RAY\b", "XRAY"),
@@ -23,21 +23,31 @@ _ONE_NOTION = tuple(
 
 _QUALIFIERS = (
     # How the patient is placed
-    "ERECT UPRIGHT STANDING SITTING SEATED SUPINE PRONE RECUMBENT SEMI SEMIERECT SEMIUPRIGHT SEMISUPINE SEMIRECUMBENT",
+    "ERECT UPRIGHT STANDING SITTING SEATED LYING SUPINE PRONE RECUMBENT",
+    "SEMI SEMIERECT SEMIUPRIGHT SEMISUPINE SEMIRECUMBENT STEHEN SITZEN LIEGEN",
     "STEHEND SITZEND LIEGEND DEBOUT ASSIS COUCHE PIEDI SEDUTO SUPINO ORTOSTASI PIE BIPEDESTACION SENTADO",
     # Where, and with what; WALL is not here: the chest has one
     "PORTABLE PORT PORTATIL MOBILE BED BEDSIDE BETT LETTO LIT STRETCHER STAND WALLSTAND BUCKY GRID",
+    "ICU NICU INCUBATOR INTENSIV",
     # How the patient breathes
     "INSPIRATION INSPIRATORY INSP EXPIRATION EXPIRATORY EXP",
     # How many, and of whom
     "V VW VIEW VIEWS PROJECTION PROJ SINGLE ONE TWO ADULT CHILD INFANT PEDIATRIC PAEDIATRIC PED PEDS",
+    "NEONATE NEONATAL NEWBORN BABY MALE FEMALE",
     # What an image is, and what joins words
-    "CR DR XR XRAY FILM RADIOGRAPH RADIOGRAPHY ROUTINE STANDARD STD OF THE IN DE DI EN",
+    "CR DR XR XRAY FILM RADIOGRAPH RADIOGRAPHY DIGITAL ROUTINE STANDARD STD GENERAL EXAM",
+    "AND OR OF THE IN UND IM DE DI EN ET E Y",
 )
+_OF_A_PART = "BOTH ENTIRE WHOLE PAIR FIELD FIELDS LEFT RIGHT L R"
+"""What may stand beside a part and says how much of it is meant."""
 QUALIFIERS: frozenset[str] = frozenset(word for line in _QUALIFIERS for word in line.split())
 """Words that may stand beside a frontal view or beside the chest and change neither."""
 
-NOT_STATED: frozenset[str] = frozenset({"UNKNOWN", "NONE", "UNDEFINED", "UNSPECIFIED", "NA", "NULL"})
+PART_QUALIFIERS: frozenset[str] = QUALIFIERS | frozenset(_OF_A_PART.split())
+"""The same, and those that may stand beside the chest alone: PA R may be an oblique view, RIGHT LUNG is a lung."""
+NOT_STATED: frozenset[str] = frozenset(
+    {"UNKNOWN", "NONE", "UNDEFINED", "UNSPECIFIED", "NA", "NULL", "NOT", "SPECIFIED"}
+)
 """What senders write where they have nothing to say."""
 
 CHEST_SYNONYMS: dict[str, str] = {

@@ -103,7 +103,8 @@ REASONS: dict[ReasonCode, Reason] = {
         "or correct the header if it is wrong.",
     ),
     ReasonCode.WRONG_BODY_PART: Reason(
-        Outcome.REFUSED, "The header names another body part than the chest; correct it if it is wrong."
+        Outcome.REFUSED,
+        "The header names another body part than the chest, or one in words that are not known; correct it if it is wrong.",
     ),
     ReasonCode.FOR_PROCESSING: Reason(
         Outcome.REFUSED, "The image is raw data, for processing and not for display; send the one for presentation."

@@ -84,12 +84,32 @@ def test_a_signed_stream_of_unsigned_values_is_read(write_stream, saturated, rat
 
 @pytest.mark.parametrize("bits", [8, 12])
 def test_the_sign_of_a_stream_without_one_is_in_its_own_bits(write_stream, saturated, bits):
-    """JPEG-LS knows no sign, so -1 comes as 4095 from a stream of 12 bits, whatever Bits Stored says."""
+    """An unsigned JPEG 2000 stream of 12 bits holds -1 as 4095, whatever Bits Stored says."""
     values = (saturated >> (12 - bits)).astype(np.int16) - (1 << (bits - 1))
     stream = encode_array(
         (values & ((1 << bits) - 1)).astype(np.uint16), bits_stored=bits, photometric_interpretation=2, use_mct=False
     )
     assert (_stored(write_stream(values, stream, uids.JPEG2000Lossless, bits=16)).values == values).all()
+
+
+@pytest.mark.parametrize("bits", [13, 16])
+def test_a_stream_of_fewer_bits_than_are_stored_has_no_negative_values(write_stream, saturated, bits):
+    """Where a stream can say nothing of a sign, the header's is that of Bits Stored bits, not of the stream's own."""
+    values = saturated.astype(np.int16)
+    lossless = jpeg8_encode(saturated, lossless=True, bitspersample=12)
+    assert (_stored(write_stream(values, lossless, uids.JPEGLosslessSV1, bits=bits)).values == saturated).all()
+    baseline = jpeg8_encode((saturated >> 4).astype(np.uint8), level=100)
+    stored = _stored(write_stream(values, baseline, uids.JPEGBaseline8Bit, bits=bits)).values
+    assert int(np.abs(stored - (saturated >> 4)).max()) <= 8
+
+
+def test_overlays_in_the_upper_bits_of_jpeg_2000_are_no_white(write_stream, saturated):
+    """Under the syntax that may have lost something, too, they are left out where the header announces them."""
+    stream = encode_array(saturated | 0x4000, bits_stored=16, photometric_interpretation=2, use_mct=False)
+    path = write_stream(saturated, stream, uids.JPEG2000)
+    dataset = read_dataset(path)
+    dataset.add_new((0x6000, 0x0102), "US", 14)
+    assert (stored_values(dataset, LIMIT).values == saturated).all()
 
 
 def test_bits_that_nothing_accounts_for_are_remarked_on(write_dicom, write_stream, tmp_path, saturated):

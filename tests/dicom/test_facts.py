@@ -27,6 +27,22 @@ def _views(**attributes):
     return [(stated.view, stated.by) for stated in image_facts(_dataset(**attributes)).views]
 
 
+@pytest.mark.parametrize(
+    ("modifier", "views"),
+    [
+        (("R-40799", ""), [View.AP, View.LORDOTIC]),
+        (("", "Oblique"), [View.AP, View.OBLIQUE]),
+        (("102536004", "left lateral decubitus"), [View.AP, View.LEFT_DECUBITUS]),
+        (("", "Expiratory"), [View.AP]),
+    ],
+)
+def test_a_modifier_of_a_view_makes_another_one_of_it(modifier, views):
+    """An AP that is lordotic, oblique or taken with a horizontal beam is no AP; one in expiration is."""
+    view = _coded("399348003")
+    view.ViewModifierCodeSequence = [_coded(*modifier)]
+    assert [said for said, _ in _views(ViewCodeSequence=[view])] == views
+
+
 def test_every_attribute_that_speaks_of_the_view_is_asked():
     """View Position, the codes, Patient Orientation and descriptions: none hides what another says."""
     posture = _coded("102540006")

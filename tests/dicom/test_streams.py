@@ -46,7 +46,9 @@ def test_sizes_are_found_behind_other_segments():
     assert jpeg_frame(jpeg) == (0xC3, 8, 256, 512)
     siz = b"\xff\x4f\xff\x51\x00\x29\x00\x00" + bytes.fromhex("00000300 00000200 00000100 00000000")
     siz += bytes(18) + b"\x8b\x01\x01"
-    assert coding_of(b"box" + siz, uids.JPEG2000) == Coding(0x200, 0x200, 12, signed=True, exact=False)
+    assert coding_of(b"box" + siz, uids.JPEG2000) == Coding(
+        0x200, 0x200, 12, signed=True, exact=False, knows_signs=True
+    )
 
 
 @pytest.mark.parametrize(
