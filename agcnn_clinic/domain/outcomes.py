@@ -104,7 +104,8 @@ REASONS: dict[ReasonCode, Reason] = {
     ),
     ReasonCode.WRONG_BODY_PART: Reason(
         Outcome.REFUSED,
-        "The header names another body part than the chest, or one in words that are not known; correct it if it is wrong.",
+        "The header names another body part than the chest, or one in words that are not known; "
+        "correct it if it is wrong.",
     ),
     ReasonCode.FOR_PROCESSING: Reason(
         Outcome.REFUSED, "The image is raw data, for processing and not for display; send the one for presentation."
