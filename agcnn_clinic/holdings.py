@@ -101,9 +101,10 @@ def _is_missing(pdf: Path) -> bool:
 
 
 def check_archive(database: Database, config: Config) -> None:
-    """See that the archive is the one that the rows speak of, before anything is made there.
+    """See that the archive is the one that the rows speak of, before anything is made or called gone there.
 
-    On a disk that is not mounted a new archive would grow below the mount point, hidden as soon as it is mounted.
+    On a disk that is not mounted a new archive would grow below the mount point, hidden as soon as it is mounted; and
+    what is called gone without having been removed would stay on that disk for ever.
 
     Raises:
         StorageError: nothing lies in it, and something should; or it cannot be read.
@@ -125,6 +126,27 @@ def check_archive(database: Database, config: Config) -> None:
             f"The archive ({config.archive}) is empty, and {count} files should lie in it: mount its disk, or put them "
             "back from a backup. To go on without them, make a folder .incoming there."
         )
+
+
+def check_reports(database: Database, config: Config) -> None:
+    """See that the folder of the reports is the one that the rows speak of, before any of them is called gone.
+
+    Raises:
+        StorageError: none of the reports that should lie in it does; or it cannot be read.
+        DatabaseError: the database cannot be used.
+    """
+    with database.session() as session:
+        kept = select(Report.path).where(Report.removed_at.is_(None)).order_by(Report.id.desc())
+        paths = session.scalars(kept).all()
+    try:
+        if not paths or any(not _is_missing(config.report_file(path)) for path in paths):
+            return
+    except OSError as error:
+        raise StorageError(f"The reports ({config.reports}) cannot be read: {error.strerror or error}.") from error
+    raise StorageError(
+        f"{len(paths)} reports should lie in {config.reports}, and none does: mount its disk, or put them back from a "
+        "backup."
+    )
 
 
 def _archived(archive: Path) -> Iterator[str]:

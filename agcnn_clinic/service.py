@@ -26,7 +26,7 @@ from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import Claims
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.trail import ModelIdentity
-from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError
+from agcnn_clinic.errors import ClinicError, ModelUnavailableError, OnError, StorageError
 from agcnn_clinic.holdings import check_archive
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
@@ -245,7 +245,10 @@ class _Steps:
         return Rest(max(2 * LOOK_SECONDS, share), at_least=share)
 
     def tidy(self) -> Rest:
-        self._clinic.upkeep.step(self._stop.is_set)
+        try:
+            self._clinic.upkeep.step(self._stop.is_set)
+        except StorageError as error:  # a disk that is away may be so for days: once an hour is enough to say so
+            log.warning("%s", error)
         return Rest(self._clinic.config.retention.every_minutes * 60)
 
 

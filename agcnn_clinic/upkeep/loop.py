@@ -11,8 +11,9 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.database.claims import ALONE, EVERYTHING, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import StorageError
+from agcnn_clinic.holdings import check_archive, check_reports
 from agcnn_clinic.storage import Storage
-from agcnn_clinic.upkeep.plan import Disk, Removal, plan
+from agcnn_clinic.upkeep.plan import Disk, Kind, Removal, plan
 from agcnn_clinic.upkeep.remove import Remover
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,23 @@ class Upkeep:
         self._remover = Remover(database, storage, config, claims)
 
     def planned(self) -> list[Removal]:
-        """What would go now.
+        """What would go now; no reports where none of them is there, of which a warning tells.
 
         Raises:
-            StorageError: a disk cannot be asked.
+            StorageError: the archive is not there, or a disk cannot be asked.
+            DatabaseError: the database cannot be used.
         """
+        check_archive(self._database, self._config)
         with self._database.session() as session:
-            return plan(session, self._config, self._clock(), self._disk_of)
+            removals = plan(session, self._config, self._clock(), self._disk_of)
+        if all(one.candidate.kind is not Kind.REPORTS for one in removals):
+            return removals
+        try:
+            check_reports(self._database, self._config)
+        except StorageError as error:  # a clinic whose reports are taken elsewhere still wants room in its archive
+            log.warning("no reports are removed: %s", error)
+            return [one for one in removals if one.candidate.kind is not Kind.REPORTS]
+        return removals
 
     def step(self, stopped: Callable[[], bool] = _never) -> list[Removal]:
         """Remove what may go, and what runs that were ended left; returns what was removed.
@@ -77,7 +88,7 @@ class Upkeep:
         While another worker does so there is nothing to do here.
 
         Raises:
-            StorageError: a folder cannot be written.
+            StorageError: the archive is not there, or a folder cannot be written.
             DatabaseError: the database cannot be used.
         """
         if not self._claims.take(Work.UPKEEP, [EVERYTHING]):
