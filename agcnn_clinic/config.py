@@ -1,7 +1,6 @@
 """config.toml -> typed, frozen settings. config.toml in the repository's root is the reference manual of them all."""
 
 import os
-import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +15,7 @@ from pydantic_settings import (
 )
 
 from agcnn_clinic.cores import CoreShares, core_shares
+from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE, ENVIRONMENT_PREFIX, refuse_unknown_variables
 from agcnn_clinic.errors import ConfigError
 from agcnn_clinic.layout import Layout
 from agcnn_clinic.limits import (
@@ -33,12 +33,7 @@ from agcnn_clinic.limits import (
     Text,
 )
 
-CONFIG_ENVIRONMENT_VARIABLE = "AGCNN_CLINIC_CONFIG"
 DEFAULT_CONFIG = "config.toml"
-
-ENVIRONMENT_PREFIX = "AGCNN_CLINIC_"
-_OF_A_CLUSTER = re.compile(r"(SERVICE|PORT)(_|$)")
-"""How names go on that a container platform gives each process of a service called agcnn-clinic."""
 
 
 class _Section(BaseModel):
@@ -264,7 +259,7 @@ def load_config(path: Path) -> Config:
         ConfigError: the file is not TOML, or a setting is unknown or impossible, there or in the environment; the
             sentence names it.
     """
-    _refuse_unknown_variables()
+    refuse_unknown_variables(Config.model_fields)
 
     class _FromFile(Config):
         @classmethod
@@ -322,22 +317,8 @@ def default_config() -> Config:
     Raises:
         ConfigError: a variable of the environment is unknown or impossible.
     """
-    _refuse_unknown_variables()
+    refuse_unknown_variables(Config.model_fields)
     return Config()
-
-
-def _refuse_unknown_variables() -> None:
-    """Refuse what looks like a setting and is none: it was meant to change something, and would change nothing."""
-    sections = {f"{ENVIRONMENT_PREFIX}{section.upper()}" for section in Config.model_fields}
-    for variable in os.environ:
-        name = variable.upper()
-        if not name.startswith(ENVIRONMENT_PREFIX) or name.partition("__")[0] in sections:
-            continue
-        if name != CONFIG_ENVIRONMENT_VARIABLE and not _OF_A_CLUSTER.match(name.removeprefix(ENVIRONMENT_PREFIX)):
-            raise ConfigError(
-                f"The environment has {variable}, which is no setting: {ENVIRONMENT_PREFIX}ANALYSIS__DEVICE, with two "
-                "underscores, stands for device in [analysis]."
-            )
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -20,7 +20,8 @@ from agcnn_clinic.batch.output import Origin, Output
 from agcnn_clinic.batch.run import Tally, missing_shards, read_shards
 from agcnn_clinic.bundles import bundle_folder
 from agcnn_clinic.config import Config
-from agcnn_models.manifest import digest, read_manifest
+from agcnn_models.manifest import digest
+from agcnn_models.manifest_file import read_manifest
 
 WARM_UP = 8
 

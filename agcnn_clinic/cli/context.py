@@ -38,7 +38,8 @@ def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
     Raises:
         ConfigError: `--config` or the environment names one that is not there, or one is not valid.
     """
-    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, DEFAULT_CONFIG, default_config, may_be_there
+    from agcnn_clinic.config import DEFAULT_CONFIG, default_config, may_be_there
+    from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 
     options = ctx.find_object(GlobalOptions) or GlobalOptions()
     named = options.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ

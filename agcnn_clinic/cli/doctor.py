@@ -48,7 +48,8 @@ def examine(options: GlobalOptions, *, thorough: bool = False) -> "list[Result]"
     """Run all checks: those of the machine always, those of the clinic where there is one."""
     from agcnn_clinic.cli.checks import MACHINE, of_clinic
     from agcnn_clinic.cli.result import Result, State
-    from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, find_config, load_config
+    from agcnn_clinic.config import find_config, load_config
+    from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 
     results = [result for check in MACHINE for result in check()]
     try:

@@ -245,7 +245,7 @@ def manifest_of(folder: Path) -> "Manifest":
         ModelUnavailableError: it is no bundle, or contradicts itself.
     """
     from agcnn_models.errors import ModelError
-    from agcnn_models.manifest import read_manifest
+    from agcnn_models.manifest_file import read_manifest
 
     try:
         return read_manifest(folder)

@@ -15,7 +15,7 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.dicom import decode
 from agcnn_clinic.dicom.attributes import read_dataset
 from agcnn_clinic.reporting.paper import print_size
-from agcnn_models.manifest import read_manifest
+from agcnn_models.manifest_file import read_manifest
 
 _SAMPLES = "dicom-syntaxes"
 _MEGAPIXEL = 1_000_000

@@ -2,5 +2,5 @@
 
 After Guan et al., "Diagnose like a Radiologist: Attention Guided Convolutional Neural Network for
 Thorax Disease Classification" (2018). Importing this package, `agcnn_models.labels`,
-`agcnn_models.settings` and `agcnn_models.manifest` does not import torch.
+`agcnn_models.settings`, `agcnn_models.manifest` and `agcnn_models.manifest_file` does not import torch.
 """

@@ -30,10 +30,8 @@ from agcnn_models.manifest import (
     Weights,
     WeightsDtype,
     bind,
-    read_manifest,
-    require_consistent,
-    to_toml,
 )
+from agcnn_models.manifest_file import read_manifest, require_consistent, to_toml
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from agcnn_clinic.batch.examine import Examiner
 from agcnn_clinic.config import Gate
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.sandbox.pool import Sandbox
-from agcnn_models.manifest import read_manifest
+from agcnn_models.manifest_file import read_manifest
 
 FILMS = ("a.dcm", "b", "film.dcm", "sub/c.dcm", "sub/d.dcm")
 

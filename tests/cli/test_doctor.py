@@ -17,10 +17,11 @@ from agcnn_clinic.cli import checks
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.cli.doctor import doctor
 from agcnn_clinic.cli.result import State
-from agcnn_clinic.config import CONFIG_ENVIRONMENT_VARIABLE, Config, load_config
+from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import MediaType
+from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 from agcnn_clinic.lock import only_process
 from agcnn_models.agcnn import build_agcnn
 from agcnn_models.bundle import write_bundle

@@ -10,7 +10,8 @@ from agcnn_clinic.config import load_config
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Model
-from agcnn_models.manifest import digest, read_manifest
+from agcnn_models.manifest import digest
+from agcnn_models.manifest_file import read_manifest
 
 
 @pytest.fixture

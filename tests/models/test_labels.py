@@ -31,7 +31,7 @@ def test_an_unknown_label_has_no_display_name():
 def test_labels_settings_and_manifest_do_not_import_torch():
     """Commands that only read tables must not wait seconds for torch."""
     code = (
-        "import sys, agcnn_models.labels, agcnn_models.settings, agcnn_models.manifest\n"
+        "import sys, agcnn_models.labels, agcnn_models.settings, agcnn_models.manifest_file\n"
         "sys.exit(any(name.split('.')[0] in ('torch', 'torchvision') for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -18,9 +18,8 @@ from agcnn_models.manifest import (
     bind,
     digest,
     limits,
-    read_manifest,
-    to_toml,
 )
+from agcnn_models.manifest_file import read_manifest, to_toml
 from agcnn_models.settings import Region
 
 STARTER = Path(__file__).parents[2] / "models" / "bundles" / "starter"

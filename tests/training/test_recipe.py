@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from agcnn_models.labels import LABELS
-from agcnn_models.manifest import BranchName, ThresholdSet, read_manifest
+from agcnn_models.manifest import BranchName, ThresholdSet
+from agcnn_models.manifest_file import read_manifest
 from agcnn_models.settings import Backbone, Pooling
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import (

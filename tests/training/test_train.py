@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from rich.console import Console
 
 from agcnn_models.backbones import build_branch
@@ -262,19 +261,6 @@ def test_one_patient_is_one_sentence(request_for: Maker, quiet: Console, tmp_pat
     table.write_text("image,patient,finding_labels\n0.png,1,Mass\n1.png,1,No Finding\n")
     with pytest.raises(TrainingError, match="one patient only"):
         train(replace(request_for("model"), data=table), quiet)
-
-
-def test_healthy_films_only_are_one_sentence(request_for: Maker, quiet: Console, tmp_path: Path) -> None:
-    """Where no pathology is among the validation films nothing can be selected by, and no film is read."""
-    table = tmp_path / "healthy.csv"
-    rows = "".join(f"{index}.png,{index},No Finding\n" for index in range(20))
-    table.write_text("image,patient,finding_labels\n" + rows)
-
-    def unread(path: Path) -> NDArray[np.float32]:
-        raise AssertionError(path)
-
-    with pytest.raises(TrainingError, match=r"both present and absent among the \d+ validation films"):
-        train(replace(request_for("model"), data=table, image_loader=unread), quiet)
 
 
 def test_pretraining_films_must_be_given_when_the_recipe_wants_them(request_for: Maker, quiet: Console) -> None:

@@ -9,7 +9,7 @@ from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
 from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
-from agcnn_training.data.source import Dataset, account, require_judges
+from agcnn_training.data.source import Dataset
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row, read_pretraining_table
 from agcnn_training.errors import TrainingError
@@ -68,15 +68,12 @@ class Material:
 
 
 def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: Journal, stop: StopRequest) -> Material:
-    """Say what the data are, and read the films.
+    """Read the films.
 
     Raises:
         TrainingError: films are missing or cannot be read, or the recipe needs further films and none are given.
     """
     preprocessing = recipe.preprocessing()
-    for sentence in account(dataset):
-        journal.say(sentence)
-    require_judges(dataset)
     cache = sources.cache
     if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
         cache = sources.out.absolute().parent / "film-cache"

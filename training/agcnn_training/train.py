@@ -14,8 +14,16 @@ from agcnn_models.precision import computes_bfloat16
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
 from agcnn_training.compute import EMULATED, choose_device, settle_precision
+from agcnn_training.data.films import label_targets
 from agcnn_training.data.pictures import ImageLoader, read_picture
-from agcnn_training.data.source import fingerprint, fingerprint_pretraining, open_data
+from agcnn_training.data.source import (
+    Dataset,
+    account,
+    fingerprint,
+    fingerprint_pretraining,
+    open_data,
+    require_judges,
+)
 from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
@@ -101,6 +109,9 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     data_sha256 = given_sha256(request, fingerprint(dataset))
     given = read_given(request.init, request.global_weights)
     require_apart(given, dataset.rows, dataset.split)
+    # By the labels alone: films take hours to read, and each of several processes has to end with this sentence.
+    unlearnt = never_learnt(label_targets([dataset.rows[index] for index in dataset.split.train]))
+    require_judges(dataset, unlearnt)
     device = choose_device(request.device)
     recipe = settle_precision(recipe, device)
     if device.type == "cpu":
@@ -112,17 +123,13 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
             journal.keep(folder.path / "log.txt")
         if recipe.compute.precision is Precision.BFLOAT16 and not computes_bfloat16(device):
             journal.say(EMULATED)
+        _introduce(dataset, given, unlearnt, journal)
         with ranks.leader_first():
             material = nearer(read_material(_sources(request), recipe, dataset, journal, stop), device)
         if ranks.leads:
             folder.write_split(material.rows, material.split)
             write_given(folder.path, given.known, given.unknown)
-        for sentence in cautions(given, material.rows, material.split):
-            journal.say(f"WARNING: {sentence}")
         around = Surroundings(folder, journal, stop, recipe.compute, recipe.seed, ranks)
-        unlearnt = never_learnt(material.films.targets[torch.from_numpy(material.split.train)])
-        if unlearnt:
-            journal.say(f"WARNING: {told(unlearnt)}")
         evaluator = Evaluator(
             material.films,
             material.split.validation,
@@ -134,6 +141,16 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         network = _on_device(build_network(recipe), device, recipe)
         train_stages(network, _course(request, material, evaluator, data_sha256), around)
         return _publish(request, network, material, around, given, unlearnt) if ranks.leads else request.out
+
+
+def _introduce(dataset: Dataset, given: Given, unlearnt: tuple[str, ...], journal: Journal) -> None:
+    """Say what the run learns from, and what a person may want to stop it for, before films are read for hours."""
+    for sentence in account(dataset):
+        journal.say(sentence)
+    for sentence in cautions(given, dataset.rows, dataset.split):
+        journal.say(f"WARNING: {sentence}")
+    if unlearnt:
+        journal.say(f"WARNING: {told(unlearnt)}")
 
 
 def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> RunFolder:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
-from agcnn_models.manifest import BranchName, Weights, WeightsDtype, bind, require_consistent, to_toml
+from agcnn_models.manifest import BranchName, Weights, WeightsDtype, bind
+from agcnn_models.manifest_file import require_consistent, to_toml
 from agcnn_models.settings import Preprocessing
 from agcnn_training.card import Provenance, model_card
 from agcnn_training.evaluation.decision import fit_decision

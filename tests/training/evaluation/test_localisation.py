@@ -10,7 +10,8 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agcnn_models.manifest import BranchName, read_manifest
+from agcnn_models.manifest import BranchName
+from agcnn_models.manifest_file import read_manifest
 from agcnn_models.preprocessing import box_to_source
 from agcnn_models.settings import Preprocessing
 from agcnn_training.errors import TrainingError

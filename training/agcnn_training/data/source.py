@@ -141,20 +141,24 @@ def account(dataset: Dataset) -> tuple[str, ...]:
     return tuple(sentences)
 
 
-def require_judges(dataset: Dataset) -> None:
+def require_judges(dataset: Dataset, not_assessed: Sequence[str]) -> None:
     """Make sure that the validation films can choose an epoch, before any film is read.
 
+    Args:
+        dataset: its rows and split are looked at.
+        not_assessed: labels that the train films do not teach, by which nothing is judged (see ``never_learnt``).
+
     Raises:
-        TrainingError: among them no pathology is both present and absent.
+        TrainingError: among the validation films no pathology that is learnt is both present and absent.
     """
     rows = [dataset.rows[index] for index in dataset.split.validation]
-    for label in PATHOLOGIES:
+    for label in (label for label in PATHOLOGIES if label not in not_assessed):
         known = [label in labelled(row) for row in rows if label not in unknown(row)]
         if any(known) and not all(known):
             return
     raise TrainingError(
-        f"No pathology is both present and absent among the {len(rows)} validation films, so nothing could choose an "
-        "epoch: add films, keep out a larger share of the patients, or choose another split."
+        f"No pathology that the train films teach is both present and absent among the {len(rows)} validation films, "
+        "so nothing could choose an epoch: add films, keep out a larger share of the patients, or choose another split."
     )
 
 
