@@ -12,6 +12,7 @@ from agcnn_clinic.cli.output import Format, FormatOption, LimitOption, OutputOpt
 if TYPE_CHECKING:
     import sqlalchemy
 
+    from agcnn_clinic.config import Config
 
 _STATES = ("receiving", "read", "reported", "not read")
 
@@ -64,7 +65,8 @@ def studies(
         state=state,
     )
     printing = Printing.of(form, output, limit)
-    now, quiet_seconds = datetime.now(UTC), clinic_config(ctx).intake.study_quiet_seconds
+    config = clinic_config(ctx)
+    now, quiet_seconds = datetime.now(UTC), config.intake.study_quiet_seconds
     with clinic_database(ctx) as database, database.connection() as connection:
         rows = recorded_rows(
             ctx,
@@ -76,10 +78,10 @@ def studies(
         columns = [*column_kinds(views.study_summary.columns), Column("state")]
         if printing.form is Format.TABLE:
             listed = list(rows)
-            print_rows(listed, columns, printing, shown=_studies_shown())
+            print_rows(listed, columns, printing, shown=_studies_shown(config))
             _tell_of_removed(connection, [row["study_id"] for row in listed[: printing.limit]])
         else:
-            print_rows(rows, columns, printing, shown=_studies_shown())
+            print_rows(rows, columns, printing, shown=_studies_shown(config))
 
 
 def _tell_of_removed(connection: "sqlalchemy.Connection", study_ids: Sequence[int]) -> None:
@@ -167,12 +169,12 @@ def show(
     from agcnn_clinic.cli.show import print_study
     from agcnn_clinic.database.queries import find_study, study_detail
 
-    quiet_seconds = clinic_config(ctx).intake.study_quiet_seconds
+    config = clinic_config(ctx)
     with clinic_database(ctx) as database, database.session() as session:
         found = find_study(session, study)
-        detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=quiet_seconds)
+        detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=config.intake.study_quiet_seconds)
         record_one(ctx, database, form=form, output=output, studies=[found.key])
-    print_study(detail, form, output)
+    print_study(detail, config, form, output)
 
 
 def column_kinds(columns: "Iterable[sqlalchemy.Column[Any]]") -> list[Column]:
@@ -206,7 +208,10 @@ _FINDINGS_SHOWN = (
 _REVIEW_SHOWN = (Shown("verdict", "review"), Shown("reviewer", "by", rank=3, width=20))
 
 
-def _studies_shown() -> tuple[Shown, ...]:
+def _studies_shown(config: "Config") -> tuple[Shown, ...]:
+    def report(row: Row) -> str:
+        return str(config.report_file(row["report_path"])) if row["report_path"] else ""
+
     return (
         Shown("study_key", "study"),
         Shown("state", "state"),
@@ -216,7 +221,7 @@ def _studies_shown() -> tuple[Shown, ...]:
         Shown("accession_number", "accession", rank=5, width=16),
         Shown("instances", "files", rank=3, text=_files),
         Shown("positive_labels", "positive", text=_positive, width=120, narrow=24),
-        Shown("report_path", "report", rank=6),
+        Shown("report_path", "report", rank=6, text=report),
     )
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import inspect
 
 from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.cli.output import Format, local_time, print_json, text_console
+from agcnn_clinic.config import Config
 from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS
@@ -39,8 +40,8 @@ _STYLES = {
 _STATE_STYLES = {StudyState.RECEIVING: "yellow", StudyState.NOT_READ: "red"}
 
 
-def print_study(detail: StudyDetail, form: Format, output: Path | None) -> None:
-    """Print a study with its files, findings and reports.
+def print_study(detail: StudyDetail, config: Config, form: Format, output: Path | None) -> None:
+    """Print a study with its files, findings and reports: for a person where those lie now, as JSON what the rows say.
 
     Raises:
         UsageError: a format that is for rows was asked for.
@@ -68,7 +69,7 @@ def print_study(detail: StudyDetail, form: Format, output: Path | None) -> None:
         if not detail.reports:
             console.print(_indented(Text("None yet.", style="dim")))
         for report in detail.reports:
-            console.print(_indented(_report_line(report, study)))
+            console.print(_indented(_report_line(report, study, config)))
 
 
 def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Path | None) -> None:
@@ -288,8 +289,9 @@ def _region(region: AttendedRegion) -> str:
     return f"{place}, {region.width_mm:.0f} x {region.height_mm:.0f} mm{source}"
 
 
-def _report_line(report: Report, study: Study) -> Text:
-    line = Text(f"version {report.version}  {local_time(report.created_at)}  {printable(report.path)}")
+def _report_line(report: Report, study: Study, config: Config) -> Text:
+    pdf = printable(str(config.report_file(report.path)))
+    line = Text(f"version {report.version}  {local_time(report.created_at)}  {pdf}")
     if report.model is not None:
         line.append(f"  (by request, with {printable(report.model.name)} {printable(report.model.version)})")
     elif report.study_revision < study.revision:

@@ -15,6 +15,8 @@ PENDING: Mapping[str, Any] = MappingProxyType(
     {"outcome": Outcome.PENDING, "reason_code": "", "reason": "", "details": {}, "decided_at": None}
 )
 """What the row of a file without an outcome holds: the columns that `decided` speaks of."""
+OF_THE_PICTURE = (ReasonCode.READ, ReasonCode.HEADER_DIFFERS)
+"""The outcomes of files that have the picture of their image, each under a header that no file before it had."""
 
 
 def sentence(code: ReasonCode, detail: str = "") -> str:
@@ -82,8 +84,12 @@ def decide(
 
 
 def names_another_patient(file: ReceivedFile) -> bool:
-    """Whether a file names another patient than its study, by what was remarked of it when it came."""
-    return Warn.OTHER_PATIENT in file.header.get("remarks", ())
+    """Whether a file puts in doubt whose its image is: it has the picture and names another patient than the study.
+
+    The file that was read, or one that brought the same picture under another header. What came under the image's UID
+    with another picture (a UID conflict) says nothing of whose this one is.
+    """
+    return file.reason_code in OF_THE_PICTURE and Warn.OTHER_PATIENT in file.header.get("remarks", ())
 
 
 def corrects_the_patient(file: ReceivedFile) -> bool:
@@ -91,7 +97,7 @@ def corrects_the_patient(file: ReceivedFile) -> bool:
 
     A PACS that merges patients, or corrects one, sends such files.
     """
-    return file.reason_code == ReasonCode.HEADER_DIFFERS and names_another_patient(file)
+    return file.outcome == Outcome.DUPLICATE and names_another_patient(file)
 
 
 def _is_reported(file: ReceivedFile) -> bool:
@@ -108,7 +114,7 @@ def _is_told_already(file: ReceivedFile) -> bool:
         earlier = select(ReceivedFile).where(
             ReceivedFile.instance_id == file.instance_id,
             ReceivedFile.id < file.id,
-            ReceivedFile.outcome.in_([Outcome.ANALYSED, Outcome.DUPLICATE]),
+            ReceivedFile.reason_code.in_(OF_THE_PICTURE),
         )
         return any(map(names_another_patient, session.scalars(earlier)))
     if file.reason_code not in NOT_ABOUT_THE_BYTES:

@@ -11,12 +11,13 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, load_only
 
 from agcnn_clinic.database.many import in_parts
+from agcnn_clinic.database.outcomes import OF_THE_PICTURE, names_another_patient
 from agcnn_clinic.database.tables import Finding, Inference, Instance, ReceivedFile, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
-from agcnn_clinic.domain import Outcome, ReasonCode, Verdict, Warn
+from agcnn_clinic.domain import Outcome, Verdict
 from agcnn_clinic.errors import UsageError
 
 PATHOLOGIES = tuple(label for label in LABEL_COLUMNS if label != NO_FINDING)
@@ -56,7 +57,7 @@ class ReviewedImage:
     undecided: tuple[str, ...]
     """Labels that could not be confirmed, since the model has no threshold for them, or does not assess them."""
     patient_in_doubt: bool
-    """Whether it may be another patient's than the study's: see `_in_doubt`."""
+    """Whether it may be another patient's than the study's: see `names_another_patient`."""
 
 
 @dataclass(frozen=True)
@@ -200,19 +201,18 @@ def reviewed_films(session: Session) -> ReviewedFilms:
 
 
 def _in_doubt(session: Session, instance_ids: Iterable[int]) -> set[int]:
-    """Those of the images of which a file names another patient than the study.
-
-    The file that was read, or one that brought the same picture under another header. What came under the image's UID
-    with another picture (a UID conflict) says nothing of whose this one is.
-    """
-    of_the_picture = select(ReceivedFile.instance_id, ReceivedFile.header["remarks"]).where(
-        ReceivedFile.reason_code.in_((ReasonCode.READ, ReasonCode.HEADER_DIFFERS))
+    """Those of the images of which a file names another patient than the study."""
+    # Only what the answer depends on: of a whole archive the headers alone are many.
+    of_the_picture = (
+        select(ReceivedFile)
+        .where(ReceivedFile.reason_code.in_(OF_THE_PICTURE))
+        .options(load_only(ReceivedFile.instance_id, ReceivedFile.reason_code, ReceivedFile.header))
     )
     return {
-        instance_id
+        file.instance_id
         for part in in_parts(sorted(instance_ids))
-        for instance_id, remarks in session.execute(of_the_picture.where(ReceivedFile.instance_id.in_(part)))
-        if Warn.OTHER_PATIENT in (remarks or ())
+        for file in session.scalars(of_the_picture.where(ReceivedFile.instance_id.in_(part)))
+        if file.instance_id is not None and names_another_patient(file)
     }
 
 

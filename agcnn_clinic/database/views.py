@@ -116,7 +116,11 @@ study_summary = Table(
     ),
     Column("report_version", Integer, comment="Version of the newest report; null where there is none."),
     Column("report_revision", Integer, comment="The revision of the study that it covers."),
-    Column("report_path", String, comment="Its file: a path that starts at the clinic's folder, or an absolute one."),
+    Column(
+        "report_path",
+        String,
+        comment="Where it was delivered, from the clinic's folder or absolute; after a move only the name counts.",
+    ),
     Column("report_created_at", String, comment="When it was made: ISO 8601, UTC."),
 )
 """One row a study, a column a label, the newest study first."""

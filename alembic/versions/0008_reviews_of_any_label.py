@@ -1,6 +1,9 @@
 """Reviews of any label, also of one that the model which read the image does not assess, and so has no finding of.
 
 A review named its finding. It names the reading and the label now, of which a finding is one where there is one.
+
+The software that brings this also makes a report due where a duplicate names another patient than its study. No
+report told of those that came before, and none would be due for a later one of the same image: they are made due here.
 """
 
 from collections.abc import Sequence
@@ -27,10 +30,19 @@ NAME_THE_FINDING = """
         WHERE finding.inference_id = review.inference_id AND finding.label = review.label
     )
 """
+# The header is JSON in both, and in PostgreSQL no text.
+TELL_OF_CORRECTED_PATIENTS = """
+    UPDATE study SET revision = revision + 1 WHERE id IN (
+        SELECT instance.study_id FROM instance JOIN received_file ON received_file.instance_id = instance.id
+        WHERE received_file.reason_code = 'header_differs'
+            AND CAST(received_file.header AS TEXT) LIKE '%"other_patient"%'
+    )
+"""
 
 
 def upgrade() -> None:
     """Let each review name its finding's reading and label instead. No verdict changes."""
+    op.execute(TELL_OF_CORRECTED_PATIENTS)
     op.execute("DROP VIEW review_list")
     for column in _of_reading(nullable=True):
         op.add_column("review", column)

@@ -206,6 +206,24 @@ def test_show_tells_all_of_a_study(rows_clinic, run, select, rows_url):
     assert (study["report_path"] or "None yet.") in printed
 
 
+def test_reports_are_named_where_their_folder_is_now(tmp_path, factories, new_clinic, run):
+    """Tables say where a report lies after a move of the folder; JSON is the row, which says where it was delivered."""
+    with open_database(new_clinic(tmp_path).database_url) as database, database.write() as session:
+        study = factories.make_study(session, 1)
+        factories.make_file(session, study, 1)
+        row = factories.make_report(session, study)
+        session.flush()
+        key, delivered = study.key, row.path
+    settings = (tmp_path / "config.toml").read_text(encoding="utf-8")
+    moved = settings.replace('reports = "reports"', f'reports = "{tmp_path / "other disk"}"')
+    (tmp_path / "config.toml").write_text(moved, encoding="utf-8")
+    for command in (["studies"], ["show", key]):
+        printed = run(tmp_path, *command).stdout
+        assert str(tmp_path / "other disk" / f"{key}-v1.pdf") in printed
+        assert delivered not in printed
+        assert delivered in run(tmp_path, *command, "-f", "json").stdout
+
+
 def test_show_as_json_tells_the_same(rows_clinic, run, select, rows_url):
     """`show --format json` nests the rows of the tables, without heat maps."""
     study = select(rows_url, "SELECT * FROM study_summary WHERE files_analysed > 0")[0]

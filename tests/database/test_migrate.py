@@ -22,7 +22,7 @@ from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.revision import HEAD, REVISIONS
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Base
-from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.domain import ReasonCode, Warn
 from agcnn_clinic.errors import DatabaseError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -136,6 +136,29 @@ def test_studies_of_before_know_which_revision_is_reported(url, factories):
     with open_database(url) as database, database.connection() as connection:
         found = connection.exec_driver_sql("SELECT reported_revision FROM study ORDER BY id").all()
     assert [tuple(row) for row in found] == [(2,), (0,), (0,)]
+
+
+def test_studies_of_before_get_a_report_that_tells_of_a_corrected_patient(url, factories):
+    """Upgraded, a report is due once where a duplicate had named another patient; any other study stays as it was."""
+    with open_database(url) as database, database.write() as session:
+        for number, (reason, remarks) in enumerate(
+            (
+                (ReasonCode.HEADER_DIFFERS, [Warn.OTHER_PATIENT]),
+                (ReasonCode.HEADER_DIFFERS, []),
+                (ReasonCode.UID_CONFLICT, [Warn.OTHER_PATIENT]),
+            ),
+            start=1,
+        ):
+            study = factories.make_study(session, number)
+            for again in (0, 1):
+                file = factories.make_file(session, study, 2 * number + again, reason)
+                file.header = file.header | {"remarks": remarks}
+            factories.make_report(session, study)
+    migrate.downgrade(url, "0007")
+    migrate.upgrade(url)
+    with open_database(url) as database, database.connection() as connection:
+        found = connection.exec_driver_sql("SELECT revision - reported_revision FROM study ORDER BY id").all()
+    assert [tuple(row) for row in found] == [(1,), (0,), (0,)]
 
 
 def test_upgrading_twice_changes_nothing(url, factories):

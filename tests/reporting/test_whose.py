@@ -76,6 +76,21 @@ def test_an_image_that_named_another_patient_from_the_start_is_not_remarked_upon
     assert (image.other_patient, image.remarks) == (WARNINGS[Warn.OTHER_PATIENT], (WARNINGS[Warn.LOSSY],))
 
 
+def test_a_correction_is_told_of_after_another_picture_came_under_the_uid(clinic, composed, send_again) -> None:
+    """Whom a UID conflict names, and its bytes sent again, says nothing of the image that was read."""
+    study = clinic.add_study()
+    clinic.add_file(study, uid="1.2.7")
+    for reason in (ReasonCode.UID_CONFLICT, ReasonCode.SAME_BYTES):
+        with clinic.database.write() as session:
+            file = session.get_one(ReceivedFile, clinic.add_file(study, reason, uid="1.2.7"))
+            file.header = file.header | {"remarks": [Warn.OTHER_PATIENT]}
+    before = composed(study)
+    assert before.images[0].other_patient == ""
+    send_again(study, "1.2.7", Warn.OTHER_PATIENT)
+    after = composed(study)
+    assert (after.study_revision, after.images[0].other_patient) == (before.study_revision + 1, LATER)
+
+
 def test_a_report_by_request_tells_of_a_corrected_patient_too(clinic, doors, send_again) -> None:
     """Asked again after the correction, it is a new version, though the readings are the same."""
     study = clinic.add_study()
