@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from rich.console import Console
 
 from agcnn_models.backbones import build_branch
@@ -264,9 +265,13 @@ def test_one_patient_is_one_sentence(request_for: Maker, quiet: Console, tmp_pat
 
 
 def test_pretraining_films_must_be_given_when_the_recipe_wants_them(request_for: Maker, quiet: Console) -> None:
-    """A recipe that learns from further films says which options name them."""
+    """A recipe that learns from further films says which options name them, before it reads any."""
+
+    def unread(path: Path) -> NDArray[np.float32]:
+        raise AssertionError(path)
+
     with pytest.raises(TrainingError, match="--pretrain-data"):
-        train(replace(request_for("model"), pretrain_data=None), quiet)
+        train(replace(request_for("model"), pretrain_data=None, image_loader=unread), quiet)
 
 
 def test_a_run_is_never_overwritten(request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Everything that is read before training begins."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.data.source import Dataset
 from agcnn_training.data.splits import Split
-from agcnn_training.data.table import Row, read_pretraining_table
+from agcnn_training.data.table import PretrainingRow, Row, read_pretraining_table
 from agcnn_training.errors import TrainingError
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.recipe import Recipe
@@ -78,18 +79,23 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
     if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
         cache = sources.out.absolute().parent / "film-cache"
     reading = Reading(sources.image_loader, sources.workers or cores(), cache, journal, stop)
+    further = _further_films(sources, recipe)
     films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, reading)
-    pretraining = None
-    if recipe.joint.pretraining_share:
-        if sources.pretrain_data is None or sources.pretrain_images is None:
-            raise TrainingError(
-                f"The recipe {recipe.name} learns from pretraining films too: give their table and folder "
-                "(--pretrain-data, --pretrain-images), or set joint.pretraining_share to 0."
-            )
-        others = read_pretraining_table(sources.pretrain_data)
-        paths = [sources.pretrain_images / row.image for row in others]
-        pretraining = load_pretraining_films(others, paths, preprocessing, reading)
+    pretraining = load_pretraining_films(*further, preprocessing, reading) if further else None
     return Material(recipe, dataset, films, pretraining, reading)
+
+
+def _further_films(sources: Sources, recipe: Recipe) -> tuple[Sequence[PretrainingRow], Sequence[Path]] | None:
+    """The further films that the recipe learns from, and the file of each; None where it learns from none."""
+    if not recipe.joint.pretraining_share:
+        return None
+    if sources.pretrain_data is None or sources.pretrain_images is None:
+        raise TrainingError(
+            f"The recipe {recipe.name} learns from pretraining films too: give their table and folder "
+            "(--pretrain-data, --pretrain-images), or set joint.pretraining_share to 0."
+        )
+    rows = read_pretraining_table(sources.pretrain_data)
+    return rows, [sources.pretrain_images / row.image for row in rows]
 
 
 def nearer(material: Material, device: torch.device) -> Material:
