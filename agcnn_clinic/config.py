@@ -37,8 +37,9 @@ CONFIG_ENVIRONMENT_VARIABLE = "AGCNN_CLINIC_CONFIG"
 DEFAULT_CONFIG = "config.toml"
 
 ENVIRONMENT_PREFIX = "AGCNN_CLINIC_"
-_OF_A_CLUSTER = re.compile(r"(SERVICE|PORT)(_|$)")
-"""How names go on that a container platform gives each process of a service called agcnn-clinic."""
+_OF_A_CLUSTER = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""How names go on that a container platform gives each process where there are services called agcnn-clinic, or
+agcnn-clinic-db: they say where each service is reached."""
 
 
 class _Section(BaseModel):
@@ -333,7 +334,7 @@ def _refuse_unknown_variables() -> None:
         name = variable.upper()
         if not name.startswith(ENVIRONMENT_PREFIX) or name.partition("__")[0] in sections:
             continue
-        if name != CONFIG_ENVIRONMENT_VARIABLE and not _OF_A_CLUSTER.match(name.removeprefix(ENVIRONMENT_PREFIX)):
+        if name != CONFIG_ENVIRONMENT_VARIABLE and not _OF_A_CLUSTER.fullmatch(name.removeprefix(ENVIRONMENT_PREFIX)):
             raise ConfigError(
                 f"The environment has {variable}, which is no setting: {ENVIRONMENT_PREFIX}ANALYSIS__DEVICE, with two "
                 "underscores, stands for device in [analysis]."

@@ -89,10 +89,14 @@ def test_a_variable_that_would_change_nothing_is_refused(load, monkeypatch, name
 
 
 def test_variables_that_are_meant_for_others_are_left_alone(load, monkeypatch):
-    """Those of a cluster that calls the service agcnn-clinic, and the name of the file; a setting is taken."""
+    """Those of a cluster with services called agcnn-clinic..., and the name of the file; a setting is taken."""
     for name, value in (
         ("AGCNN_CLINIC_SERVICE_HOST", "10.0.0.1"),
         ("AGCNN_CLINIC_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("AGCNN_CLINIC_POSTGRES_SERVICE_HOST", "10.0.0.2"),
+        ("AGCNN_CLINIC_DATABASE_SERVICE_PORT_SQL", "5432"),
+        ("AGCNN_CLINIC_DB_PORT", "tcp://10.0.0.2:5432"),
+        ("AGCNN_CLINIC_DB_PORT_5432_TCP_ADDR", "10.0.0.2"),
         ("AGCNN_CLINIC_CONFIG", "elsewhere"),
         ("AGCNN_CLINIC_GATE__VIEWS", '["ap"]'),
     ):
