@@ -9,7 +9,7 @@ import pytest
 
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config, load_config
-from agcnn_clinic.errors import ConfigError
+from agcnn_clinic.errors import ConfigError, UsageError
 
 
 @pytest.fixture
@@ -133,3 +133,14 @@ def test_a_clinic_whose_folder_has_no_readable_name_is_not_made(tmp_path):
     with pytest.raises(ConfigError, match=r"Klinik \\udce9' is not UTF-8"):
         make_clinic(folder)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["clinic", "clinic/config.toml"])
+def test_a_clinic_is_not_made_where_links_lead_to_themselves(tmp_path, name):
+    """Be it the folder or the settings in it: a sentence says so, where there had been a traceback."""
+    circle = tmp_path / name
+    circle.parent.mkdir(exist_ok=True)
+    circle.symlink_to(circle)
+    with pytest.raises(UsageError, match="Too many levels of symbolic links"):
+        make_clinic(tmp_path / "clinic")
+    assert [path for path in tmp_path.rglob("*") if path.is_symlink()] == [circle]

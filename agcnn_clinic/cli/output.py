@@ -17,7 +17,7 @@ import typer
 
 from agcnn_clinic.cli import standard_output
 from agcnn_clinic.cli.formats import Column, Kind, Row, as_json, printable, write_csv, write_json, write_parquet
-from agcnn_clinic.durable import taking_the_place_of
+from agcnn_clinic.durable import led_to, taking_the_place_of
 from agcnn_clinic.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -302,14 +302,14 @@ def _opened(output: Path) -> AbstractContextManager[BinaryIO]:
     try:
         there = output.stat()
     except FileNotFoundError:
-        return taking_the_place_of(output.resolve())
+        return taking_the_place_of(led_to(output))
     for descriptor in _GIVEN:
         with suppress(OSError):  # it was closed (`>&-`)
             if os.path.samestat(there, os.fstat(descriptor)):
                 sys.stdout.flush()
                 return _straight(os.dup(descriptor))
     if stat.S_ISREG(there.st_mode):
-        return taking_the_place_of(output.resolve())
+        return taking_the_place_of(led_to(output))
     return _straight(os.open(output, os.O_WRONLY))
 
 
