@@ -57,10 +57,23 @@ def rewrite(path: Path, data: bytes) -> None:
     Raises:
         OSError: there is no such file, or its folder cannot be written.
     """
-    file = path.resolve()
+    file = led_to(path)
     with taking_the_place_of(file, like=file.stat()) as writer:
         writer.write(data)
     fsync_folder(file.parent)
+
+
+def led_to(path: Path) -> Path:
+    """The file or folder that a name leads to through links, be it there or not yet: to replace that, and no link.
+
+    Raises:
+        OSError: links lead to themselves, or a folder on the way is closed. (`Path.resolve` has an error of its own for
+            the one, and none for the other.)
+    """
+    place = Path(os.path.realpath(path))
+    with contextlib.suppress(FileNotFoundError):
+        place.stat()
+    return place
 
 
 @contextlib.contextmanager

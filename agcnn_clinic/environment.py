@@ -8,8 +8,9 @@ from agcnn_clinic.errors import ConfigError
 
 ENVIRONMENT_PREFIX = "AGCNN_CLINIC_"
 CONFIG_ENVIRONMENT_VARIABLE = "AGCNN_CLINIC_CONFIG"
-_OF_A_CLUSTER = re.compile(r"(SERVICE|PORT)(_|$)")
-"""How names go on that a container platform gives each process of a service called agcnn-clinic."""
+_OF_A_CLUSTER = re.compile(r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_\w+)?)?)")
+"""How names go on that a container platform gives each process where there are services called agcnn-clinic, or
+agcnn-clinic-db: they say where each service is reached."""
 
 
 def refuse_unknown_variables(sections: Iterable[str]) -> None:
@@ -27,7 +28,7 @@ def refuse_unknown_variables(sections: Iterable[str]) -> None:
         name = variable.upper()
         if not name.startswith(ENVIRONMENT_PREFIX) or name.partition("__")[0] in known:
             continue
-        if name != CONFIG_ENVIRONMENT_VARIABLE and not _OF_A_CLUSTER.match(name.removeprefix(ENVIRONMENT_PREFIX)):
+        if name != CONFIG_ENVIRONMENT_VARIABLE and not _OF_A_CLUSTER.fullmatch(name.removeprefix(ENVIRONMENT_PREFIX)):
             raise ConfigError(
                 f"The environment has {variable}, which is no setting: {ENVIRONMENT_PREFIX}ANALYSIS__DEVICE, with two "
                 "underscores, stands for device in [analysis]."

@@ -17,6 +17,8 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import ClinicBusyError, StorageError, UsageError
 from agcnn_clinic.users import user_name
 
+_ROOT = 0
+
 
 @contextlib.contextmanager
 def at_work_on(config: Config, database: Database) -> Iterator[Claims]:
@@ -46,8 +48,21 @@ def refuse_root(config: Config) -> None:
     Raises:
         UsageError: this is root, and the clinic another user's.
     """
-    owner = owner_of(config)
-    if os.geteuid() == 0 and owner:
+    _refuse_root_for(owner_of(config))
+
+
+def refuse_root_in(folder: Path) -> None:
+    """The same where a clinic's config.toml is still to be made.
+
+    Raises:
+        UsageError: this is root, and the folder another user's.
+        OSError: there is no such folder.
+    """
+    _refuse_root_for(folder.stat().st_uid)
+
+
+def _refuse_root_for(owner: int) -> None:
+    if os.geteuid() == _ROOT and owner != _ROOT:
         name = user_name(owner)
         raise UsageError(
             f"This clinic is {name}'s, who could not use what root makes in it; run the command as that user: "
@@ -55,13 +70,21 @@ def refuse_root(config: Config) -> None:
         )
 
 
-def owner_of(config: Config) -> int | None:
-    """The clinic's own user: whose the database is, or where that is a server the archive; None before there is one."""
-    database = sqlite_file(config.database_url)
+def owner_of(config: Config) -> int:
+    """The clinic's own user: whose the database is, or where that is a server the archive.
+
+    Where that is not there yet, or root's, it is whose the folder of config.toml is. Root copies a backup into it, or
+    a command of root's has made the database, and the clinic is no less the other user's.
+    """
+    owner = _owner(sqlite_file(config.database_url) or config.archive)
+    return _owner(config.root) if owner == _ROOT else owner
+
+
+def _owner(path: Path) -> int:
     try:
-        return (database or config.archive).stat().st_uid
+        return path.stat().st_uid
     except OSError:
-        return None
+        return _ROOT
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import pytest
 
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config, load_config
-from agcnn_clinic.errors import ConfigError
+from agcnn_clinic.errors import ConfigError, UsageError
 
 
 @pytest.fixture
@@ -89,10 +89,14 @@ def test_a_variable_that_would_change_nothing_is_refused(load, monkeypatch, name
 
 
 def test_variables_that_are_meant_for_others_are_left_alone(load, monkeypatch):
-    """Those of a cluster that calls the service agcnn-clinic, and the name of the file; a setting is taken."""
+    """Those of a cluster with services called agcnn-clinic..., and the name of the file; a setting is taken."""
     for name, value in (
         ("AGCNN_CLINIC_SERVICE_HOST", "10.0.0.1"),
         ("AGCNN_CLINIC_PORT_80_TCP", "tcp://10.0.0.1:80"),
+        ("AGCNN_CLINIC_POSTGRES_SERVICE_HOST", "10.0.0.2"),
+        ("AGCNN_CLINIC_DATABASE_SERVICE_PORT_SQL", "5432"),
+        ("AGCNN_CLINIC_DB_PORT", "tcp://10.0.0.2:5432"),
+        ("AGCNN_CLINIC_DB_PORT_5432_TCP_ADDR", "10.0.0.2"),
         ("AGCNN_CLINIC_CONFIG", "elsewhere"),
         ("AGCNN_CLINIC_GATE__VIEWS", '["ap"]'),
     ):
@@ -129,3 +133,14 @@ def test_a_clinic_whose_folder_has_no_readable_name_is_not_made(tmp_path):
     with pytest.raises(ConfigError, match=r"Klinik \\udce9' is not UTF-8"):
         make_clinic(folder)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["clinic", "clinic/config.toml"])
+def test_a_clinic_is_not_made_where_links_lead_to_themselves(tmp_path, name):
+    """Be it the folder or the settings in it: a sentence says so, where there had been a traceback."""
+    circle = tmp_path / name
+    circle.parent.mkdir(exist_ok=True)
+    circle.symlink_to(circle)
+    with pytest.raises(UsageError, match="Too many levels of symbolic links"):
+        make_clinic(tmp_path / "clinic")
+    assert [path for path in tmp_path.rglob("*") if path.is_symlink()] == [circle]

@@ -44,8 +44,8 @@ def owners(config: Config, thorough: bool = False) -> Iterator[Result]:
     `thorough` looks at each archived file, too.
     """
     owner = owner_of(config)
-    closed = [] if owner is None else [path for path in _made(config, thorough) if _is_closed_to(path, owner)]
-    if owner is not None and closed:
+    closed = [path for path in _made(config, thorough) if _is_closed_to(path, owner)]
+    if closed:
         name = user_name(owner)
         yield Result(
             "owner",
@@ -80,7 +80,8 @@ def _made(config: Config, thorough: bool) -> Iterator[Path]:
     """What the commands make in a clinic: the inbox's files are senders', and config.toml may be an administrator's."""
     yield from (path for name, path in config.layout.files.items() if name != "configuration")
     for folder in (config.archive, config.quarantine, config.reports):
-        inside = list(folder.iterdir()) if folder.is_dir() else []
+        yield folder
+        inside = list(folder.iterdir()) if os.access(folder, os.R_OK | os.X_OK) else []
         yield from inside
         if folder == config.archive and thorough:
             for part in inside:

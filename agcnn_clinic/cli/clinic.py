@@ -45,15 +45,17 @@ def make_clinic(folder: Path) -> "Config":
     """
     from agcnn_clinic.config import load_config, require_utf8
     from agcnn_clinic.database.migrate import upgrade
-    from agcnn_clinic.durable import write_atomically
-    from agcnn_clinic.lock import refuse_root
+    from agcnn_clinic.durable import led_to, write_atomically
+    from agcnn_clinic.lock import refuse_root, refuse_root_in
 
-    require_utf8(folder.resolve())
     try:
+        require_utf8(led_to(folder))
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         config_file = folder / CONFIG_FILE
         if not config_file.exists():
-            write_atomically(config_file.resolve(), _default_config().read_bytes())
+            to_make = led_to(config_file)
+            refuse_root_in(to_make.parent)
+            write_atomically(to_make, _default_config().read_bytes())
         config = load_config(config_file)
         refuse_root(config)
         for needed in (config.inbox, config.archive, config.quarantine, config.reports):

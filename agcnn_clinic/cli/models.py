@@ -152,7 +152,7 @@ def import_model(
     `train --init OUT` begins both branches with it; one made `--as global` is also a trained global branch, for
     `train --init-global OUT`. Files that hold more than tensors are refused: reading them could run code.
     """
-    from agcnn_clinic.durable import write_atomically
+    from agcnn_clinic.durable import led_to, write_atomically
     from agcnn_models.errors import ModelError
     from agcnn_models.foreign import SAFETENSORS
     from agcnn_models.importing import Role, import_weights
@@ -169,7 +169,7 @@ def import_model(
         advice = " (agcnn-clinic --debug models import ... lists them all)" if hasattr(error, "__notes__") else ""
         raise ModelUnavailableError(f"{error}{advice}.") from error
     try:
-        write_atomically(out.resolve(), imported.content())
+        write_atomically(led_to(out), imported.content())
     except OSError as error:
         raise UsageError(f"{out} cannot be written: {error.strerror}.") from error
     for line in _told(imported.provenance, out):

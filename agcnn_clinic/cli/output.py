@@ -5,7 +5,7 @@ import os
 import stat
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -17,7 +17,7 @@ import typer
 
 from agcnn_clinic.cli import standard_output
 from agcnn_clinic.cli.formats import Column, Kind, Row, as_json, printable, write_csv, write_json, write_parquet
-from agcnn_clinic.durable import taking_the_place_of
+from agcnn_clinic.durable import led_to, taking_the_place_of
 from agcnn_clinic.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ _PIPE_WIDTH = 10_000
 _FIRST, _LAST = datetime(1, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001 (local time)
 _GAP = 2
 """Between two columns."""
+_GIVEN = (1, 2)
+"""The descriptors of standard output and standard error."""
 _ELLIPSIS = "\u2026"
 
 
@@ -85,7 +87,8 @@ class Printing:
 
     Attributes:
         form: how to print.
-        output: the file to write, which appears whole or not at all, or a pipe; None: standard output.
+        output: the file to write, which appears whole or not at all, or what takes bytes as they come, such as a pipe;
+            None: standard output.
         limit: the most rows to print; None for all.
     """
 
@@ -283,25 +286,35 @@ def _sink(output: Path | None) -> Iterator[BinaryIO]:
         stream.flush()
         return
     try:
-        with _straight(output) if _is_no_file(output) else taking_the_place_of(output.resolve()) as file:
+        with _opened(output) as file:
             yield file
     except OSError as error:
         raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
 
 
-def _is_no_file(output: Path) -> bool:
-    """Whether what a name leads to is there and takes bytes as they come: a pipe, a terminal, /dev/null.
+def _opened(output: Path) -> AbstractContextManager[BinaryIO]:
+    """Where what is written gets to what a name leads to; what a link leads to counts, since /dev/stdout is one.
 
-    A file beside it could be no such thing in its place. What a link leads to is looked at, since /dev/stdout is one.
+    A file is replaced by one that is whole. Not so what takes bytes as they come (a pipe, a terminal, /dev/null): a
+    file could be no such thing in its place. Nor what this process was given as standard output or error: whoever
+    opened it, as a shell does for `>> all.csv`, has more in it, or writes on.
     """
     try:
-        return not stat.S_ISREG(output.stat().st_mode)
+        there = output.stat()
     except FileNotFoundError:
-        return False
+        return taking_the_place_of(led_to(output))
+    for descriptor in _GIVEN:
+        with suppress(OSError):  # it was closed (`>&-`)
+            if os.path.samestat(there, os.fstat(descriptor)):
+                sys.stdout.flush()
+                return _straight(os.dup(descriptor))
+    if stat.S_ISREG(there.st_mode):
+        return taking_the_place_of(led_to(output))
+    return _straight(os.open(output, os.O_WRONLY))
 
 
 @contextmanager
-def _straight(output: Path) -> Iterator[BinaryIO]:
+def _straight(descriptor: int) -> Iterator[BinaryIO]:
     # As with standard output, a reader that has gone has what it wanted.
-    with suppress(BrokenPipeError), os.fdopen(os.open(output, os.O_WRONLY), "wb") as stream:
+    with suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as stream:
         yield stream

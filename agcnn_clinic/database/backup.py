@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agcnn_clinic.database.revision import HEAD, Standing, standing
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.durable import make_alike
+from agcnn_clinic.durable import led_to, make_alike
 from agcnn_clinic.errors import DatabaseError, UsageError
 
 
@@ -35,10 +35,11 @@ def backup(database: Database, target: Path) -> int:
         raise DatabaseError("A database server is backed up with its own tool, such as pg_dump.")
     if target.exists():
         raise UsageError(f"{target} exists already; name a new file.")
-    target = target.resolve()
-    with _explained(f"The backup {target} cannot be made"), _whole_copy(database.file, target) as partial:
-        partial.replace(target)
-        _sync(target.parent)
+    with _explained(f"The backup {target} cannot be made"):
+        target = led_to(target)
+        with _whole_copy(database.file, target) as partial:
+            partial.replace(target)
+            _sync(target.parent)
     return target.stat().st_size
 
 
@@ -62,16 +63,17 @@ def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
     """
     if not copy.is_file():
         raise UsageError(f"There is no {copy}; name a file that `agcnn-clinic db backup` made.")
-    file = file.resolve()  # what has the name may be a link
-    with _explained(f"The database cannot be restored from {copy}"), _whole_copy(copy, file) as partial:
-        revision = _revision(partial, copy)
-        kept = None
-        if file.exists():
-            kept = file.with_name(f"{file.stem}-before-{now:%Y%m%dT%H%M%S}{file.suffix}")
-            _set_aside(file, kept)
-            make_alike(partial, file.stat())
-        partial.replace(file)
-        _sync(file.parent)
+    with _explained(f"The database cannot be restored from {copy}"):
+        file = led_to(file)
+        with _whole_copy(copy, file) as partial:
+            revision = _revision(partial, copy)
+            kept = None
+            if file.exists():
+                kept = file.with_name(f"{file.stem}-before-{now:%Y%m%dT%H%M%S}{file.suffix}")
+                _set_aside(file, kept)
+                make_alike(partial, file.stat())
+            partial.replace(file)
+            _sync(file.parent)
     return kept, revision
 
 

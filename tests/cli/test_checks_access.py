@@ -97,6 +97,47 @@ def test_root_leaves_no_files_in_the_clinic_of_another_user(clinic, run, tmp_pat
         make_clinic(clinic.root)
 
 
+def restored_by_root(clinic):
+    """The clinic as root leaves it that copies a backup into the folder of its user: all is root's but the folder."""
+    os.chown(clinic.root, SOMEBODY, SOMEBODY)
+
+
+def without_a_database(clinic):
+    """The same, as before the database is put back."""
+    restored_by_root(clinic)
+    clinic.layout.files["database"].unlink()
+
+
+@AS_ROOT
+@pytest.mark.parametrize("left", [restored_by_root, without_a_database])
+def test_what_root_has_put_in_place_is_no_less_its_users(clinic, run, left):
+    """What root would make of it is refused, and `doctor` says that the user cannot read what was copied."""
+    (clinic.reports / "left.pdf").touch(0o600)
+    left(clinic)
+    before = sorted(clinic.root.rglob("*"))
+    with pytest.raises(UsageError, match=f"This clinic is {user_name(SOMEBODY)}'s"):
+        run(clinic.root, "report", "--missing")
+    with pytest.raises(UsageError, match="runuser"):
+        make_clinic(clinic.root)
+    assert sorted(clinic.root.rglob("*")) == before
+    (result,) = checks_access.owners(clinic)
+    assert result.state is State.PROBLEM
+    assert f"files that the clinic's user {user_name(SOMEBODY)} cannot read" in result.found
+
+
+@AS_ROOT
+def test_root_makes_no_clinic_in_the_folder_of_another_user(tmp_path):
+    """Not even its config.toml; in a folder of root's own it does, as in a container."""
+    folder = tmp_path / "given"
+    folder.mkdir()
+    os.chown(folder, SOMEBODY, SOMEBODY)
+    with pytest.raises(UsageError, match="runuser"):
+        make_clinic(folder)
+    assert list(folder.iterdir()) == []
+    os.chown(folder, 0, 0)
+    assert list(checks_access.owners(make_clinic(folder))) == []
+
+
 def test_a_link_to_settings_stays_one(clinic, tmp_path):
     """What changes is the file that it leads to, as another folder of an administrator may hold it."""
     settings, real = clinic.root / "config.toml", tmp_path / "etc.toml"

@@ -55,6 +55,15 @@ def test_a_file_is_never_overwritten(chexnet_file, tmp_path):
         run(chexnet_file, "--out", tmp_path / "nowhere" / "mine.safetensors")
 
 
+def test_links_that_lead_to_themselves_are_told_of(chexnet_file, tmp_path):
+    """As the name of the file to make; they stay as they are."""
+    circle = tmp_path / "circle.safetensors"
+    circle.symlink_to(circle)
+    with pytest.raises(UsageError, match="Too many levels of symbolic links"):
+        run(chexnet_file, "--out", circle)
+    assert circle.is_symlink()
+
+
 def test_what_does_not_fit_is_a_sentence_that_says_where_the_whole_list_is(chexnet_file, tmp_path):
     """The first keys are named; --debug shows all of them; the exit code is the model's."""
     content = torch.load(chexnet_file, weights_only=True)

@@ -2,12 +2,16 @@
 
 import os
 import select
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
 
 from agcnn_clinic.errors import StorageError
+
+PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
 
 
 def test_an_output_file_appears_whole_or_not_at_all(rows_clinic, run, tmp_path):
@@ -42,6 +46,21 @@ def test_what_leads_to_a_device_is_written_to(rows_clinic, run, tmp_path):
     run(rows_clinic, "findings", "-o", link)
     assert link.readlink() == Path("/dev/null")
     assert link.is_char_device()
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_the_shell_has_opened_is_added_to(rows_clinic, tmp_path, stream):
+    """Rows for /dev/stdout follow what the file of `>> all.csv` holds, and whoever has it open may write on."""
+    file = tmp_path / "all.csv"
+    file.write_text("earlier\n")
+    command = [PROGRAM, "--config", rows_clinic / "config.toml", "studies", "-f", "csv", "-o", f"/dev/{stream}"]
+    with file.open("ab") as opened:
+        subprocess.run(command, check=True, **{stream: opened})
+        opened.write(b"later\n")
+    lines = file.read_text().splitlines()
+    assert (lines[0], lines[1].partition(",")[0], lines[-1]) == ("earlier", "study_id", "later")
+    assert len(lines) == 3 + 20
+    assert list(tmp_path.iterdir()) == [file]
 
 
 @pytest.fixture

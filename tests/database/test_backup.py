@@ -56,6 +56,19 @@ def test_a_backup_that_fails_leaves_nothing(database, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir() if "copy" in path.name) == []
 
 
+def test_links_that_lead_to_themselves_are_told_of(filled, tmp_path):
+    """Be it the name of the backup, a folder on the way to it, or the clinic's database."""
+    circle = tmp_path / "circle"
+    circle.symlink_to("circle")
+    for target in (circle, circle / "copy.sqlite"):
+        with pytest.raises(DatabaseError, match="Too many levels of symbolic links"):
+            backup(filled, target)
+    backup(filled, tmp_path / "copy.sqlite")
+    with pytest.raises(DatabaseError, match="Too many levels of symbolic links"):
+        restore(tmp_path / "copy.sqlite", circle, NOW)
+    assert sorted(path.name for path in tmp_path.iterdir() if "c" in path.name[:2]) == ["circle", "copy.sqlite"]
+
+
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
