@@ -21,6 +21,7 @@ from agcnn_clinic.layout import Layout
 from agcnn_clinic.limits import (
     LONGEST_SECONDS,
     CodeStrings,
+    DatabaseUrl,
     Days,
     Device,
     Folder,
@@ -52,7 +53,7 @@ class Folders(_Section):
 class Database(_Section):
     """Where the results are kept."""
 
-    url: Text = "sqlite:///clinic.sqlite"
+    url: DatabaseUrl = "sqlite:///clinic.sqlite"
     busy_timeout_seconds: Seconds = 30
     lease_seconds: Annotated[float, Field(ge=5, le=LONGEST_SECONDS)] = 60
 

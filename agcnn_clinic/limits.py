@@ -23,6 +23,13 @@ def _path(path: Path) -> Path:
     return path
 
 
+def _url(url: str) -> str:
+    """A database's URL, in which a file's path is one as above."""
+    _without_nul(url)
+    _path(Path(url.partition(":///")[2]))
+    return url
+
+
 def _device(name: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
         raise ValueError('is none of "auto", "cpu", "cuda" and "cuda:1"')
@@ -37,6 +44,7 @@ SomeMegabytes = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Processes = Annotated[int, Field(ge=0, le=1024)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Folder = Annotated[Path, AfterValidator(_path)]
+DatabaseUrl = Annotated[str, AfterValidator(_url)]
 Device = Annotated[str, AfterValidator(_device)]
 Text = Annotated[str, AfterValidator(_without_nul)]
 CodeStrings = tuple[Annotated[str, AfterValidator(lambda text: text.strip().upper())], ...]

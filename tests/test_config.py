@@ -37,6 +37,7 @@ def load(tmp_path):
         ("analysis", 'device = "meta"', '"auto", "cpu", "cuda" and "cuda:1"'),
         ("folders", r'inbox = "a\u0000b"', "number 0"),
         ("folders", 'inbox = "~/inbox"', "write the whole path"),
+        ("database", 'url = "sqlite:///~/clinic.sqlite"', "write the whole path"),
         ("gate", 'views = "PA"', "a list"),
     ],
 )

@@ -7,6 +7,7 @@ a database there is corrupted sooner or later (https://www.sqlite.org/wal.html).
 from collections.abc import Iterable
 from pathlib import Path
 
+from agcnn_clinic.durable import led_to
 from agcnn_clinic.errors import DatabaseError
 
 NETWORK_FILE_SYSTEMS = frozenset(
@@ -53,9 +54,12 @@ def refuse_network_folder(database: Path, mounts: Iterable[tuple[str, str]]) -> 
     """Refuse a database file on another machine's disk.
 
     Raises:
-        DatabaseError: the folder is on NFS, SMB or the like.
+        DatabaseError: the folder is on NFS, SMB or the like, or cannot be found.
     """
-    kind = file_system_of(database.resolve(), mounts)
+    try:
+        kind = file_system_of(led_to(database), mounts)
+    except OSError as error:
+        raise DatabaseError(f"The database {database} cannot be used: {error.strerror}.") from error
     if is_network_file_system(kind):
         raise DatabaseError(
             f"{database} lies on a network file system ({kind}), where SQLite loses data; "

@@ -325,3 +325,12 @@ def test_a_network_folder_is_refused(tmp_path):
         with pytest.raises(DatabaseError, match="local disk"):
             refuse_network_folder(file, [("/", "ext4"), (str(share.resolve()), "nfs4")])
         refuse_network_folder(file, [("/", "ext4")])
+
+
+@pytest.mark.sqlite_only("a file")
+def test_a_database_whose_links_lead_to_themselves_is_told_of(tmp_path):
+    """In a sentence that names it, before anything is made."""
+    circle = tmp_path / "clinic.sqlite"
+    circle.symlink_to(circle)
+    with pytest.raises(DatabaseError, match=r"clinic\.sqlite cannot be used: Too many levels of symbolic links"):
+        open_database(f"sqlite:///{circle}")
