@@ -36,11 +36,23 @@ def load_ahead(*modules: str) -> None:
 
     One process loads it, once, and the children are forked from there: the first call decides. A program that calls
     this before it loads what it needs itself does both at a time.
+
+    Raises:
+        ReadersUnavailableError: that process cannot be started.
     """
-    if START_METHOD == "forkserver":
-        with environment(ENVIRONMENT):
-            multiprocessing.get_context(START_METHOD).set_forkserver_preload(["agcnn_clinic.sandbox.child", *modules])
+    if START_METHOD != "forkserver":
+        return
+    with environment(ENVIRONMENT):
+        multiprocessing.get_context(START_METHOD).set_forkserver_preload(["agcnn_clinic.sandbox.child", *modules])
+        try:
             multiprocessing.forkserver.ensure_running()
+        except OSError as error:
+            from agcnn_clinic.errors import ReadersUnavailableError  # noqa: PLC0415 (nothing is loaded before)
+
+            raise ReadersUnavailableError(
+                f"The processes that read files cannot be started: {error}. Their socket lies in the folder for temporary "
+                "files: see that $TMPDIR, if it is set, names one that can be written and has a short path."
+            ) from error
 
 
 @contextlib.contextmanager

@@ -77,16 +77,19 @@ def shared(clinic):
 def watch(shared, machines, tmp_path):
     """Starts daemons, each on a machine of its own; none outlives the test."""
     started = []
+    # Its path is short, as that of a socket within must be.
+    with tempfile.TemporaryDirectory() as folder:
 
-    def watch():
-        temporary = tmp_path / f"tmp-{len(started)}"
-        temporary.mkdir()
-        started.append(machines.Daemon(len(started), shared.command("watch"), temporary.with_suffix(".log"), temporary))
-        return started[-1]
+        def watch():
+            temporary = Path(folder, str(len(started)))
+            temporary.mkdir()
+            log = tmp_path / f"{temporary.name}.log"
+            started.append(machines.Daemon(len(started), shared.command("watch"), log, temporary))
+            return started[-1]
 
-    yield watch
-    for daemon in started:
-        daemon.end()
+        yield watch
+        for daemon in started:
+            daemon.end()
 
 
 def send(clinic, write_film, numbers: range) -> None:
