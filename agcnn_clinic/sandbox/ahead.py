@@ -50,8 +50,8 @@ def load_ahead(*modules: str) -> None:
             from agcnn_clinic.errors import ReadersUnavailableError  # noqa: PLC0415 (nothing is loaded before)
 
             raise ReadersUnavailableError(
-                f"The processes that read files cannot be started: {error}. Their socket lies in the folder for temporary "
-                "files: see that $TMPDIR, if it is set, names one that can be written and has a short path."
+                f"The processes that read files cannot be started: {error}. Their socket lies in the folder for "
+                "temporary files: see that $TMPDIR, if it is set, names one that can be written and has a short path."
             ) from error
 
 
