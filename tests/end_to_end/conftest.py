@@ -17,6 +17,33 @@ CACHES = ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
 HOMELESS = {name: value for name, value in os.environ.items() if name not in CACHES} | {"HOME": "/proc/nowhere"}
 """The environment of a service: libraries that keep a cache in the user's home find none."""
 
+RECIPE = """
+name = "{name}"
+description = "For tests."
+[network]
+backbone = "densenet121"
+initial_weights = "random"
+[images]
+resize = 72
+crop = 64
+[split]
+method = "patient"
+validation = 0.34
+[phase]
+epochs = 1
+batch_size = 4
+[[stages]]
+trains = ["global"]
+start = {{ global = "backbone" }}
+[[stages]]
+trains = ["local"]
+start = {{ local = "global" }}
+[[stages]]
+trains = ["fusion"]
+start = {{ fusion = "{fusion}" }}
+"""
+"""One epoch of each stage, on films that are hardly larger than what the network needs."""
+
 
 class ClinicFolder:
     """A clinic on disk and the program run on it as a person would."""
@@ -89,3 +116,15 @@ def signal_a_side_thread() -> Callable[[int, int], None]:
         assert ctypes.CDLL(None).tgkill(pid, others[0], number) == 0
 
     return give
+
+
+@pytest.fixture
+def write_recipe(tmp_path) -> Callable[..., Path]:
+    """Writes a recipe of three short stages: `write_recipe(name, fusion=...)` says how the fusion branch begins."""
+
+    def write(name: str, *, fusion: str) -> Path:
+        path = tmp_path / f"{name}.toml"
+        path.write_text(RECIPE.format(name=name, fusion=fusion))
+        return path
+
+    return write

@@ -7,36 +7,11 @@ from agcnn_clinic.demo.phantom import draw
 from agcnn_models.bundle import open_bundle
 from agcnn_models.labels import LABELS, display_name
 
-RECIPE = """
-name = "single"
-description = "For tests."
-[network]
-backbone = "densenet121"
-initial_weights = "random"
-[images]
-resize = 72
-crop = 64
-[split]
-method = "patient"
-validation = 0.34
-[phase]
-epochs = 1
-batch_size = 4
-[[stages]]
-trains = ["global"]
-start = { global = "backbone" }
-[[stages]]
-trains = ["local"]
-start = { local = "global" }
-[[stages]]
-trains = ["fusion"]
-start = { fusion = "random" }
-"""
 OTHERS = [label for label in LABELS if label != "Effusion"]
 
 
 @pytest.fixture
-def trained(clinic, write_film, tmp_path):
+def trained(clinic, write_film, write_recipe, tmp_path):
     """Train on twelve films of six patients of which Effusion alone is known; return the bundle and what was said."""
     films = tmp_path / "films"
     films.mkdir()
@@ -45,10 +20,10 @@ def trained(clinic, write_film, tmp_path):
         write_film(films / f"{number}.dcm", draw(number // 2, (96, 96)).pixels)
         lines.append(f"{number}.dcm,{number // 2},{number % 2}")
     (tmp_path / "labels.csv").write_text("\n".join(lines))
-    (tmp_path / "single.toml").write_text(RECIPE)
     out = tmp_path / "single"
     films_of_table = ("--data", tmp_path / "labels.csv", "--images", films)
-    done = clinic.run("train", *films_of_table, "--recipe", tmp_path / "single.toml", "--out", out, "--device", "cpu")
+    recipe = write_recipe("single", fusion="random")
+    done = clinic.run("train", *films_of_table, "--recipe", recipe, "--out", out, "--device", "cpu")
     return out, done.stderr
 
 

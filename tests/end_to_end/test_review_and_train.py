@@ -5,34 +5,8 @@ import csv
 from agcnn_clinic.demo.phantom import draw
 from agcnn_models.bundle import open_bundle
 
-RECIPE = """
-name = "tiny"
-description = "For tests."
-[network]
-backbone = "densenet121"
-initial_weights = "random"
-[images]
-resize = 72
-crop = 64
-[split]
-method = "patient"
-validation = 0.34
-[phase]
-epochs = 1
-batch_size = 4
-[[stages]]
-trains = ["global"]
-start = { global = "backbone" }
-[[stages]]
-trains = ["local"]
-start = { local = "global" }
-[[stages]]
-trains = ["fusion"]
-start = { fusion = "branches" }
-"""
 
-
-def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, write_film, tmp_path):
+def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, write_film, write_recipe, tmp_path):
     """Seven films are read, six of three patients are reviewed, and those six make a bundle; no name leaves."""
     for number in range(7):
         film = clinic.config.inbox / f"film{number}.dcm"
@@ -44,9 +18,8 @@ def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, wri
         verdict = "Mass=present" if number % 2 else "Mass=absent"
         clinic.run("review", f"A{number}", "--confirm", "--set", verdict, "--by", "Dr. X")
     clinic.run("review", "A5", "--set", "Mass=present", "--set", "Nodule=uncertain", "--by", "Dr. X")
-    (tmp_path / "tiny.toml").write_text(RECIPE)
     out = tmp_path / "model"
-    options = ("--out", out, "--recipe", tmp_path / "tiny.toml", "--device", "cpu")
+    options = ("--out", out, "--recipe", write_recipe("tiny", fusion="branches"), "--device", "cpu")
     trained = clinic.run("train", "--from-database", *options, check=False)
     assert trained.returncode == 0, trained.stderr
 
