@@ -66,7 +66,7 @@ def _limited(decoded: NDArray[np.integer], layout: PixelLayout, coding: Coding) 
     if coding.signed and layout.signed:
         low, high = -(1 << (layout.bits_stored - 1)), high >> 1
     elif coding.signed and coding.precision <= layout.bits_stored and int(kept.min()) < 0:
-        # With a bit to spare above Bits Stored its values are unsigned, some a little below 0; without, they are signed.
+        # With a bit to spare its values are unsigned, some a little below 0; without one, they are signed.
         raise _contradicts_sign()
     stray = False
     if coding.precision > layout.bits_stored:
