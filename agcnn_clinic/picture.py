@@ -93,8 +93,15 @@ def _before_a_gap(outward: NDArray[np.intp], gap: float) -> int:
 
 def quantised(pixels: NDArray[np.float32]) -> NDArray[np.uint16]:
     """Return pixels of [0, 1] as the nearest of 65536 levels."""
-    levels: NDArray[np.uint16] = np.rint(pixels * np.float32(LEVELS)).astype(np.uint16)
+    steps = pixels * np.float32(LEVELS)
+    levels: NDArray[np.uint16] = np.rint(steps, out=steps).astype(np.uint16)
     return levels
+
+
+def levels_at(level: NDArray[np.uint16], counts: NDArray[np.intp]) -> NDArray[np.int64]:
+    """Return how many pixels are at each level, where so many are shown at each of these."""
+    # As weights the counts are doubles, which hold them exactly.
+    return np.bincount(level, weights=counts, minlength=LEVELS + 1).astype(np.int64)
 
 
 def same_picture(a: Picture, b: Picture) -> bool:

@@ -16,7 +16,8 @@ from PIL import Image
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import Geometry, InstanceDescription, Picture, ReasonCode, Warn
 from agcnn_clinic.errors import FAULTS_OF_A_FILE, ImageError, StorageError
-from agcnn_clinic.picture import extent, picture_of
+from agcnn_clinic.picture import Levels, extent, picture_of
+from agcnn_clinic.tally import Tally, tally
 
 PNG_MODALITY = "OT"
 """What a PNG counts as: it states no modality, and Other is what DICOM calls that (PS3.3 C.7.3.1.1.1)."""
@@ -85,9 +86,9 @@ def read_png(path: Path, *, max_pixels: int) -> Picture:
             Exception
         ) as error:  # Pillow's decoder raises OSError, SyntaxError, ValueError, zlib.error, libpng its own
             raise ImageError(ReasonCode.UNREADABLE_PIXELS, "the image data are cut off or damaged") from error
-        pixels, remarks = _grey(samples)
+        pixels, levels, remarks = _grey(samples)
         geometry = Geometry(image.height, image.width)
-    return picture_of(pixels, geometry, (*remarks, Warn.SPACING_UNKNOWN))
+    return picture_of(pixels, geometry, (*remarks, Warn.SPACING_UNKNOWN), levels)
 
 
 def _require_chunks_that_fit(path: Path) -> None:
@@ -142,24 +143,24 @@ def _depth_and_type(path: Path) -> tuple[int, int]:
 
 
 def _samples(image: Image.Image, path: Path) -> _Samples:
-    """Decode the image: by Pillow, but for 16-bit colour and alpha, of which it keeps 8 bits only."""
+    """Decode the image: by Pillow, but for 16 bits by libpng, of which Pillow keeps 8 in colour and beside alpha."""
     depth, colour_type = _depth_and_type(path)
-    if depth == _DEEP and colour_type != _GREY:
+    if depth == _DEEP:
+        # With an alpha channel also where a tRNS chunk names something as transparent.
         values = np.atleast_3d(png_decode(path.read_bytes()))
-        colours = values[..., : 1 if colour_type == _GREY_ALPHA else 3]
+        colours = values[..., : 1 if colour_type in (_GREY, _GREY_ALPHA) else 3]
         return _Samples(colours, values[..., -1] if colour_type in (_GREY_ALPHA, _COLOUR_ALPHA) else None)
     image.load()
     if colour_type == _GREY:
-        grey: NDArray[np.unsignedinteger] = np.asarray(image if depth == _DEEP else image.convert("L"))
-        return _Samples((grey.astype(np.uint16) if depth == _DEEP else grey)[..., None])
+        return _Samples(np.asarray(image.convert("L"))[..., None])
     if colour_type == _COLOUR:
         return _Samples(np.asarray(image.convert("RGB")))
     values = np.asarray(image.convert("RGBA"))
     return _Samples(values[..., :3], values[..., 3])
 
 
-def _grey(samples: _Samples) -> tuple[NDArray[np.float32], tuple[Warn, ...]]:
-    """Return what was decoded as float32 [height, width] in [0, 1], and the remarks on it."""
+def _grey(samples: _Samples) -> tuple[NDArray[np.float32], Levels | None, tuple[Warn, ...]]:
+    """Return what was decoded as float32 [height, width] in [0, 1], its levels where they are known, and remarks."""
     colours, alpha = samples
     white = np.iinfo(colours.dtype).max
     deep = colours.dtype == np.uint16
@@ -168,20 +169,22 @@ def _grey(samples: _Samples) -> tuple[NDArray[np.float32], tuple[Warn, ...]]:
         tolerance = GREY_TOLERANCE / 255 * (int(colours.max()) if deep else white)
         if int((colours.max(axis=2) - colours.min(axis=2)).max()) > tolerance:
             raise ImageError(ReasonCode.COLOUR)
-    values = colours[..., colours.shape[2] // 2]
+    tallied = tally(colours[..., colours.shape[2] // 2])
     if deep:
-        pixels = _full_range(values, values if alpha is None else values[alpha > 0])
+        greys = _full_range(tallied.numbers(), tallied if alpha is None else tally(tallied.values[alpha > 0]))
     else:
-        pixels = values.astype(np.float32) / np.float32(white)
-    if alpha is not None:
-        pixels *= alpha.astype(np.float32) / np.float32(white)
-    return pixels, (Warn.NO_VOI,) if deep else ()
+        greys = tallied.numbers().astype(np.float32) / np.float32(white)
+    pixels, levels = tallied.shown(greys)
+    remarks = (Warn.NO_VOI,) if deep else ()
+    if alpha is None:
+        return pixels, levels, remarks
+    pixels *= alpha.astype(np.float32) / np.float32(white)
+    return pixels, None, remarks
 
 
-def _full_range(values: NDArray[np.integer], among: NDArray[np.integer]) -> NDArray[np.float32]:
+def _full_range(numbers: NDArray[np.intp], among: Tally) -> NDArray[np.float32]:
     """Return 16-bit values with the darkest of the film at 0 and its brightest at 1; `among` these it lies."""
-    low, high = extent(np.bincount(among.ravel(), minlength=1))
+    low, high = (among.lowest + place for place in extent(among.counts))
     if high <= low:
-        return np.zeros(values.shape, np.float32)
-    greys = np.clip((np.arange(2.0**_DEEP) - low) / (high - low), 0.0, 1.0).astype(np.float32)
-    return greys.take(values)
+        return np.zeros(len(numbers), np.float32)
+    return np.clip((numbers - low) / (high - low), 0.0, 1.0).astype(np.float32)

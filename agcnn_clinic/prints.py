@@ -120,8 +120,10 @@ def prints_of(picture: Picture, region: Edges | None, size: Size) -> Prints:
 
 
 def grey(pixels: NDArray[np.float32]) -> Grey:
-    """Pixels of [0, 1] as 8-bit grey."""
-    result: Grey = (np.clip(pixels, 0, 1) * 255 + 0.5).astype(np.uint8)
+    """Pixels of [0, 1], as a picture's are, as 8-bit grey."""
+    steps = pixels * np.float32(255)
+    steps += np.float32(0.5)
+    result: Grey = steps.astype(np.uint8)
     return result
 
 

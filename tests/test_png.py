@@ -54,14 +54,14 @@ def test_sixteen_bits_are_stretched_over_what_is_there(tmp_path, film, bits):
     assert Warn.NO_VOI in picture.warnings
 
 
-@pytest.mark.parametrize("colour_type", [2, 4, 6])
+@pytest.mark.parametrize("colour_type", [0, 2, 4, 6])
 @pytest.mark.parametrize("bits", [12, 16])
 def test_sixteen_bits_of_colour_and_alpha_are_read_as_such(tmp_path, film, colour_type, bits):
     """Grey as colour and grey with alpha are as bright as plain grey of 16 bits; what is cut away does not count."""
     grey = np.rint(film * (2**bits - 1)).astype(np.uint16)
-    channels = {2: 3, 4: 2, 6: 4}[colour_type]
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
     values = np.repeat(grey[..., None], channels, axis=2)
-    if colour_type != 2:
+    if colour_type in (4, 6):
         values[..., -1] = 65535
         values[:30, :, :-1], values[:30, :, -1] = 65535, 0
     path = tmp_path / "deep.png"
@@ -69,14 +69,14 @@ def test_sixteen_bits_of_colour_and_alpha_are_read_as_such(tmp_path, film, colou
     path.write_bytes(_png(288, 320, zlib.compress(rows), depth=16, colour_type=colour_type))
     picture = read_png(path, max_pixels=MAX_PIXELS)
     expected = film.copy()
-    expected[: 0 if colour_type == 2 else 30] = 0
+    expected[: 30 if colour_type in (4, 6) else 0] = 0
     np.testing.assert_allclose(picture.pixels, expected, atol=2 / (2**bits - 1))
     assert Warn.NO_VOI in picture.warnings
     assert read_png_header(path, "ab" * 32, series_instance_uid="").bits_stored == 16
     values[40, 40, 0] //= 2
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     path.write_bytes(_png(288, 320, zlib.compress(rows), depth=16, colour_type=colour_type))
-    if colour_type != 4:
+    if colour_type in (2, 6):
         assert _refused(path) == ReasonCode.COLOUR
     path.write_bytes(path.read_bytes()[:5000])
     assert _refused(path) == ReasonCode.UNREADABLE_PIXELS

@@ -20,7 +20,8 @@ from agcnn_clinic.dicom.luts import LookupTable, Values, lookup_table, rescale, 
 from agcnn_clinic.dicom.text import numbers, text
 from agcnn_clinic.domain import Picture, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
-from agcnn_clinic.picture import LEVELS, Levels, extent, percentiles, picture_of, quantised
+from agcnn_clinic.picture import extent, percentiles, picture_of
+from agcnn_clinic.tally import tally
 
 GREY_TOLERANCE = 2 / 255
 """How far the three channels of a grey image may lie apart, of the full range: lossy YBR adds a rounding or two."""
@@ -58,29 +59,15 @@ def render(dataset: Dataset, *, max_pixels: int) -> Picture:
     with quiet():
         if stored.ndim == 3:
             stored = _grey(stored, layout)
-        lowest = int(stored.min())
-        # As the platform indexes: what counts and looks up would else convert all pixels anew, each time.
-        places = stored.astype(np.intp)
-        places -= lowest
-        counts = np.bincount(places.ravel())
-        display = _display(dataset, layout, np.arange(lowest, lowest + len(counts)), counts)
+        tallied = tally(stored)
+        display = _display(dataset, layout, tallied.numbers(), tallied.counts)
         spacing = spacing_of(dataset)
-    shown = display.greys.astype(np.float32)
-    as_stored = shown.take(places)
+    as_stored, levels = tallied.shown(display.greys.astype(np.float32))
     pixels, geometry = isotropic(as_stored, spacing, max_pixels)
     warnings = (*remarks, *display.remarks)
     if geometry.spacing_mm is None:
         warnings = (*warnings, Warn.SPACING_UNKNOWN)
-    levels = _levels(shown, places, counts) if pixels is as_stored else None
-    return picture_of(pixels, geometry, warnings, levels)
-
-
-def _levels(shown: NDArray[np.float32], places: NDArray[np.intp], counts: NDArray[np.intp]) -> Levels:
-    """Return the levels of a picture from what each stored value is shown as, and how many pixels have it."""
-    level = quantised(shown)
-    # As weights the counts are doubles, which hold them exactly.
-    at_level = np.bincount(level, weights=counts, minlength=LEVELS + 1).astype(np.int64)
-    return Levels(level.take(places), at_level)
+    return picture_of(pixels, geometry, warnings, levels if pixels is as_stored else None)
 
 
 def _grey(stored: NDArray[np.int32], layout: PixelLayout) -> NDArray[np.int32]:
