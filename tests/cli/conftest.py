@@ -1,7 +1,5 @@
 """A clinic whose database holds studies of all kinds, and its commands run as `agcnn-clinic` runs them."""
 
-import logging
-
 import pytest
 from typer.testing import CliRunner
 
@@ -24,15 +22,6 @@ def rows_clinic(tmp_path_factory, factories, new_clinic):
 def rows_url(rows_clinic):
     """The URL of that clinic's database."""
     return load_config(rows_clinic / "config.toml").database_url
-
-
-@pytest.fixture(autouse=True)
-def _log_as_before():
-    """A command that starts the log starts it for this whole process."""
-    logger = logging.getLogger("agcnn_clinic")
-    before = logger.handlers, logger.level, logger.propagate
-    yield
-    logger.handlers, logger.level, logger.propagate = before
 
 
 @pytest.fixture

@@ -56,6 +56,6 @@ def test_what_was_never_learnt_is_nowhere_a_finding(clinic, trained, write_film)
     assert "Mean AUC over 1 label" in text
 
     clinic.run("review", "A1", "--set", "Hernia=present", "--by", "Dr. X")
-    assert clinic.select("SELECT label, finding_id FROM review_list") == [
-        {"label": label, "finding_id": None} for label in ("No Finding", "Hernia")
+    assert clinic.select("SELECT label, finding_id FROM review_list ORDER BY label") == [
+        {"label": label, "finding_id": None} for label in ("Hernia", "No Finding")
     ]

@@ -30,7 +30,6 @@ def test_every_hostile_file_ends_with_an_outcome_and_a_reason(
     """Each has the outcome that its row allows, within memory; the process lives, and reads a good film afterwards."""
     table = table[::share]
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("agcnn_clinic").propagate = True
     folder, digests = tmp_path / "drop", set()
     folder.mkdir()
     allowed = {}
