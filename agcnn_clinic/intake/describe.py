@@ -124,11 +124,8 @@ def _added_studies(session: Session, headers: Sequence[Header], now: datetime) -
         {"key": key, "first_received_at": now, "last_received_at": now, "revision": 0} | vars(header.study)
         for key, header in zip(keys, first.values(), strict=True)
     ]
-    ids = session.scalars(insert(Study).returning(Study.id, sort_by_parameter_order=True), rows)
-    return {
-        uid: KnownStudy(study_id, key, uid, header.study.patient_id, header.study.patient_name)
-        for study_id, key, (uid, header) in zip(ids, keys, first.items(), strict=True)
-    }
+    # Found by their UIDs: in the order of the rows SQLite would be given them one by one.
+    return {row[2]: KnownStudy(*row) for row in session.execute(insert(Study).returning(*_STUDY), rows)}
 
 
 def _added_instances(
@@ -136,15 +133,16 @@ def _added_instances(
 ) -> dict[str, Described]:
     if not headers:
         return {}
-    of_studies = [studies[header.study.study_instance_uid] for header in headers.values()]
     rows = [
-        {"study_id": study.id, "series_instance_uid": header.instance.series_instance_uid, "sop_instance_uid": uid}
-        for (uid, header), study in zip(headers.items(), of_studies, strict=True)
+        {
+            "study_id": studies[header.study.study_instance_uid].id,
+            "series_instance_uid": header.instance.series_instance_uid,
+            "sop_instance_uid": uid,
+        }
+        for uid, header in headers.items()
     ]
-    ids = session.scalars(insert(Instance).returning(Instance.id, sort_by_parameter_order=True), rows)
-    return {
-        uid: Described(instance_id, study) for uid, instance_id, study in zip(headers, ids, of_studies, strict=True)
-    }
+    added = session.execute(insert(Instance).returning(Instance.sop_instance_uid, Instance.id), rows)
+    return {uid: Described(instance_id, studies[headers[uid].study.study_instance_uid]) for uid, instance_id in added}
 
 
 def _names_another_patient(header: StudyDescription, study: KnownStudy) -> bool:
