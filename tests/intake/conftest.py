@@ -18,7 +18,7 @@ from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
-sys.path.append(str(Path(__file__).parent))  # for the module `zips`
+sys.path.append(str(Path(__file__).parent))  # for the modules `drops` and `zips`
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +49,11 @@ class Desk:
     def waiting(self) -> list[str]:
         """What is still in the inbox, by name; its folders stay for a while, whether anything is in them or not."""
         return [found.name for found in discover(self.config.inbox, ())]
+
+    def left_half_copied(self) -> list[Path]:
+        """Temporary files of the archive, the quarantine and the reports."""
+        folders = (self.config.archive / ".incoming", self.config.quarantine, self.config.reports)
+        return [path for folder in folders for path in folder.iterdir() if path.name.endswith(".part")]
 
     def outcomes(self) -> dict[str, tuple[str, str]]:
         """Outcome and reason code by name."""

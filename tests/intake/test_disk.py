@@ -4,7 +4,7 @@ import logging
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from drops import png
 
 from agcnn_clinic.config import load_config
 from agcnn_clinic.intake.disk import Watermark, free_bytes, watched_folders
@@ -19,11 +19,6 @@ class Disk:
 
     def __call__(self, _folder: Path) -> int:
         return self.free
-
-
-def png(path: Path, grey: int = 0) -> int:
-    Image.new("L", (32, 32), grey).save(path, format="PNG")
-    return path.stat().st_size
 
 
 def test_files_wait_while_the_disk_is_low_and_are_taken_when_it_is_not(desk, caplog):
@@ -48,7 +43,7 @@ def test_files_wait_while_the_disk_is_low_and_are_taken_when_it_is_not(desk, cap
 
 def test_a_small_file_passes_a_large_one(desk):
     """What would fill the disk waits; what fits is taken."""
-    size = png(desk.config.inbox / "small.png")
+    size = len(png(desk.config.inbox / "small.png"))
     (desk.config.inbox / "large.bin").write_bytes(b"x" * 10_000)
     inbox = Inbox(desk.config, desk.intake, Watermark({"archive": desk.config.archive}, 1000, Disk(1000 + size)))
     assert inbox.sweep()[0] == 1
@@ -95,7 +90,7 @@ def test_a_zip_waits_with_all_that_does_not_fit(desk):
     """The zip is in the archive and pending, and its files are taken once there is room."""
     import zipfile
 
-    films = [(f"{number}.png", png(desk.config.root / f"{number}.png", number)) for number in range(3)]
+    films = [(f"{number}.png", len(png(desk.config.root / f"{number}.png", number))) for number in range(3)]
     with zipfile.ZipFile(desk.config.inbox / "export.zip", "w") as archive:
         for name, _ in films:
             archive.write(desk.config.root / name, name)

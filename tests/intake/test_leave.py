@@ -1,10 +1,9 @@
 """How files leave the inbox, what cannot leave it, and which of its folders stay, and for how long."""
 
 import os
-from pathlib import Path
 
 import pytest
-from PIL import Image
+from drops import png
 
 from agcnn_clinic.intake.inbox import EMPTY_FOLDER_SECONDS, Inbox
 from agcnn_clinic.storage import Storage
@@ -31,12 +30,6 @@ def folders(desk) -> list[str]:
     """Those of the inbox, by name."""
     inbox = desk.config.inbox
     return sorted(str(path.relative_to(inbox)) for path in inbox.rglob("*") if path.is_dir())
-
-
-def png(path: Path, grey: int) -> None:
-    """Write a small PNG."""
-    path.parent.mkdir(exist_ok=True)
-    Image.new("L", (32, 32), grey).save(path, format="PNG")
 
 
 def drop(desk, name: str) -> None:

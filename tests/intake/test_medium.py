@@ -6,7 +6,7 @@ import zipfile
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
+from drops import png
 from pydicom.fileset import FileSet
 
 from agcnn_clinic.dicom import media
@@ -55,10 +55,6 @@ def fill(folder) -> None:
 
 def films(folder):
     return sorted(folder.rglob("IM*"))
-
-
-def png(path, grey: int) -> None:
-    Image.fromarray(np.full((32, 32), grey, np.uint8)).save(path)
 
 
 def rows(desk):
