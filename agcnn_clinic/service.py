@@ -59,8 +59,8 @@ RETRY_SECONDS = 5.0
 """How long a loop rests after an error whose cause may pass."""
 HEED_SECONDS = 0.5
 """How long a signal may go unheeded."""
-LOOK_SECONDS = 0.1
-"""How often a loop looks for what another one may have left it."""
+LOOK_SECONDS = 0.5
+"""How often a loop looks for what another process may have left it; what another loop leaves wakes it."""
 WHOLE_SECONDS = 0.03
 """How long after the first word of a file the inbox is looked through: the file is whole by then, and settles."""
 GATHER_SECONDS, GATHERING_SHARE = 0.05, 4.0
@@ -242,7 +242,7 @@ class _Steps:
         if self._clinic.reporting.step(self._clinic.config.intake.study_quiet_seconds):
             return Rest()
         share = LOOKING_SHARE * (time.monotonic() - began)
-        return Rest(max(2 * LOOK_SECONDS, share), at_least=share)
+        return Rest(max(LOOK_SECONDS, share), at_least=share)
 
     def tidy(self) -> Rest:
         try:

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 
-from sqlalchemy import exists, select, update
+from sqlalchemy import Select, bindparam, exists, select, update
 from sqlalchemy.orm import aliased
 
 from agcnn_clinic.analysis.films import Darkroom, Film, FilmReader, Result, film_of
@@ -220,6 +221,17 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
 
     Of several files of one SOP Instance only the first is due: what becomes of the next depends on it.
     """
+    given = {"most": limit, "resting": list(resting)}
+    with database.session() as session:
+        return [
+            _Job(film_of(file, previous, gone), file.attempts)
+            for file, previous, gone in session.execute(_pending(), given)
+        ]
+
+
+@cache
+def _pending() -> Select[ReceivedFile, str | None, str | None]:
+    """Asks for what `due` says. To put the question together takes three times as long as to ask it."""
     earlier, analysed = aliased(ReceivedFile), aliased(ReceivedFile)
     of_instance = (analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
     previous_path = select(analysed.stored_path).where(*of_instance).order_by(analysed.id).limit(1).scalar_subquery()
@@ -230,9 +242,9 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
         .limit(1)
         .scalar_subquery()
     )
-    statement = (
+    return (
         select(ReceivedFile, previous_path, gone_picture)
-        .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(resting))
+        .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(bindparam("resting", expanding=True)))
         # A zip is intake's to decide.
         .where(ReceivedFile.media_type != MediaType.ZIP)
         .where(
@@ -243,12 +255,8 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
             )
         )
         .order_by(ReceivedFile.id)
-        .limit(limit)
+        .limit(bindparam("most"))
     )
-    with database.session() as session:
-        return [
-            _Job(film_of(file, previous, gone), file.attempts) for file, previous, gone in session.execute(statement)
-        ]
 
 
 def _verdict(result: Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
