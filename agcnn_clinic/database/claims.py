@@ -75,8 +75,11 @@ class Claims(Protocol):
     def release(self, work: Work, keys: Iterable[int]) -> None:
         """Give claims back on what is not done; a database that fails is no error, since leases run out."""
 
-    def keeping(self) -> contextlib.AbstractContextManager[object]:
-        """Held from when bytes get their place in the archive until their row says so. Not while `removing` is."""
+    def keeping(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """Held from when bytes get their place in the archive until their row says so. Not while `removing` is.
+
+        Gives what is asked in the transaction of their row: it raises a DatabaseError where this is not held any more.
+        """
 
     def removing(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """Held, by one worker at a time, from when rows say that bytes are gone until they are.
@@ -115,12 +118,12 @@ class WholeFolder:
     def release(self, work: Work, keys: Iterable[int]) -> None:
         """Nothing is written down."""
 
-    def keeping(self) -> contextlib.AbstractContextManager[object]:
-        """The loops of one process have a lock of their own (`Storage.changing`)."""
-        return contextlib.nullcontext()
+    def keeping(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
+        """The loops of one process have a lock of their own (`Storage.changing`), which cannot be lost."""
+        return contextlib.nullcontext(lambda: None)
 
     def removing(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
-        """As `keeping`; it cannot be lost."""
+        """As `keeping`."""
         return contextlib.nullcontext(lambda: None)
 
 

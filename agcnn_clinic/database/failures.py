@@ -56,6 +56,9 @@ _SQLITE: dict[int, _Sentence] = {
 }
 """By primary result code (https://www.sqlite.org/rescode.html)."""
 
+_NO_TEXT = re.compile(r"Could not decode to UTF-8 column '(\w*)'")
+"""So Python reports, under no code, a text that is no UTF-8; behind that it repeats the text, which may be a name."""
+
 _PRIMARY = 0xFF
 """An extended result code holds the primary one in its lowest byte."""
 
@@ -128,6 +131,11 @@ def _of_sqlite(error: exc.DBAPIError) -> _Sentence | None:
     code = getattr(error.orig, "sqlite_errorcode", 0) & _PRIMARY
     if code in _SQLITE:
         return _SQLITE[code]
+    if no_text := _NO_TEXT.match(str(error.orig)):
+        return DatabaseError, (
+            f"The column {no_text[1]!r} of the database holds what is no text: it is damaged, or another program has "
+            "written to it; keep a copy as it is, and restore the newest backup that `agcnn-clinic db backup` made."
+        )
     # A file that is not a database, or a damaged one, raises the base class itself.
     if isinstance(error, exc.OperationalError) or type(error) is exc.DatabaseError:
         return DatabaseError, f"The database reports: {_one_line(str(error.orig))}."

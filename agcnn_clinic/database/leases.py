@@ -116,7 +116,7 @@ class Leases:
             with contextlib.suppress(DatabaseError), self._database.write() as session:
                 self.done(session, work, given)
 
-    def keeping(self) -> contextlib.AbstractContextManager[object]:
+    def keeping(self) -> contextlib.AbstractContextManager[Callable[[], None]]:
         """See `claims.Claims`."""
         return self._locked("pg_advisory_xact_lock_shared")
 
@@ -127,6 +127,8 @@ class Leases:
     @contextlib.contextmanager
     def _locked(self, function: str) -> Iterator[Callable[[], None]]:
         with self._database.connection() as connection:
+            # Files are moved or removed meanwhile, and the server may have a limit for transactions that say nothing.
+            connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
             connection.execute(text(f"SELECT {function}({BYTES})"))
 
             def still() -> None:

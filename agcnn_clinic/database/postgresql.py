@@ -23,7 +23,9 @@ WRITERS_TURN = int.from_bytes(b"agcnncli")
 """The advisory lock that a writing transaction holds; the numbers are each database's own."""
 
 _KEEPALIVES = {"idle": 30, "interval": 10, "count": 3}
-"""A machine that has vanished is noticed within a minute, here and by the server, which then takes its lock away."""
+_UNANSWERED_MS = 60_000
+"""A machine that has vanished is noticed within a minute, here and by the server, which then takes its lock away: one
+that says nothing by the keepalives, and one that does not take what it is sent, to which none go, by the other."""
 
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _WRITE = (
@@ -45,6 +47,7 @@ def postgresql_engine(url: URL, *, busy_timeout_seconds: float) -> Engine:
         "application_name": "agcnn-clinic",
         "connect_timeout": max(2, math.ceil(busy_timeout_seconds)),
         **{f"keepalives_{name}": value for name, value in _KEEPALIVES.items()},
+        "tcp_user_timeout": _UNANSWERED_MS,
     }
     try:
         engine = create_engine(
@@ -109,6 +112,7 @@ def _set_up(connection: Any, busy_timeout_seconds: float) -> None:
         # To compile study_summary takes a hundred times as long as to run it.
         "jit": "off",
         **{f"tcp_keepalives_{name}": value for name, value in _KEEPALIVES.items()},
+        "tcp_user_timeout": _UNANSWERED_MS,
     }
     connection.execute(
         "SELECT set_config(name, value, false) FROM unnest(%s::text[], %s::text[]) AS setting (name, value)",

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -104,9 +104,9 @@ def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
         asked, synced = _copied(intake, groups, batch)
         new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
         headers.note(intake.database, intake.sandbox, [one for one in asked if not new.isdisjoint(one.items)])
-        with intake.storage.changing, intake.claims.keeping():
+        with intake.storage.changing, intake.claims.keeping() as still_held:
             kept = _kept_groups(intake, synced, new)
-            registered = _registered(intake, kept, now)
+            registered = _registered(intake, kept, now, still_held)
     finally:
         for item in (item for items in batch for item in items):
             with contextlib.suppress(OSError):
@@ -251,12 +251,15 @@ def _kept_groups(intake: Intake, batch: Sequence[list[Item]], new: Collection[It
     return kept
 
 
-def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime) -> list[_Kept]:
+def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime, still_held: Callable[[], None]) -> list[_Kept]:
     """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
     with intake.database.write() as session:
         mine = _still_claimed(intake, session, kept)
         errors = register(session, [group.registrations for group in mine], now)
         reached(FaultPoint.ARRIVALS_WRITTEN)
+        # Where the lock was lost, another worker may have removed the bytes. One that gets it from now on waits for
+        # this transaction before it says what goes, and sees the rows.
+        still_held()
     taken = []
     for group, error in zip(mine, errors, strict=True):
         if error is None:

@@ -44,29 +44,34 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
         header = headers.get(file_id)
         if isinstance(header, str):
             yield f"{file_id}: stays in quarantine; {header}"
-            continue
-        with database.write() as session:
-            file = session.get_one(ReceivedFile, file_id)
-            if file.removed_at is not None:
-                yield f"{file_id}: stays in quarantine; {_GONE}"
-                continue
-            if header is not None:
-                known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
-                if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
-                    yield f"{file_id}: stays in quarantine; {sentence(ReasonCode(error.code), error.detail)}"
-                    continue
-                described = describe(session, [header], known, datetime.now(UTC))[uid]
-                file.instance = session.get_one(Instance, described.instance_id)
-                file.header = vars(header.instance) | remarked(header, described)
-            released = file.quarantine_path
-            reopen(file)
-            trail.requeued(session, file, datetime.now(UTC))
-            session.flush()
-            if _lies_there_for_another(session, file, released):
-                released = ""
-        if released:
-            storage.release(released)
-        yield f"{file_id}: taken back; it is read at the next watch or process"
+        else:
+            yield f"{file_id}: {_requeued(database, storage, file_id, header)}"
+
+
+def _requeued(database: Database, storage: Storage, file_id: int, header: Header | None) -> str:
+    """Take one file back, with the header that was read anew, if one was; returns what was done."""
+    with database.write() as session:
+        file = session.get_one(ReceivedFile, file_id)
+        if file.outcome != Outcome.QUARANTINED:  # named twice, or taken back by somebody else just now
+            return f"is not in quarantine any more: it is {file.outcome}"
+        if file.removed_at is not None:
+            return f"stays in quarantine; {_GONE}"
+        if header is not None:
+            known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
+            if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
+                return f"stays in quarantine; {sentence(ReasonCode(error.code), error.detail)}"
+            described = describe(session, [header], known, datetime.now(UTC))[uid]
+            file.instance = session.get_one(Instance, described.instance_id)
+            file.header = vars(header.instance) | remarked(header, described)
+        released = file.quarantine_path
+        reopen(file)
+        trail.requeued(session, file, datetime.now(UTC))
+        session.flush()
+        if _lies_there_for_another(session, file, released):
+            released = ""
+    if released:
+        storage.release(released)
+    return "taken back; it is read at the next watch or process"
 
 
 def _lies_there_for_another(session: Session, file: ReceivedFile, quarantine_path: str) -> bool:

@@ -115,24 +115,24 @@ def remake(
         _refuse_without_films(content, path)
     data = rendered(content, config.reporting, press)
     trail.report_again(database, content.study_key, version=row.version, now=clock())
-    if sha256_of(data) == sha256:
-        deliver(data, path)
-        if was_removed:
-            with database.write() as session:
-                session.execute(
-                    update(Report)
-                    .where(Report.study_id == study_id, Report.version == content.edition.version)
-                    .values(removed_at=None)
-                )
+    is_same = sha256_of(data) == sha256
+    made = path if is_same else remade_beside(path)
+    deliver(data, made)
+    if was_removed:  # it is there again, under either name, and retention's to remove
+        with database.write() as session:
+            session.execute(
+                update(Report)
+                .where(Report.study_id == study_id, Report.version == content.edition.version)
+                .values(removed_at=None)
+            )
+    if is_same:
         return Remade(path, "")
-    beside = remade_beside(path)
-    deliver(data, beside)
     why = (
         f"it was made by agcnn-clinic {row.software_version} and this is {__version__}"
         if row.software_version != __version__
         else "the settings under [reporting], the archive or an outcome has changed since"
     )
-    return Remade(beside, f"The PDF differs from version {row.version} as it was delivered: {why}.")
+    return Remade(made, f"The PDF differs from version {row.version} as it was delivered: {why}.")
 
 
 def _again(session: Session, study: Study, row: Report, config: Config) -> ReportContent:

@@ -87,7 +87,8 @@ class Remover:
             StorageError: a folder cannot be written.
         """
         with self._storage.changing, self._claims.removing() as still_held:
-            with self._database.session() as session:
+            # In its turn: what a worker that has just lost its lock is writing of the same bytes is seen.
+            with self._database.write() as session:
                 newest = _newest(session)
                 if newest is None:
                     return

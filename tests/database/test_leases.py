@@ -173,6 +173,20 @@ def test_bytes_are_not_removed_while_another_worker_keeps_some(worker):
     thread.join()
 
 
+def test_a_server_that_ends_silent_transactions_lets_a_worker_keep_bytes(worker, url, server):
+    """Files are moved for longer than its limit, and the lock on them is held all the same."""
+    name = server.name_of(url)
+    server.admin.execute(f"ALTER DATABASE {name} SET idle_in_transaction_session_timeout = '100ms'")
+    silent = """
+        SELECT 1 FROM pg_stat_activity WHERE datname = %s
+            AND state = 'idle in transaction' AND clock_timestamp() - state_change < interval '150 ms'
+    """
+    with worker().keeping() as still_held:
+        while server.admin.execute(silent, [name]).fetchone():
+            pass
+        still_held()
+
+
 def test_alone_everything_is_one_s_own():
     """A process that holds the clinic's lock asks nobody."""
     assert ALONE.take(Work.FILE, [1, 2]) == {1, 2} == ALONE.kept(None, Work.FILE, [1, 2])

@@ -107,6 +107,15 @@ def test_connections_are_durable_and_set_up_for_the_clinic(server, database):
         assert setting(session, "jit") == "off"
 
 
+def test_both_ends_give_up_a_machine_that_takes_nothing(database):
+    """What is sent to one that has vanished would be sent again for a quarter of an hour, and no other server tried."""
+    with database.connection() as connection:
+        asked_of_libpq = connection.connection.dbapi_connection.info.get_parameters()
+        asked_of_the_server = "SELECT source FROM pg_settings WHERE name = 'tcp_user_timeout'"
+        assert asked_of_libpq["tcp_user_timeout"] == "60000"
+        assert connection.exec_driver_sql(asked_of_the_server).scalar() == "session"
+
+
 def test_a_connection_that_was_lost_while_idle_is_not_missed(server, url, database, factories):
     """After a restart of the server the next transaction simply has a new connection."""
     with database.write() as session:

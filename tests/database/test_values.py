@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from agcnn_clinic.database import views
 from agcnn_clinic.database.queries import find_study
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.database.values import storable, storable_json
 from agcnn_clinic.database.views import FindingFilter, StudyFilter
-from agcnn_clinic.errors import UsageError
+from agcnn_clinic.errors import DatabaseError, UsageError
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 HOSTILE, CLEANED = "a\0b\ud800c\udcff", "a\ufffdb\ufffdc\ufffd"
@@ -97,3 +98,14 @@ def test_text_sorts_by_its_bytes(database, factories):
     with database.session() as session:
         found = [study.patient_id for study in session.query(Study).order_by(Study.patient_id)]
     assert found == sorted(names, key=str.encode)
+
+
+@pytest.mark.sqlite_only("a server takes no such text")
+def test_a_text_that_another_program_has_spoilt_is_not_repeated(database, execute, factories):
+    """A name in Latin-1, written past the clinic: the error says in which column, and not whose it is."""
+    with database.write() as session:
+        factories.make_study(session, 1)
+    execute(database.url, "UPDATE study SET patient_name = CAST(x'4dfc6c6c65724a616e65' AS TEXT)")
+    with pytest.raises(DatabaseError, match=r"column 'patient_name'.*restore") as caught, database.session() as session:
+        session.scalars(select(Study)).all()
+    assert "Jane" not in str(caught.value)

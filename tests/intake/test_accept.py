@@ -2,11 +2,16 @@
 
 import json
 import unicodedata
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import select
 
+from agcnn_clinic.database.outcomes import decide
+from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.leave import Leaving
 from agcnn_clinic.intake.requeue import requeue_files
@@ -254,3 +259,19 @@ def test_a_damaged_file_that_is_requeued_stays_and_says_why(desk):
     (line,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1])
     assert "stays in quarantine" in line
     assert desk.outcomes() == {"cut.dcm": ("quarantined", "unreadable_header")}
+
+
+def test_a_file_that_somebody_else_has_requeued_meanwhile_is_left_as_it_is(desk):
+    """Named twice, or by two people at once, a file is taken back once; the rest of what was asked for is done."""
+    for number in range(3):
+        png(desk.config.inbox / f"{number}.png", seed=number)
+    desk.new_inbox().sweep()
+    with desk.database.write() as session:
+        for row in session.scalars(select(ReceivedFile)):
+            decide(row, ReasonCode.UNREADABLE_PIXELS, now=datetime.now(UTC))
+    asked = (desk.database, desk.storage, desk.intake.sandbox)
+    lines = requeue_files(*asked, [1, 1, 2, 3])
+    said = [next(lines), next(lines), *requeue_files(*asked, [2]), *lines]
+    again = "is not in quarantine any more: it is pending"
+    back = "taken back; it is read at the next watch or process"
+    assert said == [f"1: {back}", f"1: {again}", f"2: {back}", f"2: {again}", f"3: {back}"]

@@ -11,6 +11,8 @@ from agcnn_clinic.errors import RemovedError
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import remake
+from agcnn_clinic.storage import Storage
+from agcnn_clinic.upkeep.loop import Upkeep
 
 
 @pytest.fixture
@@ -85,3 +87,23 @@ def test_a_pdf_that_was_removed_is_there_again_once_it_is_made_again(clinic, mak
     assert again(study).path == path
     with clinic.database.session() as session:
         assert session.query(Report).one().removed_at is None
+
+
+def test_retention_removes_what_was_made_again_of_a_report_that_it_had_removed(clinic, make, again):
+    """Made again by another version of the program it has a name of its own, and does not lie there for ever."""
+    retention = clinic.config.retention.model_copy(update={"reports_days": 30})
+    config = clinic.config.model_copy(update={"retention": retention})
+    upkeep = Upkeep(clinic.database, Storage(config), config, clinic.clock)
+    for _ in range(2):
+        study = clinic.add_study()
+        clinic.add_file(study)
+        make(study)
+        clinic.clock.forward(days=31)
+        assert len(upkeep.step()) == 1
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(sha256="0", software_version="0.0.9"))
+    made = again(1).path
+    assert made.name.endswith(".remade.pdf")
+    assert made.exists()
+    assert len(upkeep.step()) == 1
+    assert not made.exists()

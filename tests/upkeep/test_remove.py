@@ -1,5 +1,6 @@
 """Rows first, then bytes: whatever ends the process, no row claims what is gone, and nothing is left for ever."""
 
+import dataclasses
 import json
 import threading
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError
+from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.accept import Group, Intake, accept
 from agcnn_clinic.intake.discover import found
 from agcnn_clinic.intake.requeue import requeue_files
@@ -24,6 +26,12 @@ from agcnn_clinic.upkeep.plan import plan
 from agcnn_clinic.upkeep.remove import Remover
 
 ALL = {"archive_days": 30, "quarantine_days": 30, "reports_days": 30}
+
+
+def end_connections(ward, server):
+    """End every connection to the clinic's database, as a restart of the server does."""
+    name = server.name_of(ward.config.database_url)
+    server.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
 
 class KilledError(BaseException):
@@ -218,9 +226,7 @@ def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server):
             with super().removing() as still_held:
 
                 def cut_off():
-                    name = server.name_of(ward.config.database_url)
-                    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
-                    server.admin.execute(query, [name])
+                    end_connections(ward, server)
                     assert ward.row(film).removed_at == ward.now
                     with ward.database.write() as session:
                         session.get_one(ReceivedFile, film).removed_at = None
@@ -234,4 +240,46 @@ def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server):
         planned = plan(session, config, ward.now, lambda _: ward.disk)
     with CutOff(ward.database, 3600, renewing=False) as claims, pytest.raises(DatabaseUnavailableError):
         Remover(ward.database, ward.storage, config, claims).remove(planned, ward.now, lambda: False)
+    assert ward.has(film)
+
+
+@pytest.mark.postgresql_only
+def test_a_worker_whose_lock_is_lost_keeps_nothing(ward, server, intake, at_point):
+    """The server was restarted since the bytes had their place, and another worker removed them: no row says kept."""
+    path = ward.config.inbox / "notes.txt"
+    path.write_bytes(b"not an image")
+    accept(intake, [Group((found(path),), remove=True)], ward.now - timedelta(days=100))
+    path.write_bytes(b"not an image")
+
+    def cut_off():
+        end_connections(ward, server)
+        with Leases(ward.database, 3600, renewing=False) as other:
+            removals = ward.upkeep(**ALL).planned()
+            remover = Remover(ward.database, Storage(ward.config), ward.config, other)
+            assert remover.remove(removals, ward.now, lambda: False)
+
+    at_point(FaultPoint.ARCHIVE_SYNCED, cut_off)
+    with Leases(ward.database, 3600, renewing=False) as claims, pytest.raises(DatabaseUnavailableError):
+        accept(dataclasses.replace(intake, claims=claims), [Group((found(path),), remove=True)], ward.now)
+    assert path.exists()
+    assert not ward.has(1)
+    accept(intake, [Group((found(path),), remove=True)], ward.now)
+    assert not path.exists()
+    assert ward.has(1)
+
+
+@pytest.mark.postgresql_only
+def test_what_is_finished_waits_for_rows_that_are_being_written(ward):
+    """A row of the same bytes that is not committed yet is waited for: they are kept again, and stay."""
+    film = ward.file(None, ReasonCode.UNRECOGNISED)
+    with ward.database.write() as session:
+        session.get_one(ReceivedFile, film).removed_at = ward.now
+    finishing = threading.Thread(target=ward.upkeep()._remover.finish)
+    with ward.database.write() as session:
+        session.get_one(ReceivedFile, film).removed_at = None
+        session.flush()
+        finishing.start()
+        # Long enough for one that does not wait to have removed the bytes.
+        finishing.join(1)
+    finishing.join(60)
     assert ward.has(film)
