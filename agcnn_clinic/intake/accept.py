@@ -284,7 +284,7 @@ def _staged_group(intake: Intake, group: Group) -> list[Item]:
 def _staged(storage: Storage, found: Found, container: Container | None) -> tuple[Staged, ImageError | None]:
     if container is not None:
         return container.stage(found)
-    return storage.stage(found.path, found.name, seen=(found.size, found.mtime_ns)), None
+    return storage.stage(found.path, found.name, seen=found.identity), None
 
 
 def _without_known_arrivals(database: Database, items: Sequence[Item]) -> list[Item]:
