@@ -1,5 +1,7 @@
 """The analysis loop's step, with a real network, real child processes and a real database."""
 
+import contextlib
+import hashlib
 import shutil
 import sqlite3
 from pathlib import Path
@@ -7,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sqlalchemy import select, update
 
 from agcnn_clinic.analysis import films
@@ -25,6 +29,7 @@ from agcnn_clinic.domain import MediaType, Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
+from agcnn_models.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from agcnn_models.settings import Preprocessing
 
 
@@ -297,3 +302,24 @@ def test_a_device_that_is_not_there_is_a_sentence(small_bundle):
     """`analysis.device` names the machine's own devices only."""
     with pytest.raises(ModelUnavailableError, match=r"analysis\.device"):
         load_reader(small_bundle, device="cuda:99", threads=1)
+
+
+def test_a_model_that_gives_no_numbers_ends_the_analysis_and_no_film(room, send, small_bundle, sandbox, tmp_path):
+    """Its weights are finite, and so large that the network overflows: the films stay pending, without an attempt."""
+    folder = shutil.copytree(small_bundle, tmp_path / "bundle")
+    weights = load_file(folder / WEIGHTS_FILE)
+    for name in [name for name in weights if name.endswith("norm5.weight")]:
+        weights[name] = weights[name].float() * 1e6
+    for name in [name for name in weights if name.endswith("classifier.weight")]:
+        weights[name] = torch.full(weights[name].shape, 3e38)
+        weights[name][:, ::2] *= -1
+    before = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    save_file(weights, folder / WEIGHTS_FILE)
+    after = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    (folder / MANIFEST_FILE).write_text((folder / MANIFEST_FILE).read_text().replace(before, after))
+    reader = load_reader(folder, device="cpu", threads=1)
+    send(1)
+    analysis = Analysis(room.database, room.storage, sandbox, reader, room.config.gate, batch_size=2)
+    with contextlib.closing(analysis), pytest.raises(ModelUnavailableError, match="gives no number for a film"):
+        analysis.step()
+    assert [(file.outcome, file.attempts) for file in room.files().values()] == [("pending", 0)]
