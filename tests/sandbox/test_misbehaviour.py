@@ -10,12 +10,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox import pool
 from agcnn_clinic.sandbox.ahead import ENVIRONMENT
 from agcnn_clinic.sandbox.pool import Sandbox
 
+ERRORS = (Outcome.REFUSED, Outcome.QUARANTINED)
 TONES = {"low": 0.0, "high": 1.0, "black": 0.0, "white": 0.0}
 GOOD = {"pixels": [1, 1], "geometry": {}, "sha256": "x", "tones": TONES, "warnings": []}
 GEOMETRY = {
@@ -139,6 +140,13 @@ def test_the_text_of_an_error_cannot_forge_a_log(sandbox, misbehaving):
 def test_a_child_cannot_stop_the_daemon_by_an_error(sandbox, misbehaving):
     """Only errors of a file or of the archive are believed, not those that end the service."""
     told = json.dumps({"error": ["ReadersUnavailableError", ""]}).encode()
+    assert _lies(sandbox, misbehaving, misbehaving.says, told).code == ReasonCode.CRASHED
+
+
+@pytest.mark.parametrize("code", [code for code, reason in REASONS.items() if reason.outcome not in ERRORS])
+def test_a_child_cannot_say_that_a_file_was_read(sandbox, misbehaving, code):
+    """Nor that it is a duplicate or was unpacked: it would have that outcome without a reading, and no report tell."""
+    told = json.dumps({"error": [code, ""]}).encode()
     assert _lies(sandbox, misbehaving, misbehaving.says, told).code == ReasonCode.CRASHED
 
 
