@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import shutil
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +96,39 @@ def test_a_film_of_another_size_than_the_network_takes_is_no_answer(room, send, 
     room.analysis.step()
     (file,) = room.files().values()
     assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
+
+
+def compares_with_nothing(path: Path, kind: MediaType, gate: Gate, wanted: Wanted, *_: object) -> Developed:
+    """What it might answer, too: that a film which comes for the first time shows what was read before."""
+    return replace(develop(path, kind, gate, wanted), seen=None, same_as_previous=True)
+
+
+def compares_nothing(path: Path, kind: MediaType, gate: Gate, wanted: Wanted, *_: object) -> Developed:
+    """And that one which was read before is to be read."""
+    return develop(path, kind, gate, wanted)
+
+
+def test_a_film_is_no_duplicate_of_one_that_there_is_not(room, send, monkeypatch):
+    """It would never be read, and nobody be told."""
+    send(1)
+    monkeypatch.setattr(films, "develop", compares_with_nothing)
+    room.analysis.step()
+    (file,) = room.files().values()
+    assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
+
+
+def test_a_film_that_was_read_before_is_not_read_again(room, send, monkeypatch):
+    """An image has one reading of a model."""
+    send(1)
+    room.analysis.step()
+    dataset = pydicom.dcmread(room.config.root / "1.dcm")
+    dataset.PatientName = "Other^Name"
+    dataset.save_as(room.config.root / "again.dcm")
+    room.inbox.take([room.config.root / "again.dcm"])
+    monkeypatch.setattr(films, "develop", compares_nothing)
+    room.analysis.step()
+    assert room.files()["again.dcm"].reason_code == "crashed"
+    assert len(room.all(Inference)) == 1
 
 
 def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nobody(room, send):
