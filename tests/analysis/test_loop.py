@@ -29,6 +29,7 @@ from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.domain import MediaType, Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.prints import RecentPrints
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import MANIFEST_FILE, WEIGHTS_FILE
 from agcnn_models.settings import Preprocessing
@@ -106,6 +107,31 @@ def compares_with_nothing(path: Path, kind: MediaType, gate: Gate, wanted: Wante
 def compares_nothing(path: Path, kind: MediaType, gate: Gate, wanted: Wanted, *_: object) -> Developed:
     """And that one which was read before is to be read."""
     return develop(path, kind, gate, wanted)
+
+
+def has_no_scale(*asked: object) -> Developed:
+    """Or of pixels without a size."""
+    developed = develop(*asked)
+    object.__setattr__(developed.geometry, "scale_x", 0.0)
+    return developed
+
+
+def prints_nothing(*asked: object) -> Developed:
+    """Or with a print that has no pixels."""
+    developed = develop(*asked)
+    object.__setattr__(developed, "grey", np.zeros((0, 0), np.uint8))
+    return developed
+
+
+@pytest.mark.parametrize("lie", [has_no_scale, prints_nothing])
+def test_a_film_that_cannot_be_printed_is_no_answer(room, send, reader, sandbox, monkeypatch, lie):
+    """Its attended region could not be cut out, which ended the daemon."""
+    send(1)
+    monkeypatch.setattr(films, "develop", lie)
+    darkroom = films.Darkroom(RecentPrints(), (100, 100))
+    Analysis(room.database, room.storage, sandbox, reader, room.config.gate, 1, darkroom).step()
+    (file,) = room.files().values()
+    assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
 
 
 def test_a_film_is_no_duplicate_of_one_that_there_is_not(room, send, monkeypatch):
