@@ -4,8 +4,6 @@ import contextlib
 import hashlib
 import shutil
 import sqlite3
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -15,12 +13,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from sqlalchemy import select, update
 
-from agcnn_clinic.analysis import films
 from agcnn_clinic.analysis.infer import load_reader
 from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, Analysis, due
-from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.seen import network_film
-from agcnn_clinic.config import Gate
 from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database
@@ -29,10 +24,8 @@ from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.domain import MediaType, Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.faults import FaultPoint
-from agcnn_clinic.prints import RecentPrints
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import MANIFEST_FILE, WEIGHTS_FILE
-from agcnn_models.settings import Preprocessing
 
 
 def test_pending_films_are_decided_in_batches_in_order_of_arrival(room, send):
@@ -83,78 +76,6 @@ def _picture(path, max_pixels) -> Picture:
     from agcnn_clinic.analysis.normalise import read_picture
 
     return read_picture(path, MediaType.DICOM, max_pixels)
-
-
-def shrinks_too_much(path: Path, kind: MediaType, gate: Gate, *_: object) -> Developed:
-    """What a child might answer that a file has taken over: a film of another size than the network takes."""
-    return develop(path, kind, gate, Wanted(Preprocessing(resize=32, crop=28)))
-
-
-def test_a_film_of_another_size_than_the_network_takes_is_no_answer(room, send, monkeypatch):
-    """It would take the whole batch with it; so its file is held to have crashed its child."""
-    send(1)
-    monkeypatch.setattr(films, "develop", shrinks_too_much)
-    room.analysis.step()
-    (file,) = room.files().values()
-    assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
-
-
-def compares_with_nothing(path: Path, kind: MediaType, gate: Gate, wanted: Wanted, *_: object) -> Developed:
-    """What it might answer, too: that a film which comes for the first time shows what was read before."""
-    return replace(develop(path, kind, gate, wanted), seen=None, same_as_previous=True)
-
-
-def compares_nothing(path: Path, kind: MediaType, gate: Gate, wanted: Wanted, *_: object) -> Developed:
-    """And that one which was read before is to be read."""
-    return develop(path, kind, gate, wanted)
-
-
-def has_no_scale(*asked: object) -> Developed:
-    """Or of pixels without a size."""
-    developed = develop(*asked)
-    object.__setattr__(developed.geometry, "scale_x", 0.0)
-    return developed
-
-
-def prints_nothing(*asked: object) -> Developed:
-    """Or with a print that has no pixels."""
-    developed = develop(*asked)
-    object.__setattr__(developed, "grey", np.zeros((0, 0), np.uint8))
-    return developed
-
-
-@pytest.mark.parametrize("lie", [has_no_scale, prints_nothing])
-def test_a_film_that_cannot_be_printed_is_no_answer(room, send, reader, sandbox, monkeypatch, lie):
-    """Its attended region could not be cut out, which ended the daemon."""
-    send(1)
-    monkeypatch.setattr(films, "develop", lie)
-    darkroom = films.Darkroom(RecentPrints(), (100, 100))
-    Analysis(room.database, room.storage, sandbox, reader, room.config.gate, 1, darkroom).step()
-    (file,) = room.files().values()
-    assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
-
-
-def test_a_film_is_no_duplicate_of_one_that_there_is_not(room, send, monkeypatch):
-    """It would never be read, and nobody be told."""
-    send(1)
-    monkeypatch.setattr(films, "develop", compares_with_nothing)
-    room.analysis.step()
-    (file,) = room.files().values()
-    assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
-
-
-def test_a_film_that_was_read_before_is_not_read_again(room, send, monkeypatch):
-    """An image has one reading of a model."""
-    send(1)
-    room.analysis.step()
-    dataset = pydicom.dcmread(room.config.root / "1.dcm")
-    dataset.PatientName = "Other^Name"
-    dataset.save_as(room.config.root / "again.dcm")
-    room.inbox.take([room.config.root / "again.dcm"])
-    monkeypatch.setattr(films, "develop", compares_nothing)
-    room.analysis.step()
-    assert room.files()["again.dcm"].reason_code == "crashed"
-    assert len(room.all(Inference)) == 1
 
 
 def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nobody(room, send):
