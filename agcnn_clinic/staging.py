@@ -60,14 +60,14 @@ class Staged:
             fsync_file(self.path)
 
 
-def stage(folder: Path, source: Path, name: str, seen: tuple[int, int] | None = None) -> Staged:
+def stage(folder: Path, source: Path, name: str, seen: Identity | None = None) -> Staged:
     """Copy a regular file, hashing it on the way.
 
     Args:
         folder: where the copy goes.
         source: the file; a symbolic link is not followed.
         name: its name below the inbox, part of its arrival.
-        seen: size and time, in nanoseconds, with which it settled; None where that was not waited for.
+        seen: as it was listed; None where it was not. Of its path only the last part cannot be a link by now.
 
     Raises:
         StorageError: it vanished, is not a regular file, changes while being read, or the disk is full.
@@ -78,7 +78,7 @@ def stage(folder: Path, source: Path, name: str, seen: tuple[int, int] | None = 
             before = os.fstat(reader.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise StorageError("A name in the inbox is no longer a regular file; it stays where it is.")
-            if seen is not None and seen != (before.st_size, before.st_mtime_ns):
+            if seen is not None and seen != identity_of(before):
                 raise StorageError("A file of the inbox was written anew; it is taken once it is still.")
             target, digest, size, head = _copied(folder, iter(lambda: reader.read(_COPY_BYTES), b""))
             identity = identity_of(os.fstat(reader.fileno()))

@@ -31,7 +31,7 @@ from agcnn_clinic.durable import (
     write_atomically,
 )
 from agcnn_clinic.faults import FaultPoint, reached
-from agcnn_clinic.staging import Staged
+from agcnn_clinic.staging import Identity, Staged
 
 SUFFIXES = {
     MediaType.DICOM: ".dcm",
@@ -97,7 +97,7 @@ class Storage:
             for folder in (self._quarantine, self._reports):
                 clear_temporaries(folder, untouched_for=untouched_for)
 
-    def stage(self, source: Path, name: str, seen: tuple[int, int] | None = None) -> Staged:
+    def stage(self, source: Path, name: str, seen: Identity | None = None) -> Staged:
         """Copy a file to the archive's disk; see `staging.stage`."""
         return staging.stage(self._landing(), source, name, seen)
 

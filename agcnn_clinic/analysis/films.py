@@ -34,6 +34,11 @@ class Film:
     gone_picture: str | None = None
     """Of the earlier file, where retention has removed its bytes: the SHA-256 of its picture."""
 
+    @property
+    def is_compared(self) -> bool:
+        """Whether its SOP Instance has been read before, so that it is compared and not read."""
+        return self.previous_path is not None or self.gone_picture is not None
+
 
 @dataclass
 class Result:
@@ -94,9 +99,15 @@ class FilmReader:
             developed = future.result()
         except (ImageError, StorageError) as error:
             return Result(film, error=error)
-        if developed.seen is not None and not developed.seen.fits(self._wanted.preprocessing):
+        if not self._is_answer(film, developed):
             return Result(film, error=ImageError(ReasonCode.CRASHED, "its answer is none"))
         return Result(film, developed=developed)
+
+    def _is_answer(self, film: Film, developed: Developed) -> bool:
+        """Whether it answers what was asked; that of a child which a file has taken over may not."""
+        if developed.seen is None:
+            return film.is_compared
+        return not film.is_compared and developed.seen.fits(self._wanted.preprocessing)
 
     def read(self, results: Sequence[Result]) -> None:
         """Read as one batch those results that are to be read, and give each its reading."""

@@ -81,7 +81,11 @@ class Reader:
         self._shards = Shards(threads) if device.type == "cpu" else None
 
     def read_films(self, films: Sequence[NetworkFilm]) -> list[Reading]:
-        """Read what `network_film` made for this model's preprocessing as one batch; the order is kept."""
+        """Read what `network_film` made for this model's preprocessing as one batch; the order is kept.
+
+        Raises:
+            ModelUnavailableError: the network gives no numbers: finite weights may be so large that it overflows.
+        """
         grey = torch.from_numpy(np.stack([film.grey for film in films]))[:, None]  # [B, 1, crop, crop]
         diagnosis = self._diagnosed(grey) if self._shards is None else self._shards.read(self._diagnosed, grey)
         calibrated = self._bundle.calibrate(diagnosis.fusion_logits.cpu().numpy())
@@ -91,6 +95,12 @@ class Reader:
         heat_maps = diagnosis.heat_map.cpu().numpy().astype(np.float16)
         boxes = diagnosis.boxes.cpu().tolist()
         assessed = [(LABELS.index(label), label) for label in self.manifest.assessed]
+        columns = [column for column, _ in assessed]
+        if not all(np.isfinite(told[:, columns]).all() for told in (calibrated, by_global, by_local, by_fusion)):
+            raise ModelUnavailableError(
+                f"{self.manifest.name} {self.manifest.version} gives no number for a film: its weights are of no use; "
+                "choose another model with `agcnn-clinic models use`."
+            )
         readings = []
         for row, film in enumerate(films):
             labels = tuple(

@@ -96,9 +96,14 @@ class Developed:
     film: Grey | None = None
 
     def __post_init__(self) -> None:
-        """Refuse a film that is neither to be read nor compared: nothing may count as read that no network saw."""
+        """Refuse a film that is neither to be read nor compared: nothing may count as read that no network saw.
+
+        And prints that are none: they may come from a process that a file took over.
+        """
         if (self.seen is None) == (self.same_as_previous is None):
             raise ValueError("A film is to be read, or was read before.")
+        if any(print_ is not None and (print_.ndim != 2 or not print_.size) for print_ in (self.grey, self.film)):
+            raise ValueError("A print has pixels.")
 
 
 def develop(

@@ -75,6 +75,13 @@ class Geometry:
     spacing_source: str = ""
     """The attribute that the spacing came from; `ImagerPixelSpacing` is the detector's, not the patient's."""
 
+    def __post_init__(self) -> None:
+        """Refuse what no image has; it may come from a process that a file took over."""
+        sides, scales = (self.source_rows, self.source_columns), (self.scale_x, self.scale_y)
+        has_size = self.spacing_mm is None or self.spacing_mm > 0
+        if not (has_size and all(1 <= side < 2**31 for side in sides) and all(0 < scale < 2**31 for scale in scales)):
+            raise ValueError("An image has pixels, and each of them a size.")
+
 
 @dataclass(frozen=True)
 class Tones:

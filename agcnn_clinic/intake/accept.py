@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -103,7 +103,8 @@ def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
     try:
         asked, synced = _copied(intake, groups, batch)
         new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
-        headers.note(intake.database, intake.sandbox, [one for one in asked if not new.isdisjoint(one.items)])
+        unread = headers.note(intake.database, intake.sandbox, [one for one in asked if not new.isdisjoint(one.items)])
+        synced = _without_unread(intake, synced, unread)
         with intake.storage.changing, intake.claims.keeping() as still_held:
             kept = _kept_groups(intake, synced, new)
             registered = _registered(intake, kept, now, still_held)
@@ -224,6 +225,16 @@ def _copied(
     return asked, [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]
 
 
+def _without_unread(
+    intake: Intake, batch: Sequence[list[Item]], unread: Mapping[Item, StorageError]
+) -> list[list[Item]]:
+    """Without the groups of which a copy could not be read."""
+    for items in batch:
+        if error := next((unread[item] for item in items if item in unread), None):
+            intake.hindered.by(error, [item.found for item in items])
+    return [items for items in batch if unread.keys().isdisjoint(items)]
+
+
 def _is_synced(intake: Intake, items: Sequence[Item]) -> bool:
     try:
         for item in items:
@@ -275,19 +286,19 @@ def _staged_group(intake: Intake, group: Group) -> list[Item]:
         for found in group.files:
             staged, error = _staged(intake.storage, found, group.container)
             items.append(Item(found, staged, media_type(staged.head, found.name), group, error=error))
+        describe_pngs(items, intake.sandbox)
     except StorageError as error:
         intake.hindered.by(error, group.files)
         for item in items:
             item.staged.path.unlink(missing_ok=True)
         return []
-    describe_pngs(items, intake.sandbox)
     return items
 
 
 def _staged(storage: Storage, found: Found, container: Container | None) -> tuple[Staged, ImageError | None]:
     if container is not None:
         return container.stage(found)
-    return storage.stage(found.path, found.name, seen=(found.size, found.mtime_ns)), None
+    return storage.stage(found.path, found.name, seen=found.identity), None
 
 
 def _without_known_arrivals(database: Database, items: Sequence[Item]) -> list[Item]:

@@ -1,14 +1,27 @@
-"""What lies in the inbox: a walk that never follows a link and never opens a file."""
+"""What lies in the inbox: a walk that never follows a link and never opens a file.
+
+Whoever may write there can put a link in the place of a folder at any moment. So what is listed is known by its inode:
+a path that leads to another one by now leads to nothing that was listed.
+"""
 
 import os
 import stat
 from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from agcnn_clinic.staging import Identity, identity_of
+
 _GONE = (FileNotFoundError, NotADirectoryError)
 """What one meets where a name has vanished since it was listed, or is another thing's by now."""
+
+
+class _AnotherFolderError(OSError):
+    """A path leads to another folder than the one that was listed under it."""
+
+    strerror = "it is another folder by now"
 
 
 @dataclass(frozen=True)
@@ -20,8 +33,18 @@ class Found:
     """Its path below the inbox, for a person; bytes that are not UTF-8 are escaped."""
     folder: str
     """The folder below the inbox that it lies in; empty at the top."""
-    size: int
-    mtime_ns: int
+    identity: Identity
+    """Which file it is, and which state of it."""
+
+    @property
+    def size(self) -> int:
+        """Bytes that it holds."""
+        return self.identity.size
+
+    @property
+    def mtime_ns(self) -> int:
+        """When it was written to at last, in nanoseconds."""
+        return self.identity.mtime_ns
 
     @property
     def base(self) -> str:
@@ -44,7 +67,8 @@ class _Folder:
     """A folder that is being walked through."""
 
     itself: Found
-    entries: "Iterator[os.DirEntry[str]]" = field(default_factory=lambda: iter(()))
+    entries: Iterator[tuple[str, os.stat_result | OSError]] = field(default_factory=lambda: iter(()))
+    """What lies in it, by name, and what is known of it or why nothing is."""
     is_empty: bool = True
 
 
@@ -68,7 +92,7 @@ class Walk:
         """Walk; begun again, it is another walk."""
         self.unlisted, self.empty = {}, []
         # A stack of its own: folders may be nested deeper than Python lets functions call themselves.
-        open_folders = [self._opened(Found(self._root, "", "", 0, 0))]
+        open_folders = [self._opened(Found(self._root, "", "", Identity(0, 0, 0, 0)))]
         while open_folders:
             folder = open_folders[-1]
             entry = next(folder.entries, None)
@@ -79,19 +103,17 @@ class Walk:
                 elif open_folders:
                     open_folders[-1].is_empty = False
                 continue
-            if is_ignored(entry.name, self._ignore):
+            base, status = entry
+            if is_ignored(base, self._ignore):
                 folder.is_empty = False
                 continue
-            try:
-                status = entry.stat(follow_symlinks=False)
-            except _GONE:
-                continue
-            except OSError as error:
-                self._missed(folder, error)
+            if isinstance(status, OSError):
+                if not isinstance(status, _GONE):
+                    self._missed(folder, status)
                 continue
             within = folder.itself.name
-            name = f"{within}/{shown(entry.name)}" if within else shown(entry.name)
-            found = Found(folder.itself.path / entry.name, name, within, status.st_size, status.st_mtime_ns)
+            name = f"{within}/{shown(base)}" if within else shown(base)
+            found = Found(folder.itself.path / base, name, within, identity_of(status))
             if stat.S_ISDIR(status.st_mode):
                 open_folders.append(self._opened(found))
                 continue
@@ -102,8 +124,12 @@ class Walk:
     def _opened(self, itself: Found) -> _Folder:
         folder = _Folder(itself)
         try:
-            with os.scandir(itself.path) as listing:
-                folder.entries = iter(sorted(listing, key=lambda entry: os.fsencode(entry.name)))
+            with held_open(itself.path) as descriptor:
+                if itself.path != self._root and not is_still(itself, os.fstat(descriptor)):
+                    raise _AnotherFolderError
+                with os.scandir(descriptor) as listing:
+                    entries = [(entry.name, _status(entry)) for entry in listing]
+            folder.entries = iter(sorted(entries, key=lambda entry: os.fsencode(entry[0])))
         except OSError as error:
             if itself.path == self._root or not isinstance(error, _GONE):
                 self._missed(folder, error)
@@ -126,7 +152,33 @@ def found(path: Path, name: str | None = None) -> Found:
         OSError: it cannot be looked at.
     """
     status = path.stat()
-    return Found(path.resolve(), shown(name or path.name), "", status.st_size, status.st_mtime_ns)
+    return Found(path.resolve(), shown(name or path.name), "", identity_of(status))
+
+
+@contextmanager
+def held_open(folder: Path) -> Iterator[int]:
+    """A descriptor of a folder, for what is to happen in it, wherever its path leads meanwhile.
+
+    Raises:
+        OSError: there is no such folder, or it may not be looked into.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def is_still(listed: Found, status: os.stat_result) -> bool:
+    """Whether this is the file or folder that was listed, in whatever state: a link may lead to another one by now."""
+    return (status.st_dev, status.st_ino) == (listed.identity.device, listed.identity.inode)
+
+
+def _status(entry: "os.DirEntry[str]") -> os.stat_result | OSError:
+    try:
+        return entry.stat(follow_symlinks=False)
+    except OSError as error:
+        return error
 
 
 def shown(name: str) -> str:

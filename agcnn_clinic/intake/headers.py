@@ -7,7 +7,7 @@ from typing import NamedTuple
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.dicom.media import MediaDirectory, is_media_directory, read_media_directory
 from agcnn_clinic.domain import Header, MediaType, ReasonCode
-from agcnn_clinic.errors import ImageError
+from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.identify import refused_at_sight
 from agcnn_clinic.intake.items import Item
 from agcnn_clinic.intake.medium import inventory
@@ -53,25 +53,31 @@ def ask(sandbox: Sandbox, max_file_bytes: int, items: Sequence[Item]) -> list[As
     return asked + [_ask_together(sandbox, dicom[start : start + TOGETHER]) for start in range(0, len(dicom), TOGETHER)]
 
 
-def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> None:
-    """Wait for the answers and note in each item what its file says of itself, or why it cannot be read."""
+def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> dict[Item, StorageError]:
+    """Wait for the answers and note in each item what its file says of itself, or why it cannot be read.
+
+    Returns:
+        Those whose copy could not be read from the disk, which says nothing of the files, and why: they alone wait.
+    """
     again: list[Asked] = []
+    unread: dict[Item, StorageError] = {}
     for items, answer in asked:
         try:
             found = answer.result()
-        except ImageError as error:
-            if len(items) == 1:
-                items[0].error = error
-            else:  # a child that has not survived cannot say which of them it was
+        except (ImageError, StorageError) as error:
+            if len(items) > 1:  # neither says which of them it was
                 again += [_ask_together(sandbox, [item]) for item in items]
+            elif isinstance(error, ImageError):
+                items[0].error = error
+            else:
+                unread[items[0]] = error
             continue
         if isinstance(found, MediaDirectory):
             _compare(database, items[0], found)
             continue
         for item, header in zip(items, [found] if isinstance(found, Header) else found, strict=True):
             item.header = header
-    if again:
-        note(database, sandbox, again)
+    return unread | note(database, sandbox, again) if again else unread
 
 
 def _ask_together(sandbox: Sandbox, items: Sequence[Item]) -> Asked:

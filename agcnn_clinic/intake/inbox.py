@@ -152,10 +152,17 @@ class Inbox:
         return Ways(look, self._read_directory)
 
     def _read_directory(self, file: Found) -> MediaDirectory | None:
+        # A copy: the child would follow a link, and wait for a pipe, that is put in the file's place meanwhile.
         try:
-            return self._intake.sandbox.run(read_media_directory, file.path)
+            staged = self._intake.storage.stage(file.path, file.name, seen=file.identity)
+        except StorageError:
+            return None
+        try:
+            return self._intake.sandbox.run(read_media_directory, staged.path)
         except (ImageError, StorageError):
             return None
+        finally:
+            staged.path.unlink(missing_ok=True)
 
     def _accept(self, groups: Iterable[Group]) -> int:
         """Take groups, and what is in the zips among them."""

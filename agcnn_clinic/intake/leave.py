@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.faults import FaultPoint, reached
-from agcnn_clinic.intake.discover import Found
+from agcnn_clinic.intake.discover import Found, held_open, is_still
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.items import Item
 from agcnn_clinic.intake.told import Told
@@ -78,11 +78,13 @@ class Leaving:
         self._stuck.pop(path, None)
         status: os.stat_result | None = None
         try:
-            status = path.lstat()
-            # A sender may have put another file under the name since: that one is taken the next time.
-            if identity_of(status) != identity:
-                return
-            path.unlink()
+            # A sender may put a link in the place of the folder between the look and the removal.
+            with held_open(path.parent) as folder:
+                status = os.stat(path.name, dir_fd=folder, follow_symlinks=False)
+                # A sender may have put another file under the name since: that one is taken the next time.
+                if identity_of(status) != identity:
+                    return
+                os.unlink(path.name, dir_fd=folder)
         except FileNotFoundError:
             return
         except OSError as error:
@@ -96,7 +98,10 @@ def remove_empty(folders: Iterable[Found]) -> None:
     """Remove folders that are empty, the innermost first; one that has been filled meanwhile stays."""
     for folder in folders:
         try:
-            folder.path.rmdir()
+            with held_open(folder.path.parent) as above:
+                if not is_still(folder, os.stat(folder.path.name, dir_fd=above, follow_symlinks=False)):
+                    continue
+                os.rmdir(folder.path.name, dir_fd=above)
         except OSError:
             continue
         reached(FaultPoint.INBOX_FOLDER_REMOVED)

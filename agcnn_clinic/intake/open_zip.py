@@ -11,7 +11,7 @@ from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.zip_file import Member, Unpacked, unpack, unpack_part
-from agcnn_clinic.staging import Staged
+from agcnn_clinic.staging import Identity, Staged
 
 PART_BYTES = 128_000_000
 """What a child inflates at a time; it is in memory whole, there and here."""
@@ -135,7 +135,7 @@ def _range(path: Path, start: int, size: int) -> Iterator[bytes]:
 def in_zip(path: Path, container: str, member: Member) -> InZip:
     """A member as a file to be taken; the zip is a folder of its own name."""
     name = f"{container}/{member.name}"
-    return InZip(path, name, name.rpartition("/")[0], member.size, 0, member)
+    return InZip(path, name, name.rpartition("/")[0], Identity(0, 0, member.size, 0), member)
 
 
 def as_member(file: Found) -> InZip:

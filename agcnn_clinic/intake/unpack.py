@@ -135,7 +135,11 @@ class Unpacker:
             first += PAGE
             more = first < page.entries
             # A child is not believed more than the zip that it reads.
-            if len(members) > limits.files or any(one.size > limits.file_bytes and not one.problem for one in members):
+            if (
+                max(page.entries, len(members)) > limits.files
+                or len({member.index for member in members}) < len(members)
+                or any(one.size > limits.file_bytes and not one.problem for one in members)
+            ):
                 raise ImageError(ReasonCode.ZIP_DAMAGED, "its directory contradicts itself")
         readable = (MediaType.DICOM, MediaType.PNG, MediaType.ZIP)
         if not any(member.media_type in readable for member in members):

@@ -34,6 +34,7 @@ _UNIX = 3
 _DOCUMENTS = frozenset({"[Content_Types].xml", "META-INF/MANIFEST.MF", "mimetype", "AndroidManifest.xml"})
 """What lies at the top of Office documents, of Java programs, of OpenDocument and EPUB, of Android programs. The
 pictures in them are no films."""
+_PROBLEMS = ("", ReasonCode.ZIP_DAMAGED, ReasonCode.ZIP_ENCRYPTED, ReasonCode.ZIP_METHOD, ReasonCode.FILE_TOO_LARGE)
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,11 @@ class Member:
     """A ReasonCode: why it cannot be unpacked; empty where it seems that it can."""
     detail: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what is of no zip: it may come from a process that a file took over."""
+        if self.problem not in _PROBLEMS or min(self.index, self.size, self.packed_from, self.packed_size) < 0:
+            raise ValueError("No file of a zip is like that.")
+
 
 @dataclass(frozen=True)
 class Page:
@@ -86,6 +92,11 @@ class Unpacked:
     content: bytes
     problem: str = ""
     detail: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no reason; as `Member`."""
+        if self.problem not in _PROBLEMS:
+            raise ValueError("That is no reason why a file cannot be unpacked.")
 
 
 class _MemberError(Exception):

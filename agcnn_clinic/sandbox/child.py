@@ -17,6 +17,8 @@ from agcnn_clinic.sandbox.wire import Message, confirm, packed, packed_error, se
 
 READY = b"ready"
 """A child's first word, before it has a task."""
+_DESCRIPTORS = 1024
+"""More than the process that children are forked from ever has open."""
 PATIENCE = 5
 """How many times its seconds a task may take by the clock: it may have to wait for a core, or for a disk."""
 
@@ -40,7 +42,7 @@ def serve(connection: Connection, niceness: int = 0) -> None:
     """Do tasks until the parent is gone, behind processes that are less nice (`nice(2)`)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(niceness)
-    _say_nothing()
+    _say_nothing_but(connection)
     confine()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     no_more_processes()
@@ -61,12 +63,27 @@ def serve(connection: Connection, niceness: int = 0) -> None:
             return  # whoever waited for it is gone
 
 
-def _say_nothing() -> None:
-    """Close the mouth of native code: what it prints of a file would be in the daemon's log."""
+def _say_nothing_but(connection: Connection) -> None:
+    """Let all descriptors lead nowhere but the pipe, and the one that tells of the parent's end.
+
+    What native code prints of a file would be in the daemon's log. And multiprocessing hands a child the ways to its
+    own processes: the fork server, which ends at a word, and the resource tracker, which prints what it does not know.
+    """
+    parent = multiprocessing.parent_process()
+    kept = {connection.fileno(), *([] if parent is None else [parent.sentinel])}
     nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nowhere, stream)
+    for descriptor in range(_DESCRIPTORS):
+        if descriptor not in kept and (descriptor <= 2 or _is_open(descriptor)):
+            os.dup2(nowhere, descriptor)
     os.close(nowhere)
+
+
+def _is_open(descriptor: int) -> bool:
+    try:
+        os.fstat(descriptor)
+    except OSError:
+        return False
+    return True
 
 
 def _answer(task: Task) -> list[Message]:

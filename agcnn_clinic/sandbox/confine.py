@@ -3,8 +3,10 @@
     resource limits    no file grows, few are open, no core dump (it would hold a patient's image)
     no_new_privs       no program run from here gains rights
     Landlock           no file is made, written, cut, removed or run; no TCP; no signal to the daemon
-    seccomp            no socket, no new process, no change of modes or owners, no look into other processes, nor a
-                       signal to one: Landlock keeps that only since Linux 6.12
+    seccomp            no socket, no new process, no change of modes or owners, no lock, no look into other processes,
+                       nor a signal to one: Landlock keeps that only since Linux 6.12. And once more no file that is
+                       made, opened for writing, cut or removed: many servers' kernels have no Landlock, and there
+                       /proc would give away the daemon's memory
 
 Each is taken where the kernel offers it, so that an older one costs a layer and not the service. Reading files stays:
 a child reads the archive, and its libraries while it imports them.
@@ -57,7 +59,31 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "ptrace": (101, 117),
     "process_vm_readv": (310, 270),
     "process_vm_writev": (311, 271),
-    # modes, owners and times of files, which Landlock leaves alone
+    "setpriority": (141, 140),
+    "ioprio_set": (251, 30),
+    "sched_setparam": (142, 118),
+    "sched_setscheduler": (144, 119),
+    "sched_setaffinity": (203, 122),
+    "sched_setattr": (314, 274),
+    # files, which Landlock keeps, too; opening one is looked at apart
+    "creat": (85, None),
+    "truncate": (76, 45),
+    "rename": (82, None),
+    "renameat": (264, 38),
+    "renameat2": (316, 276),
+    "mkdir": (83, None),
+    "mkdirat": (258, 34),
+    "rmdir": (84, None),
+    "link": (86, None),
+    "linkat": (265, 37),
+    "unlink": (87, None),
+    "unlinkat": (263, 35),
+    "symlink": (88, None),
+    "symlinkat": (266, 36),
+    "mknod": (133, None),
+    "mknodat": (259, 33),
+    # locks, and modes, owners and times of files, which Landlock leaves alone
+    "flock": (73, 32),
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -73,6 +99,9 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "setxattr": (188, 5),
     "lsetxattr": (189, 6),
     "fsetxattr": (190, 7),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
     # what only an attacker of the kernel or an administrator needs
     "bpf": (321, 280),
     "userfaultfd": (323, 282),
@@ -89,18 +118,30 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "finit_module": (313, 273),
 }
 """System calls that fail with EPERM, and their numbers (x86_64, aarch64)."""
-_CLONE, _CLONE3 = (56, 220), (435, 435)
+_CLONE = (56, 220)
+_UNKNOWN = {"clone3": (435, 435), "openat2": (437, 437)}
+"""Calls whose arguments lie in memory, where the filter cannot look: as if the kernel did not know them, so that the C
+library makes the older ones."""
+_OPENING: dict[str, tuple[tuple[int | None, int | None], int]] = {
+    "open": ((2, None), _SECOND_ARGUMENT),
+    "openat": ((257, 56), _THIRD_ARGUMENT),
+}
+"""Calls that open a file, and which argument says what for."""
+_WRITING = 0o3 | 0o100 | 0o1000
+"""O_WRONLY, O_RDWR, O_CREAT, O_TRUNC."""
 _OWN_PROCESS_ONLY: dict[str, tuple[int, int]] = {"tgkill": (234, 131), "prlimit64": (302, 261)}
 """Calls that a process needs for itself, and whose first argument can name another one."""
 _F_SETFL, _O_ASYNC = 4, 0x2000
+_LOCKS = (6, 7, 37, 38, 1024)
+"""F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE: a file that can be read can be locked."""
 _REFUSED_REQUESTS: dict[str, tuple[tuple[int, int], dict[int, int | None]]] = {
     # F_SETOWN, F_SETSIG, F_SETOWN_EX; and O_ASYNC, since a terminal is its foreground processes' without being told
-    "fcntl": ((72, 25), {8: None, 10: None, 15: None, _F_SETFL: _O_ASYNC}),
+    "fcntl": ((72, 25), {8: None, 10: None, 15: None, **dict.fromkeys(_LOCKS), _F_SETFL: _O_ASYNC}),
     # FIOSETOWN, SIOCSPGRP, FIOASYNC; and TIOCSTI, which types a Ctrl-C into a terminal
     "ioctl": ((16, 29), {0x8901: None, 0x8902: None, 0x5452: None, 0x5412: None}),
 }
 """Calls that are refused by their second argument, some only with these bits in the third: a file can be told to signal
-another process of the same user whenever it can be read or written."""
+another process of the same user whenever it can be read or written, and a lock on its files would stop the database."""
 
 
 class _LandlockRuleset(ctypes.Structure):
@@ -183,8 +224,16 @@ def _filter(architecture: int, column: int) -> Iterator[_Step]:
         if (number := numbers[column]) is not None:
             yield _JUMP_EQUAL, 0, 1, number
             yield _RETURN, 0, 0, _REFUSE | _EPERM
-    yield _JUMP_EQUAL, 0, 1, _CLONE3[column]
-    yield _RETURN, 0, 0, _REFUSE | _ENOSYS  # its flags lie in memory; the C library then asks clone
+    for unknown in _UNKNOWN.values():
+        yield _JUMP_EQUAL, 0, 1, unknown[column]
+        yield _RETURN, 0, 0, _REFUSE | _ENOSYS
+    for opening, purpose in _OPENING.values():
+        if (number := opening[column]) is not None:
+            yield _JUMP_EQUAL, 0, 4, number
+            yield _LOAD, 0, 0, purpose
+            yield _JUMP_ANY_BIT, 0, 1, _WRITING
+            yield _RETURN, 0, 0, _REFUSE | _EPERM
+            yield _RETURN, 0, 0, _ALLOW
     yield _JUMP_EQUAL, 0, 4, _CLONE[column]
     yield _LOAD, 0, 0, _FIRST_ARGUMENT
     yield _JUMP_ANY_BIT, 1, 0, _CLONE_THREAD

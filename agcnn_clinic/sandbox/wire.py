@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ClinicError, ImageError, StorageError
 
 MAX_HEAD_BYTES = 4 * 2**20
@@ -38,6 +38,8 @@ Bytes = NDArray[np.uint8]
 
 _NAMES = {"np": np, "NDArray": NDArray}
 """What annotations may name that their module imports for type checkers only."""
+_OF_ERRORS = (Outcome.REFUSED, Outcome.QUARANTINED)
+"""What may become of a file by an error. By another code it would count as read, or as known, and nobody had looked."""
 _TAKEN = b"t"
 _LENGTH = struct.Struct(">Q")
 _TIMEVAL = struct.Struct("ll")
@@ -189,7 +191,11 @@ def _text(plain: Any) -> bytes:
 def _error(told: Any) -> ClinicError:
     code, text = told
     sentence = "".join(char for char in text[:MAX_SENTENCE] if char.isprintable())
-    return ImageError(ReasonCode(code), sentence) if code else StorageError(sentence)
+    if not code:
+        return StorageError(sentence)
+    if REASONS[ReasonCode(code)].outcome not in _OF_ERRORS:
+        raise ValueError("the code of what is no error")
+    return ImageError(ReasonCode(code), sentence)
 
 
 def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: C901, PLR0911 (a table of types)

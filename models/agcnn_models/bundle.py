@@ -17,7 +17,7 @@ from torch import Tensor
 
 from agcnn_models.agcnn import AGCNN, build_agcnn
 from agcnn_models.errors import ModelError
-from agcnn_models.foreign import is_statistic
+from agcnn_models.foreign import is_statistic, require_finite
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import (
     MANIFEST_FILE,
@@ -67,7 +67,7 @@ class Bundle:
     def load_model(self, device: str | torch.device = "cpu") -> AGCNN:
         """Return the model in eval mode and float32, from the very bytes whose hash was checked.
 
-        Raises ModelError when the weights are not the manifest's, or not those of such a network.
+        Raises ModelError when the weights are not the manifest's, not those of such a network, or not finite.
         """
         content = _verified_weights(self.folder, self.manifest)
         try:
@@ -76,6 +76,7 @@ class Bundle:
             raise ModelError(f"{self.folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
         model = _skeleton(self.manifest)
         _require_same_tensors(self.folder, stored, model.state_dict())
+        require_finite(str(self.folder / WEIGHTS_FILE), stored)
         weights = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
         model.load_state_dict(weights, assign=True)
         return model.to(device).eval()

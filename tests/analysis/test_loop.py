@@ -1,21 +1,21 @@
 """The analysis loop's step, with a real network, real child processes and a real database."""
 
+import contextlib
+import hashlib
 import shutil
 import sqlite3
-from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from sqlalchemy import select, update
 
-from agcnn_clinic.analysis import films
 from agcnn_clinic.analysis.infer import load_reader
 from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, Analysis, due
-from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.seen import network_film
-from agcnn_clinic.config import Gate
 from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.session import Database
@@ -25,7 +25,7 @@ from agcnn_clinic.domain import MediaType, Picture
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
-from agcnn_models.settings import Preprocessing
+from agcnn_models.manifest import MANIFEST_FILE, WEIGHTS_FILE
 
 
 def test_pending_films_are_decided_in_batches_in_order_of_arrival(room, send):
@@ -76,20 +76,6 @@ def _picture(path, max_pixels) -> Picture:
     from agcnn_clinic.analysis.normalise import read_picture
 
     return read_picture(path, MediaType.DICOM, max_pixels)
-
-
-def shrinks_too_much(path: Path, kind: MediaType, gate: Gate, *_: object) -> Developed:
-    """What a child might answer that a file has taken over: a film of another size than the network takes."""
-    return develop(path, kind, gate, Wanted(Preprocessing(resize=32, crop=28)))
-
-
-def test_a_film_of_another_size_than_the_network_takes_is_no_answer(room, send, monkeypatch):
-    """It would take the whole batch with it; so its file is held to have crashed its child."""
-    send(1)
-    monkeypatch.setattr(films, "develop", shrinks_too_much)
-    room.analysis.step()
-    (file,) = room.files().values()
-    assert (file.outcome, file.reason_code) == ("quarantined", "crashed")
 
 
 def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nobody(room, send):
@@ -297,3 +283,24 @@ def test_a_device_that_is_not_there_is_a_sentence(small_bundle):
     """`analysis.device` names the machine's own devices only."""
     with pytest.raises(ModelUnavailableError, match=r"analysis\.device"):
         load_reader(small_bundle, device="cuda:99", threads=1)
+
+
+def test_a_model_that_gives_no_numbers_ends_the_analysis_and_no_film(room, send, small_bundle, sandbox, tmp_path):
+    """Its weights are finite, and so large that the network overflows: the films stay pending, without an attempt."""
+    folder = shutil.copytree(small_bundle, tmp_path / "bundle")
+    weights = load_file(folder / WEIGHTS_FILE)
+    for name in [name for name in weights if name.endswith("norm5.weight")]:
+        weights[name] = weights[name].float() * 1e6
+    for name in [name for name in weights if name.endswith("classifier.weight")]:
+        weights[name] = torch.full(weights[name].shape, 3e38)
+        weights[name][:, ::2] *= -1
+    before = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    save_file(weights, folder / WEIGHTS_FILE)
+    after = hashlib.sha256((folder / WEIGHTS_FILE).read_bytes()).hexdigest()
+    (folder / MANIFEST_FILE).write_text((folder / MANIFEST_FILE).read_text().replace(before, after))
+    reader = load_reader(folder, device="cpu", threads=1)
+    send(1)
+    analysis = Analysis(room.database, room.storage, sandbox, reader, room.config.gate, batch_size=2)
+    with contextlib.closing(analysis), pytest.raises(ModelUnavailableError, match="gives no number for a film"):
+        analysis.step()
+    assert [(file.outcome, file.attempts) for file in room.files().values()] == [("pending", 0)]

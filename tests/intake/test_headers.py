@@ -10,12 +10,14 @@ import pytest
 from PIL import Image
 
 from agcnn_clinic.domain import Header, MediaType
-from agcnn_clinic.intake import headers
+from agcnn_clinic.errors import StorageError
+from agcnn_clinic.intake import headers, pngs
 from agcnn_clinic.intake.accept import Intake, accept
 from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.reading import dicom_headers
+from agcnn_clinic.intake.study_toml import StudyToml
 from agcnn_clinic.sandbox.pool import Sandbox
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -64,6 +66,38 @@ def test_of_files_at_which_a_child_dies_the_fatal_one_alone_is_to_blame(desk, fi
     outcomes = desk.outcomes()
     assert outcomes.pop(films[2].name) == ("quarantined", "crashed")
     assert set(outcomes.values()) == {("pending", "")}
+
+
+def test_a_file_of_which_a_child_says_that_the_disk_fails_alone_waits(desk, films, write_dicom, monkeypatch):
+    """Be it a lie, told at each look by a child that the file takes over: all others are taken, and are at once."""
+    write_dicom(films[2], np.zeros((4, 4), np.uint16), PatientID=FATAL)
+    monkeypatch.setattr(headers, "dicom_headers", lying)
+    inbox = desk.new_inbox()
+    assert (inbox.sweep()[0], inbox.left_behind, desk.waiting()) == (COUNT - 1, 1, [films[2].name])
+    assert list((desk.config.archive / ".incoming").iterdir()) == []
+
+
+def test_a_study_toml_of_which_a_child_says_so_waits_with_its_folder_alone(desk, films, monkeypatch):
+    """The films beside the folder are taken."""
+    (desk.config.inbox / "study").mkdir()
+    Image.new("L", (32, 32)).save(desk.config.inbox / "study" / "a.png")
+    (desk.config.inbox / "study" / "study.toml").touch()
+    monkeypatch.setattr(pngs, "read_study_toml", disk_fails)
+    inbox = desk.new_inbox()
+    assert (inbox.sweep()[0], inbox.left_behind) == (len(films), 2)
+
+
+def disk_fails(path: Path) -> StudyToml:
+    """Say that a file cannot be read."""
+    raise StorageError(f"{path.name} cannot be read.")
+
+
+def lying(paths: list[Path]) -> list[Header]:
+    """Read headers, in a process that says of a certain file that the disk fails."""
+    for path in paths:
+        if FATAL.encode() in path.read_bytes():
+            disk_fails(path)
+    return dicom_headers(paths)
 
 
 def mortal(paths: list[Path]) -> list[Header]:

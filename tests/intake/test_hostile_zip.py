@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from zips import DONE, IMAGE, by_hand, drop, limited, png_bytes, row, row_count, stored, zipped
 
-from agcnn_clinic.intake import open_zip, zip_file
+from agcnn_clinic.intake import open_zip, unpack, zip_file
 from agcnn_clinic.intake.requeue import requeue_files
 
 DEFLATED = zlib.compress(b"\0" * 100_000, wbits=-15)
@@ -195,3 +195,68 @@ def test_a_member_of_a_lying_child_is_damaged(desk, monkeypatch):
 def lying_unpack(path, indexes) -> list[zip_file.Unpacked]:
     """A child that was taken over."""
     return [replace(one, content=one.content * 2) for one in zip_file.unpack(path, indexes)]
+
+
+def _lying(page: zip_file.Page, **lies: object) -> zip_file.Page:
+    """What is not believed where it is made would not be sent; a child that was taken over makes it all the same."""
+    for member in page.members:
+        for name, lie in lies.items():
+            object.__setattr__(member, name, lie)
+    return page
+
+
+def says_that_all_was_read(path, first, limits) -> zip_file.Page:
+    """Nothing needs to be unpacked, it says."""
+    return _lying(zip_file.examine(path, first, limits), problem="read")
+
+
+def says_what_nobody_knows(path, first, limits) -> zip_file.Page:
+    """A reason that there is not."""
+    return _lying(zip_file.examine(path, first, limits), problem="nonsense")
+
+
+def lies_before_the_file(path, first, limits) -> zip_file.Page:
+    """A place that no file has, of a file that cannot be unpacked."""
+    return _lying(zip_file.examine(path, first, limits), problem="zip_damaged", packed_from=-1)
+
+
+def is_there_twice(path, first, limits) -> zip_file.Page:
+    """The same entry again."""
+    page = zip_file.examine(path, first, limits)
+    return replace(page, members=page.members * 2)
+
+
+def never_ends(path, first, limits) -> zip_file.Page:
+    """There is always more."""
+    return replace(zip_file.examine(path, 0, limits), members=(), entries=2**62)
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [says_that_all_was_read, says_what_nobody_knows, lies_before_the_file, is_there_twice, never_ends],
+)
+def test_a_directory_of_a_lying_child_is_not_believed(desk, monkeypatch, lie):
+    """The zip goes to quarantine; nothing in it counts as read, and intake goes on."""
+    monkeypatch.setattr(unpack, "examine", lie)
+    drop(desk, zipped([("a.png", IMAGE)]))
+    drop(desk, png_bytes(1), "b.png")
+    desk.new_inbox().sweep()
+    outcomes = desk.outcomes()
+    assert outcomes["export.zip"][0] == "quarantined"
+    assert (outcomes["b.png"], len(outcomes), desk.waiting()) == (("pending", ""), 2, [])
+
+
+def test_a_child_cannot_say_of_a_member_that_it_was_read(desk, monkeypatch):
+    """Where it is to inflate it."""
+    monkeypatch.setattr(open_zip, "unpack", unpacks_nothing)
+    drop(desk, zipped([("a.png", IMAGE)]))
+    desk.new_inbox().sweep()
+    assert desk.outcomes()["export.zip/a.png"] == ("quarantined", "crashed")
+
+
+def unpacks_nothing(path, indexes) -> list[zip_file.Unpacked]:
+    """A child that was taken over."""
+    found = zip_file.unpack(path, indexes)
+    for one in found:
+        object.__setattr__(one, "problem", "read")
+    return found

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
+from agcnn_clinic.staging import Identity
 
 
 def file(name: str = "a.dcm", size: int = 10, mtime_ns: int = 1) -> Found:
-    return Found(Path("/inbox") / name, name, "", size, mtime_ns)
+    return Found(Path("/inbox") / name, name, "", Identity(0, 0, size, mtime_ns))
 
 
 def test_a_file_is_finished_after_staying_the_same_for_the_whole_time():
@@ -62,7 +63,7 @@ def test_finished_means_unchanged_for_at_least_the_settle_time(sizes, steps, set
 
 
 def below(name: str, size: int = 10) -> Found:
-    return Found(Path("/inbox") / name, name, name.rpartition("/")[0], size, 1)
+    return Found(Path("/inbox") / name, name, name.rpartition("/")[0], Identity(0, 0, size, 1))
 
 
 def test_files_that_wait_for_long_are_told_of_once_and_without_their_names(caplog):

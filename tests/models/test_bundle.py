@@ -174,6 +174,14 @@ def test_weights_of_another_network_are_refused_by_tensor(copy, change, named):
         verify_bundle(copy)
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_stored_weights_that_are_not_finite_are_refused(copy, value):
+    """A bundle that another program has written: with its hash right it was called whole, and no film could be read."""
+    _replace_weights(copy, lambda tensors: tensors["fusion.bias"].fill_(value))
+    with pytest.raises(ModelError, match=r"not finite in fusion\.bias"):
+        verify_bundle(copy)
+
+
 def test_a_weights_file_that_is_no_safetensors_is_refused(copy):
     """Whatever the hash says."""
     path, manifest = copy / WEIGHTS_FILE, copy / MANIFEST_FILE

@@ -1,5 +1,7 @@
 """What a child might do once a file has taken it over. Each function runs in a child."""
 
+import contextlib
+import fcntl
 import itertools
 import json
 import os
@@ -185,6 +187,8 @@ def what_is_refused(folder: str, parent: int) -> list[str]:
         "run a program": lambda: subprocess.run(["/bin/true"], check=True),
         "replace itself by a program": lambda: os.execv("/bin/true", ["true"]),
         "signal its parent": lambda: os.kill(parent, 0),
+        "make its parent slow": lambda: os.setpriority(os.PRIO_PROCESS, parent, 19),
+        "lock a file": lambda: _locked(there),
         "limit its parent": lambda: resource.prlimit(parent, resource.RLIMIT_NOFILE, (10, 10)),
         "open many files": open_many_files,
     }
@@ -196,6 +200,20 @@ def starts_a_thread() -> None:
     thread = threading.Thread(target=int)
     thread.start()
     thread.join()
+
+
+def writes_to_all_that_it_has() -> list[str]:
+    """Tell every descriptor but the pipe to the parent what multiprocessing's resource tracker would print."""
+    for descriptor in range(64):
+        if descriptor != the_pipe():
+            with contextlib.suppress(OSError):
+                os.write(descriptor, b"REGISTER:Doe^Jane:film\n")
+    return []
+
+
+def _locked(path: Path) -> None:
+    with path.open("rb") as file:
+        fcntl.lockf(file, fcntl.LOCK_SH)
 
 
 def _forked() -> None:

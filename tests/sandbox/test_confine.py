@@ -9,7 +9,8 @@ import pytest
 
 from agcnn_clinic.sandbox import confine
 
-ALLOWED, REFUSED = 0x7FFF0000, 0x00050001
+ALLOWED, REFUSED, UNKNOWN = 0x7FFF0000, 0x00050001, 0x00050026
+O_CREAT, O_TRUNC, F_SETLK, F_OFD_SETLK, F_SETLEASE = 0o100, 0o1000, 6, 37, 1024
 F_GETFL, F_SETFL, F_SETOWN, F_SETSIG, F_SETOWN_EX, O_NONBLOCK, O_ASYNC = 3, 4, 8, 10, 15, 0x800, 0x2000
 FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI, TCGETS, FIOCLEX = 0x8901, 0x8902, 0x5452, 0x5412, 0x5401, 0x5451
 
@@ -17,7 +18,8 @@ WITHOUT_LANDLOCK = """
 import ctypes, fcntl, os, platform, signal, socket, struct, sys
 from agcnn_clinic.sandbox import confine
 
-victim, libc = int(sys.argv[1]), ctypes.CDLL(None, use_errno=True)
+victim, folder, libc = int(sys.argv[1]), sys.argv[2], ctypes.CDLL(None, use_errno=True)
+there, here = f"{folder}/there", os.open(f"{folder}/there", os.O_RDONLY)
 QUEUE, QUEUE_TO_THREAD = {"x86_64": (129, 297), "aarch64": (138, 240)}[platform.machine()]
 information = (ctypes.c_int * 32)(signal.SIGKILL, 0, -1)
 (reader, writer), (socket_here, _), (_, terminal) = os.pipe(), socket.socketpair(), os.openpty()
@@ -39,6 +41,22 @@ ways = {
     "SIOCSPGRP": lambda: fcntl.ioctl(socket_here, 0x8902, struct.pack("i", victim)),
     "FIOASYNC": lambda: fcntl.ioctl(reader, 0x5452, struct.pack("i", 1)),
     "TIOCSTI": lambda: fcntl.ioctl(terminal, 0x5412, b"x"),
+    "memory": lambda: os.open(f"/proc/{os.getppid()}/mem", os.O_RDWR),
+    "priority": lambda: os.setpriority(os.PRIO_PROCESS, victim, 19),
+    "cores": lambda: os.sched_setaffinity(victim, {0}),
+    "lockf": lambda: fcntl.lockf(here, fcntl.LOCK_SH),
+    "flock": lambda: fcntl.flock(here, fcntl.LOCK_EX),
+    "O_WRONLY": lambda: os.open(there, os.O_WRONLY),
+    "O_TRUNC": lambda: os.open(there, os.O_TRUNC),
+    "O_CREAT": lambda: os.open(f"{folder}/new", os.O_CREAT),
+    "truncate": lambda: os.truncate(there, 0),
+    "unlink": lambda: os.unlink(there),
+    "rename": lambda: os.rename(there, f"{folder}/other"),
+    "link": lambda: os.link(there, f"{folder}/link"),
+    "symlink": lambda: os.symlink(there, f"{folder}/link"),
+    "mkdir": lambda: os.mkdir(f"{folder}/new"),
+    "rmdir": lambda: os.rmdir(f"{folder}/empty"),
+    "mkfifo": lambda: os.mkfifo(f"{folder}/new"),
 }
 confine._landlock = lambda libc: False
 confine.confine()
@@ -53,23 +71,25 @@ for name, way in ways.items():
         print(name)
 os.write(writer, b"x")  # what would send the signal of a pipe that tells of itself
 os.set_blocking(reader, False)
-print(os.isatty(terminal), os.read(reader, 9))
+print(os.isatty(terminal), os.read(reader, 9), os.read(here, 9), open(there).read(), os.listdir(f"{folder}/empty"))
 """
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the filter knows two kinds of machine")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows how to confine a process like that")
-def test_no_other_process_is_signalled_where_landlock_does_not_keep_it():
-    """Before Linux 6.12: every way to a signal is refused, what a reader does with its files is not."""
+def test_no_process_and_no_file_is_touched_where_landlock_does_not_keep_it(tmp_path):
+    """Every way to signal, slow, change or lock one is refused; what a reader does with its files is not."""
+    (tmp_path / "there").write_text("film")
+    (tmp_path / "empty").mkdir()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_LANDLOCK, str(victim.pid)],
+            [sys.executable, "-c", WITHOUT_LANDLOCK, str(victim.pid), str(tmp_path)],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-        assert done.stdout == "True b'x'\n", done.stderr
+        assert done.stdout == "True b'x' b'film' film []\n", done.stderr
         victim.communicate(b"\n")
     assert victim.returncode == 0
 
@@ -91,7 +111,7 @@ def _verdict(architecture, column, number, *arguments):
 
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 def test_the_filter_tells_calls_apart_on_each_kind_of_machine(machine):
-    """By number, by the process that is meant, and by what is asked of a file."""
+    """By number, by the process that is meant, by what is asked of a file, and by what it is opened for."""
     x86 = machine == "x86_64"
     here = confine._ARCHITECTURES[machine]
     fcntl, ioctl, read, clone = (72, 16, 0, 56) if x86 else (25, 29, 63, 220)
@@ -107,5 +127,12 @@ def test_the_filter_tells_calls_apart_on_each_kind_of_machine(machine):
     assert _verdict(*here, fcntl, 3, F_GETFL, O_ASYNC) == ALLOWED
     for request in (FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI):
         assert _verdict(*here, ioctl, 3, request, 0) == REFUSED
+    for request in (F_SETLK, F_OFD_SETLK, F_SETLEASE):
+        assert _verdict(*here, fcntl, 3, request, 0) == REFUSED
+    for opening in [(2, 0), (257, -100, 0)] if x86 else [(56, -100, 0)]:
+        for wanted in (os.O_WRONLY, os.O_RDWR, O_CREAT, O_TRUNC):
+            assert _verdict(*here, *opening, wanted | os.O_CLOEXEC) == REFUSED
+        assert _verdict(*here, *opening, os.O_RDONLY | os.O_CLOEXEC) == ALLOWED
+    assert _verdict(*here, 437, -100) == UNKNOWN
     for request in (TCGETS, FIOCLEX):
         assert _verdict(*here, ioctl, 3, request, 0) == ALLOWED

@@ -5,16 +5,18 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
 
-from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox import pool
 from agcnn_clinic.sandbox.ahead import ENVIRONMENT
 from agcnn_clinic.sandbox.pool import Sandbox
 
+ERRORS = (Outcome.REFUSED, Outcome.QUARANTINED)
 TONES = {"low": 0.0, "high": 1.0, "black": 0.0, "white": 0.0}
 GOOD = {"pixels": [1, 1], "geometry": {}, "sha256": "x", "tones": TONES, "warnings": []}
 GEOMETRY = {
@@ -141,6 +143,13 @@ def test_a_child_cannot_stop_the_daemon_by_an_error(sandbox, misbehaving):
     assert _lies(sandbox, misbehaving, misbehaving.says, told).code == ReasonCode.CRASHED
 
 
+@pytest.mark.parametrize("code", [code for code, reason in REASONS.items() if reason.outcome not in ERRORS])
+def test_a_child_cannot_say_that_a_file_was_read(sandbox, misbehaving, code):
+    """Nor that it is a duplicate or was unpacked: it would have that outcome without a reading, and no report tell."""
+    told = json.dumps({"error": [code, ""]}).encode()
+    assert _lies(sandbox, misbehaving, misbehaving.says, told).code == ReasonCode.CRASHED
+
+
 @pytest.mark.parametrize(
     ("way", "detail"),
     [("closes_its_pipe", "it closed its pipe"), ("dies_in_the_middle_of_its_answer", "exit code 3")],
@@ -184,7 +193,7 @@ def test_memory_taken_bit_by_bit_ends_at_the_limit(misbehaving):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows how to confine a process like that")
 def test_a_child_can_neither_write_nor_connect_nor_start_anything(sandbox, misbehaving, tmp_path):
-    """Files, modes, sockets, processes, programs, signals and limits of others: all refused, all as it was."""
+    """Files, modes, locks, sockets, processes, programs, signals and limits of others: all refused, all as it was."""
     (tmp_path / "there").write_bytes(b"film")
     before = (tmp_path / "there").stat()
     refused = sandbox.run(misbehaving.what_is_refused, str(tmp_path), os.getpid())
@@ -192,13 +201,36 @@ def test_a_child_can_neither_write_nor_connect_nor_start_anything(sandbox, misbe
         *("make a file", "open a file for writing", "cut a file", "remove a file", "rename a file", "make a folder"),
         *("make a link", "make a hard link", "change a mode", "change an owner", "change a time", "open a socket"),
         *("open a local socket", "fork", "run a program", "replace itself by a program", "signal its parent"),
-        *("limit its parent", "open many files", "write a file in memory"),
+        *("limit its parent", "make its parent slow", "open many files", "write a file in memory", "lock a file"),
     } - set(refused)
     assert not allowed
     after = (tmp_path / "there").stat()
     assert (tmp_path / "there").read_bytes() == b"film"
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
     assert (after.st_mode, after.st_mtime_ns, after.st_nlink) == (before.st_mode, before.st_mtime_ns, 1)
+
+
+SPEAKS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import misbehaving
+from agcnn_clinic.sandbox.pool import Sandbox
+if __name__ == "__main__":
+    with Sandbox(workers=1, seconds=60, memory_mb=0) as sandbox:
+        sandbox.run(misbehaving.writes_to_all_that_it_has)
+"""
+
+
+def test_a_child_says_nothing_but_its_answer():
+    """Nothing that it was given leads to the daemon's log, not by way of multiprocessing's own processes either."""
+    done = subprocess.run(
+        [sys.executable, "-c", SPEAKS, str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 AS_NOBODY = """
