@@ -157,6 +157,19 @@ def test_a_full_disk_takes_only_from_where_it_may(ward):
     assert going(ward, **settings, quarantine_days=30) == {(Kind.QUARANTINE, (garbage,))}
 
 
+def test_a_full_disk_takes_what_is_in_quarantine_and_of_use_elsewhere_only_from_both(ward):
+    """The one film of a study is not taken because its PNG lies in quarantine, too."""
+    quarantined = ward.file(None, ReasonCode.STUDY_TOML, content=b"png")
+    study = ward.study()
+    film = ward.file(study, content=b"png")
+    ward.report(study)
+    ward.disk = Disk(1, 1000, 0)
+    assert going(ward, min_free_percent=20, free_disk_of=("quarantine",)) == set()
+    assert going(ward, min_free_percent=20, free_disk_of=("archive",)) == set()
+    both = {(Kind.QUARANTINE, (quarantined, film))}
+    assert going(ward, min_free_percent=20, free_disk_of=("archive", "quarantine")) == both
+
+
 def test_a_full_disk_takes_nothing_from_another_one(ward):
     """Where films and reports lie on two disks, each is held against its own, with what goes from it by age."""
     _, film, report = ward.reported_study(days_ago=3)
