@@ -49,7 +49,6 @@ class ImageFacts:
         body_parts: Body Part Examined (0018,0015) and the anatomic regions, as far as they are stated.
         rows, columns: of the source image; 0 where not stated.
         number_of_frames: 1 where not stated.
-        samples_per_pixel: 1 is grey, 3 is colour or grey written thrice.
         photometric_interpretation: (0028,0004).
         has_image: the object is of an image class or describes an image.
         lossy: it was compressed with loss.
@@ -65,7 +64,6 @@ class ImageFacts:
     rows: int
     columns: int
     number_of_frames: int = 1
-    samples_per_pixel: int = 1
     photometric_interpretation: str = ""
     has_image: bool = True
     lossy: bool = False
@@ -86,7 +84,6 @@ def image_facts(dataset: Dataset) -> ImageFacts:
         rows=number(dataset, "Rows"),
         columns=number(dataset, "Columns"),
         number_of_frames=max(number(dataset, "NumberOfFrames"), 1),
-        samples_per_pixel=max(number(dataset, "SamplesPerPixel"), 1),
         photometric_interpretation=text(dataset, "PhotometricInterpretation").upper(),
         has_image=(
             sop_class in IMAGE_CLASSES or describes_image(dataset) or any(one in dataset for one in PIXEL_KEYWORDS)

@@ -64,8 +64,8 @@ def isotropic(pixels: NDArray[np.float32], spacing: Spacing, max_pixels: int) ->
     size_mm = fine if spacing.in_mm else None
     if spacing.is_square:
         return pixels, Geometry(rows, columns, spacing_mm=size_mm, spacing_source=spacing.source)
-    height = max(round(rows * spacing.row / fine), 1)
-    width = max(round(columns * spacing.column / fine), 1)
+    height = round(rows * spacing.row / fine)
+    width = round(columns * spacing.column / fine)
     if height * width > max_pixels:
         raise ImageError(ReasonCode.TOO_LARGE, f"{width} x {height} pixels once its pixels are made square")
     geometry = Geometry(

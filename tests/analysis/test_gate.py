@@ -94,8 +94,12 @@ def test_what_the_model_was_not_made_for_is_refused(changes, code):
 
 def test_a_refusal_never_quotes_a_field_that_may_hold_anything():
     """A modality or a view that is longer than a code is not repeated."""
-    assert "Doe" not in str(_refusal(modality="Doe^Jane"))
-    assert "DOE" not in str(_refusal(views=(StatedView(View.OTHER, "View Position", "Doe Jane born 1970"),)))
+    assert _refusal(modality="CT").detail == "the modality is CT"
+    for name in ("Doe^Jane", "DOEJANEANN"):
+        assert _refusal(modality=name).detail == "the modality is none that is known"
+    for name in ("Doe Jane born 1970", "山田太郎"):
+        refusal = _refusal(views=(StatedView(View.OTHER, "View Position", name),))
+        assert refusal.detail.startswith("View Position says something else, no view that is known")
 
 
 def test_a_refused_view_is_told_with_where_it_stands():
@@ -127,6 +131,7 @@ def test_what_is_not_stated_is_remarked_on_or_refused_as_configured():
         assert check_header(unknown, GATE) == (Warn.VIEW_UNKNOWN, Warn.BODY_PART_UNKNOWN)
     assert _refused(_but(accept_unknown_view=False), views=()) == ReasonCode.WRONG_VIEW
     assert _refused(_but(accept_unknown_body_part=False), body_parts=("UNKNOWN",)) == ReasonCode.WRONG_BODY_PART
+    assert check_header(GOOD, _but(accept_unknown_view=False, accept_unknown_body_part=False)) == ()
 
 
 @pytest.mark.parametrize(
@@ -188,7 +193,13 @@ def test_a_film_that_lies_on_its_side_or_head_is_refused_or_remarked_on(rows_and
 def test_a_film_is_upright_as_far_as_its_header_says():
     """Left and right exchanged is said in a remark; half an orientation says nothing."""
     assert check_header(replace(GOOD, orientation=Orientation("R", "F")), GATE) == (Warn.MIRRORED,)
-    for upright in (Orientation("L", "F"), Orientation("L", ""), Orientation("", "F"), Orientation()):
+    for upright in (
+        Orientation("L", "F"),
+        Orientation("LF", "FR"),
+        Orientation("L", ""),
+        Orientation("", "F"),
+        Orientation(),
+    ):
         assert check_header(replace(GOOD, orientation=upright), GATE) == ()
 
 
@@ -202,6 +213,14 @@ def test_remarks_are_made_on_small_lossy_and_annotated_images():
     """Low resolution, loss and burned-in annotations are said, not refused."""
     facts = replace(GOOD, rows=400, lossy=True, burned_in=True)
     assert check_header(facts, GATE) == (Warn.LOW_RESOLUTION, Warn.LOSSY, Warn.BURNED_IN)
+
+
+@pytest.mark.parametrize(
+    ("side", "remarks"), [(224, (Warn.LOW_RESOLUTION,)), (511, (Warn.LOW_RESOLUTION,)), (512, ()), (0, ())]
+)
+def test_a_side_at_a_limit_is_long_enough(side, remarks):
+    """The smallest side that is read, the one from which on nothing is remarked, and one that is not stated."""
+    assert check_header(replace(GOOD, columns=side), GATE) == remarks
 
 
 def test_the_limits_are_the_configurations():
@@ -247,3 +266,19 @@ def test_a_strip_is_no_chest():
     strip = np.random.default_rng(0).uniform(size=(1000, 300))
     assert _blocked(strip) == ReasonCode.ASPECT_RATIO
     assert _blocked(strip.T) == ReasonCode.ASPECT_RATIO
+
+
+def test_a_picture_at_a_limit_passes(film):
+    """Limits of shape, contrast and clipping are the last that is let in, and what is a little beyond is not."""
+    picture = _picture(np.pad(film, ((40, 40), (0, 0))))
+    found = measure(picture)
+    limits = {
+        "max_aspect_ratio": found.rows / found.columns,
+        "min_contrast": found.contrast,
+        "max_clipped": found.black + found.white,
+    }
+    assert check_pixels(picture, _but(**limits)) == found
+    for name, limit in limits.items():
+        narrower = limit * (1.01 if name == "min_contrast" else 0.99)
+        with pytest.raises(ImageError):
+            check_pixels(picture, _but(**limits | {name: narrower}))

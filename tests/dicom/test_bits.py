@@ -45,11 +45,11 @@ def test_what_loss_makes_of_white_stays_white(write_stream, saturated, encode):
 
 def test_what_loss_makes_of_the_least_signed_value_stays_the_least(write_stream, saturated):
     """Signed values are limited at both ends, too."""
-    values = saturated.astype(np.int16)[::-1] - 2048
+    values = np.where(saturated < 1500, 0, saturated).astype(np.int16)[::-1] - 2048
     stream = encode_array(values, bits_stored=16, photometric_interpretation=2, use_mct=False, compression_ratios=[15])
     stored = _stored(write_stream(values, stream, uids.JPEG2000))
     assert int(np.abs(stored.values - values).max()) < LOSS
-    assert stored.values.max() == 2047
+    assert (stored.values.min(), stored.values.max()) == (-2048, 2047)
 
 
 @pytest.mark.parametrize("encode", [jpegls_encode, lambda words: jpeg8_encode(words, lossless=True, bitspersample=16)])
@@ -60,15 +60,24 @@ def test_a_stream_of_whole_words_is_shifted(write_stream, saturated, encode):
     assert (_stored(write_stream(saturated, encode(words), lossless, HighBit=15)).values == saturated).all()
     values = jpeg8_encode(saturated, lossless=True, bitspersample=12)
     assert (_stored(write_stream(saturated, values, uids.JPEGLosslessSV1, HighBit=15)).values == saturated).all()
+    # What loss takes here stays below the bits that count.
+    assert (_stored(write_stream(saturated, *_near_lossless(words), HighBit=15)).values == saturated).all()
 
 
-def test_negative_values_under_an_unsigned_header_are_an_error_of_the_header(write_stream, saturated):
-    """Read modulo 4096, as their bits are, dark and bright would change places."""
-    values = saturated.astype(np.int16) - 2048
-    stream = encode_array(values, bits_stored=12, photometric_interpretation=2, use_mct=False)
-    with pytest.raises(ImageError) as caught:
-        _stored(write_stream(saturated, stream, uids.JPEG2000Lossless))
-    assert caught.value.code == "missing_attribute"
+@pytest.mark.parametrize("syntax", [uids.JPEG2000Lossless, uids.JPEG2000])
+def test_negative_values_under_an_unsigned_header_are_an_error_of_the_header(write_stream, saturated, syntax):
+    """Read modulo 4096, as their bits are, dark and bright would change places; a sign of no value does no harm."""
+    for least in (-2048, 0):
+        values = (saturated >> (least == 0)).astype(np.int16) + least
+        path = write_stream(
+            saturated, encode_array(values, bits_stored=12, photometric_interpretation=2, use_mct=False), syntax
+        )
+        if least:
+            with pytest.raises(ImageError) as caught:
+                _stored(path)
+            assert caught.value.code == "missing_attribute"
+        else:
+            assert (_stored(path).values == values).all()
 
 
 @pytest.mark.parametrize("ratio", [None, 15])
@@ -90,6 +99,13 @@ def test_the_sign_of_a_stream_without_one_is_in_its_own_bits(write_stream, satur
         (values & ((1 << bits) - 1)).astype(np.uint16), bits_stored=bits, photometric_interpretation=2, use_mct=False
     )
     assert (_stored(write_stream(values, stream, uids.JPEG2000Lossless, bits=16)).values == values).all()
+
+
+def test_signed_values_in_a_stream_that_knows_no_sign_keep_theirs_under_loss(write_stream, saturated):
+    """JPEG-LS holds -1 as 4095: loss may make 4096 of that, which is -1 too, and not 0."""
+    values = np.clip(saturated.astype(np.int16) - 2048, -2000, 2000)
+    stored = _stored(write_stream(values, *_near_lossless((values & 0x0FFF).astype(np.uint16))))
+    assert int(np.abs(stored.values - values).max()) <= 3
 
 
 @pytest.mark.parametrize("bits", [13, 16])

@@ -120,13 +120,13 @@ def test_an_image_for_processing_is_one_by_its_class_or_its_intent(attributes, f
 def test_facts_have_defaults_for_what_is_not_stated():
     """A header without the attributes is one grey frame of no modality."""
     facts = image_facts(_dataset())
-    assert (facts.number_of_frames, facts.samples_per_pixel, facts.modality) == (1, 1, "")
+    assert (facts.number_of_frames, facts.modality) == (1, "")
     assert (facts.has_image, facts.lossy, facts.burned_in) == (False, False, False)
     assert (facts.views, facts.body_parts, facts.orientation) == ((), (), Orientation())
 
 
 def test_facts_are_those_of_the_header():
-    """Frames, loss, annotations and the anatomic region are read."""
+    """Size, frames, loss, annotations, the anatomic region and the patient's orientation are read."""
     dataset = _dataset(
         SOPClassUID=uids.SecondaryCaptureImageStorage,
         Modality="OT",
@@ -134,8 +134,12 @@ def test_facts_are_those_of_the_header():
         LossyImageCompression="01",
         BurnedInAnnotation="YES",
         AnatomicRegionSequence=[_coded("51185008", "Chest")],
+        Rows=3,
+        Columns=2,
+        PatientOrientation=["L", "F"],
     )
     facts = image_facts(dataset)
+    assert (facts.rows, facts.columns, facts.orientation) == (3, 2, Orientation(rows="L", columns="F"))
     assert (facts.modality, facts.number_of_frames, facts.body_parts) == ("OT", 3, ("CHEST",))
     assert facts.has_image
     assert facts.lossy
@@ -147,3 +151,34 @@ def test_jpeg_baseline_is_lossy_whatever_the_header_says():
     dataset = _dataset(LossyImageCompression="00")
     dataset.file_meta.TransferSyntaxUID = uids.JPEGBaseline8Bit
     assert image_facts(dataset).lossy
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+def test_terms_in_small_letters_are_the_standards():
+    """A writer that spells them so says the same."""
+    facts = image_facts(
+        _dataset(
+            Modality="dx",
+            PhotometricInterpretation="palette color",
+            BurnedInAnnotation="yes",
+            PresentationIntentType="for processing",
+        )
+    )
+    assert (facts.modality, facts.photometric_interpretation) == ("DX", "PALETTE COLOR")
+    assert facts.burned_in
+    assert facts.for_processing
+
+
+@pytest.mark.parametrize(
+    ("attributes", "has_image"),
+    [
+        ({"SOPClassUID": uids.EncapsulatedPDFStorage}, False),
+        ({"SOPClassUID": uids.ComputedRadiographyImageStorage}, True),
+        ({"Columns": 2}, True),
+        ({"PixelData": b""}, True),
+        ({"FloatPixelData": b""}, True),
+    ],
+)
+def test_an_image_is_one_by_its_class_its_size_or_its_pixels(attributes, has_image):
+    """Whichever says so: what of an image is lost is told by another reason than that there is none."""
+    assert image_facts(_dataset(**attributes)).has_image is has_image

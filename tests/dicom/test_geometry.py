@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from agcnn_clinic.dicom.geometry import Spacing, isotropic, spacing_of
-from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.domain import Geometry, ReasonCode
 from agcnn_clinic.errors import ImageError
 
 LIMIT = 1_000_000
@@ -59,20 +59,29 @@ def test_square_pixels_cover_the_same_area(rows, columns, sizes):
     assert (height * geometry.scale_y, width * geometry.scale_x) == pytest.approx((rows, columns))
 
 
-def test_a_ramp_stays_a_ramp():
-    """Bilinear resampling of a ramp is exact inside, keeps its ends, and does not darken the border."""
-    ramp = np.repeat(np.linspace(0.2, 0.8, 11, dtype=np.float32)[:, None], 7, axis=1)
-    pixels, geometry = isotropic(ramp, Spacing(0.2, 0.1, in_mm=True), LIMIT)
-    assert pixels.shape == (22, 7)
-    centres = (np.arange(22) + 0.5) * geometry.scale_y - 0.5
-    np.testing.assert_allclose(pixels[:, 3], np.interp(centres, np.arange(11), ramp[:, 3]), atol=1e-6)
-    assert pixels.min() == pytest.approx(0.2, abs=1e-6)
+@pytest.mark.parametrize("across", [False, True])
+def test_a_ramp_stays_a_ramp(across):
+    """From black to white, down or across: bilinear is exact inside, keeps the ends, and moves nothing to a side."""
+    ramp = np.repeat(np.linspace(0, 1, 11, dtype=np.float32)[:, None], 7, axis=1)
+    turned, spacing = (ramp.T, Spacing(0.1, 0.2, in_mm=True)) if across else (ramp, Spacing(0.2, 0.1, in_mm=True))
+    pixels, geometry = isotropic(turned, spacing, LIMIT)
+    assert (pixels.shape, (geometry.source_rows, geometry.source_columns)) == (
+        ((7, 22), (7, 11)) if across else ((22, 7), (11, 7))
+    )
+    middle = pixels[3] if across else pixels[:, 3]
+    scale = geometry.scale_x if across else geometry.scale_y
+    centres = (np.arange(22) + 0.5) * scale - 0.5
+    np.testing.assert_allclose(middle, np.interp(centres, np.arange(11), ramp[:, 3]), atol=1e-6)
 
 
 def test_nearly_square_is_square():
-    """A spacing rounded twice is not resampled for."""
-    pixels = np.zeros((5, 5), np.float32)
-    assert isotropic(pixels, Spacing(0.1429, 0.143, in_mm=True), LIMIT)[0] is pixels
+    """A spacing rounded twice is not resampled for; sides of a film that differ by a hundredth are."""
+    pixels = np.zeros((200, 300), np.float32)
+    same, geometry = isotropic(pixels, Spacing(0.1429, 0.143, in_mm=True), LIMIT)
+    assert same is pixels
+    assert geometry == Geometry(200, 300, spacing_mm=0.1429)
+    assert isotropic(pixels, Spacing(0.143, 0.1444, in_mm=True), LIMIT)[0].shape == (200, 303)
+    assert isotropic(pixels, Spacing(0.1444, 0.143, in_mm=True), LIMIT)[0].shape == (202, 300)
 
 
 def test_a_hostile_ratio_allocates_nothing():
@@ -80,3 +89,11 @@ def test_a_hostile_ratio_allocates_nothing():
     with pytest.raises(ImageError) as caught:
         isotropic(np.zeros((100, 100), np.float32), Spacing(10_000, 1, in_mm=True), LIMIT)
     assert caught.value.code == ReasonCode.TOO_LARGE
+
+
+def test_square_pixels_may_be_as_many_as_the_limit():
+    """What is made square is held against the limit by what it becomes."""
+    pixels, double = np.zeros((10, 10), np.float32), Spacing(2, 1, in_mm=True)
+    assert isotropic(pixels, double, 200)[0].size == 200
+    with pytest.raises(ImageError):
+        isotropic(pixels, double, 199)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.sr.codedict import codes
 
-from agcnn_clinic.dicom.orientation import orientation_of
+from agcnn_clinic.dicom.orientation import NOT_ORIENTED, Orientation, orientation_of
 from agcnn_clinic.dicom.views import (
     View,
     accepted_views,
@@ -138,6 +138,23 @@ def test_older_codes_are_read_too(value, meaning, view):
 def test_a_film_that_shows_front_and_back_is_not_frontal(stated, view):
     """In whichever direction of the image they lie; a view that was put there is no direction."""
     assert view_from_orientation(orientation_of(re.split(r"\\", stated))) is view
+
+
+@pytest.mark.parametrize(
+    ("values", "orientation"),
+    [
+        (["L", "F"], Orientation(rows="L", columns="F")),
+        (["rh", "F"], Orientation(rows="RH", columns="F")),
+        (["LX", "F"], Orientation(rows="", columns="F")),
+        (["LEFT", "FOOT"], NOT_ORIENTED),
+        (["PA", "HF"], NOT_ORIENTED),
+        (["L", "F", "H"], Orientation("L", "F")),
+        (["L"], Orientation("L", "")),
+    ],
+)
+def test_an_orientation_is_made_of_directions_alone(values, orientation):
+    """First that of the rows, then that of the columns; what is no direction, or two at once, is not stated."""
+    assert orientation_of(values) == orientation
 
 
 def test_a_kind_of_view_stands_for_its_sides_and_they_for_it():

@@ -3,7 +3,7 @@
 import numpy as np
 
 from agcnn_clinic.database.readings import let_count
-from agcnn_clinic.database.tables import Model, ReceivedFile, Study
+from agcnn_clinic.database.tables import Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.content import SeenArea
@@ -32,6 +32,36 @@ def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
     assert [figures.branch for figures in image.model.branches] == ["global", "fusion"]
     assert image.model.auc_of_label == {"Mass": 0.813}
     assert content.models == (image.model,)
+
+
+def test_what_was_recorded_of_an_image_is_printed_as_it_is(clinic, composed) -> None:
+    """Each branch's probability, the edges and sides of the region, and the threshold set are those of the rows."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    with clinic.database.write() as session:
+        inference = session.query(Inference).one()
+        inference.thresholds_id = "set-of-that-day"
+        for number, finding in enumerate(inference.findings):
+            finding.probability_global, finding.probability_local = number / 100, number / 100 + 0.3
+            finding.probability_fusion = number / 100 + 0.6
+        inference.attended_region.x_min, inference.attended_region.y_min = 10, 20
+        inference.attended_region.x_max, inference.attended_region.y_max = 310, 520
+        inference.attended_region.width_mm, inference.attended_region.height_mm = 30, 50
+        branches = {
+            one.label: (one.probability, one.probability_global, one.probability_local, one.probability_fusion)
+            for one in inference.findings
+        }
+    (image,) = composed(study).images
+    assert image.no_finding is not None
+    assert branches == {
+        one.label: (one.probability, one.probability_global, one.probability_local, one.probability_fusion)
+        for one in (*image.findings, image.no_finding)
+    }
+    region = image.region
+    assert region is not None
+    assert (region.x_min, region.y_min, region.x_max, region.y_max) == (10, 20, 310, 520)
+    assert (region.width_mm, region.height_mm) == (30, 50)
+    assert image.thresholds_id == "set-of-that-day"
 
 
 def test_an_empty_manifest_is_no_obstacle(clinic, composed) -> None:

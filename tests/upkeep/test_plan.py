@@ -5,7 +5,7 @@ from sqlalchemy import update
 
 from agcnn_clinic.database.tables import Model, ReceivedFile
 from agcnn_clinic.domain import MediaType, ReasonCode
-from agcnn_clinic.upkeep.plan import Disk, Kind
+from agcnn_clinic.upkeep.plan import Disk, Kind, plan
 
 ALL = {"archive_days": 30, "quarantine_days": 30, "reports_days": 30}
 
@@ -155,6 +155,39 @@ def test_a_full_disk_takes_only_from_where_it_may(ward):
     assert going(ward, **settings, free_disk_of=("quarantine", "archive")) == {(Kind.QUARANTINE, (garbage,))}
     assert going(ward, **settings, free_disk_of=("reports",)) == {(Kind.REPORTS, (report,))}
     assert going(ward, **settings, quarantine_days=30) == {(Kind.QUARANTINE, (garbage,))}
+
+
+def test_a_full_disk_takes_what_is_in_quarantine_and_of_use_elsewhere_only_from_both(ward):
+    """The one film of a study is not taken because its PNG lies in quarantine, too."""
+    quarantined = ward.file(None, ReasonCode.STUDY_TOML, content=b"png")
+    study = ward.study()
+    film = ward.file(study, content=b"png")
+    ward.report(study)
+    ward.disk = Disk(1, 1000, 0)
+    assert going(ward, min_free_percent=20, free_disk_of=("quarantine",)) == set()
+    assert going(ward, min_free_percent=20, free_disk_of=("archive",)) == set()
+    both = {(Kind.QUARANTINE, (quarantined, film))}
+    assert going(ward, min_free_percent=20, free_disk_of=("archive", "quarantine")) == both
+
+
+def test_a_full_disk_takes_nothing_from_another_one(ward):
+    """Where films and reports lie on two disks, each is held against its own, with what goes from it by age."""
+    _, film, report = ward.reported_study(days_ago=3)
+    full, empty = Disk(1, 1000, 150), Disk(2, 1000, 1000)
+
+    def goes(films, reports, **retention):
+        disks = {ward.config.archive: films, ward.config.quarantine: films, ward.config.reports: reports}
+        update = {"min_free_percent": 20, "free_disk_of": ("archive", "reports")} | retention
+        config = ward.config.model_copy(update={"retention": ward.config.retention.model_copy(update=update)})
+        with ward.database.session() as session:
+            return [(one.candidate.kind, one.candidate.ids) for one in plan(session, config, ward.now, disks.get)]
+
+    assert goes(films=full, reports=empty) == [(Kind.ARCHIVE, (film,))]
+    assert goes(films=empty, reports=full) == [(Kind.REPORTS, (report,))]
+    assert goes(films=full, reports=full) == [(Kind.ARCHIVE, (film,)), (Kind.REPORTS, (report,))]
+    by_age = (Kind.REPORTS, (report,))
+    assert goes(films=full, reports=empty, reports_days=1) == [by_age, (Kind.ARCHIVE, (film,))]
+    assert goes(films=full, reports=full, reports_days=1) == [by_age]
 
 
 @pytest.mark.parametrize("removed", ["file", "report"])

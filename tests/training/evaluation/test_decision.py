@@ -112,9 +112,11 @@ def test_wilson_is_scipys(hits: int, more: int) -> None:
 
 
 def test_copies_of_a_film_add_no_certainty() -> None:
-    """Three equal films a patient have the interval of one, and never a narrower one than independent films."""
+    """Three equal films a patient have the interval of one, and 50 patients that of 49 independent films."""
     hits = np.random.default_rng(4).random(50) < 0.7
     once = patient_proportion(hits, [str(index) for index in range(50)])
+    found, expected = once.interval, wilson_interval(once.value, 49)
+    assert (found.low, found.high) == (pytest.approx(expected.low), pytest.approx(expected.high))
     thrice = patient_proportion(np.repeat(hits, 3), [str(index) for index in range(50) for _ in range(3)])
     assert thrice.value == once.value
     assert thrice.interval.high - thrice.interval.low == pytest.approx(once.interval.high - once.interval.low, rel=0.03)
@@ -143,6 +145,17 @@ def test_operating_points_count_films() -> None:
         assert point.ppv.value == np.sum(bears & called) / called.sum()
         if not called.all():
             assert point.npv.value == np.sum(~bears & ~called) / (~called).sum()
+
+
+def test_a_film_at_its_threshold_is_called_positive() -> None:
+    """As the clinic calls it: a threshold is the first probability that counts."""
+    found = some_predictions()
+    probabilities = calibrated(found.logits[BranchName.GLOBAL], {})
+    column = 3
+    bears = found.truth[:, column] > 0.5
+    least = float(probabilities[bears, column].min())
+    (point,) = operating_points(found, probabilities, {LABELS[column]: least}).values()
+    assert point.sensitivity.value == 1
 
 
 def test_a_label_of_one_outcome_is_neither_calibrated_nor_decided() -> None:
