@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,8 +20,24 @@ from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 
-def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: Sequence[int]) -> Iterator[str]:
-    """Take quarantined files back to PENDING, and say of each what was done.
+class Tried(NamedTuple):
+    """What became of a file that was to be taken back."""
+
+    file_id: int
+    stays: str
+    """Why it stays in quarantine; empty where it was taken back."""
+
+    def __str__(self) -> str:
+        what = (
+            f"stays in quarantine; {self.stays}"
+            if self.stays
+            else "taken back; it is read at the next watch or process"
+        )
+        return f"{self.file_id}: {what}"
+
+
+def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: Sequence[int]) -> Iterator[Tried]:
+    """Take quarantined files back to PENDING, each once, and say of each what was done.
 
     A file whose header could not be read is read anew; where that fails again it stays where it is.
 
@@ -40,20 +57,20 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
             for file_id, file in files.items()
             if file is not None and file.instance_id is None
         }
-    for file_id in ids:
+    for file_id in files:
         header = headers.get(file_id)
         if isinstance(header, str):
-            yield f"{file_id}: stays in quarantine; {header}"
+            yield Tried(file_id, header)
             continue
         with database.write() as session:
             file = session.get_one(ReceivedFile, file_id)
             if file.removed_at is not None:
-                yield f"{file_id}: stays in quarantine; {_GONE}"
+                yield Tried(file_id, _GONE)
                 continue
             if header is not None:
                 known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
                 if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
-                    yield f"{file_id}: stays in quarantine; {sentence(ReasonCode(error.code), error.detail)}"
+                    yield Tried(file_id, sentence(ReasonCode(error.code), error.detail))
                     continue
                 described = describe(session, [header], known, datetime.now(UTC))[uid]
                 file.instance = session.get_one(Instance, described.instance_id)
@@ -66,7 +83,7 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
                 released = ""
         if released:
             storage.release(released)
-        yield f"{file_id}: taken back; it is read at the next watch or process"
+        yield Tried(file_id, "")
 
 
 def _lies_there_for_another(session: Session, file: ReceivedFile, quarantine_path: str) -> bool:

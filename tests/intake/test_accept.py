@@ -251,6 +251,6 @@ def test_a_damaged_file_that_is_requeued_stays_and_says_why(desk):
     """Bytes that are no image do not become one by being asked again."""
     (desk.config.inbox / "cut.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\x02\x00\x10")
     desk.new_inbox().sweep()
-    (line,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1])
-    assert "stays in quarantine" in line
+    (tried,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1])
+    assert "stays in quarantine" in str(tried)
     assert desk.outcomes() == {"cut.dcm": ("quarantined", "unreadable_header")}
