@@ -262,6 +262,17 @@ def test_a_quarantined_file_can_be_requeued(clinic, write_film):
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
 
 
+def test_process_tells_that_retention_removed_films(clinic, write_film):
+    """It removes what [retention] lets go at its end, as `watch` does, and whoever ran it hears of it."""
+    write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels)
+    assert "Retention" not in clinic.run("process").stderr
+    text = clinic.config_file.read_text()
+    clinic.config_file.write_text(text.replace("min_free_percent = 0.0", "min_free_percent = 99.9"))
+    told = clinic.run("process").stderr
+    assert "Retention removed 1 old file or report; `agcnn-clinic audit list --event removed` says which." in told
+    assert query(clinic, "SELECT files FROM audit_event WHERE event = 'removed'") == [{"files": "[1]"}]
+
+
 def test_requeue_ends_with_1_where_a_file_stays_in_quarantine(clinic, write_film):
     """What can be is taken back, once however often it is named; of what stays the exit code tells a script."""
     text = clinic.config_file.read_text()
