@@ -103,11 +103,17 @@ def check_pixels(picture: Picture, gate: Gate) -> Quality:
     return quality
 
 
+def _are_read(names: tuple[str, ...]) -> str:
+    """What a list of [gate] lets pass, for the detail of what it did not."""
+    *others, last = names or ("none",)
+    return f"{', '.join(others)} and {last} are read" if others else f"only {last} is read"
+
+
 def _check_modality(facts: ImageFacts, gate: Gate) -> None:
     if facts.modality not in gate.modalities:
         # The value is shown only where it looks like a modality: the field is the sender's, and details are stored.
         known = facts.modality if facts.modality.isalpha() and len(facts.modality) <= 8 else "none that is known"
-        raise ImageError(ReasonCode.WRONG_MODALITY, f"the modality is {known}")
+        raise ImageError(ReasonCode.WRONG_MODALITY, f"the modality is {known}; {_are_read(gate.modalities)}")
     if facts.sop_class_uid and facts.sop_class_uid not in IMAGE_CLASSES:
         raise ImageError(ReasonCode.WRONG_MODALITY, "its SOP class is none of CR, DX or SC")
 
@@ -121,9 +127,10 @@ def _view_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
         if stated.view not in accepted and not (named & accepted & KINDS.get(stated.view, frozenset()))
     ]
     if wrong:
-        raise ImageError(ReasonCode.WRONG_VIEW, _what_is_wrong(wrong[0], facts.views, accepted))
+        found = _what_is_wrong(wrong[0], facts.views, accepted)
+        raise ImageError(ReasonCode.WRONG_VIEW, f"{found}; {_are_read(gate.views)}")
     if not facts.views and not gate.accept_unknown_view:
-        raise ImageError(ReasonCode.WRONG_VIEW, "the view is not stated")
+        raise ImageError(ReasonCode.WRONG_VIEW, f"the view is not stated; {_are_read(gate.views)}")
     # An OTHER that is accepted is as little known as one that is not stated.
     return (Warn.VIEW_UNKNOWN,) if not facts.views or View.OTHER in named else ()
 
@@ -160,9 +167,10 @@ def _body_part_remarks(facts: ImageFacts, gate: Gate) -> tuple[Warn, ...]:
     for named in stated:
         # Each word counts: "THORACIC SPINE" and "CHEST WALL" are no chests.
         if accepted.isdisjoint(named) or not all(word in accepted or is_no_part(word) for word in named):
-            raise ImageError(ReasonCode.WRONG_BODY_PART, " ".join(named)[:32])
+            found = " ".join(named)[:32]
+            raise ImageError(ReasonCode.WRONG_BODY_PART, f"{found}; {_are_read(gate.body_parts)}")
     if not stated and not gate.accept_unknown_body_part:
-        raise ImageError(ReasonCode.WRONG_BODY_PART, "the body part is not stated")
+        raise ImageError(ReasonCode.WRONG_BODY_PART, f"the body part is not stated; {_are_read(gate.body_parts)}")
     return () if stated else (Warn.BODY_PART_UNKNOWN,)
 
 

@@ -129,7 +129,7 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
         with progress_bar("reading") as progress:
             own = OwnWork(clinic.database) if clinic.database.file is None else None
             left = until_idle(clinic, sources, progress, own)
-            low = clinic.inbox.watermark.low
+            low, removed = clinic.inbox.watermark.low, clinic.upkeep.removed
         with clinic.database.session() as session:
             if own is None:
                 summary = summary_since(session, began)
@@ -138,6 +138,9 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
                 studies = sorted({*own.studies(), *own.reported()})
                 summary = summary_of(session, began, own.files(), studies, all_pending=alone)
     print_summary(summary, config)
+    if removed:
+        told = "1 old file or report" if removed == 1 else f"{removed} old files and reports"
+        typer.echo(f"Retention removed {told}; `agcnn-clinic audit list --event removed` says which.", err=True)
     if left.files:
         wait = (
             "s could not be taken and wait where they are"

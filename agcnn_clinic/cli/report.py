@@ -99,7 +99,10 @@ def requeue(
     ctx: typer.Context,
     ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Ids as `quarantine list` prints them.")],
 ) -> None:
-    """Take quarantined files back: they are read again at the next `watch` or `process`."""
+    """Take quarantined files back: they are read again at the next `watch` or `process`.
+
+    The exit code is 1 if one of them stays in quarantine.
+    """
     from agcnn_clinic.intake.requeue import requeue_files
     from agcnn_clinic.sandbox.pool import Sandbox
     from agcnn_clinic.storage import Storage
@@ -107,5 +110,9 @@ def requeue(
     config = clinic_config(ctx)
     database = clinic_database(ctx)
     with Sandbox(1, config.analysis.decode_seconds, config.analysis.decode_memory_mb) as sandbox:
-        for line in requeue_files(database, Storage(config), sandbox, ids):
-            typer.echo(line)
+        stays = False
+        for tried in requeue_files(database, Storage(config), sandbox, ids):
+            typer.echo(tried)
+            stays |= tried.stays
+    if stays:
+        raise typer.Exit(ExitCode.NOT_ALL)

@@ -18,7 +18,7 @@ def retention(
     output: OutputOption = None,
     limit: LimitOption = None,
 ) -> None:
-    """Remove now what [retention] in config.toml lets go, as `watch` does every hour. Rows are never removed."""
+    """Remove now what [retention] in config.toml lets go, as `watch` and `process` do. Rows are never removed."""
     import contextlib
 
     from agcnn_clinic.cli.context import clinic_config, clinic_database

@@ -94,18 +94,19 @@ REASONS: dict[ReasonCode, Reason] = {
         "the listed attributes matter, note it on the report, or have the film sent as another study, with UIDs of its "
         "own.",
     ),
+    # What of these is read [gate] says, so the detail names it and not the sentence.
     ReasonCode.WRONG_MODALITY: Reason(
-        Outcome.REFUSED, "Only CR, DX and single-frame grey SC or OT images are read; send chest radiographs."
+        Outcome.REFUSED, "The image is of a kind that is not read here; send chest radiographs."
     ),
     ReasonCode.WRONG_VIEW: Reason(
         Outcome.REFUSED,
-        "Only frontal (PA or AP) chest views are read; read this view without the model, "
+        "The view is not stated, or none that is read here; read the image without the model, "
         "or correct the header if it is wrong.",
     ),
     ReasonCode.WRONG_BODY_PART: Reason(
         Outcome.REFUSED,
-        "The header names another body part than the chest, or one in words that are not known; "
-        "correct it if it is wrong.",
+        "The body part is not stated, none that is read here, or in words that are not known; "
+        "correct the header if it is wrong.",
     ),
     ReasonCode.FOR_PROCESSING: Reason(
         Outcome.REFUSED, "The image is raw data, for processing and not for display; send the one for presentation."

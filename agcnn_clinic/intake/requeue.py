@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -19,8 +20,21 @@ from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 
-def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: Sequence[int]) -> Iterator[str]:
-    """Take quarantined files back to PENDING, and say of each what was done.
+class Tried(NamedTuple):
+    """What became of a file that was to be taken back."""
+
+    file_id: int
+    said: str
+    """The same for a person."""
+    stays: bool = False
+    """Whether it stays in quarantine."""
+
+    def __str__(self) -> str:
+        return f"{self.file_id}: {self.said}"
+
+
+def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: Sequence[int]) -> Iterator[Tried]:
+    """Take quarantined files back to PENDING, each once, and say of each what was done.
 
     A file whose header could not be read is read anew; where that fails again it stays where it is.
 
@@ -40,26 +54,26 @@ def requeue_files(database: Database, storage: Storage, sandbox: Sandbox, ids: S
             for file_id, file in files.items()
             if file is not None and file.instance_id is None
         }
-    for file_id in ids:
+    for file_id in files:
         header = headers.get(file_id)
         if isinstance(header, str):
-            yield f"{file_id}: stays in quarantine; {header}"
+            yield Tried(file_id, _staying(header), stays=True)
         else:
-            yield f"{file_id}: {_requeued(database, storage, file_id, header)}"
+            yield _requeued(database, storage, file_id, header)
 
 
-def _requeued(database: Database, storage: Storage, file_id: int, header: Header | None) -> str:
-    """Take one file back, with the header that was read anew, if one was; returns what was done."""
+def _requeued(database: Database, storage: Storage, file_id: int, header: Header | None) -> Tried:
+    """Take one file back, with the header that was read anew, if one was."""
     with database.write() as session:
         file = session.get_one(ReceivedFile, file_id)
-        if file.outcome != Outcome.QUARANTINED:  # named twice, or taken back by somebody else just now
-            return f"is not in quarantine any more: it is {file.outcome}"
+        if file.outcome != Outcome.QUARANTINED:  # somebody else has taken it back just now
+            return Tried(file_id, f"is not in quarantine any more: it is {file.outcome}")
         if file.removed_at is not None:
-            return f"stays in quarantine; {_GONE}"
+            return Tried(file_id, _staying(_GONE), stays=True)
         if header is not None:
             known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
             if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
-                return f"stays in quarantine; {sentence(ReasonCode(error.code), error.detail)}"
+                return Tried(file_id, _staying(sentence(ReasonCode(error.code), error.detail)), stays=True)
             described = describe(session, [header], known, datetime.now(UTC))[uid]
             file.instance = session.get_one(Instance, described.instance_id)
             file.header = vars(header.instance) | remarked(header, described)
@@ -71,7 +85,11 @@ def _requeued(database: Database, storage: Storage, file_id: int, header: Header
             released = ""
     if released:
         storage.release(released)
-    return "taken back; it is read at the next watch or process"
+    return Tried(file_id, "taken back; it is read at the next watch or process")
+
+
+def _staying(why: str) -> str:
+    return f"stays in quarantine; {why}"
 
 
 def _lies_there_for_another(session: Session, file: ReceivedFile, quarantine_path: str) -> bool:

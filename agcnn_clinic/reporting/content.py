@@ -208,6 +208,16 @@ class ReportContent:
         """The models that read the images, each once."""
         return tuple({image.model.manifest_sha256: image.model for image in self.images}.values())
 
+    def model_name(self, model: ModelFacts) -> str:
+        """What one of its models is called here: name and version, and its manifest where another bears the same."""
+        name = f"{model.name} {model.version}"
+        same = [other for other in self.models if (other.name, other.version) == (model.name, model.version)]
+        return name if len(same) == 1 else f"{name} (manifest {model.manifest_sha256[:12]})"
+
+    def read_by(self, image: ReadImage) -> str:
+        """The name of the model that read an image; empty where one model read all."""
+        return self.model_name(image.model) if len(self.models) > 1 else ""
+
 
 def person_name(name: str) -> list[str]:
     """A DICOM person name (PS3.5 6.2.1.1) as lines: the alphabetic, the ideographic and the phonetic group.

@@ -29,7 +29,7 @@ from agcnn_clinic.reporting.page import Sheet
 from agcnn_clinic.reporting.paper import Frame, paper
 from agcnn_clinic.reporting.pictures import Plates, least_room, no_pictures, pictures, plates
 from agcnn_clinic.reporting.provenance import not_read, provenance, signature
-from agcnn_clinic.reporting.several import comparison, of_other_patients, remarked
+from agcnn_clinic.reporting.several import comparison, of_other_patients, of_several_models, remarked
 
 PRODUCER = "agcnn-clinic"
 
@@ -69,6 +69,7 @@ def _blocks(content: ReportContent, printed: Sequence[Plates | None], frame: Fra
         blocks += [
             heading("Summary", _counted(content), bookmark="Summary"),
             *of_other_patients(content.images, frame),
+            *of_several_models(content, frame),
             *comparison(content.images, printed, frame),
             *remarked(content.images, frame),
             *not_read(content, frame),
@@ -118,6 +119,8 @@ def _described(image: ReadImage, content: ReportContent) -> str:
     if len(content.images) == 1 and content.unread:
         count = len(content.unread)
         parts.insert(0, f"{count} further image{'s' if count > 1 else ''} not read: see \u201cImages not read\u201d")
+    if name := content.read_by(image):
+        parts.append(f"read by {name}")
     return "  \u00b7  ".join(part for part in parts if part)
 
 

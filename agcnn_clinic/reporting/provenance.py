@@ -65,14 +65,14 @@ def provenance(content: ReportContent, frame: Frame, *, new_page: bool) -> list[
     title = "How this report was made"
     blocks = [heading(title, new_page=new_page, bookmark=title)]
     for model in content.models:
-        blocks += [*_model(model, frame), space(8)]
+        blocks += [*_model(model, content.model_name(model), frame), space(8)]
     edition = content.edition
     covers = f"version {edition.version}, made {moment(edition.created_at)} by agcnn-clinic {edition.software_version}"
     if content.requested_model:
         covers += f", by request with the model {content.requested_model}"
     blocks += [
         heading("What it was made from"),
-        *(_source(image, frame) for image in content.images),
+        *(_source(image, content.read_by(image), frame) for image in content.images),
         fact("Study Instance UID", content.study.study_instance_uid, frame),
         fact("Report", f"{covers}; revision {content.study_revision} of study {content.study_key}", frame),
         space(8),
@@ -82,7 +82,7 @@ def provenance(content: ReportContent, frame: Frame, *, new_page: bool) -> list[
     return blocks
 
 
-def _model(model: ModelFacts, frame: Frame) -> list[Block]:
+def _model(model: ModelFacts, name: str, frame: Frame) -> list[Block]:
     backbone = f" (AG-CNN on {model.backbone})" if model.backbone else ""
     counts = f"Training part: {model.training_counts}." if model.training_counts else ""
     training = " ".join(part for part in (model.training_data, counts) if part)
@@ -90,7 +90,7 @@ def _model(model: ModelFacts, frame: Frame) -> list[Block]:
         training += f" Pretraining: {model.pretraining}"
     thresholds = model.thresholds_id + (f": {model.thresholds_method}" if model.thresholds_method else "")
     blocks = [
-        fact("Model", f"{model.name} {model.version}{backbone}, weights {model.weights_sha256[:12]}", frame),
+        fact("Model", f"{name}{backbone}, weights {model.weights_sha256[:12]}", frame),
         fact("Weights, SHA-256", model.weights_sha256, frame),
         fact("Intended use", model.intended_use, frame),
         fact("Trained on", training, frame, max_lines=8),
@@ -150,11 +150,12 @@ def _along(auc: float) -> float:
     return min(max((auc - 0.5) / 0.5, 0.0), 1.0)
 
 
-def _source(image: ReadImage, frame: Frame) -> Block:
+def _source(image: ReadImage, read_by: str, frame: Frame) -> Block:
     kind = " ".join(part for part in (image.modality, image.view_position) if part)
     made_by = f", {image.manufacturer}" if image.manufacturer else ""
     acquired = f", acquired {image.acquired}" if image.acquired else ""
-    read = f"read {moment(image.read_at)} on {image.device} by agcnn-clinic {image.software_version}"
+    model = f" with {read_by}" if read_by else ""
+    read = f"read {moment(image.read_at)} on {image.device}{model} by agcnn-clinic {image.software_version}"
     text = f"SOP Instance UID {image.sop_instance_uid}. {kind or 'Kind not stated'}{made_by}{acquired}; {read}."
     return fact(f"Image {image.number}", text, frame)
 

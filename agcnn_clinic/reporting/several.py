@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from agcnn_clinic.reporting.blocks import Block, fact, heading, space
-from agcnn_clinic.reporting.content import NO_FINDING, ReadImage
+from agcnn_clinic.reporting.content import NO_FINDING, ReadImage, ReportContent
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.findings import MOST_LINES, ROW, figure
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
@@ -33,6 +33,25 @@ def of_other_patients(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
         fact(image.name, image.other_patient, frame, weight=Weight.SEMIBOLD) for image in images if image.other_patient
     ]
     return [*doubts, space(8)] if doubts else []
+
+
+def of_several_models(content: ReportContent, frame: Frame) -> list[Block]:
+    """Which model read which of several images, above their comparison; nothing where one read all.
+
+    So it is where images came before and after `models use`. Each model has thresholds and a calibration of its own.
+    """
+    images_of: dict[str, list[str]] = {}
+    for image in content.images:
+        if name := content.read_by(image):
+            images_of.setdefault(name, []).append(str(image.number))
+    if not images_of:
+        return []
+    told = "; ".join(
+        f"{name} read image{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+        for name, numbers in images_of.items()
+    )
+    text = f"{told}. Probabilities and marks of different models cannot be compared."
+    return [fact("Models", text, frame, weight=Weight.SEMIBOLD, max_lines=MOST_LINES), space(8)]
 
 
 def remarked(images: Sequence[ReadImage], frame: Frame) -> list[Block]:

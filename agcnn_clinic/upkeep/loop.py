@@ -62,6 +62,8 @@ class Upkeep:
         self._claims = claims
         self._storage = storage
         self._remover = Remover(database, storage, config, claims)
+        self.removed = 0
+        """How many files and reports retention has removed until now."""
 
     def planned(self) -> list[Removal]:
         """What would go now; no reports where none of them is there, of which a warning tells.
@@ -101,6 +103,7 @@ class Upkeep:
     def _removed(self, stopped: Callable[[], bool]) -> list[Removal]:
         self._remover.finish()
         removed = self._remover.remove(self.planned(), self._clock(), stopped)
+        self.removed += len(removed)
         for (kind, why), count in sorted(Counter((one.candidate.kind, one.why) for one in removed).items()):
             log.info("retention removed %d of %s: %s", count, kind, why)
         try:

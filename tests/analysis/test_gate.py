@@ -11,6 +11,7 @@ from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.facts import ImageFacts
 from agcnn_clinic.dicom.orientation import Orientation
 from agcnn_clinic.dicom.views import StatedView, View
+from agcnn_clinic.dicom.words import words
 from agcnn_clinic.domain import REASONS, Geometry, Outcome, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.picture import picture_of
@@ -106,14 +107,29 @@ def test_a_refused_view_is_told_with_where_it_stands():
     """Which attribute says what, that another one contradicts it, and how a view by another name may be read."""
     lateral = StatedView(View.LATERAL, "Patient Orientation")
     strange = StatedView(View.OTHER, "View Position", "AP_AXIAL")
-    assert _refusal(views=(lateral,)).detail == "Patient Orientation says LATERAL"
+    assert _refusal(views=(lateral,)).detail == "Patient Orientation says LATERAL; PA and AP are read"
     assert _refusal(views=(*GOOD.views, lateral)).detail == (
-        "the header contradicts itself: attribute 1 says PA, Patient Orientation says LATERAL"
+        "the header contradicts itself: attribute 1 says PA, Patient Orientation says LATERAL; PA and AP are read"
     )
     assert _refusal(views=(strange,)).detail == (
-        "View Position says AP AXIAL, no view that is known; gate.views may list OTHER"
+        "View Position says AP AXIAL, no view that is known; gate.views may list OTHER; PA and AP are read"
     )
     assert check_header(replace(GOOD, views=(strange,)), _but(views=("PA", "AP", "other"))) == (Warn.VIEW_UNKNOWN,)
+
+
+def test_a_refusal_says_what_is_read_here_and_not_what_is_read_by_default():
+    """An AP film at a gate for PA was told that PA and AP are read, one without a body part that it names another."""
+    one_view, one_kind, one_part = _but(views=("PA",)), _but(modalities=("CR",)), _but(body_parts=("CHEST",))
+    silent = _but(accept_unknown_view=False, accept_unknown_body_part=False)
+    assert _refusal(one_view, views=_views(View.AP)).detail == "attribute 1 says AP; only PA is read"
+    assert _refusal(one_kind).detail == "the modality is DX; only CR is read"
+    assert _refusal(one_part, body_parts=("THORAX",)).detail == "THORAX; only CHEST is read"
+    assert _refusal(silent, views=()).detail == "the view is not stated; PA and AP are read"
+    assert _refusal(silent, body_parts=()).detail == (
+        "the body part is not stated; CHEST, THORAX, LUNG and LUNGS are read"
+    )
+    for code in (ReasonCode.WRONG_MODALITY, ReasonCode.WRONG_VIEW, ReasonCode.WRONG_BODY_PART):
+        assert not {"PA", "AP", "CR", "DX", "SC", "OT"} & set(words(REASONS[code].sentence))
 
 
 def test_a_view_of_open_side_agrees_with_the_side_that_is_stated():

@@ -262,6 +262,36 @@ def test_a_quarantined_file_can_be_requeued(clinic, write_film):
     assert outcomes(clinic) == {"film.dcm": ("analysed", "read")}
 
 
+def test_process_tells_that_retention_removed_films(clinic, write_film):
+    """It removes what [retention] lets go at its end, as `watch` does, and whoever ran it hears of it."""
+    write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels)
+    assert "Retention" not in clinic.run("process").stderr
+    text = clinic.config_file.read_text()
+    clinic.config_file.write_text(text.replace("min_free_percent = 0.0", "min_free_percent = 99.9"))
+    told = clinic.run("process").stderr
+    assert "Retention removed 1 old file or report; `agcnn-clinic audit list --event removed` says which." in told
+    assert query(clinic, "SELECT files FROM audit_event WHERE event = 'removed'") == [{"files": "[1]"}]
+
+
+def test_requeue_ends_with_1_where_a_file_stays_in_quarantine(clinic, write_film):
+    """What can be is taken back, once however often it is named; of what stays the exit code tells a script."""
+    text = clinic.config_file.read_text()
+    clinic.config_file.write_text(text.replace("decode_seconds = 60.0", "decode_seconds = 0.001"))
+    write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels)
+    (clinic.config.inbox / "note.txt").write_text("no film")
+    clinic.run("process", check=False)
+    ids = {row["original_name"]: str(row["id"]) for row in query(clinic, "SELECT id, original_name FROM received_file")}
+    done = clinic.run("quarantine", "requeue", ids["note.txt"], ids["film.dcm"], ids["film.dcm"], check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    first, second = done.stdout.splitlines()
+    assert first.startswith(f"{ids['note.txt']}: stays in quarantine; it is neither DICOM nor part of a readable study")
+    assert second == f"{ids['film.dcm']}: taken back; it is read at the next watch or process"
+    assert query(clinic, "SELECT files FROM audit_event WHERE event = 'requeued'") == [
+        {"files": f"[{ids['film.dcm']}]"}
+    ]
+    assert clinic.run("quarantine", "requeue", ids["note.txt"], check=False).returncode == 1
+
+
 def test_a_file_that_cannot_be_copied_stays_and_the_exit_code_says_so(clinic, tmp_path, write_film):
     """A pipe is no file; the film beside it is read, and exit code 1 says that not all was done."""
     write_film(tmp_path / "film.dcm", draw(1, (512, 512)).pixels)

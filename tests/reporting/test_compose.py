@@ -123,7 +123,7 @@ def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:
     unread = composed(study).unread
     assert [image.outcome for image in unread] == [Outcome.REFUSED, Outcome.QUARANTINED]
     assert unread[0].original_name == "lateral.dcm"
-    assert "frontal" in unread[0].reason
+    assert "The view is not stated, or none that is read here" in unread[0].reason
 
 
 def test_an_image_that_was_sent_and_refused_twice_is_told_once(clinic, composed) -> None:

@@ -148,7 +148,7 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     assert "3 images read, 2 not read: see below" in first
     assert "lateral.dcm" in first
     assert "conflict.dcm" in first
-    assert "Not suited for the model. Only frontal (PA or AP) chest views are read" in first
+    assert "Not suited for the model. The view is not stated, or none that is read here" in first
     assert "Set aside. Another picture" in first
     assert "the findings say nothing about them" in first
 

@@ -33,6 +33,7 @@ from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.met import read_met
 from agcnn_training.recipe import changed, load_recipe
+from agcnn_training.run_folder import run_path
 from agcnn_training.train import TrainRequest, train
 
 Maker = Callable[[str], TrainRequest]
@@ -265,13 +266,14 @@ def test_one_patient_is_one_sentence(request_for: Maker, quiet: Console, tmp_pat
 
 
 def test_pretraining_films_must_be_given_when_the_recipe_wants_them(request_for: Maker, quiet: Console) -> None:
-    """A recipe that learns from further films says which options name them, before it reads any."""
+    """Which options name them is said before films are read, and before a run's folder bars the way of the next try."""
 
     def unread(path: Path) -> NDArray[np.float32]:
         raise AssertionError(path)
 
     with pytest.raises(TrainingError, match="--pretrain-data"):
         train(replace(request_for("model"), pretrain_data=None, image_loader=unread), quiet)
+    assert not run_path(request_for("model").out).exists()
 
 
 def test_a_run_is_never_overwritten(request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path) -> None:

@@ -160,8 +160,8 @@ def test_the_same_bytes_again_bring_them_back(ward, intake):
     assert json.loads(next(ward.config.quarantine.glob("*.json")).read_text())
     ward.upkeep(**ALL).step()
     assert not ward.has(1)
-    (line,) = requeue_files(ward.database, ward.storage, intake.sandbox, [1])
-    assert "drop the file into the inbox again" in line
+    (tried,) = requeue_files(ward.database, ward.storage, intake.sandbox, [1])
+    assert "drop the file into the inbox again" in str(tried)
     path.write_bytes(content)
     accept(intake, [Group((found(path),), remove=True)], ward.now)
     assert ward.row(2).reason_code == "same_bytes"

@@ -85,17 +85,27 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
     return Material(recipe, dataset, films, pretraining, reading)
 
 
-def _further_films(sources: Sources, recipe: Recipe) -> tuple[Sequence[PretrainingRow], Sequence[Path]] | None:
-    """The further films that the recipe learns from, and the file of each; None where it learns from none."""
-    if not recipe.joint.pretraining_share:
-        return None
-    if sources.pretrain_data is None or sources.pretrain_images is None:
+def required_further_films(recipe: Recipe, table: Path | None, folder: Path | None) -> tuple[Path, Path]:
+    """The table and the folder of the further films, for a recipe that learns from them.
+
+    Raises:
+        TrainingError: one of the two is not given.
+    """
+    if table is None or folder is None:
         raise TrainingError(
             f"The recipe {recipe.name} learns from pretraining films too: give their table and folder "
             "(--pretrain-data, --pretrain-images), or set joint.pretraining_share to 0."
         )
-    rows = read_pretraining_table(sources.pretrain_data)
-    return rows, [sources.pretrain_images / row.image for row in rows]
+    return table, folder
+
+
+def _further_films(sources: Sources, recipe: Recipe) -> tuple[Sequence[PretrainingRow], Sequence[Path]] | None:
+    """The further films that the recipe learns from, and the file of each; None where it learns from none."""
+    if not recipe.joint.pretraining_share:
+        return None
+    table, folder = required_further_films(recipe, sources.pretrain_data, sources.pretrain_images)
+    rows = read_pretraining_table(table)
+    return rows, [folder / row.image for row in rows]
 
 
 def nearer(material: Material, device: torch.device) -> Material:

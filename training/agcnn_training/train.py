@@ -35,7 +35,7 @@ from agcnn_training.given import Given, cautions, initial_weights, read_given, r
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.learnt import never_learnt, told
 from agcnn_training.loop import Surroundings
-from agcnn_training.material import Material, Sources, nearer, read_material
+from agcnn_training.material import Material, Sources, nearer, read_material, required_further_films
 from agcnn_training.met import write_given
 from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
 from agcnn_training.progress import Journal, StopRequest
@@ -104,6 +104,9 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     recipe = request.recipe if isinstance(request.recipe, Recipe) else load_recipe(request.recipe)
     require_start_file(recipe, request.init)
     require_replaceable(recipe, request.global_weights)
+    if recipe.joint.pretraining_share:
+        # Before there is a run's folder, which would be in the way of the same run with what it lacks.
+        required_further_films(recipe, request.pretrain_data, request.pretrain_images)
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
     data_sha256 = given_sha256(request, fingerprint(dataset))
