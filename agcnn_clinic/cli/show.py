@@ -200,9 +200,16 @@ def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Revi
         facts.append(("reason", f"{file.reason} [{file.reason_code}]" if file.reason else ""))
         facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
         facts.extend(("remark", _sentence(remark)) for remark in header.get("remarks", ()))
+    facts.append(("names patient", _named(header.get("names", {}))))
     console.print(_facts(facts, 2 * _INDENT))
     for inference in file.inferences:
         _print_inference(console, inference, reviews)
+
+
+def _named(patient: Mapping[str, str]) -> str:
+    """Whom a file names that names another patient than its study; empty for any other."""
+    name = "  ".join(person_name(patient.get("patient_name", "")))
+    return ", ".join(part for part in (patient.get("patient_id", ""), name) if part)
 
 
 def _print_inference(console: Console, inference: Inference, reviews: Mapping[str, Review]) -> None:

@@ -152,7 +152,8 @@ class ReceivedFile(Base):
     decided_at: Mapped[datetime | None]
     header: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """`domain.InstanceDescription` of this very file, and `remarks`: the names of those `domain.Warn` that came of
-    how it fits into its study."""
+    how it fits into its study. Where that is OTHER_PATIENT, `names` has the ID and the name of the patient that it
+    states itself."""
     picture_sha256: Mapped[str] = mapped_column(default="")
     """Of the normalised picture: the same picture under another header has the same one."""
     attempts: Mapped[int] = mapped_column(default=0)

@@ -7,7 +7,7 @@ the study, that is said (`remarked`).
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
@@ -60,10 +60,12 @@ def conflict(header: Header, study_instance_uid: str) -> ImageError | None:
     return ImageError(ReasonCode.UID_CONFLICT, f"it is known as an image of study {study_key(study_instance_uid)}")
 
 
-def remarked(header: Header, described: Described) -> dict[str, list[str]]:
-    """What a file's row keeps of how it fits into its study, for its report: see `films.film_of`."""
-    another = _names_another_patient(header.study, described.study)
-    return {"remarks": [str(Warn.OTHER_PATIENT)]} if another else {}
+def remarked(header: Header, described: Described) -> dict[str, Any]:
+    """What a file's row keeps of how it fits into its study: see `ReceivedFile.header` and `films.film_of`."""
+    if not _names_another_patient(header.study, described.study):
+        return {}
+    named = {"patient_id": header.study.patient_id, "patient_name": header.study.patient_name}
+    return {"remarks": [str(Warn.OTHER_PATIENT)], "names": named}
 
 
 def describe(

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import random
+import re
 from functools import partial
 
 import pytest
@@ -132,9 +133,11 @@ def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path
     with open_database(config.database_url) as database:
         with database.write() as session:
             file = session.query(ReceivedFile).order_by(ReceivedFile.id).first()
-            file.header = file.header | {"remarks": [Warn.OTHER_PATIENT]}
+            names = {"patient_id": "P-TWO", "patient_name": "Two^Patient"}
+            file.header = file.header | {"remarks": [Warn.OTHER_PATIENT], "names": names}
             key, path = file.instance.study.key, file.stored_path
         assert "names another patient than the study" in run(clinic, "review", "A00001", "--confirm").stdout
+        assert re.search(r"names patient +P-TWO, Two, Patient\n", run(clinic, "show", "A00001").stdout)
         table_of = partial(reviewed_table, config, database, tmp_path / "model.run", record=lambda _: None)
         with pytest.raises(UsageError, match="No other film of this clinic"):
             table_of(resume=False)

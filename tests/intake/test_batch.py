@@ -145,6 +145,8 @@ def test_a_film_that_names_another_patient_than_its_study_is_remarked(desk, film
     first, other = taken_in_one_batch(desk)
     assert first.instance.study_id == other.instance.study_id
     assert (first.header.get("remarks"), other.header.get("remarks")) == (None, remarks)
+    named = {"patient_id": patient["PatientID"], "patient_name": patient["PatientName"]}
+    assert (first.header.get("names"), other.header.get("names")) == (None, named if remarks else None)
 
 
 def test_a_group_that_cannot_be_laid_out_has_no_rows_and_holds_nobody_up(desk, film_of):
