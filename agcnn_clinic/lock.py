@@ -105,7 +105,8 @@ def only_process(path: Path) -> Iterator[None]:
         except OSError as error:
             holder = file.read().strip() or "unknown"
             raise ClinicBusyError(
-                f"Process {holder} works on this clinic already: drop the files into its inbox, or stop it first."
+                f"Process {holder} works on this clinic already: leave it to that one, which takes what is in "
+                "the inbox and keeps to [retention], or stop it first."
             ) from error
         file.truncate(0)
         file.write(f"{os.getpid()}\n")

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row
-from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Printing, Shown, in_utc, print_rows
+from agcnn_clinic.cli.output import (
+    FormatOption,
+    LimitOption,
+    OutputOption,
+    Printing,
+    Shown,
+    in_utc,
+    print_rows,
+    require_order,
+)
 from agcnn_clinic.errors import DatabaseError, UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +60,7 @@ def list_events(
 
     if event is not None and event not in tuple(AuditEvent):
         raise UsageError(f"There is no event {event!r}; an event is one of {', '.join(AuditEvent)}.")
+    require_order("moments", since, until)
     printing = Printing.of(form, output, limit)
     with clinic_database(ctx) as database:
         wanted = audit.EventFilter(

@@ -260,6 +260,16 @@ def local_time(moment: str | datetime) -> str:
     return aware.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def require_order(what: str, first: Any, last: Any) -> None:
+    """Refuse a range that ends before it begins: nothing lies in it. None is an open end.
+
+    Raises:
+        UsageError: it does.
+    """
+    if first is not None and last is not None and first > last:
+        raise UsageError(f"The range of {what} ends before it begins: exchange its ends.")
+
+
 def in_utc(moment: datetime) -> datetime:
     """A moment that a person here names in local time, without a zone, in UTC.
 

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row
-from agcnn_clinic.cli.output import Format, FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
+from agcnn_clinic.cli.output import (
+    Format,
+    FormatOption,
+    LimitOption,
+    OutputOption,
+    Printing,
+    Shown,
+    print_rows,
+    require_order,
+)
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -57,6 +66,7 @@ def studies(
 
     if state is not None and state not in tuple(StudyState):
         raise UsageError(f"There is no state {state!r}; a study is {', '.join(StudyState)}.")
+    require_order("study dates", date_from, date_to)
     wanted = views.StudyFilter(
         date_from=date_from and date_from.date(),
         date_to=date_to and date_to.date(),
@@ -121,6 +131,8 @@ def findings(
     from agcnn_clinic.cli.context import clinic_database
     from agcnn_clinic.database import views
 
+    require_order("study dates", date_from, date_to)
+    require_order("probabilities", min_probability, max_probability)
     printing = Printing.of(form, output, limit)
     with clinic_database(ctx) as database:
         if study is not None:

@@ -126,12 +126,12 @@ def read_study_toml(path: Path) -> StudyToml:
         return StudyToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
     except UnicodeDecodeError as error:
         raise ImageError(ReasonCode.STUDY_TOML, "it is not UTF-8 text") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        # Not its message: it may repeat a key.
-        raise ImageError(ReasonCode.STUDY_TOML, "it is not TOML") from error
     except ValidationError as error:
         first = error.errors()[0]
         # A key that nobody knows is repeated where it looks like a key: it might be a patient's name.
         key = str(first["loc"][0]) if first["loc"] else ""
         key = key if _KEY.fullmatch(key) else "a key"
         raise ImageError(ReasonCode.STUDY_TOML, f"{key}: {first['msg'].lower()}") from error
+    except (ValueError, RecursionError) as error:  # of TOML, of a number of more digits than Python reads
+        # Not its message: it may repeat a key.
+        raise ImageError(ReasonCode.STUDY_TOML, "it is not TOML") from error

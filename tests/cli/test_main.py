@@ -78,6 +78,18 @@ def test_an_empty_value_is_refused(arguments, before, tmp_path, monkeypatch):
     ("command", "code", "sentence"),
     [
         ("quarantine show 99999999999999999999", ExitCode.USAGE, "There is no file 99999999999999999999"),
+        (
+            "findings --date-from 2026-02-01 --date-to 2026-01-01",
+            ExitCode.USAGE,
+            "The range of study dates ends",
+        ),
+        ("studies --date-from 2026-02-01 --date-to 2026-01-31", ExitCode.USAGE, "The range of study dates ends"),
+        (
+            "findings --min-probability .7 --max-probability .3",
+            ExitCode.USAGE,
+            "The range of probabilities ends",
+        ),
+        ("audit list --since 2026-02-01 --until 2026-01-01", ExitCode.USAGE, "The range of moments ends"),
         ("quarantine requeue 99999999999999999999", ExitCode.USAGE, "Not in quarantine: 99999999999999999999"),
         ("demo {file}", ExitCode.USAGE, "{file} is a file; name a folder."),
         ("demo {folder}", ExitCode.USAGE, "{folder} holds something else than a demo"),

@@ -143,6 +143,7 @@ def test_a_png_that_is_described_later_is_of_the_study_that_it_is_then_said_to_b
         ('patient_id = "a\\u001bb"', "patient_id"),
         ('"Doe^Jane" = 1', "a key: extra"),
         ("patient_id = " + "[" * 30_000, "not TOML"),
+        ("patient_id = " + "1" * 5_000, "not TOML"),
         ('[views]\n"1.png" = "PA"\n"Doe-seitlich.png" = "LL"', "views: name 2 is of no file"),
         ('[views]\n"1.png" = "PA"\n"1.PNG" = "LL"', "views: name 2 is of a file that was named before"),
     ],
