@@ -92,7 +92,7 @@ def test_signed_values_below_their_bits_keep_their_sign(rendered, film):
 
 
 def test_grey_in_three_channels_is_grey_and_colour_is_refused(write_dicom, tmp_path, rendered, film):
-    """A secondary capture in RGB is read when its channels agree, in either planar configuration."""
+    """A secondary capture in RGB is read when its channels agree to a rounding or two, and then green counts."""
     grey = np.rint(film * 255).astype(np.uint8)
     colour = np.repeat(grey[..., None], 3, axis=2)
     picture = rendered(colour, bits=8, photometric="RGB")
@@ -101,7 +101,10 @@ def test_grey_in_three_channels_is_grey_and_colour_is_refused(write_dicom, tmp_p
     # A window is for grey alone, and says nothing of colour (PS3.3 C.11.2): that there is none would be no true remark.
     windowed = rendered(colour, bits=8, photometric="RGB", WindowCenter=40, WindowWidth=80)
     assert (windowed.sha256, windowed.warnings) == (picture.sha256, (Warn.SPACING_UNKNOWN,))
-    colour[5, 5, 0] ^= 0x40
+    level = int(grey[5, 5])
+    colour[5, 5] = level - 1, level, level + 1
+    assert rendered(colour, bits=8, photometric="RGB").sha256 == picture.sha256
+    colour[5, 5, 2] += 1
     assert _refused(write_dicom(tmp_path / "c.dcm", colour, bits=8, photometric="RGB")) == ReasonCode.COLOUR
 
 
