@@ -51,10 +51,12 @@ def test_padding_is_background_and_does_not_count(rendered, film, twelve):
     stored = np.clip(twelve // 4 + 1000, 0, 2100)
     stored[:40], stored[40:60] = 0, 7
     for photometric in ("MONOCHROME1", "MONOCHROME2"):
-        picture = rendered(stored, photometric=photometric, PixelPaddingValue=0, PixelPaddingRangeLimit=9)
-        assert picture.pixels[:60].max() == 0
-        assert picture.pixels[60:].min() == 0
-        assert picture.pixels[60:].max() == 1
+        for ends in ((0, 9), (9, 0)):  # where white is low the limit may lie below the value
+            padding = dict(zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), ends, strict=True))
+            picture = rendered(stored, photometric=photometric, **padding)
+            assert picture.pixels[:60].max() == 0
+            assert picture.pixels[60:].min() == 0
+            assert picture.pixels[60:].max() == 1
     alone = rendered(stored, PixelPaddingValue=0)
     assert alone.pixels[40:60].max() == 0
     assert alone.pixels[60:].min() > 0.4
@@ -69,6 +71,18 @@ def test_padding_among_signed_pixels_is_found_in_either_sign(write_dicom, tmp_pa
     assert picture.pixels[40:].max() == 1
     path = write_dicom(tmp_path / "us.dcm", stored, bits=16, PixelPaddingValue=-2000)
     path.write_bytes(path.read_bytes().replace(b"\x28\x00\x20\x01SS", b"\x28\x00\x20\x01US"))
+    assert picture.sha256 == render(read_dataset(path), max_pixels=LIMIT).sha256
+
+
+def test_padding_among_unsigned_pixels_is_found_in_either_sign(write_dicom, tmp_path, rendered, film):
+    """A padding value written as -1 means 65535 among unsigned pixels of 16 bits."""
+    stored = np.rint(film * 1000).astype(np.uint16)
+    stored[:40] = 65535
+    picture = rendered(stored, bits=16, PixelPaddingValue=65535)
+    assert picture.pixels[:40].max() == 0
+    assert picture.pixels[40:].max() == 1
+    path = write_dicom(tmp_path / "ss.dcm", stored, bits=16, PixelPaddingValue=65535)
+    path.write_bytes(path.read_bytes().replace(b"\x28\x00\x20\x01US", b"\x28\x00\x20\x01SS"))
     assert picture.sha256 == render(read_dataset(path), max_pixels=LIMIT).sha256
 
 
@@ -211,11 +225,15 @@ def test_an_object_without_an_image_is_sound_and_one_that_lost_it_is_not(write_d
 
 
 def test_a_hash_speaks_of_pixels_and_shape_alone(rendered, twelve, film):
-    """The same pixels have one hash; another pixel or shape has another."""
+    """The same pixels have one hash, resampled or not; another pixel or shape has another."""
     assert rendered(twelve, **WHOLE).sha256 == rendered(twelve, PatientID="other", **WHOLE).sha256
     changed = twelve.copy()
     changed[0, 0] ^= 1
     assert rendered(changed, **WHOLE).sha256 != rendered(twelve, **WHOLE).sha256
+    resampled = rendered(twelve, PixelSpacing=[0.2, 0.4], **WHOLE)
+    assert resampled.pixels.shape != twelve.shape
+    alone = picture_of(resampled.pixels, resampled.geometry)
+    assert (resampled.sha256, resampled.tones) == (alone.sha256, alone.tones)
     zeros = np.zeros((2, 6), np.float32)
     geometry = rendered(twelve).geometry
     assert picture_of(zeros, geometry).sha256 != picture_of(zeros.reshape(3, 4), geometry).sha256
