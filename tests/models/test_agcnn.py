@@ -5,7 +5,7 @@ import torch
 
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, build_agcnn
-from agcnn_models.settings import AttentionSettings, Backbone, Grid, Region, Statistic, Threshold
+from agcnn_models.settings import AttentionSettings, Backbone, Grid, HeatScale, Region, Statistic, Threshold
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,21 @@ def _attend(settings, features, size):
     with torch.device("meta"):
         model = build_agcnn(Backbone.DENSENET121, settings=settings)
     return model.attend(torch.rand(features.shape[0], 3, size, size), features)
+
+
+@pytest.mark.parametrize("threshold", Threshold)
+@pytest.mark.parametrize("scale", HeatScale)
+@pytest.mark.parametrize("statistic", Statistic)
+def test_attention_is_by_the_statistic_scale_and_threshold_that_are_set(statistic, scale, threshold):
+    """The heat map is by the first two of them, and the box is of what lies above the third in this map."""
+    features = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(3)) + 2
+    settings = AttentionSettings(statistic=statistic, heat_scale=scale, threshold=threshold, tau=0.5)
+    found = _attend(settings, features, 64)
+    heat = attention.rescale(attention.heat_map(features, statistic), scale)
+    assert torch.equal(found.heat_map, heat)
+    grid = attention.upsample(heat, 64)
+    mask = attention.binary_mask(grid, 0.5, threshold)
+    assert torch.equal(found.boxes, attention.largest_region(mask, grid))
 
 
 def test_on_the_native_grid_a_box_covers_whole_cells():
