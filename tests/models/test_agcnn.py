@@ -192,6 +192,14 @@ def test_a_random_region_has_the_size_of_the_attended_one():
     assert not torch.equal(attended, random)
 
 
+@pytest.mark.parametrize(("region", "box"), [(Region.WHOLE, [0, 0, 63, 63]), (Region.CENTRE, [16, 16, 47, 47])])
+def test_a_control_region_of_finer_images_is_in_their_pixels_and_seen_in_the_branchs(region, box):
+    """Its box lies in the 64 pixels of the image, and the local branch gets the 32 that it reads."""
+    attended = _attend(AttentionSettings(region=region, detail=2), torch.rand(2, 4, 4, 4), 64)
+    assert attended.boxes.tolist() == [box] * 2
+    assert attended.crops.shape == (2, 3, 32, 32)
+
+
 def test_detail_gives_the_local_branch_finer_pixels(model):
     """The global branch sees each 2 x 2 as one; the box lies in fine pixels, and the crop is cut from those."""
     fine = torch.randn(2, 3, 192, 192, generator=torch.Generator().manual_seed(9))
