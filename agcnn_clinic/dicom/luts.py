@@ -165,10 +165,8 @@ def _window_numbers(pair: tuple[str, str]) -> tuple[float, float] | None:
 
 
 def rescale(dataset: Dataset, values: Values) -> Values:
-    """Apply Rescale Slope and Intercept (PS3.3 C.11.1.1.2); a slope of 0 or none at all leaves the values alone."""
+    """Apply Rescale Slope and Intercept (PS3.3 C.11.1.1.2), as far as they are numbers; with a slope of 0 neither."""
     slopes, intercepts = numbers(dataset, "RescaleSlope"), numbers(dataset, "RescaleIntercept")
     slope = slopes[0] if slopes else 1.0
     intercept = intercepts[0] if intercepts else 0.0
-    if not np.isfinite([slope, intercept]).all() or slope == 0:
-        return values
-    return values * slope + intercept
+    return values if slope == 0 else values * slope + intercept

@@ -13,6 +13,8 @@ ROW = 13.0
 _HEAD = 26.0
 _BAR = 6.0
 _PAD = 9.0
+_MOST_DECIMALS = 7
+"""Of a probability: with a sign before it, it still stands in its column."""
 MOST_LINES = 20
 """Of what is remarked on one image: more than all that there is takes."""
 NOT_EXCLUDED = "A label below its threshold is not excluded."
@@ -233,11 +235,14 @@ def figure(value: float) -> str:
 
 
 def _told_apart(row: FindingRow) -> tuple[str, str]:
-    """Probability and threshold with two decimals, or with as many as show on which side of it the probability lies."""
+    """Probability and threshold with two decimals, or with as many as show on which side of it the probability lies.
+
+    Where no room is left for so many a sign shows it.
+    """
     if row.threshold is None or row.probability == row.threshold:
         return figure(row.probability), "" if row.threshold is None else figure(row.threshold)
-    for decimals in range(2, 6):
+    for decimals in range(2, _MOST_DECIMALS + 1):
         probability, threshold = f"{row.probability:.{decimals}f}", f"{row.threshold:.{decimals}f}"
         if probability != threshold:
-            break
-    return probability, threshold
+            return probability, threshold
+    return ("<" if row.probability < row.threshold else ">") + probability, threshold

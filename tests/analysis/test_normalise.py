@@ -12,8 +12,9 @@ from pydicom import uid as uids
 from agcnn_clinic.analysis.normalise import PRELOAD, Wanted, develop, normalise, read_picture
 from agcnn_clinic.analysis.seen import NetworkFilm, network_film
 from agcnn_clinic.config import Gate
-from agcnn_clinic.domain import MediaType, ReasonCode, Warn
+from agcnn_clinic.domain import Geometry, MediaType, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.picture import picture_of
 from agcnn_clinic.prints import grey, prints_of
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_models.settings import Preprocessing
@@ -41,6 +42,7 @@ def test_a_film_is_normalised(write_dicom, tmp_path, twelve, film):
     result = normalise(path, MediaType.DICOM, GATE)
     np.testing.assert_allclose(result.picture.pixels, film, atol=1 / 4095)
     assert result.header.rows == 320
+    assert result.study_instance_uid == pydicom.dcmread(path).StudyInstanceUID
     assert result.quality["contrast"] > 0.5
     assert result.quality["spacing_mm"] == 0.2
     assert result.warnings == (Warn.LOW_RESOLUTION, Warn.BURNED_IN)
@@ -58,7 +60,24 @@ def test_a_film_is_developed_to_what_is_done_with_it(write_dicom, tmp_path, twel
     np.testing.assert_array_equal(developed.film, prints.film)
     np.testing.assert_array_equal(developed.grey, grey(picture.pixels))
     assert (developed.geometry, developed.picture_sha256) == (picture.geometry, picture.sha256)
+    assert developed.study_instance_uid == pydicom.dcmread(path).StudyInstanceUID
     assert developed.seconds > 0
+
+
+def test_the_network_sees_the_middle_of_the_film():
+    """The crop is as far from the top as from the bottom, and from the left as from the right."""
+    pixels = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    seen = network_film(picture_of(pixels, Geometry(64, 64)), SMALL)
+    np.testing.assert_allclose(seen.grey, pixels[4:60, 4:60], atol=1e-6)
+
+
+def test_a_film_whose_predecessor_is_gone_is_compared_by_its_picture(write_dicom, tmp_path, twelve):
+    """Its picture's SHA-256 is all that is left of the earlier one; nobody reads this one either."""
+    path = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
+    picture_sha256 = normalise(path, MediaType.DICOM, GATE).picture.sha256
+    for gone, same in ((picture_sha256, True), ("0" * 64, False)):
+        developed = develop(path, MediaType.DICOM, GATE, Wanted(SMALL), tmp_path / "gone.dcm", gone_picture=gone)
+        assert (developed.same_as_previous, developed.seen) == (same, None)
 
 
 def test_a_film_that_was_read_before_is_compared_and_not_developed(write_dicom, tmp_path, twelve):
@@ -93,7 +112,9 @@ def test_a_png_is_normalised_and_its_stated_view_counts(tmp_path, film):
     result = normalise(path, MediaType.PNG, GATE)
     assert Warn.VIEW_UNKNOWN in result.warnings
     assert Warn.SPACING_UNKNOWN in result.warnings
-    assert Warn.VIEW_UNKNOWN not in normalise(path, MediaType.PNG, GATE, None, "PA").warnings
+    stated = normalise(path, MediaType.PNG, GATE, None, "PA")
+    assert Warn.VIEW_UNKNOWN not in stated.warnings
+    assert (result.header.view_position, stated.header.view_position) == ("", "PA")
     assert _refused(path, MediaType.PNG, GATE, None, "lateral") == ReasonCode.WRONG_VIEW
 
 
@@ -122,11 +143,13 @@ def test_another_transfer_syntax_is_the_same_picture(write_dicom, tmp_path, twel
 
 
 def test_another_picture_under_one_uid_is_told(write_dicom, tmp_path, twelve):
-    """The film relabelled MONOCHROME1 shows something else."""
+    """The film relabelled MONOCHROME1 shows something else; picture and header are those of the file that came."""
     first = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE)
     second = write_dicom(tmp_path / "inverted.dcm", twelve, photometric="MONOCHROME1", **WHOLE)
     result = normalise(second, MediaType.DICOM, GATE, first)
     assert result.same_as_previous is False
+    assert result.header.photometric_interpretation == "MONOCHROME1"
+    assert result.picture.sha256 == read_picture(second, MediaType.DICOM, GATE.max_pixels).sha256
     assert "PhotometricInterpretation" in result.differing_attributes
 
 

@@ -96,6 +96,18 @@ def test_without_a_window_eight_bits_are_display_values(rendered, film):
     assert Warn.NO_VOI in picture.warnings
 
 
+def test_eight_bits_that_a_table_makes_deeper_are_no_display_values(rendered, film):
+    """Without a window the ends of the film are black and white, whatever the table has for values of no pixel."""
+    entries = np.arange(256) * 100 + 5000
+    entries[51] = 65535
+    item = Dataset()
+    item.LUTDescriptor = [256, 0, 16]
+    item.add_new("LUTData", "OW", entries.astype("<u2").tobytes())
+    item.ModalityLUTType = "US"
+    stored = np.rint(film * 75).astype(np.uint8) * 2 + 20
+    np.testing.assert_allclose(rendered(stored, bits=8, ModalityLUTSequence=[item]).pixels, film, atol=1 / 75)
+
+
 @pytest.mark.parametrize(
     ("bits", "stated", "centre", "width"),
     [(8, 8, 2048, 4096), (12, 16, 32768, 65536), (12, 16, 32767, 60000), (12, 12, 128, 256)],
@@ -112,6 +124,15 @@ def test_a_window_that_was_made_for_other_pixels_is_left_alone(rendered, film, b
             (Warn.WINDOW_MISFIT, Warn.SPACING_UNKNOWN),
             (Warn.NO_VOI, Warn.SPACING_UNKNOWN),
         )
+
+
+def test_a_window_fits_no_better_for_a_few_bright_pixels(rendered, film):
+    """A window of 16 bits over a film of 12 hides it, and a dead pixel that it shows is none of the film."""
+    stored = np.rint((0.1 + 0.9 * film) * 4095).astype(np.uint16)
+    stored[0, 0] = 65535
+    picture = rendered(stored, bits=16, WindowCenter=32768, WindowWidth=65536)
+    assert picture.sha256 == rendered(stored, bits=16).sha256
+    assert Warn.WINDOW_MISFIT in picture.warnings
 
 
 @pytest.mark.parametrize(

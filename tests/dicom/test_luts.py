@@ -79,7 +79,26 @@ def test_the_first_usable_window_counts(centres, widths):
     assert window(_windowed(centres, widths)) == Window(900, 50)
 
 
-@pytest.mark.parametrize(("centre", "width"), [(10, 0), (10, -5), (None, 5), (5, None), ("", "")])
+@pytest.mark.filterwarnings("ignore:Invalid value for VR CS")
+@pytest.mark.parametrize(
+    ("width", "said", "function"),
+    [
+        (1, "LINEAR", "LINEAR"),
+        (0.99, "LINEAR", "LINEAR_EXACT"),
+        (50, "sigmoid", "SIGMOID"),
+        (50, "Linear_Exact", "LINEAR_EXACT"),
+        (50, "", "LINEAR"),
+        (50, "CUBIC", "LINEAR"),
+    ],
+)
+def test_a_window_has_the_function_that_its_header_means(width, said, function):
+    """In any letters, LINEAR where it is none of the standard's, and LINEAR_EXACT where it is too narrow for that."""
+    assert window(_windowed(10, width, said)) == Window(10, width, function)
+
+
+@pytest.mark.parametrize(
+    ("centre", "width"), [(10, 0), (10, -5), (None, 5), (5, None), ("", ""), ("1e400", 5), (10, "1e400")]
+)
 def test_an_impossible_window_is_none(centre, width):
     """A width of 0 or below, or half a window, is no window."""
     dataset = Dataset()
@@ -150,6 +169,9 @@ def test_a_first_value_written_with_the_wrong_sign_is_mended():
         (-10, 4096, (0, 65535), -10),
         (-25536, 20000, (0, 65535), 40000),
         (60000, 65535, (0, 65535), 60000),
+        (32768, 4096, SIGNED, -32768),
+        (-10_000, 100, (-2048, 2047), -10_000),
+        (64511, 1, (-1024, 64511), 64511),  # its one entry is of the last input
     ],
 )
 def test_a_first_value_has_the_sign_that_its_inputs_can_have(written, count, inputs, first):
@@ -171,6 +193,7 @@ def test_a_first_value_has_the_sign_that_its_inputs_can_have(written, count, inp
         (12, 4096, 12),  # rounded
         (16, 4096, 12),
         (0, 0, 1),
+        (16, 1, 1),
     ],
 )
 def test_a_table_is_as_deep_as_it_says_where_that_can_be_meant(announced, largest, bits):
@@ -181,18 +204,39 @@ def test_a_table_is_as_deep_as_it_says_where_that_can_be_meant(announced, larges
     np.testing.assert_allclose(table.shown(np.array([2.0])), min(largest / (2**bits - 1), 1))
 
 
-@pytest.mark.parametrize("item", [_item((10, 0, 16), b"\0\0"), _item((10, 0), b"\0" * 20), Dataset()])
+@pytest.mark.parametrize(
+    "item", [_item((10, 0, 16), b"\0\0"), _item((10, 0, 16), b"\0" * 18), _item((10, 0), b"\0" * 20), Dataset()]
+)
 def test_a_table_that_contradicts_itself_is_refused(item):
-    """Too few entries, half a descriptor and none at all are no table."""
+    """Too few entries, also where they would do as bytes, half a descriptor and none at all are no table."""
     with pytest.raises(ImageError):
         lookup_table(item, inputs=UNSIGNED, little_endian=True)
 
 
+def test_a_table_is_asked_for_the_nearest_whole_number():
+    """A Rescale Slope makes fractions of stored values, and they have no entry of their own."""
+    table = lookup_table(_item((3, 0, 16), [0, 10, 20], "US"), inputs=UNSIGNED, little_endian=True)
+    assert table(np.array([0.4, 0.6, 1.4, 1.6])).tolist() == [0, 10, 10, 20]
+
+
+def test_a_table_of_one_entry_is_one():
+    """Of one number pydicom makes no list."""
+    assert lookup_table(_item((1, 0, 16), [7], "US"), inputs=UNSIGNED, little_endian=True).entries.tolist() == [7]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value")
+def test_the_number_of_entries_is_unsigned_beside_a_negative_first_value():
+    """A descriptor of signed numbers counts 40000 entries as -25536."""
+    item = _item((-25536, -100, 16), bytes(80_000))
+    assert len(lookup_table(item, inputs=SIGNED, little_endian=True).entries) == 40_000
+
+
 @pytest.mark.parametrize(
-    ("slope", "intercept", "expected"), [(2, -10, 4090), (-1, 4095, 2045), (None, None, 2050), (0, 5, 2050)]
+    ("slope", "intercept", "expected"),
+    [(2, -10, 4090), (-1, 4095, 2045), (None, None, 2050), (0, 5, 2050), ("1e400", 5, 2055), (2, "1e400", 4100)],
 )
 def test_rescale_applies_slope_and_intercept(slope, intercept, expected):
-    """Negative slopes too; a slope of 0 would wipe the image out and is ignored."""
+    """Negative slopes too; a slope of 0 would wipe the image out and is ignored, and so is what no number can hold."""
     dataset = Dataset()
     dataset.RescaleSlope, dataset.RescaleIntercept = slope, intercept
     assert rescale(dataset, np.array([2050.0])).tolist() == [expected]

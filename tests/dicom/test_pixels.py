@@ -51,10 +51,12 @@ def test_padding_is_background_and_does_not_count(rendered, film, twelve):
     stored = np.clip(twelve // 4 + 1000, 0, 2100)
     stored[:40], stored[40:60] = 0, 7
     for photometric in ("MONOCHROME1", "MONOCHROME2"):
-        picture = rendered(stored, photometric=photometric, PixelPaddingValue=0, PixelPaddingRangeLimit=9)
-        assert picture.pixels[:60].max() == 0
-        assert picture.pixels[60:].min() == 0
-        assert picture.pixels[60:].max() == 1
+        for ends in ((0, 9), (9, 0)):  # where white is low the limit may lie below the value
+            padding = dict(zip(("PixelPaddingValue", "PixelPaddingRangeLimit"), ends, strict=True))
+            picture = rendered(stored, photometric=photometric, **padding)
+            assert picture.pixels[:60].max() == 0
+            assert picture.pixels[60:].min() == 0
+            assert picture.pixels[60:].max() == 1
     alone = rendered(stored, PixelPaddingValue=0)
     assert alone.pixels[40:60].max() == 0
     assert alone.pixels[60:].min() > 0.4
@@ -69,6 +71,18 @@ def test_padding_among_signed_pixels_is_found_in_either_sign(write_dicom, tmp_pa
     assert picture.pixels[40:].max() == 1
     path = write_dicom(tmp_path / "us.dcm", stored, bits=16, PixelPaddingValue=-2000)
     path.write_bytes(path.read_bytes().replace(b"\x28\x00\x20\x01SS", b"\x28\x00\x20\x01US"))
+    assert picture.sha256 == render(read_dataset(path), max_pixels=LIMIT).sha256
+
+
+def test_padding_among_unsigned_pixels_is_found_in_either_sign(write_dicom, tmp_path, rendered, film):
+    """A padding value written as -1 means 65535 among unsigned pixels of 16 bits."""
+    stored = np.rint(film * 1000).astype(np.uint16)
+    stored[:40] = 65535
+    picture = rendered(stored, bits=16, PixelPaddingValue=65535)
+    assert picture.pixels[:40].max() == 0
+    assert picture.pixels[40:].max() == 1
+    path = write_dicom(tmp_path / "ss.dcm", stored, bits=16, PixelPaddingValue=65535)
+    path.write_bytes(path.read_bytes().replace(b"\x28\x00\x20\x01US", b"\x28\x00\x20\x01SS"))
     assert picture.sha256 == render(read_dataset(path), max_pixels=LIMIT).sha256
 
 
@@ -92,7 +106,7 @@ def test_signed_values_below_their_bits_keep_their_sign(rendered, film):
 
 
 def test_grey_in_three_channels_is_grey_and_colour_is_refused(write_dicom, tmp_path, rendered, film):
-    """A secondary capture in RGB is read when its channels agree, in either planar configuration."""
+    """A secondary capture in RGB is read when its channels agree to a rounding or two, and then green counts."""
     grey = np.rint(film * 255).astype(np.uint8)
     colour = np.repeat(grey[..., None], 3, axis=2)
     picture = rendered(colour, bits=8, photometric="RGB")
@@ -101,7 +115,10 @@ def test_grey_in_three_channels_is_grey_and_colour_is_refused(write_dicom, tmp_p
     # A window is for grey alone, and says nothing of colour (PS3.3 C.11.2): that there is none would be no true remark.
     windowed = rendered(colour, bits=8, photometric="RGB", WindowCenter=40, WindowWidth=80)
     assert (windowed.sha256, windowed.warnings) == (picture.sha256, (Warn.SPACING_UNKNOWN,))
-    colour[5, 5, 0] ^= 0x40
+    level = int(grey[5, 5])
+    colour[5, 5] = level - 1, level, level + 1
+    assert rendered(colour, bits=8, photometric="RGB").sha256 == picture.sha256
+    colour[5, 5, 2] += 1
     assert _refused(write_dicom(tmp_path / "c.dcm", colour, bits=8, photometric="RGB")) == ReasonCode.COLOUR
 
 
@@ -208,11 +225,15 @@ def test_an_object_without_an_image_is_sound_and_one_that_lost_it_is_not(write_d
 
 
 def test_a_hash_speaks_of_pixels_and_shape_alone(rendered, twelve, film):
-    """The same pixels have one hash; another pixel or shape has another."""
+    """The same pixels have one hash, resampled or not; another pixel or shape has another."""
     assert rendered(twelve, **WHOLE).sha256 == rendered(twelve, PatientID="other", **WHOLE).sha256
     changed = twelve.copy()
     changed[0, 0] ^= 1
     assert rendered(changed, **WHOLE).sha256 != rendered(twelve, **WHOLE).sha256
+    resampled = rendered(twelve, PixelSpacing=[0.2, 0.4], **WHOLE)
+    assert resampled.pixels.shape != twelve.shape
+    alone = picture_of(resampled.pixels, resampled.geometry)
+    assert (resampled.sha256, resampled.tones) == (alone.sha256, alone.tones)
     zeros = np.zeros((2, 6), np.float32)
     geometry = rendered(twelve).geometry
     assert picture_of(zeros, geometry).sha256 != picture_of(zeros.reshape(3, 4), geometry).sha256

@@ -5,7 +5,7 @@ import torch
 
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, build_agcnn
-from agcnn_models.settings import AttentionSettings, Backbone, Grid, Region, Statistic, Threshold
+from agcnn_models.settings import AttentionSettings, Backbone, Grid, HeatScale, Region, Statistic, Threshold
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +105,21 @@ def _attend(settings, features, size):
     return model.attend(torch.rand(features.shape[0], 3, size, size), features)
 
 
+@pytest.mark.parametrize("threshold", Threshold)
+@pytest.mark.parametrize("scale", HeatScale)
+@pytest.mark.parametrize("statistic", Statistic)
+def test_attention_is_by_the_statistic_scale_and_threshold_that_are_set(statistic, scale, threshold):
+    """The heat map is by the first two of them, and the box is of what lies above the third in this map."""
+    features = torch.randn(2, 5, 4, 4, generator=torch.Generator().manual_seed(3)) + 2
+    settings = AttentionSettings(statistic=statistic, heat_scale=scale, threshold=threshold, tau=0.5)
+    found = _attend(settings, features, 64)
+    heat = attention.rescale(attention.heat_map(features, statistic), scale)
+    assert torch.equal(found.heat_map, heat)
+    grid = attention.upsample(heat, 64)
+    mask = attention.binary_mask(grid, 0.5, threshold)
+    assert torch.equal(found.boxes, attention.largest_region(mask, grid))
+
+
 def test_on_the_native_grid_a_box_covers_whole_cells():
     """One hot cell of 7x7 in an image of 224 is a box of 32 pixels."""
     features = torch.zeros(1, 4, 7, 7)
@@ -175,6 +190,14 @@ def test_a_random_region_has_the_size_of_the_attended_one():
     attended, random = found
     assert torch.equal(attended[:, 2:] - attended[:, :2], random[:, 2:] - random[:, :2])
     assert not torch.equal(attended, random)
+
+
+@pytest.mark.parametrize(("region", "box"), [(Region.WHOLE, [0, 0, 63, 63]), (Region.CENTRE, [16, 16, 47, 47])])
+def test_a_control_region_of_finer_images_is_in_their_pixels_and_seen_in_the_branchs(region, box):
+    """Its box lies in the 64 pixels of the image, and the local branch gets the 32 that it reads."""
+    attended = _attend(AttentionSettings(region=region, detail=2), torch.rand(2, 4, 4, 4), 64)
+    assert attended.boxes.tolist() == [box] * 2
+    assert attended.crops.shape == (2, 3, 32, 32)
 
 
 def test_detail_gives_the_local_branch_finer_pixels(model):

@@ -155,6 +155,12 @@ def test_a_quantile_threshold_is_of_each_image():
     assert mask[:, 3].all()
 
 
+def test_a_quantile_threshold_is_strict():
+    """As Eq. 4 is: cells as hot as the quantile itself are outside."""
+    heat = torch.tensor([[[0.0, 0.5, 0.5, 0.5, 1.0]]])
+    assert binary_mask(heat, 0.5, Threshold.QUANTILE).tolist() == [[[False] * 4 + [True]]]
+
+
 @given(HEAT_MAPS, EIGHTHS)
 @settings(max_examples=300)
 def test_the_largest_region_equals_a_flood_fill(heat, tau):

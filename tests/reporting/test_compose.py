@@ -1,13 +1,17 @@
 """From rows to what the report says."""
 
+from dataclasses import replace
+from datetime import timedelta
+
 import numpy as np
 
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
-from agcnn_clinic.reporting.content import SeenArea
-from agcnn_clinic.reporting.readings import readings_of_model
+from agcnn_clinic.reporting.compose import compose
+from agcnn_clinic.reporting.content import NO_FINDING, Edition, SeenArea
+from agcnn_clinic.reporting.readings import counting_readings, readings_of_model
 
 
 def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
@@ -107,6 +111,41 @@ def test_images_stand_in_the_order_in_which_they_were_acquired(clinic, composed)
     assert images[1].acquired == "2026-03-01 08:15:10"
 
 
+def test_an_image_that_was_taken_on_another_day_than_the_study_says_so(clinic, composed) -> None:
+    """Also where it is the only one: the day at the head of the report is the study's."""
+    study = clinic.add_study(study_date="2026-03-01")
+    _acquired(clinic, clinic.add_file(study), "2026-02-28T23:10:00")
+    assert [image.when for image in composed(study).images] == ["2026-02-28 23:10"]
+
+
+def test_a_file_that_was_decided_at_the_moment_of_the_report_is_in_it(clinic) -> None:
+    """And one that was decided a microsecond later is not."""
+    study = clinic.add_study()
+    clinic.add_file(study, at=clinic.clock.now, name="in time.dcm")
+    clinic.add_file(study, at=clinic.clock.now + timedelta(microseconds=1), name="too late.dcm")
+    edition = Edition(1, clinic.clock.now, "1.0")
+    with clinic.database.session() as session:
+        readings = counting_readings(session, [study])
+        content = compose(session.get_one(Study, study), edition, readings=readings, archive=clinic.config.archive)
+    assert [image.original_name for image in content.images] == ["in time.dcm"]
+
+
+def test_a_mean_auc_says_over_how_many_labels_it_is(clinic, composed) -> None:
+    """Where these are not all fourteen, and where it is known at all; No Finding is none of them."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    (model,) = composed(study).models
+    every = dict.fromkeys((row.label for row in composed(study).images[0].findings), 0.8)
+    for areas, told in (
+        ({}, "Mean AUC"),
+        ({NO_FINDING: 0.7}, "Mean AUC"),
+        ({"Mass": 0.8, NO_FINDING: 0.7}, "Mean AUC over 1 label"),
+        ({"Mass": 0.8, "Hernia": 0.7}, "Mean AUC over 2 labels"),
+        (every | {NO_FINDING: 0.7}, "Mean AUC"),
+    ):
+        assert replace(model, auc_of_label=areas).mean_auc == told
+
+
 def _acquired(clinic, file_id: int, moment: str) -> None:
     with clinic.database.write() as session:
         file = session.get_one(ReceivedFile, file_id)
@@ -158,6 +197,9 @@ def test_a_file_whose_place_was_taken_is_not_called_unread(clinic, composed) -> 
     assert composed(study).unread == ()
     clinic.add_file(study, ReasonCode.UID_CONFLICT, uid="1.2.7")
     assert [image.outcome for image in composed(study).unread] == [Outcome.QUARANTINED]
+    clinic.add_file(study, ReasonCode.UID_CONFLICT, uid="1.2.8")
+    clinic.add_file(study, uid="1.2.8")
+    assert [image.sop_instance_uid for image in composed(study).unread] == ["1.2.7", "1.2.8"]
 
 
 def test_a_reading_that_stands_beside_is_in_no_report_until_it_counts(clinic, composed) -> None:

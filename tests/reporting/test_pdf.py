@@ -206,13 +206,6 @@ def test_findings_beside_no_finding_are_called_a_contradiction(content, picture,
         assert (told in first) is is_told
 
 
-def test_a_probability_just_below_its_threshold_is_told_apart(content, picture, settings, text_of, render) -> None:
-    """Two figures that would round to the same are printed with as many decimals as tell them apart."""
-    near = replace(content.images[0].findings[0], probability=0.3999, threshold=0.4004, positive=False)
-    image = replace(content.images[0], findings=(near,))
-    assert "0.3999 0.4004" in text_of(render(replace(content, images=(image,)), picture, settings))[0]
-
-
 def test_an_image_that_cannot_be_read_again_leaves_its_findings(several, picture, settings, text_of, render) -> None:
     """When the archive has lost a film, the report is made all the same, and says what is missing."""
 

@@ -31,6 +31,7 @@ def test_what_is_old_and_delivered_goes(ward):
     assert going(ward, quarantine_days=30) == {(Kind.QUARANTINE, (garbage,))}
     assert going(ward, reports_days=30) == {(Kind.REPORTS, (report,))}
     assert len(going(ward, **ALL)) == 4
+    assert going(ward, archive_days=100) == {(Kind.ARCHIVE, (file,)), (Kind.ARCHIVE, (companion,))}
     assert going(ward, archive_days=101) == set()
     assert [one.why for one in ward.upkeep(reports_days=30).planned()] == ["older than 30 days"]
 
@@ -102,11 +103,12 @@ def test_shared_bytes_go_only_when_all_their_rows_may(ward):
     assert len(going(ward, archive_days=4)) == 1
 
 
-def test_bytes_in_quarantine_and_of_use_elsewhere_need_both_days(ward):
-    """A PNG that was quarantined for its study.toml, and read when it came again."""
+@pytest.mark.parametrize("of_use", [ReasonCode.READ, ReasonCode.WRONG_VIEW, ReasonCode.UNPACKED])
+def test_bytes_in_quarantine_and_of_use_elsewhere_need_both_days(ward, of_use):
+    """A PNG that was quarantined for its study.toml and read or refused when it came again, and a zip that was not."""
     ward.file(None, ReasonCode.STUDY_TOML, content=b"png")
     study = ward.study()
-    ward.file(study, content=b"png")
+    ward.file(study, of_use, content=b"png")
     ward.report(study)
     assert going(ward, quarantine_days=30) == set()
     assert going(ward, archive_days=30) == set()
@@ -129,9 +131,9 @@ def test_a_zip_goes_when_all_in_it_is_done_with(ward):
 
 def test_a_full_disk_lets_the_oldest_go_until_there_is_room(ward):
     """As many bytes as are missing, from the oldest on; never what is undelivered, whatever that means for the disk."""
-    oldest, middle, _ = (
+    middle, _, oldest = (
         ward.file(None, ReasonCode.WRONG_VIEW, content=letter * 100, days_ago=days)
-        for letter, days in ((b"a", 3), (b"b", 2), (b"c", 1))
+        for letter, days in ((b"a", 2), (b"b", 1), (b"c", 3))
     )
     study = ward.study()
     ward.file(study, content=b"d" * 100)
@@ -188,6 +190,18 @@ def test_a_full_disk_takes_nothing_from_another_one(ward):
     by_age = (Kind.REPORTS, (report,))
     assert goes(films=full, reports=empty, reports_days=1) == [by_age, (Kind.ARCHIVE, (film,))]
     assert goes(films=full, reports=full, reports_days=1) == [by_age]
+
+
+def test_what_goes_by_age_makes_room_once(ward):
+    """Its bytes are counted, and then the oldest of the others has to go for what is still missing."""
+    younger, old = (
+        ward.file(None, ReasonCode.WRONG_VIEW, content=letter * 100, days_ago=days)
+        for letter, days in ((b"a", 3), (b"b", 100))
+    )
+    ward.file(None, ReasonCode.WRONG_VIEW, content=b"c" * 100, days_ago=2)
+    ward.disk = Disk(1, 1000, 0)
+    planned = ward.upkeep(archive_days=30, min_free_percent=20).planned()
+    assert [one.candidate.ids for one in planned] == [(old,), (younger,)]
 
 
 @pytest.mark.parametrize("removed", ["file", "report"])

@@ -50,6 +50,7 @@ def test_bytes_go_and_rows_stay(ward):
     assert not ward.has(garbage)
     assert not ward.has_report(report)
     assert ward.row(film).removed_at == ward.now
+    assert ward.row(garbage).quarantine_path == ""
     assert ward.has(kept[1])
     assert ward.has_report(kept[2])
     assert list(ward.config.quarantine.iterdir()) == []
@@ -110,6 +111,28 @@ def test_whatever_ends_the_process_the_next_run_finishes(ward, monkeypatch, pass
     assert list(ward.config.reports.iterdir()) == []
     assert list(ward.config.quarantine.iterdir()) == []
     assert not any(ward.has(file) for file, _ in files)
+
+
+def test_no_two_batches_are_said_to_be_gone_at_the_same_moment(ward, monkeypatch):
+    """So the newest, which a run that was ended may have left, is one batch; also by a clock that was set back."""
+    monkeypatch.setattr(remove, "BATCH", 1)
+    files = [ward.file(None, ReasonCode.MEDIA_COMPANION, days_ago=days) for days in (100, 90)]
+    ward.upkeep(archive_days=30).step()
+    files.append(ward.file(None, ReasonCode.MEDIA_COMPANION, days_ago=500))
+    began, ward.now = ward.now, ward.now - timedelta(days=200)
+    ward.upkeep(archive_days=30).step()
+    later = [ward.row(file).removed_at - began for file in files]
+    assert later == [timedelta(microseconds=number) for number in range(3)]
+
+
+def test_what_is_finished_leaves_bytes_that_another_row_still_claims(ward):
+    """Whatever said so of one of the rows: no row claims what is not there."""
+    first = ward.file(None, ReasonCode.MEDIA_COMPANION, content=b"same")
+    second = ward.file(None, ReasonCode.SAME_BYTES, content=b"same")
+    with ward.database.write() as session:
+        session.get_one(ReceivedFile, first).removed_at = ward.now
+    ward.upkeep().step()
+    assert ward.has(second)
 
 
 def test_a_disk_that_refuses_is_told_and_tried_again(ward, monkeypatch):

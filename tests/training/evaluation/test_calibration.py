@@ -31,6 +31,14 @@ def test_platt_finds_the_scale_that_made_the_labels() -> None:
     assert scale.b == pytest.approx(-1.2, abs=0.08)
 
 
+def test_platts_targets_are_smoothed() -> None:
+    """Of one film with the finding and two without, told apart, the probabilities are 2/3 and 1/4, not 1 and 0."""
+    scale = fit_platt(np.array([1, 0, 0]), np.array([1.0, -1.0, -1.0]))
+    assert scale is not None
+    assert expit(scale.a + scale.b) == pytest.approx(2 / 3, abs=1e-4)
+    assert expit(scale.b - scale.a) == pytest.approx(1 / 4, abs=1e-4)
+
+
 @settings(deadline=None, max_examples=30)  # a busy machine is no failure
 @given(st.lists(st.tuples(st.booleans(), st.floats(-8, 8)), min_size=1, max_size=40))
 def test_platt_never_reorders_films(pairs: list[tuple[bool, float]]) -> None:
@@ -80,6 +88,13 @@ def test_adaptive_bins_are_equally_full() -> None:
     adaptive = reliability(random.random(1500) < probability, probability)
     assert (adaptive.films == 100).all()
     assert reliability(probability > 2, probability, Binning.EQUAL_WIDTH).films[0] > 700
+
+
+def test_a_certain_film_is_in_the_last_bin_of_equal_width() -> None:
+    """Probability 1 has no bin of its own."""
+    found = reliability(np.array([1, 0, 1]), np.array([0.05, 0.95, 1.0]), Binning.EQUAL_WIDTH, bins=10)
+    assert found.films.tolist() == [1, 2]
+    assert found.said == pytest.approx([0.05, 0.975])
 
 
 def test_platt_mends_a_biased_probability() -> None:

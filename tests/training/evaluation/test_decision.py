@@ -1,5 +1,7 @@
 """Thresholds from validation films, and what they do on others."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -130,6 +132,15 @@ def test_all_hits_still_have_an_interval() -> None:
     assert np.isnan(patient_proportion(np.ones(0, bool), []).value)
 
 
+@pytest.mark.parametrize("hits", [[1, 0], [1, 0, 0], [1, 1, 0, 0, 0], [1, 1, 1]])
+@pytest.mark.parametrize("patients", [1, 4])
+def test_patients_who_are_alike_count_as_one_film_each(hits: list[int], patients: int) -> None:
+    """Where all have the same share nothing is known of how they differ, and no rounding stands in for it."""
+    of_each = [str(patient) for patient in range(patients) for _ in hits]
+    found = patient_proportion(np.tile(np.array(hits, bool), patients), of_each)
+    assert found.interval == wilson_interval(np.mean(hits), patients)
+
+
 def test_operating_points_count_films() -> None:
     """Sensitivity, specificity and predictive values are those of the four-field table."""
     found = some_predictions()
@@ -181,3 +192,12 @@ def test_a_bundles_decision_is_the_one_it_serves_with(small_bundle) -> None:
     logits = np.random.default_rng(0).normal(size=(5, len(LABELS))).astype(np.float32)
     np.testing.assert_allclose(calibrated(logits, decision.scales), bundle.calibrate(logits))
     assert decision.threshold_sets[0].values == bundle.thresholds
+
+
+def test_the_first_threshold_set_is_the_one_that_a_bundle_serves_with(small_bundle) -> None:
+    """Its further sets stand behind, in their order."""
+    bundle = open_bundle(small_bundle)
+    served = bundle.manifest.thresholds
+    further = tuple(served.model_copy(update={"set_id": set_id}) for set_id in ("second", "third"))
+    more = replace(bundle, manifest=bundle.manifest.model_copy(update={"further_thresholds": further}))
+    assert [one.set_id for one in decision_of(more).threshold_sets] == [served.set_id, "second", "third"]

@@ -278,3 +278,12 @@ def test_an_age_beyond_any_patient_is_in_no_band(make_predictions, make_rows) ->
     """NIH's typing errors, and unknown ages, are left out instead of being put among the old."""
     rows = [replace(row, age=None if index % 2 else 412) for index, row in enumerate(make_rows(20))]
     assert not [one for one in judge_subgroups(make_predictions(20), rows, seed=0) if one.attribute == "age"]
+
+
+def test_a_birthday_opens_the_next_age_band(make_predictions, make_rows) -> None:
+    """Years are whole: who is 17.9 is a child still, who is 18 is not, and who is 120 is among the old."""
+    ages = [0, 17, 17.9, 18, 39.5, 40, 59, 60, 79.9, 80, 120, 120.9]
+    rows = [replace(row, age=age) for row, age in zip(make_rows(12), ages, strict=True)]
+    found = judge_subgroups(make_predictions(12), rows, seed=0)
+    films = {one.group: one.films for one in found if one.attribute == "age"}
+    assert films == {"0-17": 3, "18-39": 2, "40-59": 2, "60-79": 2, "80+": 3}

@@ -167,8 +167,8 @@ def patient_proportion(
     """A share of films and Wilson's interval at the effective number of films (Korn and Graubard 1998).
 
     Films of one patient resemble each other, so N films are worth fewer independent ones: as many as give the variance
-    of the share between patients. Unlike a bootstrap it has a width when all films, or none, are hits; then each
-    patient counts as one film.
+    of the share between patients. Unlike a bootstrap it has a width when all films, or none, are hits; then, and
+    wherever patients do not differ in their share, each patient counts as one film.
 
     Args:
         hits: [N].
@@ -181,7 +181,8 @@ def patient_proportion(
     share = float(hits.mean())
     _, members = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
     clusters = int(members.max()) + 1
-    spread = np.bincount(members, weights=hits - share)  # each patient's sum of residuals
+    # Each patient's sum of residuals, from whole numbers: rounding must not make a variance where there is none.
+    spread = (films * np.bincount(members[hits], minlength=clusters) - hits.sum() * np.bincount(members)) / films
     variance = float(np.sum(spread**2)) * clusters / max(clusters - 1, 1) / films**2
     effective = min(share * (1 - share) / variance, films) if variance > 0 else clusters
     return Proportion(share, wilson_interval(share, effective, level))

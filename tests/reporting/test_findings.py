@@ -1,0 +1,101 @@
+"""The table of one image's findings: each number in its column, the bar, and the line that it has to reach."""
+
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pypdf
+import pytest
+
+from agcnn_clinic.config import Reporting
+from agcnn_clinic.reporting.paper import MARGIN, Frame
+
+DPI = 144
+
+
+@pytest.fixture
+def content(clinic, composed):
+    """The content of a report of one image."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    return composed(study)
+
+
+@pytest.fixture
+def printed(content, picture, settings, render):
+    """Makes the PDF with these findings in the place of the image's own, and this of its model."""
+
+    def printed(*findings, **of_model):
+        (image,) = content.images
+        shown = replace(image, findings=findings, model=replace(image.model, **of_model))
+        return render(replace(content, images=(shown,)), picture, settings)
+
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("probability", "threshold", "told"),
+    [
+        (0.3999, 0.4004, "0.3999 0.4004"),
+        (0.000301, 0.000304, "0.000301 0.000304"),
+        (0.3999999, 0.4, "0.3999999 0.4000000"),
+        (0.4 - 1e-9, 0.4, "<0.4000000 0.4000000"),
+        (0.4 + 1e-9, 0.4, ">0.4000000 0.4000000"),
+        (0.4, 0.4, "0.40 0.40"),
+    ],
+)
+def test_a_probability_is_told_apart_from_its_threshold(
+    content, printed, text_of, probability, threshold, told
+) -> None:
+    """Figures that would round to the same are printed with as many decimals as tell them apart, or with a sign."""
+    mass = content.images[0].findings[0]
+    near = replace(mass, probability=probability, threshold=threshold, positive=probability >= threshold)
+    assert f"Mass {told} " in text_of(printed(near))[0]
+
+
+def test_each_number_stands_in_its_column(content, printed) -> None:
+    """Probability, threshold, the three branches and the AUC that was measured of this label."""
+    mass, effusion = content.images[0].findings[:2]
+    rows = [
+        replace(
+            row,
+            label=label,
+            probability=0.11,
+            threshold=0.22,
+            probability_global=0.33,
+            probability_local=0.44,
+            probability_fusion=0.55,
+        )
+        for row, label in ((mass, "Mass"), (effusion, "Pleural_Thickening"))
+    ]
+    data = printed(*rows, auc_of_label={"Mass": 0.66, "Pleural_Thickening": 0.77})
+    lines = pypdf.PdfReader(BytesIO(data)).pages[0].extract_text(extraction_mode="layout").splitlines()
+    told = {line.split()[0]: line.split() for line in lines if line.split()[:1] in (["Label"], ["Mass"], ["Pleural"])}
+    columns = ["Probability", "Threshold", "Global", "Local", "Fusion", "AUC"]
+    assert [word for word in told["Label"] if word.isalpha()] == ["Label", *columns]
+    assert told["Mass"] == ["Mass", "0.11", "0.22", "0.33", "0.44", "0.55", "0.66"]
+    assert told["Pleural"] == ["Pleural", "Thickening", "0.11", "0.22", "0.33", "0.44", "0.55", "0.77"]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.25, 0.8, 1.0])
+def test_the_line_stands_where_the_bar_of_that_probability_ends(content, printed, pixels_of, value) -> None:
+    """A threshold is drawn on the scale of the probabilities, which runs from 0 to 1."""
+    mass = replace(content.images[0].findings[0], positive=False)
+    frame = Frame.of(Reporting().page_size)
+    left, right = MARGIN + 112, frame.right - 4 - 268
+    across = np.s_[:, int(left * DPI / 72) - 3 : int(right * DPI / 72) + 4]
+
+    def shown(probability, threshold):
+        data = printed(replace(mass, probability=probability, threshold=threshold))
+        return pixels_of(data, 0, DPI).astype(int)[across].sum(axis=2)
+
+    def places(differ):
+        """Where pages differ, in points from the left of the scale."""
+        return (np.flatnonzero(differ.any(axis=0)) - 3) * 72 / DPI
+
+    without_bar, with_bar, other_line = shown(0.0, value), shown(value, 0.5), shown(0.0, 0.5)
+    black = 3 * 60
+    line = places((without_bar < black) & (other_line >= black))
+    assert line.mean() == pytest.approx(value * (right - left), abs=1.5)
+    bar = places(with_bar != other_line)
+    assert max(bar, default=0) == pytest.approx(value * (right - left), abs=1.5)

@@ -1,0 +1,80 @@
+"""Several images beside each other on a report's first page."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from agcnn_clinic.domain import Geometry
+from agcnn_clinic.picture import picture_of
+from agcnn_clinic.reporting.paper import MARGIN, Frame
+
+DPI = 72
+
+
+@pytest.fixture
+def images_of(clinic, composed):
+    """The content of a report of so many images."""
+
+    def images_of(count):
+        study = clinic.add_study()
+        for _ in range(count):
+            clinic.add_file(study)
+        return composed(study)
+
+    return images_of
+
+
+def test_each_of_many_images_stands_above_its_own_numbers(images_of, settings, pixels_of, text_of, render) -> None:
+    """Five beside each other, and those that follow in a second row, each with its own film and its own numbers."""
+    content = images_of(7)
+    greys = {number: 30 * number for number in range(1, 8)}
+    images = [
+        replace(
+            image, findings=tuple(replace(row, probability=image.number / 10, threshold=None) for row in image.findings)
+        )
+        for image in content.images
+    ]
+    data = render(
+        replace(content, images=tuple(images)),
+        lambda image: picture_of(np.full((300, 300), greys[image.number] / 255, np.float32), Geometry(300, 300)),
+        settings,
+    )
+    pages, room = text_of(data), Frame.of(settings.page_size).width - 112
+    for numbers in ((1, 2, 3, 4, 5), (6, 7)):
+        told = " ".join(f"{number / 10:.2f}" for number in numbers)
+        (page,) = (page for page, text in enumerate(pages) if text.count(f" {told} ") == 14)
+        shown, column = pixels_of(data, page, DPI).astype(int), min(room / len(numbers), 132)
+        for position, number in enumerate(numbers):
+            middle = shown[:, int(MARGIN + 112 + (position + 0.5) * column)]
+            assert (abs(middle - greys[number]) < 4).all(axis=1).sum() > 60
+
+
+@pytest.mark.parametrize("highest_in", [0, 1, 5])
+def test_labels_stand_by_their_highest_probability_in_any_image(
+    images_of, picture, settings, text_of, render, highest_in
+) -> None:
+    """What is high in one image alone stands above what is middling in all, in each row of images."""
+    content = images_of(max(highest_in + 1, 2))
+    high, others = {"Mass": 0.9, "Hernia": 0.5}, {"Mass": 0.1, "Hernia": 0.6}
+    probabilities = [high if number == highest_in else others for number in range(len(content.images))]
+    images = [
+        replace(image, findings=tuple(replace(row, probability=said.get(row.label, 0)) for row in image.findings))
+        for image, said in zip(content.images, probabilities, strict=True)
+    ]
+    pages = " ".join(text_of(render(replace(content, images=tuple(images)), picture, settings)))
+    for row in (probabilities[:5], probabilities[5:]):
+        mass, hernia = (" ".join(f"{said[label]:.2f}" for said in row) for label in ("Mass", "Hernia"))
+        assert not row or f" Mass {mass} Hernia {hernia} " in pages
+
+
+def test_a_label_is_called_not_assessed_of_the_image_whose_model_says_so(
+    images_of, picture, settings, text_of, render
+) -> None:
+    """Beside the other model's number; where a model does not say so there is a gap, and no word for it."""
+    content = images_of(2)
+    first, second = content.images
+    without = replace(second, findings=tuple(row for row in second.findings if row.label != "Mass"))
+    stating = replace(without, model=replace(without.model, not_assessed=("Mass",)))
+    for image, told in ((stating, "Mass 0.81 not assessed Effusion"), (without, "Mass 0.81 Effusion")):
+        assert told in text_of(render(replace(content, images=(first, image)), picture, settings))[0]
