@@ -39,11 +39,16 @@ SELECT COUNT(*) FROM study WHERE
 """Studies of which an image was read and no report covers all that is known."""
 
 
-def wait_until(fulfilled: Callable[[], bool], what: str, seconds: float = PATIENCE_SECONDS) -> None:
-    """Look again and again, until it is so; fail when too much time has passed."""
+def wait_until(
+    fulfilled: Callable[[], bool],
+    what: str,
+    seconds: float = PATIENCE_SECONDS,
+    instead: Callable[[], str] = lambda: "",
+) -> None:
+    """Look again and again, until it is so; fail when too much time has passed, and say what there was instead."""
     pause, deadline = threading.Event(), time.monotonic() + seconds
     while not fulfilled():
-        assert time.monotonic() < deadline, f"it did not happen in time: {what}"
+        assert time.monotonic() < deadline, f"it did not happen in time: {what}; {instead()}"
         pause.wait(0.05)
 
 
@@ -143,14 +148,14 @@ class Trial:
 
     def wait_for_end(self, status: int) -> None:
         """Wait until the daemon has ended by itself, with this exit status."""
-        wait_until(lambda: self.status() is not None, f"end; {self.said()}")
+        wait_until(lambda: self.status() is not None, "end", instead=self.does)
         assert self.status() == status, self.said()
 
     def wait_for_death(self) -> None:
         """Wait until the daemon was ended by SIGKILL and all its child processes are gone, too."""
-        wait_until(lambda: self.status() is not None, f"death; {self.said()}")
+        wait_until(lambda: self.status() is not None, "death", instead=self.does)
         assert self.status() == -signal.SIGKILL, self.said()
-        wait_until(lambda: not self.left_processes(), "end of the child processes")
+        wait_until(lambda: not self.left_processes(), "no child processes", instead=lambda: f"{self.left_processes()}")
 
     def left_processes(self) -> list[int]:
         """The processes of the daemon's session that live on."""
@@ -181,7 +186,14 @@ class Trial:
 
     def said(self) -> str:
         """The end of the daemon's log."""
-        return self.log.read_text()[-4000:] if self.log.exists() else ""
+        return self.log.read_text()[-8000:] if self.log.exists() else ""
+
+    def does(self) -> str:
+        """The same, and where each thread of a daemon that lives stands."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGUSR1)
+            threading.Event().wait(1.0)  # nothing tells when it has written
+        return self.said()
 
     def rows(self, statement: str) -> list[tuple]:
         """What any SQLite program sees in the database."""
@@ -205,7 +217,7 @@ class Trial:
 
     def wait_until_idle(self, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until nothing is left to do."""
-        wait_until(self.is_idle, f"idle; {self.said()}", seconds)
+        wait_until(self.is_idle, "idle", seconds, instead=self.does)
 
     def wait_for_rows(self, count: int) -> None:
         """Wait until so many files have a row."""
@@ -214,7 +226,7 @@ class Trial:
             assert self.status() is None, self.said()
             return self.rows("SELECT COUNT(*) FROM received_file")[0][0] >= count
 
-        wait_until(there, f"{count} rows; {self.said()}")
+        wait_until(there, f"{count} rows", instead=self.does)
 
     def check(self) -> None:
         """Assert everything that this room promises of a clinic that is idle."""

@@ -8,6 +8,7 @@ A daemon is the command `agcnn-clinic watch` itself, with its signal handlers an
 shared as memory, `point passage`: at that passage through that fault point it kills itself.
 """
 
+import faulthandler
 import functools
 import json
 import mmap
@@ -51,6 +52,7 @@ def watch(config: str, plan: Path, log: Path) -> None:
     os.setsid()
     for descriptor, target in ((0, os.devnull), (1, os.devnull), (2, log)):
         os.dup2(os.open(target, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), descriptor)
+    faulthandler.register(signal.SIGUSR1)  # a test that waits in vain asks where its threads are
     faults.hook = Killer(plan)
     sys.argv = ["agcnn-clinic", "--config", config, "watch"]
     code: object = 0
