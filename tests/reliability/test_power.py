@@ -72,8 +72,10 @@ def calls(record: Path, root: Path) -> Iterator[Call]:
         if (call := re.match(r"(\w+)\((.*)\)\s+= (\d+)", text)) is None:
             continue
         name, arguments, _ = call.groups()
-        # Paths are quoted in calls that name a file, and in angle brackets behind the descriptor in the others.
-        quoted = re.findall(r'"([^"]*)"', arguments)
+        # Paths are quoted in calls that name a file, below the folder of a descriptor before them where they are
+        # relative; and in angle brackets behind the descriptor in the others.
+        named = re.findall(r'(?:<([^>]*)>, )?"([^"]*)"', arguments)
+        quoted = [str(Path(folder, file)) for folder, file in named]
         paths = quoted if name not in ("write", "pwrite64", "ftruncate", "fsync", "fdatasync") else []
         paths = paths or re.findall(r"\d+<([^>]*)>", arguments)[:1]
         below = tuple(Path(path) for path in paths if Path(path).is_relative_to(root))
