@@ -62,6 +62,12 @@ class ClinicFolder:
         command = self.command(*arguments)
         return subprocess.run(command, env=HOMELESS, check=check, capture_output=True, text=True, timeout=300)
 
+    def outcomes(self) -> dict[str, tuple[str, str]]:
+        """Outcome and reason code of every file, by its name; fails when a name is there twice."""
+        found = self.select("SELECT original_name, outcome, reason_code FROM received_file")
+        assert len({row["original_name"] for row in found}) == len(found)
+        return {row["original_name"]: (row["outcome"], row["reason_code"]) for row in found}
+
     def select(self, statement: str) -> list[dict[str, Any]]:
         """What any program sees in its database."""
         return self._select(self.config.database_url, statement)
