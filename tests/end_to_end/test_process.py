@@ -28,8 +28,7 @@ def test_the_samples_end_as_they_should_and_leave_the_inbox_empty(clinic):
     assert counts["analysed"] >= 4
     assert set(counts) == {"refused", "quarantined", "analysed"}
     assert [path for path in clinic.config.inbox.rglob("*") if path.is_file()] == []
-    studies = query(
-        clinic,
+    studies = clinic.select(
         "SELECT DISTINCT study_id FROM instance JOIN received_file f ON f.instance_id = instance.id "
         "WHERE f.outcome = 'analysed'",
     )
