@@ -32,6 +32,10 @@ MAX_INFLATED_BYTES = 512 * 2**20
 PREAMBLE_LENGTH = 128
 _INFLATE_STEP = 2**20
 _LARGE_READ = 2**16
+_SMALL_FILE = 2**16
+"""Bytes of a file that is read at once: pydicom asks for its place at each element, each time a system call."""
+_SYNTAXES = frozenset(uids.AllTransferSyntaxes)
+"""Those that say how a data set is encoded; with another one, or without any, pydicom has to guess."""
 _FILE_META_GROUP = 0x0002
 _PIXEL_GROUP = 0x7FE0
 
@@ -74,7 +78,7 @@ def read_dataset(
         StorageError: the file cannot be opened or read.
     """
     try:
-        with _BoundedReader(io.FileIO(str(path))) as file, quiet():
+        with io.FileIO(str(path)) as opened, _held(opened) as file, quiet():
             dataset = _parse(file, max_bytes_deflated, stop_before_pixels)
             if not dataset and not stop_before_pixels:
                 # pydicom gives up all that it had read where the end of the file cuts off compressed pixels.
@@ -148,24 +152,44 @@ class _BoundedReader(io.BufferedReader):
         return super().read(size)
 
 
+def _held(file: io.FileIO) -> BinaryIO:
+    """A file to be parsed: in memory where it is small."""
+    small = os.fstat(file.fileno()).st_size <= _SMALL_FILE
+    return io.BytesIO(file.read(_SMALL_FILE)) if small else _BoundedReader(file)
+
+
 def _parse(file: BinaryIO, max_bytes_deflated: int, stop_before_pixels: bool) -> FileDataset:
     if not looks_like_dicom(file.read(PREAMBLE_LENGTH + 4)):
         raise ImageError(ReasonCode.UNREADABLE_HEADER, "it does not begin like a DICOM file")
     file.seek(0)
     preamble = read_preamble(file, force=True)
     file_meta = parse(file, is_implicit_VR=False, is_little_endian=True, stop_when=_after_file_meta)
-    if file_meta.get("TransferSyntaxUID") == uids.DeflatedExplicitVRLittleEndian:
+    syntax = file_meta.get("TransferSyntaxUID")
+    stop_when = _at_pixel_data if stop_before_pixels else None
+    if syntax == uids.DeflatedExplicitVRLittleEndian:
         # pydicom would inflate without a bound, even for the header alone.
-        inflated = io.BytesIO(_inflated(file, max_bytes_deflated))
-        stop_when = _at_pixel_data if stop_before_pixels else None
-        content = parse(inflated, is_implicit_VR=False, is_little_endian=True, stop_when=stop_when)
-        file_meta = FileMetaDataset(file_meta)
-        return FileDataset(file, content, preamble, file_meta, is_implicit_VR=False, is_little_endian=True)
-    file.seek(0)
-    dataset = dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
-    if not dataset.file_meta.get("TransferSyntaxUID"):
-        dataset.file_meta.TransferSyntaxUID = _guessed_syntax(dataset)
+        body: BinaryIO = io.BytesIO(_inflated(file, max_bytes_deflated))
+    elif isinstance(syntax, uids.UID) and syntax in _SYNTAXES and not _commands_follow(file):
+        body = file
+    else:
+        file.seek(0)
+        dataset = dcmread(file, force=True, stop_before_pixels=stop_before_pixels)
+        if not dataset.file_meta.get("TransferSyntaxUID"):
+            dataset.file_meta.TransferSyntaxUID = _guessed_syntax(dataset)
+        return dataset
+    # What `dcmread` does from here on; it would read the file meta information a second time.
+    implicit, little = syntax.is_implicit_VR, syntax.is_little_endian
+    content = parse(body, implicit, little, stop_when=stop_when)
+    dataset = FileDataset(file, content, preamble, FileMetaDataset(file_meta), implicit, little)
+    dataset.set_original_encoding(implicit, little, content.original_character_set)
     return dataset
+
+
+def _commands_follow(file: BinaryIO) -> bool:
+    """Whether elements of a network message (group 0000) stand before the data set, as some writers leave them."""
+    group = file.read(2)
+    file.seek(-len(group), os.SEEK_CUR)
+    return group == b"\0\0"
 
 
 def _inflated(file: BinaryIO, limit: int) -> bytes:
@@ -282,7 +306,7 @@ def _equal(a: Dataset, b: Dataset, tag: BaseTag) -> bool:
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 (a value that cannot be converted is compared as the bytes that it is)
-        return bool(a.get_item(tag) == b.get_item(tag))
+        return bool(a.get_item(tag, keep_deferred=True) == b.get_item(tag, keep_deferred=True))
 
 
 def _name(tag: BaseTag) -> str:

@@ -5,9 +5,13 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from datetime import date
+from functools import cache
 
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
+from pydicom.tag import BaseTag, Tag
+from pydicom.values import convert_value
 
 MAX_LENGTH = 256
 """Longer than any value of the attributes that are read here may be (PS3.5 6.2: LO has 64 characters, PN 3 x 64)."""
@@ -15,6 +19,9 @@ MAX_LENGTH = 256
 _JOINERS = "\u200c\u200d"
 """Zero-width joiners belong to the spelling of Persian and Indic names; other format characters only disguise."""
 
+_SEVERAL = (MultiValue, list, tuple)
+_PLAIN = frozenset({"AS", "CS", "DA", "DT", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "US", "UT"})
+"""What pydicom converts by its Value Representation alone: text, and small integers."""
 _DATE = re.compile(r"(\d{4})[.:-]?(\d{2})[.:-]?(\d{2})", re.ASCII)
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.\d*)?", re.ASCII)
 
@@ -35,13 +42,29 @@ def values(dataset: Dataset, keyword: str) -> list[str]:
     An attribute that is absent, empty or cannot be converted has none.
     """
     try:
-        value = dataset.get(keyword)
-        several: Iterable[object] = value if isinstance(value, MultiValue | list | tuple) else [value]
+        value = _value(dataset, keyword)
+        several: Iterable[object] = value if isinstance(value, _SEVERAL) else [value]
         return [clean(str(one)) for one in several if one is not None]
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 (pydicom converts on access, and a broken value may raise anything)
         return []
+
+
+def _value(dataset: Dataset, keyword: str) -> object:
+    """An attribute's value, None where it is absent. Most are converted without making an element of them first."""
+    element = dataset.get_item(_tag(keyword))
+    if element is None:
+        return None
+    encodings = dataset.original_character_set
+    if isinstance(element, RawDataElement) and element.VR in _PLAIN and encodings:
+        return convert_value(element.VR, element, encodings)
+    return dataset.get(keyword)
+
+
+@cache
+def _tag(keyword: str) -> BaseTag:
+    return Tag(keyword)
 
 
 def text(dataset: Dataset, keyword: str) -> str:
