@@ -6,8 +6,9 @@ import unicodedata
 from collections.abc import Iterable
 from datetime import date
 from functools import cache
+from typing import cast
 
-from pydicom.dataelem import RawDataElement
+from pydicom.dataelem import DataElement, RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag, Tag
@@ -53,7 +54,7 @@ def values(dataset: Dataset, keyword: str) -> list[str]:
 
 def _value(dataset: Dataset, keyword: str) -> object:
     """An attribute's value, None where it is absent. Most are converted without making an element of them first."""
-    element = dataset.get_item(_tag(keyword))
+    element = cast(DataElement | RawDataElement | None, dataset.get_item(_tag(keyword)))
     if element is None:
         return None
     encodings = dataset.original_character_set
