@@ -155,7 +155,7 @@ class _BoundedReader(io.BufferedReader):
 def _held(file: io.FileIO) -> BinaryIO:
     """A file to be parsed: in memory where it is small."""
     small = os.fstat(file.fileno()).st_size <= _SMALL_FILE
-    return io.BytesIO(file.read(_SMALL_FILE)) if small else _BoundedReader(file)
+    return io.BytesIO(file.readall()) if small else _BoundedReader(file)
 
 
 def _parse(file: BinaryIO, max_bytes_deflated: int, stop_before_pixels: bool) -> FileDataset:
