@@ -18,6 +18,7 @@ from agcnn_models.labels import LABELS
 from agcnn_models.settings import Backbone, Pooling
 
 __all__ = [
+    "DENSENET121_LAYERS",
     "Backbone",
     "Branch",
     "Pooling",
@@ -28,6 +29,8 @@ __all__ = [
     "without_classifier",
 ]
 
+DENSENET121_LAYERS = (6, 12, 24, 16)
+"""Of each dense block (Huang et al. 2017, Table 1)."""
 _BRANCHES = ("global_branch.", "local_branch.")
 LSE_SHARPNESS = 10.0
 """r of log-sum-exp pooling, the value of Wang et al. (2017)."""
@@ -110,13 +113,12 @@ class _ResNet50Branch(Branch, ResNet):  # type: ignore[misc]  # torchvision ship
 class _DenseNet121Branch(Branch, DenseNet):  # type: ignore[misc]  # torchvision ships no types
     features: nn.Module
     classifier: nn.Linear
-    feature_channels = 1024
     classifier_name = "classifier"
 
     def __init__(self, classes: int, pooling: Pooling) -> None:
-        # torchvision's defaults are those of DenseNet-121.
-        super().__init__(num_classes=classes)
+        super().__init__(block_config=DENSENET121_LAYERS, num_classes=classes)
         self.pooling = pooling
+        self.feature_channels = self.classifier.in_features  # 1024
 
     def feature_map(self, x: Tensor) -> Tensor:
         normalised: Tensor = self.features(x)  # [B, 1024, H/32, W/32], norm5: may be negative

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from agcnn_models import backbones
 from agcnn_training.recipe import Recipe, load_recipe
 from agcnn_training.train import TrainRequest
 
@@ -62,6 +63,15 @@ phases = [{ epochs = 1 }]
 def one_thread() -> None:
     """Small tensors are read faster by one thread than by several that wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DenseNet-121 with one layer in each of its blocks: for tests of what is done with a network, whichever it is.
+
+    It has every kind of module and an eighth of their number, and what a run does takes a fifth of the time.
+    """
+    monkeypatch.setattr(backbones, "DENSENET121_LAYERS", (1, 1, 1, 1))
 
 
 def draw_film(path: Path, *, lesion: bool, seed: int) -> None:

@@ -27,6 +27,8 @@ from agcnn_training.run_folder import Best, RunFolder
 from agcnn_training.stage_store import StageStore
 from agcnn_training.stages import prepare_stage
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 RECIPE = """
 name = "little"
 description = "For tests."

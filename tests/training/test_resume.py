@@ -50,6 +50,7 @@ def outcome(request: TrainRequest) -> dict[str, object]:
     return kept
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_run_stopped_in_every_phase_leaves_the_same_files(
     request_for: Callable[[str], TrainRequest], hard: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

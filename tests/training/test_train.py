@@ -86,6 +86,7 @@ def test_three_stages_end_in_a_bundle_that_reads(request_for: Maker, quiet: Cons
     assert phases == ["global-1", "global-1", "global-2", "local-1", "fusion-1"]
 
 
+@pytest.mark.usefixtures("shallow")
 def test_parts_that_train_together_end_in_a_bundle_too(request_for: Maker, quiet: Console, recipe_file: Path) -> None:
     """One stage of all three parts, on finer images and with a control region: the manifest says all of it."""
     recipe_file.write_text(
@@ -111,6 +112,7 @@ def test_parts_that_train_together_end_in_a_bundle_too(request_for: Maker, quiet
     assert diagnosis.heat_map.shape == (1, 1, 1)
 
 
+@pytest.mark.usefixtures("shallow")
 def test_one_branch_alone_ends_in_results(request_for: Maker, recipe_file: Path) -> None:
     """A recipe without fusion is measured, and says that it makes no bundle."""
     recipe_file.write_text(
@@ -131,6 +133,7 @@ def test_one_branch_alone_ends_in_results(request_for: Maker, recipe_file: Path)
     assert not request.out.exists()
 
 
+@pytest.mark.usefixtures("shallow")
 def test_a_given_branch_is_accounted_for(request_for: Maker, films: Path, tmp_path: Path) -> None:
     """What a branch from elsewhere has met is unknown: the run, its files and an evaluation say so."""
     torch.save(build_branch(Backbone.DENSENET121, pooling=Pooling.AVG).state_dict(), tmp_path / "elsewhere.pth")
@@ -325,6 +328,7 @@ def test_initial_weights_are_looked_at_before_the_films(
     assert not request.out.with_name("model.run").exists()
 
 
+@pytest.mark.usefixtures("shallow")
 def test_weights_whose_variances_leave_float16_end_in_a_bundle(
     request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path
 ) -> None:
