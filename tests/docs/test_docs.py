@@ -58,9 +58,10 @@ def test_the_reasons_that_do_not_speak_for_the_bytes_are_documented():
     assert set(re.findall(r"`(\w+)`", listed)) == NOT_ABOUT_THE_BYTES
 
 
-def test_every_remark_has_a_sentence():
-    """The report can print each remark."""
+def test_every_remark_has_a_sentence_and_is_documented():
+    """The report can print each remark, and docs/DATABASE.md says what each code means."""
     assert set(WARNING_SENTENCES) == set(Warn)
+    assert [code for code, sentence in WARNING_SENTENCES.items() if f"| {code} | {sentence} |" not in DATABASE] == []
 
 
 def test_the_settings_file_holds_every_option_with_its_default():
