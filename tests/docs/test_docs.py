@@ -15,7 +15,7 @@ from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.views import finding_list, review_list, study_summary
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode, Warn
 from agcnn_clinic.domain import WARNINGS as WARNING_SENTENCES
-from agcnn_training.recipe import Recipe
+from agcnn_training.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 DATABASE = (ROOT / "docs" / "DATABASE.md").read_text(encoding="utf-8")
@@ -126,6 +126,15 @@ def test_the_program_of_the_readme_runs(clinic, monkeypatch):
     names["clinic"].close()
     assert len(names["findings"])
     assert names["findings"]["positive"].all()
+
+
+def test_the_recipe_of_the_manual_can_be_read(tmp_path):
+    """What docs/TRAINING.md shows as a recipe of one's own is one, and changes what it says."""
+    (text,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "TRAINING.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "mine.toml").write_text(text, encoding="utf-8")
+    recipe = load_recipe(str(tmp_path / "mine.toml"))
+    assert recipe.name == "mine"
+    assert {phase.epochs for stage in recipe.stages for phase in stage.phases} == {20}
 
 
 def code_of(document: Path) -> list[str]:
