@@ -15,6 +15,7 @@ from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.views import finding_list, review_list, study_summary
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode, Warn
 from agcnn_clinic.domain import WARNINGS as WARNING_SENTENCES
+from agcnn_clinic.intake.study_toml import StudyToml
 from agcnn_training.recipe import Recipe, load_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -126,6 +127,13 @@ def test_the_program_of_the_readme_runs(clinic, monkeypatch):
     names["clinic"].close()
     assert len(names["findings"])
     assert names["findings"]["positive"].all()
+
+
+def test_the_readme_tells_of_every_key_of_a_study_toml():
+    """Its example is a valid one, and the other keys are named below it."""
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    shown = StudyToml.model_validate(tomllib.loads(text)).model_fields_set
+    assert [key for key in StudyToml.model_fields.keys() - shown if f"`{key}`" not in README] == []
 
 
 def test_the_recipe_of_the_manual_can_be_read(tmp_path):
