@@ -193,7 +193,8 @@ def _model(config: Config) -> Iterator[Result]:
     try:
         manifest = verify_bundle(folder).manifest
     except ModelError as error:
-        yield Result("model", State.PROBLEM, str(error), "Import the bundle again, or choose another: models use.")
+        advice = "Copy the bundle there anew, or read with another one: agcnn-clinic models use MODEL."
+        yield Result("model", State.PROBLEM, str(error), advice)
         return
     labels, weights = len(manifest.assessed), manifest.weights.sha256[:12]
     found = f"{manifest.name} {manifest.version}, {labels} labels, weights {weights} verified"

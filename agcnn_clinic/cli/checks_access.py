@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agcnn_clinic.cli.result import Result, State
-from agcnn_clinic.config import DEFAULT_CONFIG, Config
+from agcnn_clinic.config import Config
 from agcnn_clinic.lock import owner_of
 from agcnn_clinic.users import user_name
 
@@ -109,7 +109,7 @@ def _guarded(config: Config) -> Iterator[_Guarded]:
     database = config.database_url.removeprefix("sqlite:///")
     if database != config.database_url:
         yield _Guarded("the database", Path(database), 0o077, f"It holds patient data: chmod 0600 {database}")
-    settings = config.root / DEFAULT_CONFIG
+    settings = config.layout.files["configuration"]
     advice = f"Who may write it decides what the clinic does, and it may hold a password: chmod 0600 {settings}"
     yield _Guarded("the configuration", settings, 0o026, advice)
     # Group and others may pass through to an inbox below it.

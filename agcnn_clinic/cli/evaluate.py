@@ -1,5 +1,6 @@
 """evaluate: how good a model is on films with labels, and how sure that is."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -55,7 +56,7 @@ def evaluate(
         boxes=boxes,
         partial=partial,
         flip=flip,
-        precision=_one_of(Precision, precision, "--precision"),
+        precision=_one_of((Precision.FLOAT32, Precision.BFLOAT16), precision, "--precision"),
         device=device,
         workers=workers or cores(),
         seed=seed,
@@ -69,9 +70,9 @@ def evaluate(
         raise ModelUnavailableError(str(error)) from error
 
 
-def _one_of(choices: type[Choice], value: str, option: str) -> Choice:
+def _one_of(choices: Iterable[Choice], value: str, option: str) -> Choice:
     # Not an enum in the signature: that would import the trainer, and torch with it, for `--help`.
-    try:
-        return choices(value)
-    except ValueError as error:
-        raise UsageError(f"{option} is one of {', '.join(choices)}, not {value!r}.") from error
+    known = {str(choice): choice for choice in choices}
+    if value not in known:
+        raise UsageError(f"{option} is one of {', '.join(known)}, not {value!r}.")
+    return known[value]

@@ -43,7 +43,8 @@ StudyName = Annotated[
         "UID or of the key that `studies` prints.",
     ),
 ]
-Probability = Annotated[float | None, typer.Option(min=0, max=1)]
+MinProbability = Annotated[float | None, typer.Option(min=0, max=1, help="The probability is this or higher.")]
+MaxProbability = Annotated[float | None, typer.Option(min=0, max=1, help="The probability is this or lower.")]
 
 
 def studies(
@@ -111,8 +112,8 @@ def findings(
     positive: Annotated[
         bool | None, typer.Option("--positive/--negative", help="Only those at or above their threshold, or below.")
     ] = None,
-    min_probability: Probability = None,
-    max_probability: Probability = None,
+    min_probability: MinProbability = None,
+    max_probability: MaxProbability = None,
     date_from: DateFrom = None,
     date_to: DateTo = None,
     patient: Patient = None,

@@ -8,6 +8,7 @@ from agcnn_clinic.cli import checks_access
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.cli.context import write_setting
 from agcnn_clinic.cli.result import State
+from agcnn_clinic.config import load_config
 from agcnn_clinic.errors import UsageError
 from agcnn_clinic.users import user_name
 
@@ -52,6 +53,14 @@ def test_what_others_may_do_is_named(clinic, path, mode, state):
     assert f"{target} has the mode {mode:04o}" in result.found
     assert result.advice.endswith(str(target))
     assert "chmod" in result.advice
+
+
+def test_a_configuration_of_another_name_is_looked_at(clinic):
+    """`--config` names the file that counts, whatever it is called."""
+    settings = (clinic.root / "config.toml").rename(clinic.root / "clinic.toml")
+    settings.chmod(0o646)
+    (result,) = checks_access.modes(load_config(settings))
+    assert (result.state, result.found) == (State.PROBLEM, f"the configuration {settings} has the mode 0646")
 
 
 @pytest.mark.parametrize(("path", "mode"), [("inbox", 0o3770), ("inbox", 0o2730), ("", 0o710), ("config.toml", 0o640)])

@@ -300,6 +300,7 @@ def test_a_tampered_model_is_a_problem(clinic, bundle, tmp_path):
     (result,) = checks._model(load_config(config))
     assert result.state is State.PROBLEM
     assert "SHA-256" in result.found
+    assert result.advice.startswith("Copy the bundle")  # `models import` takes weights, not bundles
 
 
 def test_a_missing_model_is_a_problem(clinic):

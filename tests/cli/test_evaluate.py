@@ -38,6 +38,9 @@ def test_what_cannot_be_done_is_one_sentence(run, tmp_path, table, small_bundle)
         run(tmp_path, "evaluate", "nothing", "--data", table)
     with pytest.raises(UsageError, match="--split is one of test, validation, all"):
         run(tmp_path, "evaluate", small_bundle, "--data", table, "--split", "most")
+    # A recipe may say "auto"; here it would have to be found out what that was.
+    with pytest.raises(UsageError, match="--precision is one of float32, bfloat16, not 'auto'"):
+        run(tmp_path, "evaluate", small_bundle, "--data", table, "--precision", "auto", "--out", tmp_path / "out")
     with pytest.raises(TrainingFailedError, match="cannot be read"):
         run(tmp_path, "evaluate", small_bundle, "--data", tmp_path / "gone.csv", "--out", tmp_path / "out")
     with pytest.raises(TrainingFailedError, match="There is no device"):

@@ -1,5 +1,6 @@
 """Hostile pixels: sizes that lie, kinds that radiographs do not have, streams that claim to be what they are not."""
 
+import os
 import struct
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,8 @@ from table import BROKEN, PIXELS_BROKEN, READ, REFUSED, hostile
 
 from agcnn_clinic.domain import ReasonCode
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SHARED = Path(os.environ.get("AGCNN_SHARED_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+"""The folder of real films, as in tests/conftest.py: this is also run without pytest."""
 
 
 def _claims() -> None:
