@@ -255,7 +255,8 @@ def _positive(row: Row) -> str:
     The highest first, and No Finding last, as in reports: where a narrow terminal cuts the cell, and where it is of
     another image than what was found, it must not be what one reads of the study.
     """
-    from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
+    from agcnn_clinic.database.views import LABEL_COLUMNS
+    from agcnn_models.labels import NO_FINDING
 
     if not row["files_analysed"]:
         return "-"

@@ -30,17 +30,10 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from agcnn_clinic.database.states import is_in, state_of
 from agcnn_clinic.database.values import storable
 from agcnn_clinic.errors import UsageError
+from agcnn_models.labels import LABELS
 
-LABEL_COLUMNS: dict[str, str] = {
-    label: label.lower().replace(" ", "_")
-    for label in (
-        *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
-        *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia", "No Finding"),
-    )
-}
-"""Each label, in NIH's spelling, and its column in study_summary. A test compares it with `agcnn_models.labels`."""
-NO_FINDING = "No Finding"
-"""The label that says of the other fourteen that none is present."""
+LABEL_COLUMNS: dict[str, str] = {label: label.lower().replace(" ", "_") for label in LABELS}
+"""Each label, in NIH's spelling, and its column in study_summary."""
 
 _ROWS_AT_ONCE = 1000
 HASH_BEGINNING = 8

@@ -15,7 +15,6 @@ from agcnn_clinic.database.outcomes import corrects_the_patient
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.reporting.content import (
-    NO_FINDING,
     BranchFigures,
     Edition,
     FindingRow,
@@ -36,6 +35,7 @@ _NOT_BY_THIS_MODEL = "The clinic's own report prints what another model says of 
 def compose(
     study: Study,
     edition: Edition,
+from agcnn_models.labels import NO_FINDING
     *,
     readings: Readings,
     archive: Path,

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from agcnn_clinic.reporting.blocks import LEADING, Block
-from agcnn_clinic.reporting.content import NO_FINDING, FindingRow, ReadImage
+from agcnn_clinic.reporting.content import FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+from agcnn_models.labels import NO_FINDING
 
 ROW = 13.0
 _HEAD = 26.0

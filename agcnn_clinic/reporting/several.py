@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from agcnn_clinic.reporting.blocks import Block, fact, heading, space
-from agcnn_clinic.reporting.content import NO_FINDING, ReadImage, ReportContent
+from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.findings import MOST_LINES, ROW, figure
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+from agcnn_models.labels import NO_FINDING
 
 _ACROSS = 5
 """Images beside each other in the comparison."""

@@ -10,8 +10,9 @@ from agcnn_clinic.database.tables import Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.compose import compose
-from agcnn_clinic.reporting.content import NO_FINDING, Edition, SeenArea
+from agcnn_clinic.reporting.content import Edition, SeenArea
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model
+from agcnn_models.labels import NO_FINDING
 
 
 def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
