@@ -28,8 +28,7 @@ def clinic_config(ctx: typer.Context) -> "Config":
     """
     from agcnn_clinic.config import find_config, load_config
 
-    options = ctx.find_object(GlobalOptions) or GlobalOptions()
-    return load_config(find_config(options.config))
+    return load_config(find_config(ctx.ensure_object(GlobalOptions).config))
 
 
 def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
@@ -41,8 +40,7 @@ def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
     from agcnn_clinic.config import DEFAULT_CONFIG, default_config, may_be_there
     from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 
-    options = ctx.find_object(GlobalOptions) or GlobalOptions()
-    named = options.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
+    named = ctx.ensure_object(GlobalOptions).config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
     if not named and not may_be_there(Path(DEFAULT_CONFIG)):
         return default_config()
     return clinic_config(ctx)

@@ -91,7 +91,7 @@ def use_model(ctx: typer.Context, model: Name) -> None:
 
     config = clinic_config(ctx)
     folder = bundle_folder(model, Path.cwd())
-    path = find_config((ctx.find_object(GlobalOptions) or GlobalOptions()).config)
+    path = find_config(ctx.ensure_object(GlobalOptions).config)
     with clinic_database(ctx) as database:
         try:
             manifest = verify_bundle(folder).manifest
