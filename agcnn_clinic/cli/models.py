@@ -255,9 +255,9 @@ def manifest_of(folder: Path) -> "Manifest":
 
 def _measured(manifest: "Manifest") -> str:
     from agcnn_models.labels import PATHOLOGIES
+    from agcnn_models.manifest import BranchName
 
-    branches = manifest.metrics.branches if manifest.metrics else {}
-    fusion = next((metrics for name, metrics in branches.items() if name == "fusion"), None)
+    fusion = manifest.metrics.branches.get(BranchName.FUSION) if manifest.metrics else None
     if fusion is None:
         return "not measured"
     # Below it: a wider column would leave no room for the folder.
