@@ -30,11 +30,6 @@ CONNECTION = "connection"
 _BUSY_SECONDS = 60.0
 
 
-def head() -> str:
-    """The newest revision, which this software needs."""
-    return HEAD
-
-
 def current(url: str) -> str | None:
     """The revision of a database; None where it has no tables yet.
 
