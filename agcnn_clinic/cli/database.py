@@ -53,10 +53,10 @@ def backup(
     from agcnn_clinic.database.backup import backup as copy
     from agcnn_clinic.database.session import open_database
 
-    config = clinic_config(ctx).database
-    url = clinic_config(ctx).database_url
+    config = clinic_config(ctx)
+    busy = config.database.busy_timeout_seconds
     # Also before an upgrade: the revision does not matter for a copy.
-    with open_database(url, busy_timeout_seconds=config.busy_timeout_seconds, check_revision=False) as database:
+    with open_database(config.database_url, busy_timeout_seconds=busy, check_revision=False) as database:
         with database.transaction() as connection:
             if has_trail(connection):
                 trail.backed_up(connection, datetime.now(UTC))
