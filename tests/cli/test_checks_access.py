@@ -8,6 +8,7 @@ from agcnn_clinic.cli import checks_access
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.cli.context import write_setting
 from agcnn_clinic.cli.result import State
+from agcnn_clinic.config import load_config
 from agcnn_clinic.errors import UsageError
 from agcnn_clinic.users import user_name
 
@@ -52,6 +53,16 @@ def test_what_others_may_do_is_named(clinic, path, mode, state):
     assert f"{target} has the mode {mode:04o}" in result.found
     assert result.advice.endswith(str(target))
     assert "chmod" in result.advice
+
+
+def test_settings_and_a_database_are_looked_at_whatever_they_are_called(clinic):
+    """The file that --config names, and a database whose address names the driver, too."""
+    settings, database = clinic.root / "chest.toml", clinic.root / "clinic.sqlite"
+    settings.write_text('[database]\nurl = "sqlite+pysqlite:///clinic.sqlite"\n')
+    settings.chmod(0o644)
+    database.chmod(0o640)
+    found = [result.found for result in checks_access.modes(load_config(settings))]
+    assert found == [f"the database {database} has the mode 0640", f"the configuration {settings} has the mode 0644"]
 
 
 @pytest.mark.parametrize(("path", "mode"), [("inbox", 0o3770), ("inbox", 0o2730), ("", 0o710), ("config.toml", 0o640)])
