@@ -13,7 +13,16 @@ import numpy as np
 
 from agcnn_clinic.database.outcomes import corrects_the_patient
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
-from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
+from agcnn_clinic.domain import (
+    REASONS,
+    WARNINGS,
+    MediaType,
+    Outcome,
+    ReasonCode,
+    StudyDescription,
+    Warn,
+    remark_sentence,
+)
 from agcnn_clinic.reporting.content import (
     BranchFigures,
     Edition,
@@ -26,6 +35,7 @@ from agcnn_clinic.reporting.content import (
     UnreadImage,
 )
 from agcnn_clinic.reporting.readings import Readings
+from agcnn_models.labels import NO_FINDING
 
 _BRANCHES = ("global", "local", "fusion")
 _MINUTES = len("08:15")
@@ -35,7 +45,6 @@ _NOT_BY_THIS_MODEL = "The clinic's own report prints what another model says of 
 def compose(
     study: Study,
     edition: Edition,
-from agcnn_models.labels import NO_FINDING
     *,
     readings: Readings,
     archive: Path,
@@ -132,7 +141,7 @@ def _unread(file: ReceivedFile) -> UnreadImage:
     reason = _NOT_BY_THIS_MODEL if file.outcome == Outcome.ANALYSED else file.reason
     if not reason and file.reason_code in set(ReasonCode):
         reason = REASONS[ReasonCode(file.reason_code)].sentence
-    remarks = [_remark(remark) for remark in file.header.get("remarks", ())]
+    remarks = [remark_sentence(remark) for remark in file.header.get("remarks", ())]
     return UnreadImage(
         original_name=file.original_name,
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
@@ -178,7 +187,7 @@ def _image(
         columns=int(_number(file.header, "columns") or 0),
         bits_stored=int(_number(file.header, "bits_stored") or 0),
         other_patient=_other_patient(inference, corrected=corrected),
-        remarks=tuple(_remark(warning) for warning in inference.warnings if warning != Warn.OTHER_PATIENT),
+        remarks=tuple(remark_sentence(warning) for warning in inference.warnings if warning != Warn.OTHER_PATIENT),
         findings=tuple(pathologies),
         no_finding=next((row for row in rows if row.label == NO_FINDING), None),
         region=_region(inference.attended_region),
@@ -211,10 +220,6 @@ def _other_patient(inference: Inference, *, corrected: bool) -> str:
     if Warn.OTHER_PATIENT in inference.warnings:
         return WARNINGS[Warn.OTHER_PATIENT]
     return WARNINGS[Warn.OTHER_PATIENT_LATER] if corrected else ""
-
-
-def _remark(warning: str) -> str:
-    return WARNINGS[Warn(warning)] if warning in set(Warn) else warning
 
 
 def _model(model: Model) -> ModelFacts:
