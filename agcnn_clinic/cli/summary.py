@@ -27,8 +27,9 @@ def print_summary(summary: Summary, config: Config) -> None:
         console.print("Nothing new was decided.")
     if len(summary.reports) > _MANY:
         console.print(f"{len(summary.reports)} reports are in {config.reports}")
-    for key, path in summary.reports[:_MANY] if len(summary.reports) <= _MANY else ():
-        console.print(f"report of {key}: {config.report_file(path)}", markup=False)
+    else:
+        for key, path in summary.reports:
+            console.print(f"report of {key}: {config.report_file(path)}", markup=False)
     if summary.count(Outcome.QUARANTINED):
         console.print("`agcnn-clinic quarantine list` tells more of the quarantined files.")
 
