@@ -274,7 +274,7 @@ def _studies(wanted: StudyFilter, now: datetime, quiet_seconds: float) -> Select
 
 
 def _count(connection: Connection, query: Select[Any]) -> int:
-    return connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+    return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
 
 def _rows(connection: Connection, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:
