@@ -50,7 +50,7 @@ def plates(image: ReadImage, prints: Prints, colour_map: str) -> Plates:
         film=plain(prints.film),
         overlay=overlay(prints.film, image.heat_map, image.model.seen, colour_map),
         crop=None if prints.crop is None else plain(prints.crop),
-        scale=colour_scale(colour_map, (256, 12)),
+        scale=colour_scale(colour_map),
         box=prints.box,
         width=prints.width,
         height=prints.height,
