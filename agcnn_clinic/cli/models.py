@@ -49,7 +49,7 @@ def list_models(ctx: typer.Context) -> None:
     for reader in readers.values():
         model = reader.model
         table.add_row("", model.name, model.version, model.manifest.get("backbone", ""), "", _has_read(reader), "")
-    Console(highlight=False, soft_wrap=True).print(table)
+    Console(highlight=False, markup=False, soft_wrap=True).print(table)
     for sentence in told:
         typer.echo(sentence)
 
