@@ -132,9 +132,7 @@ def reopen(file: ReceivedFile) -> None:
     """Take a quarantined file back to PENDING, in the caller's transaction: it is read again as if it had just come."""
     if file.outcome != Outcome.QUARANTINED:
         raise ValueError(f"file {file.id} is {file.outcome}, not quarantined")
-    file.outcome = Outcome.PENDING
-    file.reason_code = file.reason = ""
-    file.details = {}
-    file.decided_at = None
+    for name, value in PENDING.items():
+        setattr(file, name, value)
     file.attempts = 0
     file.quarantine_path = ""
