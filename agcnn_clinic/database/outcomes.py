@@ -5,10 +5,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload, object_session
+from sqlalchemy import ColumnElement, case, exists, select
+from sqlalchemy.orm import Session, aliased, joinedload, object_session
 
-from agcnn_clinic.database.tables import Instance, ReceivedFile
+from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode, Warn
 
 PENDING: Mapping[str, Any] = MappingProxyType(
@@ -81,6 +81,14 @@ def decide(
         setattr(file, name, value)
     if file.instance is not None and _is_reported(file) and not _is_told_already(file):
         file.instance.study.revision += 1
+
+
+def study_has_file(outcome: Outcome) -> ColumnElement[bool]:
+    """Whether the study that a query is at has a file of this outcome."""
+    file, instance = aliased(ReceivedFile), aliased(Instance)
+    # CASE keeps SQLite from the index of outcomes: it would read every file of an outcome for each study.
+    ended_so = case((file.outcome == outcome, 1), else_=0) == 1
+    return exists().where(instance.study_id == Study.id, file.instance_id == instance.id, ended_so)
 
 
 def names_another_patient(file: ReceivedFile) -> bool:
