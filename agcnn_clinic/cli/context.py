@@ -46,16 +46,27 @@ def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
     return clinic_config(ctx)
 
 
-def clinic_database(ctx: typer.Context) -> "Database":
-    """The clinic's database, checked to be at the revision that this software writes.
+def clinic_database(config: "Config") -> "Database":
+    """A clinic's database, checked to be at the revision that this software writes.
 
     Raises:
         DatabaseError: it is missing, behind or ahead.
     """
     from agcnn_clinic.database.session import open_database
 
-    config = clinic_config(ctx)
     return open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
+
+
+def key_of(database: "Database", study: str) -> str:
+    """The key of the study that a person means; see `queries.find_study`.
+
+    Raises:
+        UsageError: no study fits, or more than one.
+    """
+    from agcnn_clinic.database.queries import find_study
+
+    with database.session() as session:
+        return find_study(session, study).key
 
 
 def write_setting(config_file: Path, section: str, name: str, value: str | float) -> None:

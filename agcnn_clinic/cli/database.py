@@ -113,6 +113,6 @@ def unlisted(ctx: typer.Context) -> None:
     from agcnn_clinic.holdings import compare
 
     config = clinic_config(ctx)
-    with clinic_database(ctx) as database:
+    with clinic_database(config) as database:
         for path in compare(database, config).unlisted:
             typer.echo(config.archive / path)

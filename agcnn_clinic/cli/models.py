@@ -12,6 +12,7 @@ from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.errors import ConfigError, DatabaseError, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
+    from agcnn_clinic.config import Config
     from agcnn_clinic.database.readings import ReadBy
     from agcnn_models.importing import Provenance
     from agcnn_models.manifest import Manifest
@@ -92,7 +93,7 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     config = clinic_config(ctx)
     folder = bundle_folder(model, Path.cwd())
     path = find_config(ctx.ensure_object(GlobalOptions).config)
-    with clinic_database(ctx) as database:
+    with clinic_database(config) as database:
         try:
             manifest = verify_bundle(folder).manifest
         except ModelError as error:
@@ -108,7 +109,7 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
     for sentence in limits(manifest):
         typer.echo(sentence)
-    if sentence := _left_to_read(ctx, manifest):
+    if sentence := _left_to_read(config, manifest):
         typer.echo(sentence)
 
 
@@ -208,7 +209,7 @@ def _readers(ctx: typer.Context) -> "dict[str, ReadBy]":
     from agcnn_clinic.database.readings import read_by_models
 
     try:
-        with clinic_database(ctx) as database, database.session() as session:
+        with clinic_database(clinic_config(ctx)) as database, database.session() as session:
             return {reader.model.manifest_sha256: reader for reader in read_by_models(session)}
     except (ConfigError, DatabaseError):
         return {}
@@ -221,14 +222,14 @@ def _has_read(reader: "ReadBy | None") -> str:
     return f"{reader.images} ({beside} beside)" if beside else str(reader.images)
 
 
-def _left_to_read(ctx: typer.Context, manifest: "Manifest") -> str:
+def _left_to_read(config: "Config", manifest: "Manifest") -> str:
     """What `reanalyse` would do now; empty where nothing was read by another model, or without a database."""
     from agcnn_clinic.cli.reanalyse import would
     from agcnn_clinic.database.readings import Scope, outlook
     from agcnn_models.manifest import digest
 
     try:
-        with clinic_database(ctx) as database, database.session() as session:
+        with clinic_database(config) as database, database.session() as session:
             ahead = outlook(session, digest(manifest), Scope(), counts=True)
     except DatabaseError:
         return ""
