@@ -202,9 +202,7 @@ def _image(
     )
 
 
-def _region(region: AttendedRegion | None) -> Region | None:
-    if region is None:
-        return None
+def _region(region: AttendedRegion) -> Region:
     return Region(
         x_min=region.x_min,
         y_min=region.y_min,

@@ -142,7 +142,7 @@ class ReadImage:
     findings: tuple[FindingRow, ...]
     """The pathologies by falling probability."""
     no_finding: FindingRow | None
-    region: Region | None
+    region: Region
     heat_map: "NDArray[np.float32]"
     """[h, w] in [0, 1], on the network's own grid."""
     model: ModelFacts
