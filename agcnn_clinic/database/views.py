@@ -25,9 +25,8 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from agcnn_clinic.database.states import is_in, state_of
+from agcnn_clinic.database.states import Columns, is_in, state_of
 from agcnn_clinic.database.values import storable
 from agcnn_clinic.errors import UsageError
 from agcnn_models.labels import LABELS
@@ -297,9 +296,7 @@ def _of_finding(wanted: FindingFilter) -> list[ColumnElement[bool]]:
     ]
 
 
-def _of_study(
-    columns: ReadOnlyColumnCollection[str, Column[Any]], wanted: FindingFilter | StudyFilter
-) -> list[ColumnElement[bool]]:
+def _of_study(columns: Columns, wanted: FindingFilter | StudyFilter) -> list[ColumnElement[bool]]:
     return [
         *_on_days(columns.study_date, wanted.date_from, wanted.date_to),
         # A command line may hold bytes that are no text; nothing that is stored has them.
