@@ -38,8 +38,7 @@ def bundle_folder(model: str, root: Path) -> Path:
 
 def known_bundles() -> list[Path]:
     """The folders of the bundles that ship, by name."""
-    folder = shipped_bundles()
-    return sorted(path.parent for path in folder.glob("*/manifest.toml")) if folder.is_dir() else []
+    return sorted(path.parent for path in shipped_bundles().glob("*/manifest.toml"))
 
 
 def configured_bundle(config: Config) -> Path:

@@ -214,11 +214,10 @@ class Config(BaseSettings):
     @property
     def database_url(self) -> str:
         """`database.url` with a relative SQLite path made absolute."""
-        prefix = "sqlite:///"
-        url = self.database.url
-        if url.startswith(prefix) and url != prefix and ":memory:" not in url:
-            return prefix + str(self._root / url.removeprefix(prefix))
-        return url
+        kind, _, path = self.database.url.partition(":///")
+        if kind.startswith("sqlite") and path and ":memory:" not in path:
+            return f"{kind}:///{self._root / path}"
+        return self.database.url
 
     @property
     def layout(self) -> Layout:

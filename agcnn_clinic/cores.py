@@ -12,7 +12,10 @@ LEAST_BATCH = 8
 
 
 def usable_cores() -> int:
-    """The cores that the system grants this process: in a container fewer than the machine has."""
+    """The cores that this process may run on: fewer than the machine has where it is held to some of them.
+
+    A share of the cores' time, as `docker run --cpus` grants it, is not seen.
+    """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

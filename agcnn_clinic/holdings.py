@@ -68,14 +68,14 @@ def compare(database: Database, config: Config, *, thorough: bool = False) -> Ho
     )
 
 
-class Delivered(NamedTuple):
-    """A report that was delivered."""
+class LostReport(NamedTuple):
+    """A delivered report whose PDF is missing or altered."""
 
     study_id: int
     version: int
 
 
-def lost_reports(database: Database, config: Config) -> list[Delivered]:
+def lost_reports(database: Database, config: Config) -> list[LostReport]:
     """The reports that are missing, or have other bytes than were delivered; each PDF is read.
 
     Without those that were made again and came out otherwise: to make them once more changes nothing.
@@ -91,7 +91,7 @@ def lost_reports(database: Database, config: Config) -> list[Delivered]:
     for row in rows:
         pdf = config.report_file(row.path)
         if not remade_beside(pdf).is_file() and not (pdf.is_file() and _is_as_delivered(pdf, row.sha256)):
-            lost.append(Delivered(row.study_id, row.version))
+            lost.append(LostReport(row.study_id, row.version))
     return lost
 
 

@@ -29,7 +29,7 @@ def press(
     """
     size = print_size(config.reporting)
 
-    def prints_of(path: Path, media_type: MediaType, region: Edges | None) -> Callable[[], Prints]:
+    def prints_of(path: Path, media_type: MediaType, region: Edges) -> Callable[[], Prints]:
         kept = None if recent is None else recent.take(path, region)
         if kept is not None:
             return lambda: kept

@@ -51,15 +51,15 @@ class Prints:
 
     Attributes:
         film: uint8 [h, w], the whole picture, reduced.
-        crop: uint8 [h, w], what lies in the attended region, reduced; None where there is none.
+        crop: uint8 [h, w], what lies in the attended region, reduced.
         box: the attended region in the picture.
         width: of the picture, in pixels.
         height: of the picture, in pixels.
     """
 
     film: Grey
-    crop: Grey | None
-    box: Box | None
+    crop: Grey
+    box: Box
     width: int
     height: int
 
@@ -70,10 +70,10 @@ class RecentPrints:
     def __init__(self, max_bytes: int = 256_000_000) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: OrderedDict[tuple[Path, Edges | None], Prints] = OrderedDict()
+        self._kept: OrderedDict[tuple[Path, Edges], Prints] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, path: Path, region: Edges | None, prints: Prints) -> None:
+    def put(self, path: Path, region: Edges, prints: Prints) -> None:
         """Keep the prints of an archived file and a region of it; the oldest go where there is no room."""
         with self._lock:
             self._drop((path, region))
@@ -82,19 +82,19 @@ class RecentPrints:
             while self._bytes > self._max_bytes:
                 self._drop(next(iter(self._kept)))
 
-    def take(self, path: Path, region: Edges | None) -> Prints | None:
+    def take(self, path: Path, region: Edges) -> Prints | None:
         """Give out the prints of an archived file and a region of it, where they are still kept, once."""
         with self._lock:
             return self._drop((path, region))
 
-    def _drop(self, key: tuple[Path, Edges | None]) -> Prints | None:
+    def _drop(self, key: tuple[Path, Edges]) -> Prints | None:
         prints = self._kept.pop(key, None)
         if prints is not None:
             self._bytes -= _bytes(prints)
         return prints
 
 
-def with_region(film: Grey, whole: Grey, geometry: Geometry, region: Edges | None, size: Size) -> Prints:
+def with_region(film: Grey, whole: Grey, geometry: Geometry, region: Edges, size: Size) -> Prints:
     """The prints of a picture of which `film` is the print of the whole.
 
     Args:
@@ -105,15 +105,13 @@ def with_region(film: Grey, whole: Grey, geometry: Geometry, region: Edges | Non
         size: what the crop has to fit into.
     """
     height, width = whole.shape
-    if region is None:
-        return Prints(film, None, None, width, height)
     box = box_of(region, geometry, (width, height))
     left, right = inside(box.left, box.right, width)
     top, bottom = inside(box.top, box.bottom, height)
     return Prints(film, fitted(whole[top:bottom, left:right], size), box, width, height)
 
 
-def prints_of(picture: Picture, region: Edges | None, size: Size) -> Prints:
+def prints_of(picture: Picture, region: Edges, size: Size) -> Prints:
     """All that is printed of a picture."""
     whole = grey(picture.pixels)
     return with_region(fitted(whole, size), whole, picture.geometry, region, size)
@@ -157,4 +155,4 @@ def inside(start: float, end: float, length: int) -> tuple[int, int]:
 
 
 def _bytes(prints: Prints) -> int:
-    return prints.film.nbytes + (0 if prints.crop is None else prints.crop.nbytes)
+    return prints.film.nbytes + prints.crop.nbytes

@@ -262,17 +262,13 @@ def _repeat(
     while not stop.is_set():
         try:
             rest = step()
-        except ClinicError as error:
-            if error.on_error is not OnError.RETRY:
+        except BaseException as error:  # noqa: BLE001 (a fault of the program: the daemon must end, not hang half alive)
+            if not isinstance(error, ClinicError) or error.on_error is not OnError.RETRY:
                 failures.append(error)
                 stop.set()
                 return
             log.warning("%s", error)
             rest = Rest(RETRY_SECONDS, at_least=RETRY_SECONDS)
-        except BaseException as error:  # noqa: BLE001 (a fault of the program: the daemon must end, not hang half alive)
-            failures.append(error)
-            stop.set()
-            return
         if rest.seconds:
             _rest(rest, wake, stop)
 
@@ -281,6 +277,6 @@ def _rest(rest: Rest, wake: threading.Event, stop: threading.Event) -> None:
     """Wait, until told to stop at the latest, or until woken, but then not for less than the rest asks for."""
     began = time.monotonic()
     while not stop.is_set() and not wake.is_set() and (left := began + rest.seconds - time.monotonic()) > 0:
-        wake.wait(min(left, 0.5))
+        wake.wait(min(left, HEED_SECONDS))
     if wake.is_set():
         stop.wait(max(0.0, began + rest.at_least - time.monotonic()))

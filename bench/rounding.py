@@ -20,8 +20,9 @@ from agcnn_clinic.cores import usable_cores
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import open_bundle
 from agcnn_models.precision import Precision, compute_float32_as_such, number_formats
-from agcnn_models.preprocessing import Preprocessing, to_model_input
+from agcnn_models.preprocessing import to_model_input
 from agcnn_models.serving import serve
+from agcnn_models.settings import Preprocessing
 from agcnn_training.data.pictures import read_picture
 
 AT_ONCE = 8

@@ -66,6 +66,14 @@ def test_the_words_of_the_gate_may_be_written_small(load):
     assert (gate.views, gate.modalities, gate.body_parts) == (("PA",), ("DX",), ("CHEST",))
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "sqlite+pysqlite"])
+def test_a_relative_path_of_a_database_starts_at_the_folder_of_the_settings(load, tmp_path, kind):
+    """Not at the folder where a command happens to be run."""
+    config = load(f'[database]\nurl = "{kind}:///clinic.sqlite"\n')
+    assert config.database_url == f"{kind}:///{tmp_path / 'clinic.sqlite'}"
+    assert config.layout.files["database"] == tmp_path / "clinic.sqlite"
+
+
 def test_a_file_in_another_encoding_is_refused(load):
     """As an old editor writes it."""
     with pytest.raises(ConfigError, match="is not UTF-8, as TOML must be: byte 29"):

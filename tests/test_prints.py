@@ -14,6 +14,7 @@ from agcnn_clinic.picture import picture_of
 from agcnn_clinic.prints import Box, Edges, RecentPrints, box_of, fitted, grey, prints_of, with_region
 
 SOMEWHERE = Edges(10.0, 20.0, 60.0, 70.0)
+ELSEWHERE = Edges(10.0, 20.0, 60.0, 71.0)
 
 
 @pytest.fixture
@@ -72,15 +73,15 @@ def test_prints_are_given_out_once_and_only_for_their_region(picture) -> None:
     """A report of another model's region must not show this one's."""
     recent, prints = RecentPrints(), prints_of(picture, SOMEWHERE, (20, 20))
     recent.put(Path("a"), SOMEWHERE, prints)
-    assert recent.take(Path("a"), None) is None
+    assert recent.take(Path("a"), ELSEWHERE) is None
     assert recent.take(Path("a"), SOMEWHERE) is prints
     assert recent.take(Path("a"), SOMEWHERE) is None
 
 
 def test_the_oldest_prints_make_room(picture) -> None:
     """However many films are read before their reports are made, no more is kept than was allowed."""
-    prints = prints_of(picture, None, (20, 20))
-    recent = RecentPrints(max_bytes=3 * prints.film.nbytes)
+    prints = prints_of(picture, SOMEWHERE, (20, 20))
+    recent = RecentPrints(max_bytes=3 * (prints.film.nbytes + prints.crop.nbytes))
     for number in (0, 1, 2, 0, 3):
-        recent.put(Path(str(number)), None, prints)
-    assert [recent.take(Path(str(number)), None) is not None for number in range(4)] == [True, False, True, True]
+        recent.put(Path(str(number)), SOMEWHERE, prints)
+    assert [recent.take(Path(str(number)), SOMEWHERE) is not None for number in range(4)] == [True, False, True, True]

@@ -7,7 +7,7 @@ from agcnn_clinic.prints import Edges, Prints, prints_of
 
 
 def read_prints(
-    path: Path, media_type: MediaType, region: Edges | None, print_size: tuple[int, int], max_pixels: int
+    path: Path, media_type: MediaType, region: Edges, print_size: tuple[int, int], max_pixels: int
 ) -> Prints:
     """Decode an archived file and make its prints: what a child process does for a report.
 

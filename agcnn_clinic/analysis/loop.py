@@ -72,7 +72,7 @@ class Analysis:
         self._claims = claims
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
-        self._ahead: dict[int, tuple[_Job, Future[Developed]]] = {}
+        self._ahead: dict[int, tuple[Film, Future[Developed]]] = {}
         """Decoding already under way for the next batch, by file id."""
         self._counted: set[int] = set()
         """Undecided files on which this process has begun, and on which it has counted an attempt."""
@@ -94,14 +94,14 @@ class Analysis:
             return 0
         self._begin(jobs)
         try:
-            results = [self._finish(job) for job in jobs[: self._batch_size]]
+            results = [self._films.finish(*self._ahead.pop(job.file_id)) for job in jobs[: self._batch_size]]
         except ReadersUnavailableError:
             self._uncount([job.file_id for job in jobs])
             raise
-        self._films.read([result for _, result in results])
+        self._films.read(results)
         reached(FaultPoint.BATCH_READ)
-        failed = self._record([(job, result) for job, result in results if not isinstance(result.error, StorageError)])
-        failed += [job.file_id for job, result in results if isinstance(result.error, StorageError)]
+        failed = self._record([result for result in results if not isinstance(result.error, StorageError)])
+        failed += [result.film.file_id for result in results if isinstance(result.error, StorageError)]
         if failed:
             self._let_rest(failed, now)
         return len(results)
@@ -141,12 +141,8 @@ class Analysis:
                 future.set_exception(ImageError(ReasonCode.CRASHED, f"{attempts} attempts did not end"))
             else:
                 future = self._films.decode(job.film)
-            self._ahead[job.file_id] = job, future
+            self._ahead[job.file_id] = job.film, future
         self._counted.update(first)
-
-    def _finish(self, wanted: _Job) -> tuple[_Job, Result]:
-        job, future = self._ahead.pop(wanted.file_id)
-        return job, self._films.finish(job.film, future)
 
     def _let_rest(self, file_ids: Sequence[int], now: float) -> None:
         """Leave files alone that archive or quarantine fail: that is not their doing, and no attempt on them."""
@@ -169,35 +165,35 @@ class Analysis:
             )
         self._counted.difference_update(file_ids)
 
-    def _record(self, results: Sequence[tuple[_Job, Result]]) -> list[int]:
+    def _record(self, results: Sequence[Result]) -> list[int]:
         """Lay out what is quarantined, then write all outcomes in one short transaction.
 
         Returns:
             The ids of the files that the quarantine does not take; they are left as they are.
         """
         now = datetime.now(UTC)
-        verdicts = {job.file_id: _verdict(result) for job, result in results}
+        verdicts = {result.film.file_id: _verdict(result) for result in results}
         quarantined: dict[int, str] = {}
         failed: list[int] = []
-        for job, _ in results:
-            code, detail, _ = verdicts[job.file_id]
+        for film in (result.film for result in results):
+            code, detail, _ = verdicts[film.file_id]
             if REASONS[code].outcome is Outcome.QUARANTINED:
                 try:
-                    quarantined[job.file_id] = self._storage.quarantine(
-                        job.film.stored_path, reason_file(code, detail, now)
+                    quarantined[film.file_id] = self._storage.quarantine(
+                        film.stored_path, reason_file(code, detail, now)
                     )
                 except StorageError as error:
                     log.warning("%s", error)
-                    failed.append(job.file_id)
+                    failed.append(film.file_id)
         reached(FaultPoint.OUTCOMES_LAID_OUT)
-        decided = [(job, result) for job, result in results if job.file_id not in failed]
+        decided = [result for result in results if result.film.file_id not in failed]
         with self._database.write() as session:
-            kept = self._claims.kept(session, Work.FILE, [job.file_id for job, _ in decided])
+            kept = self._claims.kept(session, Work.FILE, [result.film.file_id for result in decided])
             rows = to_decide(session, kept)
-            files, own = [], [(job.file_id, result) for job, result in decided if job.file_id in kept]
-            for file_id, result in own:
-                code, detail, details = verdicts[file_id]
-                file = rows[file_id]
+            files, own = [], [result for result in decided if result.film.file_id in kept]
+            for result in own:
+                file = rows[result.film.file_id]
+                code, detail, details = verdicts[file.id]
                 file.quarantine_path = quarantined.get(file.id, "")
                 if result.developed is not None:
                     file.picture_sha256 = result.developed.picture_sha256
@@ -209,7 +205,7 @@ class Analysis:
             session.flush()
             reached(FaultPoint.OUTCOMES_WRITTEN)
         reached(FaultPoint.OUTCOMES_COMMITTED)
-        self._counted.difference_update(job.file_id for job, _ in decided)
+        self._counted.difference_update(result.film.file_id for result in decided)
         if len(kept) < len(decided):
             lost = len(decided) - len(kept)
             log.warning("%d films were taken over by another worker; they are not recorded here", lost)

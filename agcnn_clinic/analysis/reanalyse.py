@@ -136,7 +136,7 @@ class Reanalysis:
                 tally.unreachable += 1
                 log.warning("the archive does not give up file %d: %s", result.film.file_id, result.error)
         now = datetime.now(UTC)
-        read: list[tuple[int, Result]] = []
+        read: list[Result] = []
         with self._database.write() as session:
             for result in results:
                 if result.reading is None:
@@ -144,10 +144,10 @@ class Reanalysis:
                 if self._is_read(session, result.film.file_id):
                     tally.meanwhile += 1
                     continue
-                read.append((result.film.file_id, result))
+                read.append(result)
                 tally.read += 1
             record(session, read, self._films.reader, model_id=self._model_id, now=now, beside=True)
-            files = [session.get_one(ReceivedFile, file_id) for file_id, _ in read]
+            files = [session.get_one(ReceivedFile, result.film.file_id) for result in read]
             trail.analysed(session, files, model_id=self._model_id, now=now)
 
     def _is_read(self, session: Session, file_id: int) -> bool:

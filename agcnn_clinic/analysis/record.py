@@ -36,7 +36,7 @@ def register_model(session: Session, manifest: Manifest, now: datetime) -> int:
 
 def record(
     session: Session,
-    results: Sequence[tuple[int, Result]],
+    results: Sequence[Result],
     reader: Reader,
     *,
     model_id: int,
@@ -49,22 +49,22 @@ def record(
 
     Args:
         session: to write to.
-        results: the films' rows by id, and what came of each; nothing is added where it has no reading.
+        results: what came of the films; nothing is added for one without a reading.
         reader: what read them.
         model_id: that model's row.
         now: the inferences' time.
         beside: whether another reading of each image counts.
     """
     read = [
-        (file_id, result, developed, reading)
-        for file_id, result in results
+        (result, developed, reading)
+        for result in results
         if (developed := result.developed) is not None and (reading := result.reading) is not None
     ]
     if not read:
         return
     inferences = [
         {
-            "file_id": file_id,
+            "file_id": result.film.file_id,
             "model_id": model_id,
             "created_at": now,
             "software_version": __version__,
@@ -78,13 +78,13 @@ def record(
             "heat_map_rows": reading.heat_map.shape[0],
             "heat_map_columns": reading.heat_map.shape[1],
         }
-        for file_id, result, developed, reading in read
+        for result, developed, reading in read
     ]
     added = insert(Inference).returning(Inference.id, sort_by_parameter_order=True)
     of_inferences = list(zip(session.scalars(added, inferences), read, strict=True))
     findings = [
         {"inference_id": inference_id, **vars(label), "positive": label.positive}
-        for inference_id, (_, _, _, reading) in of_inferences
+        for inference_id, (_, _, reading) in of_inferences
         for label in reading.labels
     ]
     session.execute(insert(Finding), findings)
@@ -94,6 +94,6 @@ def record(
             **asdict(source_region(reading.region, developed.geometry)),
             "spacing_source": developed.geometry.spacing_source,
         }
-        for inference_id, (_, _, developed, reading) in of_inferences
+        for inference_id, (_, developed, reading) in of_inferences
     ]
     session.execute(insert(AttendedRegion), regions)

@@ -338,5 +338,5 @@ def _idlest(waiting: dict[Any, tuple[Chunk, int]], count: int) -> int:
 
 
 def _floor(share: float) -> float:
-    """Return a share of a core as Ray counts them: in ten-thousandths."""
+    """Return a share of a core, rounded down to what Ray can count: thousandths, of which it knows tenths, too."""
     return int(share * 1000) / 1000

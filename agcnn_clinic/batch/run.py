@@ -75,13 +75,14 @@ def read_shards(
     done_before = tally.reasons.total()
     open_shards: dict[int, dict[int, pa.Table]] = {}
     size, batch = output.origin.shard_size, output.origin.batch_size
+    by_number = {shard.number: shard for shard in shards}
     for chunk, table in workers.read(listing, _chunks(listing, shards, batch)):
         number = chunk.start // size
         parts = open_shards.setdefault(number, {})
         parts[chunk.start] = table
         tally.read_now += len(chunk.names)
         tally.seconds = time.monotonic() - began
-        shard = Shard(number, number * size, min((number + 1) * size, len(listing)))
+        shard = by_number[number]
         if sum(len(part) for part in parts.values()) == shard.stop - shard.start:
             tally.reasons += output.write(shard, pa.concat_tables([parts[start] for start in sorted(parts)]))
             del open_shards[number]

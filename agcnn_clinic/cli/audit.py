@@ -2,7 +2,7 @@
 
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,9 +18,6 @@ from agcnn_clinic.cli.output import (
     require_order,
 )
 from agcnn_clinic.errors import DatabaseError, UsageError
-
-if TYPE_CHECKING:
-    from agcnn_clinic.database.session import Database
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: list, verify.")
 
@@ -54,7 +51,7 @@ def list_events(
 ) -> None:
     """The events of the audit trail, the newest first."""
     from agcnn_clinic.cli.access import recorded_rows
-    from agcnn_clinic.cli.context import clinic_database
+    from agcnn_clinic.cli.context import clinic_config, clinic_database, key_of
     from agcnn_clinic.database import audit
     from agcnn_clinic.database.audit_events import AuditEvent
 
@@ -62,12 +59,12 @@ def list_events(
         raise UsageError(f"There is no event {event!r}; an event is one of {', '.join(AuditEvent)}.")
     require_order("moments", since, until)
     printing = Printing.of(form, output, limit)
-    with clinic_database(ctx) as database:
+    with clinic_database(clinic_config(ctx)) as database:
         wanted = audit.EventFilter(
             since=since and in_utc(since),
             until=until and in_utc(until),
             event=AuditEvent(event) if event else None,
-            study=study and _key_of(database, study),
+            study=study and key_of(database, study),
             user=user,
         )
         with database.connection() as connection:
@@ -95,10 +92,10 @@ def verify(
     Keep that hash where the clinic's users cannot write, and give it to a later `verify --expect`: what was cut off
     the end, or written anew as a whole, shows in no other way. The exit code is 4 where the trail is broken.
     """
-    from agcnn_clinic.cli.context import clinic_database
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.database import audit
 
-    with clinic_database(ctx) as database, database.connection() as connection:
+    with clinic_database(clinic_config(ctx)) as database, database.connection() as connection:
         verdict = audit.verify(connection, expect=expect)
     if verdict.broken:
         raise AuditTrailBrokenError(
@@ -111,13 +108,6 @@ def verify(
             "The expected hash is not in the audit trail: events were cut off its end, or it was written anew. Keep a "
             "copy of the database as it is, and compare it with a backup."
         )
-
-
-def _key_of(database: "Database", study: str) -> str:
-    from agcnn_clinic.database.queries import find_study
-
-    with database.session() as session:
-        return find_study(session, study).key
 
 
 _COLUMNS = (

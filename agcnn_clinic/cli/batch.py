@@ -207,10 +207,10 @@ def _print(tally: "Tally", out: Path) -> None:
     from agcnn_clinic.batch.output import UNDECIDED, reasons
     from agcnn_clinic.cli.summary import print_outcomes
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     print_outcomes(console, reasons(tally.reasons))
     if left := tally.reasons[UNDECIDED]:
         console.print(f"{left} files could not be reached; the same command tries them again.")
     if tally.read_now:
         console.print(f"{tally.read_now} files in {tally.seconds:.0f} s, {tally.rate:.1f} a second.")
-    console.print(f"The table is in {out}", markup=False)
+    console.print(f"The table is in {out}")

@@ -106,10 +106,10 @@ def _guarded(config: Config) -> Iterator[_Guarded]:
         ("the reports folder", config.reports),
     ):
         yield _Guarded(name, folder, 0o077, f"It holds patient data: chmod 0700 {folder}")
-    database = config.database_url.removeprefix("sqlite:///")
-    if database != config.database_url:
-        yield _Guarded("the database", Path(database), 0o077, f"It holds patient data: chmod 0600 {database}")
-    settings = config.layout.files["configuration"]
+    files = config.layout.files
+    if database := files.get("database"):
+        yield _Guarded("the database", database, 0o077, f"It holds patient data: chmod 0600 {database}")
+    settings = files["configuration"]
     advice = f"Who may write it decides what the clinic does, and it may hold a password: chmod 0600 {settings}"
     yield _Guarded("the configuration", settings, 0o026, advice)
     # Group and others may pass through to an inbox below it.

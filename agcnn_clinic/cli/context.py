@@ -28,8 +28,7 @@ def clinic_config(ctx: typer.Context) -> "Config":
     """
     from agcnn_clinic.config import find_config, load_config
 
-    options = ctx.find_object(GlobalOptions) or GlobalOptions()
-    return load_config(find_config(options.config))
+    return load_config(find_config(ctx.ensure_object(GlobalOptions).config))
 
 
 def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
@@ -41,23 +40,33 @@ def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
     from agcnn_clinic.config import DEFAULT_CONFIG, default_config, may_be_there
     from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 
-    options = ctx.find_object(GlobalOptions) or GlobalOptions()
-    named = options.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
+    named = ctx.ensure_object(GlobalOptions).config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
     if not named and not may_be_there(Path(DEFAULT_CONFIG)):
         return default_config()
     return clinic_config(ctx)
 
 
-def clinic_database(ctx: typer.Context) -> "Database":
-    """The clinic's database, checked to be at the revision that this software writes.
+def clinic_database(config: "Config") -> "Database":
+    """A clinic's database, checked to be at the revision that this software writes.
 
     Raises:
         DatabaseError: it is missing, behind or ahead.
     """
     from agcnn_clinic.database.session import open_database
 
-    config = clinic_config(ctx)
     return open_database(config.database_url, busy_timeout_seconds=config.database.busy_timeout_seconds)
+
+
+def key_of(database: "Database", study: str) -> str:
+    """The key of the study that a person means; see `queries.find_study`.
+
+    Raises:
+        UsageError: no study fits, or more than one.
+    """
+    from agcnn_clinic.database.queries import find_study
+
+    with database.session() as session:
+        return find_study(session, study).key
 
 
 def write_setting(config_file: Path, section: str, name: str, value: str | float) -> None:

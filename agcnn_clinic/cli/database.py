@@ -14,14 +14,15 @@ def upgrade(ctx: typer.Context) -> None:
     """Bring the database to the revision that this version needs. Back it up before."""
     from agcnn_clinic.cli.context import clinic_config
     from agcnn_clinic.database import migrate
+    from agcnn_clinic.database.revision import HEAD
 
     url = clinic_config(ctx).database_url
     before = migrate.current(url)
     migrate.upgrade(url)
-    if before == migrate.head():
+    if before == HEAD:
         typer.echo(f"The database is at revision {before} already.")
     else:
-        typer.echo(f"The database went from revision {before or 'none'} to {migrate.head()}.")
+        typer.echo(f"The database went from revision {before or 'none'} to {HEAD}.")
 
 
 @db_app.command("current")
@@ -29,13 +30,13 @@ def current(ctx: typer.Context) -> None:
     """Print the database's revision, and whether it is the one that this version needs."""
     from agcnn_clinic.cli.context import clinic_config
     from agcnn_clinic.database import migrate
-    from agcnn_clinic.database.revision import Standing, standing
+    from agcnn_clinic.database.revision import HEAD, Standing, standing
 
     revision = migrate.current(clinic_config(ctx).database_url)
     says = {
         Standing.SAME: "which this version needs",
-        Standing.BEHIND: f"and this version needs {migrate.head()}: run `agcnn-clinic db upgrade`",
-        Standing.AHEAD: f"and this version knows {migrate.head()} only: install the newer one that upgraded it",
+        Standing.BEHIND: f"and this version needs {HEAD}: run `agcnn-clinic db upgrade`",
+        Standing.AHEAD: f"and this version knows {HEAD} only: install the newer one that upgraded it",
     }
     typer.echo(f"{revision or 'none'}, {says[standing(revision)]}")
 
@@ -52,10 +53,10 @@ def backup(
     from agcnn_clinic.database.backup import backup as copy
     from agcnn_clinic.database.session import open_database
 
-    config = clinic_config(ctx).database
-    url = clinic_config(ctx).database_url
+    config = clinic_config(ctx)
+    busy = config.database.busy_timeout_seconds
     # Also before an upgrade: the revision does not matter for a copy.
-    with open_database(url, busy_timeout_seconds=config.busy_timeout_seconds, check_revision=False) as database:
+    with open_database(config.database_url, busy_timeout_seconds=busy, check_revision=False) as database:
         with database.transaction() as connection:
             if has_trail(connection):
                 trail.backed_up(connection, datetime.now(UTC))
@@ -112,6 +113,6 @@ def unlisted(ctx: typer.Context) -> None:
     from agcnn_clinic.holdings import compare
 
     config = clinic_config(ctx)
-    with clinic_database(ctx) as database:
+    with clinic_database(config) as database:
         for path in compare(database, config).unlisted:
             typer.echo(config.archive / path)

@@ -27,7 +27,7 @@ def demo(
     from agcnn_clinic.config import load_config
     from agcnn_clinic.demo.samples import write_samples
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     clear(folder)
     make_clinic(folder)
     (folder / _MARK).touch()

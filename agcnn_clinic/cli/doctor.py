@@ -35,7 +35,7 @@ def doctor(
     """
     from agcnn_clinic.cli.result import State
 
-    results = examine(ctx.find_object(GlobalOptions) or GlobalOptions(), thorough=thorough)
+    results = examine(ctx.ensure_object(GlobalOptions), thorough=thorough)
     if output_format is Format.JSON:
         typer.echo(json.dumps([asdict(result) for result in results], ensure_ascii=False, indent=2))
     else:

@@ -97,7 +97,7 @@ def as_json(value: Any, indent: int | None = None) -> str:
 
 def _moment(value: Any) -> str:
     if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return iso(value)
     raise TypeError(f"{type(value).__name__} has no form in JSON")
 
 

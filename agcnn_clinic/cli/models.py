@@ -12,6 +12,7 @@ from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.errors import ConfigError, DatabaseError, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
+    from agcnn_clinic.config import Config
     from agcnn_clinic.database.readings import ReadBy
     from agcnn_models.importing import Provenance
     from agcnn_models.manifest import Manifest
@@ -49,7 +50,7 @@ def list_models(ctx: typer.Context) -> None:
     for reader in readers.values():
         model = reader.model
         table.add_row("", model.name, model.version, model.manifest.get("backbone", ""), "", _has_read(reader), "")
-    Console(highlight=False, soft_wrap=True).print(table)
+    Console(highlight=False, markup=False, soft_wrap=True).print(table)
     for sentence in told:
         typer.echo(sentence)
 
@@ -91,8 +92,8 @@ def use_model(ctx: typer.Context, model: Name) -> None:
 
     config = clinic_config(ctx)
     folder = bundle_folder(model, Path.cwd())
-    path = find_config((ctx.find_object(GlobalOptions) or GlobalOptions()).config)
-    with clinic_database(ctx) as database:
+    path = find_config(ctx.ensure_object(GlobalOptions).config)
+    with clinic_database(config) as database:
         try:
             manifest = verify_bundle(folder).manifest
         except ModelError as error:
@@ -108,7 +109,7 @@ def use_model(ctx: typer.Context, model: Name) -> None:
     typer.echo(f"{config.root} reads with {manifest.name} {manifest.version} from now on; restart a running watch.")
     for sentence in limits(manifest):
         typer.echo(sentence)
-    if sentence := _left_to_read(ctx, manifest):
+    if sentence := _left_to_read(config, manifest):
         typer.echo(sentence)
 
 
@@ -208,7 +209,7 @@ def _readers(ctx: typer.Context) -> "dict[str, ReadBy]":
     from agcnn_clinic.database.readings import read_by_models
 
     try:
-        with clinic_database(ctx) as database, database.session() as session:
+        with clinic_database(clinic_config(ctx)) as database, database.session() as session:
             return {reader.model.manifest_sha256: reader for reader in read_by_models(session)}
     except (ConfigError, DatabaseError):
         return {}
@@ -221,14 +222,14 @@ def _has_read(reader: "ReadBy | None") -> str:
     return f"{reader.images} ({beside} beside)" if beside else str(reader.images)
 
 
-def _left_to_read(ctx: typer.Context, manifest: "Manifest") -> str:
+def _left_to_read(config: "Config", manifest: "Manifest") -> str:
     """What `reanalyse` would do now; empty where nothing was read by another model, or without a database."""
     from agcnn_clinic.cli.reanalyse import would
     from agcnn_clinic.database.readings import Scope, outlook
     from agcnn_models.manifest import digest
 
     try:
-        with clinic_database(ctx) as database, database.session() as session:
+        with clinic_database(config) as database, database.session() as session:
             ahead = outlook(session, digest(manifest), Scope(), counts=True)
     except DatabaseError:
         return ""
@@ -255,9 +256,9 @@ def manifest_of(folder: Path) -> "Manifest":
 
 def _measured(manifest: "Manifest") -> str:
     from agcnn_models.labels import PATHOLOGIES
+    from agcnn_models.manifest import BranchName
 
-    branches = manifest.metrics.branches if manifest.metrics else {}
-    fusion = next((metrics for name, metrics in branches.items() if name == "fusion"), None)
+    fusion = manifest.metrics.branches.get(BranchName.FUSION) if manifest.metrics else None
     if fusion is None:
         return "not measured"
     # Below it: a wider column would leave no room for the folder.

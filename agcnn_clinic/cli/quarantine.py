@@ -19,11 +19,11 @@ def list_quarantine(
 ) -> None:
     """The files in quarantine, the newest first, each with its reason."""
     from agcnn_clinic.cli.access import recorded_rows
-    from agcnn_clinic.cli.context import clinic_database
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.database.queries import count_quarantined, quarantined
 
     printing = Printing.of(form, output, limit)
-    with clinic_database(ctx) as database, database.session() as session:
+    with clinic_database(clinic_config(ctx)) as database, database.session() as session:
         rows = recorded_rows(
             ctx,
             database,
@@ -49,11 +49,12 @@ def show_quarantined(
     from agcnn_clinic.cli.show import print_quarantined
     from agcnn_clinic.database.queries import quarantined_file
 
-    with clinic_database(ctx) as database, database.session() as session:
+    config = clinic_config(ctx)
+    with clinic_database(config) as database, database.session() as session:
         file = quarantined_file(session, file_id)
         studies = [file.instance.study.key] if file.instance else []
         record_one(ctx, database, form=form, output=output, studies=studies, files=[file.id])
-    print_quarantined(file, clinic_config(ctx).quarantine, form, output)
+    print_quarantined(file, config.quarantine, form, output)
 
 
 def _what_to_do(row: Row) -> str:

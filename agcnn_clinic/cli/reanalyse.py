@@ -61,7 +61,7 @@ def reanalyse(
     folder = bundle_folder(model, Path.cwd()) if model else own
     manifest = manifest_of(folder)
     counts = folder == own or digest(manifest) == digest(manifest_of(own))
-    with clinic_database(ctx) as database:
+    with clinic_database(config) as database:
         scope = _scope(database, studies or [], since, every=every)
         with database.session() as session:
             if limit is not None:

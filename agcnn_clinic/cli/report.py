@@ -55,7 +55,7 @@ def report(
     with contextlib.ExitStack() as stack:
         sandbox = stack.enter_context(Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb))
         sandbox.start_first()
-        database = stack.enter_context(clinic_database(ctx))
+        database = stack.enter_context(clinic_database(config))
         from agcnn_clinic.press import press
         from agcnn_clinic.reporting.loop import Reporting
 
@@ -108,8 +108,11 @@ def requeue(
     from agcnn_clinic.storage import Storage
 
     config = clinic_config(ctx)
-    database = clinic_database(ctx)
-    with Sandbox(1, config.analysis.decode_seconds, config.analysis.decode_memory_mb) as sandbox:
+    analysis = config.analysis
+    with (
+        clinic_database(config) as database,
+        Sandbox(1, analysis.decode_seconds, analysis.decode_memory_mb) as sandbox,
+    ):
         stays = False
         for tried in requeue_files(database, Storage(config), sandbox, ids):
             typer.echo(tried)

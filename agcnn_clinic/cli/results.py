@@ -78,7 +78,7 @@ def studies(
     printing = Printing.of(form, output, limit)
     config = clinic_config(ctx)
     now, quiet_seconds = datetime.now(UTC), config.intake.study_quiet_seconds
-    with clinic_database(ctx) as database, database.connection() as connection:
+    with clinic_database(config) as database, database.connection() as connection:
         rows = recorded_rows(
             ctx,
             database,
@@ -129,18 +129,15 @@ def findings(
 ) -> None:
     """The findings, the newest reading first: one row a label of an image, as in the view finding_list."""
     from agcnn_clinic.cli.access import recorded_rows
-    from agcnn_clinic.cli.context import clinic_database
+    from agcnn_clinic.cli.context import clinic_config, clinic_database, key_of
     from agcnn_clinic.database import views
 
     require_order("study dates", date_from, date_to)
     require_order("probabilities", min_probability, max_probability)
     printing = Printing.of(form, output, limit)
-    with clinic_database(ctx) as database:
+    with clinic_database(clinic_config(ctx)) as database:
         if study is not None:
-            from agcnn_clinic.database.queries import find_study
-
-            with database.session() as session:
-                study = find_study(session, study).key
+            study = key_of(database, study)
         wanted = views.FindingFilter(
             label=label,
             positive=positive,
@@ -183,7 +180,7 @@ def show(
     from agcnn_clinic.database.queries import find_study, study_detail
 
     config = clinic_config(ctx)
-    with clinic_database(ctx) as database, database.session() as session:
+    with clinic_database(config) as database, database.session() as session:
         found = find_study(session, study)
         detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=config.intake.study_quiet_seconds)
         record_one(ctx, database, form=form, output=output, studies=[found.key])
@@ -256,7 +253,8 @@ def _positive(row: Row) -> str:
     The highest first, and No Finding last, as in reports: where a narrow terminal cuts the cell, and where it is of
     another image than what was found, it must not be what one reads of the study.
     """
-    from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
+    from agcnn_clinic.database.views import LABEL_COLUMNS
+    from agcnn_models.labels import NO_FINDING
 
     if not row["files_analysed"]:
         return "-"

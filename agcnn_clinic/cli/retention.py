@@ -30,7 +30,7 @@ def retention(
     config = clinic_config(ctx)
     printing = Printing.of(form, output, limit)
     start_logging(config.log, quiet=True)
-    with clinic_database(ctx) as database, contextlib.ExitStack() as stack:
+    with clinic_database(config) as database, contextlib.ExitStack() as stack:
         if dry_run:
             removals = Upkeep(database, Storage(config), config).planned()
         else:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.context import clinic_database
+from agcnn_clinic.cli.context import clinic_config, clinic_database, key_of
 from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
 from agcnn_clinic.cli.results import StudyName
 from agcnn_clinic.errors import UsageError
@@ -69,11 +69,9 @@ def review(
     recording = confirm or bool(verdicts)
     if show is recording:
         raise UsageError("Say what to record with --set, --clear or --confirm, or list what there is with --show.")
-    with clinic_database(ctx) as database:
+    with clinic_database(clinic_config(ctx)) as database:
         if show:
-            with database.session() as session:
-                key = find_study(session, study).key
-            _print_reviews(ctx, database, key, Printing.of(form, output, limit))
+            _print_reviews(ctx, database, key_of(database, study), Printing.of(form, output, limit))
             return
         request = ReviewRequest(verdicts, confirm, reviewer=_reviewer(by), note=note, instance=instance)
         with database.write() as session:

@@ -17,7 +17,7 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS
-from agcnn_clinic.domain import WARNINGS, Outcome, ReasonCode, StudyState, Warn
+from agcnn_clinic.domain import Outcome, ReasonCode, StudyState, remark_sentence
 from agcnn_clinic.errors import UsageError
 from agcnn_clinic.reporting.content import person_name
 
@@ -199,7 +199,7 @@ def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Revi
     if outcome is not Outcome.ANALYSED:
         facts.append(("reason", f"{file.reason} [{file.reason_code}]" if file.reason else ""))
         facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
-        facts.extend(("remark", _sentence(remark)) for remark in header.get("remarks", ()))
+        facts.extend(("remark", remark_sentence(remark)) for remark in header.get("remarks", ()))
     facts.append(("names patient", _named(header.get("names", {}))))
     console.print(_facts(facts, 2 * _INDENT))
     for inference in file.inferences:
@@ -219,7 +219,7 @@ def _print_inference(console: Console, inference: Inference, reviews: Mapping[st
         ("weights", model.weights_sha256),
         ("counts", "no: it stands beside the reading that does" if inference.beside else ""),
         ("attended region", _region(inference.attended_region)),
-        *(("remark", _sentence(warning)) for warning in inference.warnings),
+        *(("remark", remark_sentence(warning)) for warning in inference.warnings),
     ]
     console.print(_facts(facts, 2 * _INDENT))
     console.print()
@@ -306,10 +306,6 @@ def _report_line(report: Report, study: Study, config: Config) -> Text:
     if report.removed_at is not None:
         line.append(f"  (removed by retention on {local_time(report.removed_at)})", style="dim")
     return line
-
-
-def _sentence(warning: str) -> str:
-    return WARNINGS[Warn(warning)] if warning in tuple(Warn) else warning
 
 
 def _plain(value: Any) -> str:

@@ -15,7 +15,7 @@ _MANY = 12
 
 def print_summary(summary: Summary, config: Config) -> None:
     """Print how many files ended in which outcome and why, and where the reports are."""
-    console = Console(highlight=False, soft_wrap=True)
+    console = Console(highlight=False, markup=False, soft_wrap=True)
     if summary.pending:
         console.print(
             f"{summary.pending} files could not be decided and stay pending; `agcnn-clinic doctor` may tell why."
@@ -27,8 +27,9 @@ def print_summary(summary: Summary, config: Config) -> None:
         console.print("Nothing new was decided.")
     if len(summary.reports) > _MANY:
         console.print(f"{len(summary.reports)} reports are in {config.reports}")
-    for key, path in summary.reports[:_MANY] if len(summary.reports) <= _MANY else ():
-        console.print(f"report of {key}: {config.report_file(path)}", markup=False)
+    else:
+        for key, path in summary.reports:
+            console.print(f"report of {key}: {config.report_file(path)}")
     if summary.count(Outcome.QUARANTINED):
         console.print("`agcnn-clinic quarantine list` tells more of the quarantined files.")
 

@@ -113,7 +113,7 @@ def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tupl
     run = out.with_name(f"{out.name}.run")  # where the trainer keeps all else of the run, too
     if (run / "run.json").exists() and not resume:
         raise UsageError(f"A run lies in {run}: go on with --resume, or take the folder away to start anew.")
-    with clinic_database(ctx) as database:
+    with clinic_database(config) as database:
 
         def record(films: int | None) -> None:
             record_access(ctx, database, AuditEvent.EXPORTED, rows=films)

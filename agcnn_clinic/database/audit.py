@@ -103,7 +103,7 @@ class About:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verified:
     """What `verify` found.
 
     Attributes:
@@ -185,7 +185,7 @@ def last_of(connection: Connection, *events: AuditEvent) -> tuple[AuditEvent, di
     return None if found is None else (AuditEvent(found.event), json.loads(found.details))
 
 
-def verify(connection: Connection, *, expect: str | None = None, last: int | None = None) -> Verdict:
+def verify(connection: Connection, *, expect: str | None = None, last: int | None = None) -> Verified:
     """Follow the chain from its beginning, and stop at the first row that breaks it.
 
     Args:
@@ -203,7 +203,7 @@ def verify(connection: Connection, *, expect: str | None = None, last: int | Non
     wanted, met = (None, None) if expect is None else (expect.lower(), False)
     lowest = connection.execute(select(func.min(audit_event.c.id))).scalar()
     if lowest is not None and lowest < 1:  # the first row is 1: one before it was put there, or was the last one
-        return Verdict(0, str(previous), f"Row {lowest} of the audit trail is not as it was written.", met)
+        return Verified(0, str(previous), f"Row {lowest} of the audit trail is not as it was written.", met)
     rows = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(
         select(audit_event).where(audit_event.c.id > after).order_by(audit_event.c.id)
     )
@@ -211,12 +211,12 @@ def verify(connection: Connection, *, expect: str | None = None, last: int | Non
     for *content, stored in rows:
         place = after + count + 1
         if content[0] != place:
-            return Verdict(count, str(previous), f"Row {place} of the audit trail is missing.", met)
+            return Verified(count, str(previous), f"Row {place} of the audit trail is missing.", met)
         if _chained(str(previous), content) != stored:
-            return Verdict(count, str(previous), f"Row {place} of the audit trail is not as it was written.", met)
+            return Verified(count, str(previous), f"Row {place} of the audit trail is not as it was written.", met)
         previous, count = stored, count + 1
         met = met or stored == wanted if wanted is not None else None
-    return Verdict(count, str(previous), met=met)
+    return Verified(count, str(previous), met=met)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What the audit trail tells of, in the words of DICOM PS3.15 A.5: the one table of events.
 
-Codes and meanings are those of PS3.16 CID 400 (Audit Event ID), CID 401 (Audit Event Type Code) and CID 403 (Security
-Alert Type Code), scheme DCM; a test compares them with pydicom's dictionary.
+Codes, and the names that they have here, are those of PS3.16 CID 400 (Audit Event ID), CID 401 (Audit Event Type Code)
+and CID 403 (Security Alert Type Code), scheme DCM; a test compares them with pydicom's dictionary.
 """
 
 from enum import IntEnum, StrEnum
@@ -27,21 +27,6 @@ class EventType(StrEnum):
     APPLICATION_START = "110120"
     APPLICATION_STOP = "110121"
     SOFTWARE_CONFIGURATION = "110131"
-
-
-MEANINGS: dict[EventId | EventType, str] = {
-    EventId.APPLICATION_ACTIVITY: "Application Activity",
-    EventId.AUDIT_LOG_USED: "Audit Log Used",
-    EventId.DICOM_INSTANCES_ACCESSED: "DICOM Instances Accessed",
-    EventId.EXPORT: "Export",
-    EventId.IMPORT: "Import",
-    EventId.QUERY: "Query",
-    EventId.SECURITY_ALERT: "Security Alert",
-    EventType.APPLICATION_START: "Application Start",
-    EventType.APPLICATION_STOP: "Application Stop",
-    EventType.SOFTWARE_CONFIGURATION: "Software Configuration",
-}
-"""The code meaning of each code value."""
 
 
 class Action(StrEnum):

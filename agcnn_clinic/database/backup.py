@@ -11,7 +11,7 @@ from pathlib import Path
 
 from agcnn_clinic.database.revision import HEAD, Standing, standing
 from agcnn_clinic.database.session import Database
-from agcnn_clinic.durable import led_to, make_alike
+from agcnn_clinic.durable import fsync_file, fsync_folder, led_to, make_alike
 from agcnn_clinic.errors import DatabaseError, UsageError
 
 
@@ -39,7 +39,7 @@ def backup(database: Database, target: Path) -> int:
         target = led_to(target)
         with _whole_copy(database.file, target) as partial:
             partial.replace(target)
-            _sync(target.parent)
+            fsync_folder(target.parent)
     return target.stat().st_size
 
 
@@ -73,7 +73,7 @@ def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
                 _set_aside(file, kept)
                 make_alike(partial, file.stat())
             partial.replace(file)
-            _sync(file.parent)
+            fsync_folder(file.parent)
     return kept, revision
 
 
@@ -85,7 +85,7 @@ def _whole_copy(source: Path, target: Path) -> Iterator[Path]:
     partial = Path(name)
     try:
         _copy(source, partial)
-        _sync(partial)
+        fsync_file(partial)
         yield partial
     finally:
         partial.unlink(missing_ok=True)
@@ -136,7 +136,7 @@ def _set_aside(file: Path, kept: Path) -> None:
         for ending in ("-wal", "-shm"):
             file.with_name(file.name + ending).unlink(missing_ok=True)
     os.link(file, kept)
-    _sync(file.parent)
+    fsync_folder(file.parent)
 
 
 def _copy(source: Path, partial: Path) -> None:
@@ -152,11 +152,3 @@ def _copy(source: Path, partial: Path) -> None:
     finally:
         write.close()
         read.close()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -17,8 +17,7 @@ from agcnn_clinic.database import trail
 from agcnn_clinic.database.audit import has_trail
 from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.failures import translated
-from agcnn_clinic.database.revision import HEAD, Standing, standing
-from agcnn_clinic.database.session import open_database, revision_of
+from agcnn_clinic.database.session import open_database, refuse_newer, revision_of
 from agcnn_clinic.errors import DatabaseError
 
 if TYPE_CHECKING:
@@ -28,11 +27,6 @@ CONNECTION = "connection"
 """Under this name alembic/env.py finds the connection to migrate on."""
 
 _BUSY_SECONDS = 60.0
-
-
-def head() -> str:
-    """The newest revision, which this software needs."""
-    return HEAD
 
 
 def current(url: str) -> str | None:
@@ -81,7 +75,8 @@ def migration_connection(url: str) -> Iterator[Connection]:
     engine = make_engine(url, busy_timeout_seconds=_BUSY_SECONDS, foreign_keys=False, create=True)
     try:
         with translated(), writing(engine).begin() as connection:
-            before = _refuse_unknown(connection)
+            before = revision_of(connection)
+            refuse_newer(before)
             yield connection
             _check_foreign_keys(connection)
             _record(connection, before)
@@ -118,17 +113,6 @@ def _record(connection: Connection, before: str | None) -> None:
     after = revision_of(connection)
     if after != before and has_trail(connection):
         trail.migrated(connection, before, after, datetime.now(UTC))
-
-
-def _refuse_unknown(connection: Connection) -> str | None:
-    """The revision before the migration."""
-    revision = revision_of(connection)
-    if standing(revision) is Standing.AHEAD:
-        raise DatabaseError(
-            f"The database is at revision {revision}, which this version does not know (it writes {HEAD}); "
-            "install the newer version of agcnn-clinic that upgraded it."
-        )
-    return revision
 
 
 def _check_foreign_keys(connection: Connection) -> None:

@@ -5,10 +5,10 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session, joinedload, object_session
+from sqlalchemy import ColumnElement, case, exists, select
+from sqlalchemy.orm import Session, aliased, joinedload, object_session
 
-from agcnn_clinic.database.tables import Instance, ReceivedFile
+from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode, Warn
 
 PENDING: Mapping[str, Any] = MappingProxyType(
@@ -83,6 +83,14 @@ def decide(
         file.instance.study.revision += 1
 
 
+def study_has_file(outcome: Outcome) -> ColumnElement[bool]:
+    """Whether the study that a query is at has a file of this outcome."""
+    file, instance = aliased(ReceivedFile), aliased(Instance)
+    # CASE keeps SQLite from the index of outcomes: it would read every file of an outcome for each study.
+    ended_so = case((file.outcome == outcome, 1), else_=0) == 1
+    return exists().where(instance.study_id == Study.id, file.instance_id == instance.id, ended_so)
+
+
 def names_another_patient(file: ReceivedFile) -> bool:
     """Whether a file puts in doubt whose its image is: it has the picture and names another patient than the study.
 
@@ -132,9 +140,7 @@ def reopen(file: ReceivedFile) -> None:
     """Take a quarantined file back to PENDING, in the caller's transaction: it is read again as if it had just come."""
     if file.outcome != Outcome.QUARANTINED:
         raise ValueError(f"file {file.id} is {file.outcome}, not quarantined")
-    file.outcome = Outcome.PENDING
-    file.reason_code = file.reason = ""
-    file.details = {}
-    file.decided_at = None
+    for name, value in PENDING.items():
+        setattr(file, name, value)
     file.attempts = 0
     file.quarantine_path = ""

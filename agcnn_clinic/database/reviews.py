@@ -16,11 +16,9 @@ from sqlalchemy.orm import Session, load_only
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.outcomes import OF_THE_PICTURE, names_another_patient
 from agcnn_clinic.database.tables import Finding, Inference, Instance, ReceivedFile, Review, Study
-from agcnn_clinic.database.views import LABEL_COLUMNS, NO_FINDING
 from agcnn_clinic.domain import Outcome, Verdict
 from agcnn_clinic.errors import UsageError
-
-PATHOLOGIES = tuple(label for label in LABEL_COLUMNS if label != NO_FINDING)
+from agcnn_models.labels import NO_FINDING, PATHOLOGIES
 
 Verdicts = Mapping[str, Verdict]
 """Label -> verdict; a label without a verdict is not there."""

@@ -122,17 +122,23 @@ def open_database(url: str, *, busy_timeout_seconds: float = 30, check_revision:
     return database
 
 
+def refuse_newer(revision: str | None) -> None:
+    """Refuse a revision that only a newer version of this software knows.
+
+    Raises:
+        DatabaseError: it is one.
+    """
+    if standing(revision) is Standing.AHEAD:
+        raise DatabaseError(
+            f"The database is at revision {revision}, which this version does not know (it writes {HEAD}); "
+            "install the newer version of agcnn-clinic that upgraded it."
+        )
+
+
 def _check(revision: str | None) -> None:
-    match standing(revision):
-        case Standing.BEHIND:
-            raise DatabaseError(
-                f"The database is at revision {revision or 'none'} and this version needs {HEAD}; "
-                "run `agcnn-clinic db upgrade`."
-            )
-        case Standing.AHEAD:
-            raise DatabaseError(
-                f"The database is at revision {revision}, which this version does not know (it writes {HEAD}); "
-                "install the newer version of agcnn-clinic that upgraded it."
-            )
-        case Standing.SAME:
-            pass
+    refuse_newer(revision)
+    if standing(revision) is Standing.BEHIND:
+        raise DatabaseError(
+            f"The database is at revision {revision or 'none'} and this version needs {HEAD}; "
+            "run `agcnn-clinic db upgrade`."
+        )

@@ -105,8 +105,8 @@ def removed(
     *,
     why: str,
     now: datetime,
-    files: Sequence[ReceivedFile] = (),
-    reports: Iterable[tuple[str, int]] = (),
+    files: Sequence[ReceivedFile],
+    reports: Sequence[tuple[str, int]],
 ) -> None:
     """Archived bytes of files and delivered reports (study key, version) go, and their rows say so in this transaction.
 
@@ -117,9 +117,8 @@ def removed(
         files: whose bytes go.
         reports: which PDFs go.
     """
-    listed = list(reports)
-    about = _about(_told(files), why=why, reports=listed)
-    studies = [*about.studies, *(key for key, _ in listed)]
+    about = _about(_told(files), why=why, reports=reports)
+    studies = [*about.studies, *(key for key, _ in reports)]
     append(session, AuditEvent.REMOVED, About(studies, about.files, about.details), now=now)
 
 

@@ -25,22 +25,14 @@ from sqlalchemy import (
     or_,
     select,
 )
-from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
-from agcnn_clinic.database.states import is_in, state_of
+from agcnn_clinic.database.states import Columns, is_in, state_of
 from agcnn_clinic.database.values import storable
 from agcnn_clinic.errors import UsageError
+from agcnn_models.labels import LABELS
 
-LABEL_COLUMNS: dict[str, str] = {
-    label: label.lower().replace(" ", "_")
-    for label in (
-        *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),
-        *("Consolidation", "Edema", "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia", "No Finding"),
-    )
-}
-"""Each label, in NIH's spelling, and its column in study_summary. A test compares it with `agcnn_models.labels`."""
-NO_FINDING = "No Finding"
-"""The label that says of the other fourteen that none is present."""
+LABEL_COLUMNS: dict[str, str] = {label: label.lower().replace(" ", "_") for label in LABELS}
+"""Each label, in NIH's spelling, and its column in study_summary."""
 
 _ROWS_AT_ONCE = 1000
 HASH_BEGINNING = 8
@@ -281,7 +273,7 @@ def _studies(wanted: StudyFilter, now: datetime, quiet_seconds: float) -> Select
 
 
 def _count(connection: Connection, query: Select[Any]) -> int:
-    return connection.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
+    return connection.execute(select(func.count()).select_from(query.subquery())).scalar_one()
 
 
 def _rows(connection: Connection, query: Select[Any], limit: int | None) -> Iterator[dict[str, Any]]:
@@ -304,9 +296,7 @@ def _of_finding(wanted: FindingFilter) -> list[ColumnElement[bool]]:
     ]
 
 
-def _of_study(
-    columns: ReadOnlyColumnCollection[str, Column[Any]], wanted: FindingFilter | StudyFilter
-) -> list[ColumnElement[bool]]:
+def _of_study(columns: Columns, wanted: FindingFilter | StudyFilter) -> list[ColumnElement[bool]]:
     return [
         *_on_days(columns.study_date, wanted.date_from, wanted.date_to),
         # A command line may hold bytes that are no text; nothing that is stored has them.

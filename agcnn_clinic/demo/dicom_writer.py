@@ -105,9 +105,7 @@ def write_dicom(
     sop_instance_uid: str,
     image: Format = Format(),
     view: str = "PA",
-    body_part: str = "CHEST",
     pixel_spacing_mm: float | None = None,
-    series_number: int = 1,
     instance_number: int = 1,
     acquisition_time: str = "",
     character_set: str | list[str] = "ISO_IR 192",
@@ -122,9 +120,7 @@ def write_dicom(
         sop_instance_uid: of this image.
         image: how to store it.
         view: View Position; empty when it is not known.
-        body_part: Body Part Examined.
         pixel_spacing_mm: at the detector (Imager Pixel Spacing; Nominal Scanned Pixel Spacing for SC).
-        series_number: of the series.
         instance_number: of the image in its series.
         acquisition_time: HHMMSS.
         character_set: Specific Character Set; the names must be expressible in it.
@@ -141,7 +137,7 @@ def write_dicom(
     dataset.SpecificCharacterSet = character_set
     _sop_common(dataset, image, sop_instance_uid)
     _patient_and_study(dataset, study)
-    _series(dataset, image, series_instance_uid, series_number, body_part)
+    _series(dataset, image, series_instance_uid)
     _image(dataset, image, study, view, instance_number, acquisition_time)
     _spacing(dataset, image, pixel_spacing_mm)
     _pixels(dataset, image, stored_values(pixels, image.bits, image.photometric))
@@ -200,14 +196,14 @@ def _patient_and_study(dataset: Dataset, study: StudyDescription) -> None:
     dataset.StudyDescription = study.study_description
 
 
-def _series(dataset: Dataset, image: Format, uid: str, number: int, body_part: str) -> None:
+def _series(dataset: Dataset, image: Format, uid: str) -> None:
     """PS3.3 C.7.3.1 (General Series), C.8.1.1 (CR), C.8.11.1 (DX), C.7.5.1 and C.8.6.1 (Equipment)."""
     # Secondary Capture of a radiograph says OT: the modality that made it is not known any more.
     dataset.Modality = "OT" if image.kind is Kind.SC else image.kind.value
     dataset.SeriesInstanceUID = uid
-    dataset.SeriesNumber = number
+    dataset.SeriesNumber = 1
     dataset.Laterality = ""
-    dataset.BodyPartExamined = body_part
+    dataset.BodyPartExamined = "CHEST"
     dataset.Manufacturer = "agcnn-clinic"
     dataset.ManufacturerModelName = "Phantom"
     dataset.SoftwareVersions = __version__

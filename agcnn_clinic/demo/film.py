@@ -22,6 +22,12 @@ FIELD_WIDTH = 36.0
 WATER = 0.2
 """Linear attenuation of water and soft tissue per cm, for a chest beam of 120 kVp (effective energy about 65 keV)."""
 
+BONE = 0.35
+"""What compact bone adds to soft tissue's attenuation, per cm."""
+
+LUNG_DENSITY = 0.26
+"""Of aerated lung, as a fraction of water."""
+
 SCATTER_FRACTION = 0.035
 """Scattered radiation behind the grid, as a fraction of the mean primary beam around it."""
 

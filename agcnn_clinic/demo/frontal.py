@@ -10,12 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from agcnn_clinic.demo.build import SIDES, Build, heart_span
-from agcnn_clinic.demo.film import Field, Plane, clouds
+from agcnn_clinic.demo.film import BONE, LUNG_DENSITY, WATER, Field, Plane, clouds
 from agcnn_clinic.demo.shapes import Canvas, Point, curve, ellipsoid, smoothstep, vessel_tree
 from agcnn_clinic.demo.skeleton import draw_clavicles, draw_ribs, draw_shoulder_blades, draw_spine
-
-LUNG_DENSITY = 0.26
-"""Of aerated lung, as a fraction of water."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,18 +73,12 @@ def draw_chest(build: Build, field: Field, vessels: np.random.Generator, texture
     )
 
 
-def attenuation_of(chest: Chest, *, water: float, bone: float) -> Plane:
-    """The logarithm of how much the chest weakens the beam, [rows, columns].
-
-    Args:
-        chest: what stands in the beam.
-        water: linear attenuation of soft tissue per cm.
-        bone: what bone adds to it per cm.
-    """
+def attenuation_of(chest: Chest) -> Plane:
+    """The logarithm of how much the chest weakens the beam, [rows, columns]."""
     # Vessels need lung around them to be seen, and fade where it is thin.
     seen = chest.vessels * np.clip(chest.lung / 9.0, 0, 1)
     tissue = chest.body - (1 - chest.density) * chest.lung + chest.water + (1 - LUNG_DENSITY) * seen
-    attenuation: Plane = water * np.maximum(tissue, 0) + bone * chest.bone
+    attenuation: Plane = WATER * np.maximum(tissue, 0) + BONE * chest.bone
     return attenuation
 
 

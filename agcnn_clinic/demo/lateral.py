@@ -8,20 +8,12 @@ import math
 import numpy as np
 
 from agcnn_clinic.demo.build import Build
-from agcnn_clinic.demo.film import Field, Plane, clouds
+from agcnn_clinic.demo.film import BONE, LUNG_DENSITY, WATER, Field, Plane, clouds
 from agcnn_clinic.demo.shapes import Canvas, curve, ellipsoid, hollow, smoothstep, vessel_tree
-
-LUNG_DENSITY = 0.26
 
 
 def lateral_attenuation(
-    build: Build,
-    field: Field,
-    vessels: np.random.Generator,
-    texture: np.random.Generator,
-    *,
-    water: float,
-    bone: float,
+    build: Build, field: Field, vessels: np.random.Generator, texture: np.random.Generator
 ) -> Plane:
     """The logarithm of how much a chest seen from the side weakens the beam, [rows, columns].
 
@@ -30,8 +22,6 @@ def lateral_attenuation(
         field: the film.
         vessels: generator of the vessels.
         texture: generator of the lung's fine structure.
-        water: linear attenuation of soft tissue per cm.
-        bone: what bone adds to it per cm.
     """
     x, y = field.x - build.shift, field.y
     front, back = _walls(build, y)
@@ -46,7 +36,7 @@ def lateral_attenuation(
     markings = canvas.plane(0.04) * np.clip(lung / 12, 0, 1)
     tissue = _body(build, x, y, front, back) - (1 - density) * lung + (1 - LUNG_DENSITY) * markings
     tissue -= _windpipe(build, x, y)
-    attenuation: Plane = water * np.maximum(tissue, 0) + bone * _bones(build, field, x, y, front, back)
+    attenuation: Plane = WATER * np.maximum(tissue, 0) + BONE * _bones(build, field, x, y, front, back)
     return attenuation
 
 

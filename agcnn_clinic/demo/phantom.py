@@ -12,14 +12,11 @@ from enum import StrEnum
 import numpy as np
 
 from agcnn_clinic.demo.build import sample_build
-from agcnn_clinic.demo.film import WATER, Exposure, Field, Plane, expose
+from agcnn_clinic.demo.film import Exposure, Field, Plane, expose
 from agcnn_clinic.demo.frontal import attenuation_of, draw_chest
 from agcnn_clinic.demo.lateral import lateral_attenuation
 from agcnn_clinic.demo.lesions import CARDIOMEGALY_RATIO, Lesion, add_lesion
 from agcnn_clinic.demo.shapes import Canvas, smoothstep
-
-BONE = 0.35
-"""What compact bone adds to soft tissue's attenuation, per cm."""
 
 LEAD = 4.0
 """Attenuation of the side marker."""
@@ -119,13 +116,13 @@ def draw(spec: PhantomSpec | int, size: tuple[int, int] = (1024, 1024)) -> Phant
     build = sample_build(patient, ratio)
     lesion = None
     if spec.view is View.LATERAL:
-        attenuation = lateral_attenuation(build, field, vessels, texture, water=WATER, bone=BONE)
+        attenuation = lateral_attenuation(build, field, vessels, texture)
     else:
         chest = draw_chest(build, field, vessels, texture)
         if spec.lesion is not None:
             drawn = add_lesion(chest, spec.lesion, place)
             chest, lesion = drawn.chest, DrawnLesion(spec.lesion, _in_pixels(drawn.box, field))
-        attenuation = attenuation_of(chest, water=WATER, bone=BONE)
+        attenuation = attenuation_of(chest)
     if spec.marker:
         attenuation += _marker(field, spec.view)
     pixels = expose(attenuation, field, _EXPOSURES[spec.view], grain)

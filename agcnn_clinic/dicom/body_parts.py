@@ -1,7 +1,7 @@
 """Body parts: the ways in which headers name the part that an image shows."""
 
 from agcnn_clinic.dicom.views import view_of_word
-from agcnn_clinic.dicom.words import CHEST_SYNONYMS, NOT_STATED, PART_QUALIFIERS, says_nothing, words
+from agcnn_clinic.dicom.words import CHEST_SYNONYMS, NOT_STATED, PART_QUALIFIERS, words
 
 _REGION_CODES: dict[str, str] = {
     "816094009": "CHEST",
@@ -13,7 +13,7 @@ _REGION_CODES: dict[str, str] = {
 """Anatomic Region Sequence (0008,2218) by Code Value, in SNOMED CT and the older SNOMED RT: what CID 4 (PS3.16) has of
 chest and lung. Every other code is read by its meaning."""
 
-_NOT_A_PART = NOT_STATED | {"", "OTHER", "PORT", "PORTABLE"}
+_NOT_A_PART = NOT_STATED | {"OTHER", "PORT", "PORTABLE"}
 
 
 def region_part(value: str, meaning: str) -> str:
@@ -29,4 +29,4 @@ def body_part_words(text: str) -> list[str]:
 
 def is_no_part(word: str) -> bool:
     """Tell whether a word beside a part is none: a view, a number or size, or a qualifier that changes nothing."""
-    return word in PART_QUALIFIERS or word.isdigit() or word == "X" or says_nothing(word) or bool(view_of_word(word))
+    return word in PART_QUALIFIERS or word.isdigit() or word == "X" or bool(view_of_word(word))

@@ -2,15 +2,17 @@
 
 from pydicom import uid as uids
 
-IMAGE_CLASSES: dict[str, str] = {
-    uids.ComputedRadiographyImageStorage: "CR",
-    uids.DigitalXRayImageStorageForPresentation: "DX",
-    uids.DigitalXRayImageStorageForProcessing: "DX for processing",
-    uids.SecondaryCaptureImageStorage: "SC",
-    uids.MultiFrameGrayscaleByteSecondaryCaptureImageStorage: "multi-frame SC, grey, 8 bit",
-    uids.MultiFrameGrayscaleWordSecondaryCaptureImageStorage: "multi-frame SC, grey, 16 bit",
-    uids.MultiFrameTrueColorSecondaryCaptureImageStorage: "multi-frame SC, colour",
-}
+IMAGE_CLASSES: frozenset[str] = frozenset(
+    {
+        uids.ComputedRadiographyImageStorage,
+        uids.DigitalXRayImageStorageForPresentation,
+        uids.DigitalXRayImageStorageForProcessing,
+        uids.SecondaryCaptureImageStorage,
+        uids.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+        uids.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+        uids.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    }
+)
 """SOP classes (PS3.4 B.5) that may hold a plain radiograph; frames and colour are looked at apart."""
 
 FOR_PROCESSING_CLASSES: frozenset[str] = frozenset({uids.DigitalXRayImageStorageForProcessing})

@@ -189,7 +189,7 @@ def _decoded(
         options: dict[str, Any] = {
             "pixel_representation": int(coding is not None and coding.signed),
             "decoding_plugin": plugin if syntax.is_encapsulated else "",
-            "correct_unused_bits": False,  # done below, with the sign and for any High Bit
+            "correct_unused_bits": False,  # `within_bits_stored` does it, with the sign and for any High Bit
         }
         array, _ = decoder.as_array(frame, index=0, **options)
     except (MemoryError, KeyboardInterrupt, SystemExit):

@@ -5,7 +5,6 @@ into words as 16-bit ones, neither mends a first mapped value written with the w
 inverts the picture where Rescale Slope is negative. The tests hold these against pydicom's where pydicom's are right.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -105,7 +104,7 @@ def _entries(item: Dataset, count: int, bits: int, *, little_endian: bool) -> ND
         raw = bytes(data)
         order = "<" if little_endian else ">"
     else:
-        several = data if isinstance(data, Sequence) or hasattr(data, "__iter__") else [data]
+        several = data if hasattr(data, "__iter__") else [data]
         raw = np.asarray([int(one) for one in several], dtype=np.int64).astype(np.uint16).astype("<u2").tobytes()
         order = "<"
     if len(raw) >= 2 * count:

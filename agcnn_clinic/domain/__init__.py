@@ -15,6 +15,7 @@ from agcnn_clinic.domain.outcomes import (
     StudyState,
     Verdict,
     Warn,
+    remark_sentence,
 )
 
 __all__ = [
@@ -34,4 +35,5 @@ __all__ = [
     "Tones",
     "Verdict",
     "Warn",
+    "remark_sentence",
 ]

@@ -1,6 +1,6 @@
 """The values that rooms exchange: what is told of a study and an image, and a picture."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agcnn_clinic.domain.outcomes import Warn
@@ -114,7 +114,7 @@ class Picture:
     geometry: Geometry
     sha256: str
     tones: Tones
-    warnings: tuple[Warn, ...] = field(default=())
+    warnings: tuple[Warn, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no network may be given; NaN is refused too."""

@@ -278,6 +278,11 @@ WARNINGS: dict[Warn, str] = {
 """Each remark's sentence, as the report prints it."""
 
 
+def remark_sentence(name: str) -> str:
+    """The sentence of a stored remark; its name where only another version of this software knows it."""
+    return WARNINGS[Warn(name)] if name in set(Warn) else name
+
+
 class StudyState(StrEnum):
     """What `studies` says of a study. Derived from its files and reports, never stored."""
 

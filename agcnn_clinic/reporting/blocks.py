@@ -14,6 +14,8 @@ Draw = Callable[[Sheet, float], None]
 _ROUNDING = 0.01
 LEADING = 1.36
 """Distance of baselines, in type sizes."""
+LABEL_WIDTH = 108.0
+"""Of the label of a fact: what belongs to it begins behind."""
 
 
 @dataclass(frozen=True)
@@ -82,45 +84,29 @@ def heading(text: str, aside: str = "", *, new_page: bool = False, bookmark: str
     return Block(22.0, draw, new_page=new_page, with_next=True, bookmark=bookmark)
 
 
-def paragraph(
-    text: str,
-    frame: Frame,
-    *,
-    size: float = Size.BODY,
-    ink: Ink = Ink.TEXT,
-    weight: Weight = Weight.REGULAR,
-    max_lines: int | None = None,
-    after: float = 4.0,
-) -> Block:
+def paragraph(text: str, frame: Frame) -> Block:
     """Running text across the frame."""
-    lines = wrapped(text, size, frame.width, weight, max_lines=max_lines)
+    size = Size.SMALL + 0.6
+    lines = wrapped(text, size, frame.width)
     leading = size * LEADING
 
     def draw(sheet: Sheet, top: float) -> None:
         for number, line in enumerate(lines):
-            sheet.text(sheet.frame.left, top + size + number * leading, line, size, weight=weight, ink=ink)
+            sheet.text(sheet.frame.left, top + size + number * leading, line, size)
 
-    return Block(len(lines) * leading + after, draw)
+    return Block(len(lines) * leading + 4.0, draw)
 
 
-def fact(
-    label: str,
-    value: str,
-    frame: Frame,
-    *,
-    label_width: float = 108.0,
-    max_lines: int = 4,
-    weight: Weight = Weight.REGULAR,
-) -> Block:
+def fact(label: str, value: str, frame: Frame, *, max_lines: int = 4, weight: Weight = Weight.REGULAR) -> Block:
     """A label at the left, and what belongs to it at the right, over several lines where it is long."""
     size = Size.SMALL + 0.6
-    lines = wrapped(value, size, frame.width - label_width, weight, max_lines=max_lines) or ["\u2013"]
+    lines = wrapped(value, size, frame.width - LABEL_WIDTH, weight, max_lines=max_lines) or ["\u2013"]
     leading = size * LEADING
 
     def draw(sheet: Sheet, top: float) -> None:
         baseline = top + size
-        sheet.text(sheet.frame.left, baseline, label, size, ink=Ink.MUTED, width=label_width - 8)
+        sheet.text(sheet.frame.left, baseline, label, size, ink=Ink.MUTED, width=LABEL_WIDTH - 8)
         for number, line in enumerate(lines):
-            sheet.text(sheet.frame.left + label_width, baseline + number * leading, line, size, weight=weight)
+            sheet.text(sheet.frame.left + LABEL_WIDTH, baseline + number * leading, line, size, weight=weight)
 
     return Block(len(lines) * leading + 3.0, draw)

@@ -13,9 +13,17 @@ import numpy as np
 
 from agcnn_clinic.database.outcomes import corrects_the_patient
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
-from agcnn_clinic.domain import REASONS, WARNINGS, MediaType, Outcome, ReasonCode, StudyDescription, Warn
+from agcnn_clinic.domain import (
+    REASONS,
+    WARNINGS,
+    MediaType,
+    Outcome,
+    ReasonCode,
+    StudyDescription,
+    Warn,
+    remark_sentence,
+)
 from agcnn_clinic.reporting.content import (
-    NO_FINDING,
     BranchFigures,
     Edition,
     FindingRow,
@@ -27,6 +35,7 @@ from agcnn_clinic.reporting.content import (
     UnreadImage,
 )
 from agcnn_clinic.reporting.readings import Readings
+from agcnn_models.labels import NO_FINDING
 
 _BRANCHES = ("global", "local", "fusion")
 _MINUTES = len("08:15")
@@ -132,7 +141,7 @@ def _unread(file: ReceivedFile) -> UnreadImage:
     reason = _NOT_BY_THIS_MODEL if file.outcome == Outcome.ANALYSED else file.reason
     if not reason and file.reason_code in set(ReasonCode):
         reason = REASONS[ReasonCode(file.reason_code)].sentence
-    remarks = [_remark(remark) for remark in file.header.get("remarks", ())]
+    remarks = [remark_sentence(remark) for remark in file.header.get("remarks", ())]
     return UnreadImage(
         original_name=file.original_name,
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
@@ -178,7 +187,7 @@ def _image(
         columns=int(_number(file.header, "columns") or 0),
         bits_stored=int(_number(file.header, "bits_stored") or 0),
         other_patient=_other_patient(inference, corrected=corrected),
-        remarks=tuple(_remark(warning) for warning in inference.warnings if warning != Warn.OTHER_PATIENT),
+        remarks=tuple(remark_sentence(warning) for warning in inference.warnings if warning != Warn.OTHER_PATIENT),
         findings=tuple(pathologies),
         no_finding=next((row for row in rows if row.label == NO_FINDING), None),
         region=_region(inference.attended_region),
@@ -193,9 +202,7 @@ def _image(
     )
 
 
-def _region(region: AttendedRegion | None) -> Region | None:
-    if region is None:
-        return None
+def _region(region: AttendedRegion) -> Region:
     return Region(
         x_min=region.x_min,
         y_min=region.y_min,
@@ -211,10 +218,6 @@ def _other_patient(inference: Inference, *, corrected: bool) -> str:
     if Warn.OTHER_PATIENT in inference.warnings:
         return WARNINGS[Warn.OTHER_PATIENT]
     return WARNINGS[Warn.OTHER_PATIENT_LATER] if corrected else ""
-
-
-def _remark(warning: str) -> str:
-    return WARNINGS[Warn(warning)] if warning in set(Warn) else warning
 
 
 def _model(model: Model) -> ModelFacts:

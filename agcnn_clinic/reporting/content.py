@@ -6,17 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agcnn_clinic.domain import MediaType, Outcome, StudyDescription
+from agcnn_models.labels import NO_FINDING, PATHOLOGIES
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-NO_FINDING = "No Finding"
-"""The model's fifteenth label: none of the fourteen pathologies; never a statement about an image that was not read."""
-
-
-PATHOLOGIES = 14
-"""How many labels there are beside that one."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +105,11 @@ class ModelFacts:
     def mean_auc(self) -> str:
         """What its mean AUC is called: over how many labels, where those are not all 14."""
         labels = len(self.auc_of_label.keys() - {NO_FINDING})
-        return "Mean AUC" if labels in (0, PATHOLOGIES) else f"Mean AUC over {labels} label{'' if labels == 1 else 's'}"
+        return (
+            "Mean AUC"
+            if labels in (0, len(PATHOLOGIES))
+            else f"Mean AUC over {labels} label{'' if labels == 1 else 's'}"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +142,7 @@ class ReadImage:
     findings: tuple[FindingRow, ...]
     """The pathologies by falling probability."""
     no_finding: FindingRow | None
-    region: Region | None
+    region: Region
     heat_map: "NDArray[np.float32]"
     """[h, w] in [0, 1], on the network's own grid."""
     model: ModelFacts

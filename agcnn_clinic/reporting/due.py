@@ -5,13 +5,14 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from itertools import islice
 
-from sqlalchemy import Exists, Select, case, exists, or_, select, update
+from sqlalchemy import Select, or_, select, update
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.database.many import in_parts
+from agcnn_clinic.database.outcomes import study_has_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.states import waiting_window
-from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
+from agcnn_clinic.database.tables import Study
 from agcnn_clinic.domain import Outcome
 
 
@@ -48,7 +49,7 @@ def is_due(now: datetime, quiet_seconds: float) -> Select[int]:
     least one was read: where nothing was read there is nothing to report on. A report by request covers nothing: the
     clinic's own stays due.
     """
-    return _complete(now, quiet_seconds).where(_has_file(Outcome.ANALYSED))
+    return _complete(now, quiet_seconds).where(study_has_file(Outcome.ANALYSED))
 
 
 def leave_unread(database: Database, now: datetime, quiet_seconds: float, *, limit: int = 1000) -> int:
@@ -65,7 +66,7 @@ def leave_unread(database: Database, now: datetime, quiet_seconds: float, *, lim
     Returns:
         How many there were.
     """
-    unread = _complete(now, quiet_seconds).where(~_has_file(Outcome.ANALYSED)).add_columns(Study.revision)
+    unread = _complete(now, quiet_seconds).where(~study_has_file(Outcome.ANALYSED)).add_columns(Study.revision)
     by_revision: defaultdict[int, list[int]] = defaultdict(list)
     with database.session() as session:
         for study_id, revision in session.execute(unread.order_by(Study.last_received_at, Study.id).limit(limit)):
@@ -89,12 +90,5 @@ def _complete(now: datetime, quiet_seconds: float) -> Select[int]:
     return select(Study.id).where(
         Study.reported_revision < Study.revision,
         or_(Study.last_received_at <= after, Study.last_received_at > until),
-        ~_has_file(Outcome.PENDING),
+        ~study_has_file(Outcome.PENDING),
     )
-
-
-def _has_file(outcome: Outcome) -> Exists:
-    """Whether the study has a file of this outcome."""
-    # CASE keeps SQLite from the index of outcomes: it would read every file of an outcome for each study.
-    ended_so = case((ReceivedFile.outcome == outcome, 1), else_=0) == 1
-    return exists().where(Instance.study_id == Study.id, ReceivedFile.instance_id == Instance.id, ended_so)

@@ -124,12 +124,12 @@ def preferred_faces(text: str) -> tuple[Face, ...]:
     national character set that has all of its Han characters does. A name that all three could write is taken
     as Japanese, since DICOM names in Han characters alone come from there most often.
     """
-    east = Face.JAPANESE
     if any(ord(c) in _KANA for c in text):
         east = Face.JAPANESE
     elif any(ord(c) in block for c in text for block in _HANGUL):
         east = Face.KOREAN
-    elif han := "".join(c for c in text if any(ord(c) in block for block in _HAN)):
+    else:
+        han = "".join(c for c in text if any(ord(c) in block for block in _HAN))
         east = next((face for codec, face in _HAN_FACES if _encodes(codec, han)), Face.CHINESE_SIMPLIFIED)
     return Face.LATIN, Face.ARABIC, east
 

@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 
 from agcnn_clinic.reporting.blocks import LEADING, Block
-from agcnn_clinic.reporting.content import NO_FINDING, FindingRow, ReadImage
+from agcnn_clinic.reporting.content import FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+from agcnn_models.labels import NO_FINDING
 
 ROW = 13.0
 _HEAD = 26.0
@@ -173,7 +174,7 @@ def _row(sheet: Sheet, columns: _Columns, top: float, row: FindingRow, auc: floa
     baseline, middle = top + ROW - 3.9, top + ROW / 2
     if positive:
         sheet.box(sheet.frame.left, top, sheet.frame.width, ROW, fill=Ink.TINT)
-        sheet.triangle(columns.mark, middle, 6.0, Ink.ACCENT)
+        sheet.triangle(columns.mark, middle, 6.0)
     small = Size.SMALL + 0.6
     probability, threshold = _told_apart(row)
     room = columns.bar - columns.label - 8
@@ -208,7 +209,7 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
 
     def draw(sheet: Sheet, top: float) -> None:
         if mark:
-            sheet.triangle(frame.left + 4, top + 5, 5.0, Ink.ACCENT)
+            sheet.triangle(frame.left + 4, top + 5, 5.0)
         for number, line in enumerate(lines):
             baseline = top + Size.SMALL + 0.5 + number * Size.SMALL * LEADING
             sheet.text(frame.left + mark, baseline, line, Size.SMALL, ink=Ink.MUTED)

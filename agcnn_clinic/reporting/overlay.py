@@ -77,13 +77,12 @@ def colour_table(name: str) -> Colours:
     return (np.asarray(Colormap(name).lut(256))[:, :3] * 255).astype(np.uint8)
 
 
-def colour_scale(colour_map: str, size: tuple[int, int]) -> Plate:
+def colour_scale(colour_map: str) -> Plate:
     """The scale that belongs to `overlay`, from no heat at the left to full heat at the right, over mid grey.
 
     It shows the colours as they lie over the film, with the same opacity.
     """
-    width, height = size
-    heat = np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1))
+    heat = np.tile(np.linspace(0, 1, 256, dtype=np.float32), (12, 1))
     colours, opacity = _coloured(heat, colour_map)
     blended = 128.0 * (1 - opacity) + colours * opacity
     return _jpeg(Image.fromarray((blended + 0.5).astype(np.uint8), "RGB"))

@@ -111,24 +111,24 @@ class Sheet:
         if dash:
             self._canvas.setDash()
 
-    def rule(self, y: float, *, ink: Ink = Ink.RULE, thickness: float = 0.5) -> None:
+    def rule(self, y: float, *, ink: Ink = Ink.RULE) -> None:
         """Draw a horizontal line across the frame."""
-        self.line(self.frame.left, y, self.frame.right, y, ink=ink, thickness=thickness)
+        self.line(self.frame.left, y, self.frame.right, y, ink=ink, thickness=0.5)
 
-    def line(self, x0: float, y0: float, x1: float, y1: float, *, ink: Ink = Ink.RULE, thickness: float = 0.5) -> None:
+    def line(self, x0: float, y0: float, x1: float, y1: float, *, ink: Ink, thickness: float) -> None:
         """Draw a line."""
         self._canvas.setStrokeColor(_colour(ink))
         self._canvas.setLineWidth(thickness)
         self._canvas.line(x0, self._height - y0, x1, self._height - y1)
 
-    def triangle(self, x: float, y: float, size: float, ink: Ink) -> None:
-        """Draw a triangle that points to the right, its left edge at x, its middle at y."""
+    def triangle(self, x: float, y: float, size: float) -> None:
+        """Draw the mark of what is positive: it points to the right, its left edge at x, its middle at y."""
         path = self._canvas.beginPath()
         path.moveTo(x, self._height - (y - size / 2))
         path.lineTo(x, self._height - (y + size / 2))
         path.lineTo(x + size * 0.8, self._height - y)
         path.close()
-        self._canvas.setFillColor(_colour(ink))
+        self._canvas.setFillColor(_colour(Ink.ACCENT))
         self._canvas.drawPath(path, stroke=0, fill=1)
 
     def picture(self, plate: Plate, x: float, y: float, width: float, height: float) -> None:

@@ -36,9 +36,9 @@ class Plates:
 
     film: Plate
     overlay: Plate
-    crop: Plate | None
+    crop: Plate
     scale: Plate
-    box: Box | None
+    box: Box
     width: int
     height: int
     seen: SeenArea
@@ -49,8 +49,8 @@ def plates(image: ReadImage, prints: Prints, colour_map: str) -> Plates:
     return Plates(
         film=plain(prints.film),
         overlay=overlay(prints.film, image.heat_map, image.model.seen, colour_map),
-        crop=None if prints.crop is None else plain(prints.crop),
-        scale=colour_scale(colour_map, (256, 12)),
+        crop=plain(prints.crop),
+        scale=colour_scale(colour_map),
         box=prints.box,
         width=prints.width,
         height=prints.height,
@@ -82,13 +82,12 @@ def pictures(image: ReadImage, plates: Plates, frame: Frame, room: float) -> Blo
         _mark_seen(sheet, plates, left, top, width, height)
         _mark_box(sheet, plates, left, top, width, height)
         _scale(sheet, image, plates, left, caption, column)
-        if plates.crop is not None:
-            left += column + GAP
-            sheet.picture(plates.crop, left, top, *crop)
-            y = top + crop[1] + Size.SMALL + 4
-            sheet.text(left, y, "Attended region", Size.SMALL, weight=Weight.SEMIBOLD, width=side)
-            for number, line in enumerate(region, start=1):
-                sheet.text(left, y + number * CAPTION, line, Size.SMALL, ink=Ink.MUTED, width=side)
+        left += column + GAP
+        sheet.picture(plates.crop, left, top, *crop)
+        y = top + crop[1] + Size.SMALL + 4
+        sheet.text(left, y, "Attended region", Size.SMALL, weight=Weight.SEMIBOLD, width=side)
+        for number, line in enumerate(region, start=1):
+            sheet.text(left, y + number * CAPTION, line, Size.SMALL, ink=Ink.MUTED, width=side)
 
     return Block(height + _UNDER, draw)
 
@@ -113,8 +112,6 @@ def no_pictures(frame: Frame) -> Block:
 
 
 def _crop_size(plates: Plates, width: float, height: float) -> tuple[float, float]:
-    if plates.box is None:
-        return 0.0, 0.0
     box = plates.box
     return fit(max(box.right - box.left, 1), max(box.bottom - box.top, 1), width, height)
 
@@ -148,8 +145,6 @@ def _film_line(image: ReadImage) -> str:
 def _region_lines(image: ReadImage, width: float) -> list[str]:
     """What the crop is, and how large: in mm where the spacing is known, and whose spacing it is."""
     region, side = image.region, image.model.film_side
-    if region is None:
-        return []
     scaled_to = "a size of its own" if side is None else f"{side} \u00d7 {side} pixels".replace(" ", NO_BREAK)
     across, down = region.x_max - region.x_min, region.y_max - region.y_min
     size_in_pixels = f"{across:.0f} \u00d7 {down:.0f} pixels"
@@ -175,8 +170,6 @@ def _mark_seen(sheet: Sheet, plates: Plates, left: float, top: float, width: flo
 
 def _mark_box(sheet: Sheet, plates: Plates, left: float, top: float, width: float, height: float) -> None:
     """The attended region: white inside black, so that it shows on any film and in any print."""
-    if plates.box is None:
-        return
     across, down = width / plates.width, height / plates.height
     place = (
         left + plates.box.left * across,

@@ -1,7 +1,7 @@
 """The closing pages: what was not read, how the report was made, how good the model is, and room for a signature."""
 
 from agcnn_clinic.domain import Outcome
-from agcnn_clinic.reporting.blocks import LEADING, Block, fact, heading, paragraph, space
+from agcnn_clinic.reporting.blocks import LABEL_WIDTH, LEADING, Block, fact, heading, paragraph, space
 from agcnn_clinic.reporting.content import BranchFigures, ModelFacts, ReadImage, ReportContent, UnreadImage
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.heads import moment
@@ -77,7 +77,7 @@ def provenance(content: ReportContent, frame: Frame, *, new_page: bool) -> list[
         fact("Report", f"{covers}; revision {content.study_revision} of study {content.study_key}", frame),
         space(8),
         heading("What to keep in mind"),
-        paragraph(LIMITS, frame, size=Size.SMALL + 0.6),
+        paragraph(LIMITS, frame),
     ]
     return blocks
 
@@ -104,14 +104,13 @@ def _model(model: ModelFacts, name: str, frame: Frame) -> list[Block]:
 def _measured(model: ModelFacts, frame: Frame) -> Block:
     """The mean AUC of each branch on a line from 0.5 (chance) to 1, with its 95 % interval."""
     size = Size.SMALL + 0.6
-    left_width = 108.0
-    told = wrapped(model.evaluated_on, size, frame.width - left_width, max_lines=4)
+    told = wrapped(model.evaluated_on, size, frame.width - LABEL_WIDTH, max_lines=4)
     leading, row = size * LEADING, 13.0
     height = len(told) * leading + (len(model.branches) + 1) * row + 8
 
     def draw(sheet: Sheet, top: float) -> None:
-        left = frame.left + left_width
-        axis, length = left + 196, frame.width - left_width - 206
+        left = frame.left + LABEL_WIDTH
+        axis, length = left + 196, frame.width - LABEL_WIDTH - 206
         sheet.text(frame.left, top + size, "Measured on", size, ink=Ink.MUTED)
         for number, line in enumerate(told):
             sheet.text(left, top + size + number * leading, line, size)

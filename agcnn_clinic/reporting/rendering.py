@@ -31,7 +31,7 @@ class Press:
         load_renderer: gives what renders; asked for while the prints are being made.
     """
 
-    prints_of: Callable[[Path, MediaType, Edges | None], Callable[[], Prints]]
+    prints_of: Callable[[Path, MediaType, Edges], Callable[[], Prints]]
     load_renderer: Callable[[], Render] = load_renderer
 
 
@@ -52,7 +52,7 @@ def _begun(image: ReadImage, press: Press) -> Callable[[], Prints] | None:
     if image.removed_at is not None:
         return None
     region = image.region
-    edges = None if region is None else Edges(region.x_min, region.y_min, region.x_max, region.y_max)
+    edges = Edges(region.x_min, region.y_min, region.x_max, region.y_max)
     return press.prints_of(image.path, image.media_type, edges)
 
 

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from agcnn_clinic.reporting.blocks import Block, fact, heading, space
-from agcnn_clinic.reporting.content import NO_FINDING, ReadImage, ReportContent
+from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.findings import MOST_LINES, ROW, figure
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+from agcnn_models.labels import NO_FINDING
 
 _ACROSS = 5
 """Images beside each other in the comparison."""
@@ -93,7 +94,7 @@ def _compare(
             thumbnail(sheet, pictures, left + 5, top, column - 10, _THUMBNAIL)
             for number, (line, weight) in enumerate(captions[position]):
                 caption(sheet, line, middle, top + _THUMBNAIL + 12 + number * CAPTION, column - 6, weight)
-        sheet.triangle(frame.left + 4, top + _THUMBNAIL + 9.5, 5.0, Ink.ACCENT)
+        sheet.triangle(frame.left + 4, top + _THUMBNAIL + 9.5, 5.0)
         told = "at or above its threshold"
         sheet.text(frame.left + 14, top + _THUMBNAIL + 12, told, Size.SMALL, ink=Ink.MUTED)
         sheet.rule(top + head - 6, ink=Ink.TEXT)
@@ -137,7 +138,7 @@ def _compare_row(
             middle, baseline, figure(row.probability), Size.BODY, weight=weight, ink=ink, align=Align.CENTRE
         )
         if positive:
-            sheet.triangle(middle - used / 2 - 10, top + ROW / 2, 6.0, Ink.ACCENT)
+            sheet.triangle(middle - used / 2 - 10, top + ROW / 2, 6.0)
 
 
 def _title_lines(image: ReadImage, width: float) -> list[str]:

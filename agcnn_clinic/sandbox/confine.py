@@ -161,22 +161,16 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
 
 
-def confine() -> frozenset[str]:
-    """Give up what a reader of files does not need, in the calling thread and those that it starts.
-
-    Returns:
-        Which layers took hold: `limits`, `no_new_privs`, `landlock`, `seccomp`.
-    """
+def confine() -> None:
+    """Give up what a reader of files does not need, in the calling thread and those that it starts."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    held = {"limits"}
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
-            held.add("no_new_privs")
-            held |= {name for name, taken in (("landlock", _landlock(libc)), ("seccomp", _seccomp(libc))) if taken}
-    return frozenset(held)
+            _landlock(libc)
+            _seccomp(libc)
 
 
 def no_more_processes() -> None:
@@ -184,32 +178,30 @@ def no_more_processes() -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
 
 
-def _landlock(libc: ctypes.CDLL) -> bool:
+def _landlock(libc: ctypes.CDLL) -> None:
     """Rule over all rights that the kernel knows and grant none: the empty ruleset refuses them everywhere."""
     version = libc.syscall(_LANDLOCK_CREATE_RULESET, None, 0, _LANDLOCK_VERSION)
     if version < 1:
-        return False
+        return
     rights = (1 << _LANDLOCK_FILE_RIGHTS.get(version, _LANDLOCK_FILE_RIGHTS_NOW)) - 1
     ruleset = _LandlockRuleset(
         rights & ~_LANDLOCK_READING, _LANDLOCK_TCP if version >= 4 else 0, _LANDLOCK_SCOPES if version >= 6 else 0
     )
     descriptor = libc.syscall(_LANDLOCK_CREATE_RULESET, ctypes.byref(ruleset), ctypes.sizeof(ruleset), 0)
     if descriptor < 0:
-        return False
-    try:
-        return bool(libc.syscall(_LANDLOCK_RESTRICT_SELF, descriptor, 0) == 0)
-    finally:
-        os.close(descriptor)
+        return
+    libc.syscall(_LANDLOCK_RESTRICT_SELF, descriptor, 0)
+    os.close(descriptor)
 
 
-def _seccomp(libc: ctypes.CDLL) -> bool:
+def _seccomp(libc: ctypes.CDLL) -> None:
     """Let the kernel look at the number of each system call."""
     if platform.machine() not in _ARCHITECTURES:
-        return False
+        return
     instructions = list(_filter(*_ARCHITECTURES[platform.machine()]))
     array = (_Instruction * len(instructions))(*(_Instruction(*one) for one in instructions))
     program = _Program(len(instructions), array)
-    return bool(libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) == 0)
+    libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0)
 
 
 def _filter(architecture: int, column: int) -> Iterator[_Step]:

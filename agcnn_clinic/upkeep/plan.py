@@ -12,10 +12,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Select, String, and_, case, cast, exists, func, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, case, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from agcnn_clinic.config import Config, Retention
+from agcnn_clinic.database.outcomes import study_has_file
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
 from agcnn_clinic.domain import Outcome
 
@@ -171,17 +172,9 @@ def _needed() -> Select[Any]:
 def _is_undone() -> ColumnElement[bool]:
     """Whether a study waits for a reading or for a report."""
     return or_(
-        _has_file(Outcome.PENDING),
-        and_(_has_file(Outcome.ANALYSED), Study.reported_revision < Study.revision),
+        study_has_file(Outcome.PENDING),
+        and_(study_has_file(Outcome.ANALYSED), Study.reported_revision < Study.revision),
     )
-
-
-def _has_file(outcome: Outcome) -> ColumnElement[bool]:
-    """Whether the study has a file of this outcome."""
-    file, instance = aliased(ReceivedFile), aliased(Instance)
-    # CASE keeps SQLite from the index of outcomes: it would read every file of an outcome for each study.
-    ended_so = case((file.outcome == outcome, 1), else_=0) == 1
-    return exists().where(instance.study_id == Study.id, file.instance_id == instance.id, ended_so)
 
 
 def _any(condition: ColumnElement[bool]) -> ColumnElement[int]:

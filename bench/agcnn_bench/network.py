@@ -29,10 +29,10 @@ from agcnn_models.agcnn import AGCNN, Diagnosis, build_agcnn
 from agcnn_models.bundle import open_bundle
 from agcnn_models.gpu import kernels_on, why_no_kernels
 from agcnn_models.precision import Precision, number_formats
-from agcnn_models.preprocessing import Preprocessing, to_model_input
+from agcnn_models.preprocessing import to_model_input
 from agcnn_models.replay import Replay
 from agcnn_models.serving import serve
-from agcnn_models.settings import Backbone
+from agcnn_models.settings import Backbone, Preprocessing
 from agcnn_models.shards import Shards
 
 STARTER = "starter"

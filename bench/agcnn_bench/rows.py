@@ -1,7 +1,7 @@
 """What follows the network, alone: a reading becomes rows, the rows become a delivered PDF."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from pypdf import PdfReader
@@ -107,7 +107,7 @@ def _record(database: Database, file_ids: Sequence[int], read: _Read) -> None:
         for file in to_decide(session, file_ids).values():
             file.picture_sha256 = read.developed.picture_sha256
             decide(file, ReasonCode.READ, now=now)
-        results = [(file_id, read.result) for file_id in file_ids]
+        results = [replace(read.result, film=replace(read.result.film, file_id=file_id)) for file_id in file_ids]
         record(session, results, read.reader, model_id=read.model_id, now=now)
 
 

@@ -11,7 +11,7 @@ from agcnn_models.backbones import Branch, build_branch
 from agcnn_models.labels import LABELS
 from agcnn_models.settings import AttentionSettings, Backbone, Grid, Pooling, Region
 
-__all__ = ["AGCNN", "Attention", "AttentionSettings", "Diagnosis", "Reading", "build_agcnn"]
+__all__ = ["AGCNN", "Attention", "Diagnosis", "Reading", "build_agcnn"]
 
 
 class Attention(NamedTuple):

@@ -14,20 +14,9 @@ from torch import Tensor
 
 from agcnn_models.components import boxes_on_host
 from agcnn_models.gpu import kernels_on
-from agcnn_models.settings import Grid, HeatScale, Statistic, Threshold
+from agcnn_models.settings import HeatScale, Statistic, Threshold
 
-__all__ = [
-    "Grid",
-    "HeatScale",
-    "Statistic",
-    "Threshold",
-    "binary_mask",
-    "crop",
-    "heat_map",
-    "largest_region",
-    "rescale",
-    "upsample",
-]
+__all__ = ["binary_mask", "crop", "heat_map", "largest_region", "rescale", "upsample"]
 
 
 def heat_map(features: Tensor, statistic: Statistic = Statistic.MAX) -> Tensor:

@@ -19,9 +19,7 @@ from agcnn_models.settings import Backbone, Pooling
 
 __all__ = [
     "DENSENET121_LAYERS",
-    "Backbone",
     "Branch",
-    "Pooling",
     "build_branch",
     "load_imagenet",
     "load_trained",
@@ -152,7 +150,7 @@ def load_imagenet(branch: Branch, path: Path | None) -> None:
     """
     weights = _download(branch) if path is None else read_tensors(path)
     source = "torchvision's ImageNet weights" if path is None else str(path)
-    if any(key.startswith(tuple(_BRANCHES)) for key in weights):
+    if any(key.startswith(_BRANCHES) for key in weights):
         raise ModelError(
             f"{source} is what a run of this program has trained, not a backbone alone: give it as a trained global "
             "branch (--init-global)."

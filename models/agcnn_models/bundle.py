@@ -112,15 +112,14 @@ def write_bundle(
     model_card: str,
     *,
     dtype: WeightsDtype = WeightsDtype.FLOAT16,
-    replace: bool = False,
 ) -> Bundle:
     """Write a bundle whole or not at all, and open it.
 
     Thresholds, calibration and metrics should come from a model with `stored_weights`, since rounding to
-    float16 moves the logits a little. Raises ModelError when the folder exists (unless `replace`), when the
-    draft describes another network than `model`, and when weights are not finite.
+    float16 moves the logits a little. Raises ModelError when the folder exists, when the draft describes another
+    network than `model`, and when weights are not finite.
     """
-    if folder.exists() and not replace:
+    if folder.exists():
         raise ModelError(f"{folder} exists already: give another name, or remove it first")
     state = stored_weights(model, dtype)
     content = safetensors.torch.save(state, metadata={"format": "pt"})
@@ -135,8 +134,6 @@ def write_bundle(
         _write(fresh / WEIGHTS_FILE, content)
         _write(fresh / MANIFEST_FILE, to_toml(manifest).encode())
         _write(fresh / MODEL_CARD_FILE, model_card.encode())
-        if folder.exists():
-            folder.rename(Path(scratch) / "replaced")
         fresh.rename(folder)
     return open_bundle(folder)
 

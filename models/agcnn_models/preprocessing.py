@@ -16,7 +16,6 @@ from agcnn_models.settings import Preprocessing
 from agcnn_models.shrinking import centre_margin, square
 
 __all__ = [
-    "Preprocessing",
     "SourceBox",
     "box_to_source",
     "centre",

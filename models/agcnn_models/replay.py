@@ -29,7 +29,8 @@ class Replay:
     """Reads as its model does: a shape that comes for the first time as usual, from the second time on by replay.
 
     For one thread at a time. Where a graph cannot be recorded (on a CPU; without `agcnn_models.kernels`, since the
-    regions are then found on the host; with a control in the attended region's place), it only passes on.
+    regions are then found on the host; with a control in the attended region's place, or a quantile for a threshold),
+    it only passes on.
     """
 
     def __init__(self, model: AGCNN, most: int = 8) -> None:

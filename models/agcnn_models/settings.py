@@ -82,7 +82,7 @@ class Region(StrEnum):
     CENTRE = "centre"
     """A box in the image's middle, ``share`` of its side."""
     RANDOM = "random"
-    """A box as large as the attended one at a place drawn from the image itself (see ``attention.place_at_random``)."""
+    """A box as large as the attended one at a place drawn from the image itself (see ``regions.place_at_random``)."""
 
 
 @dataclass(frozen=True)

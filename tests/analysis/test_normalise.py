@@ -15,7 +15,7 @@ from agcnn_clinic.config import Gate
 from agcnn_clinic.domain import Geometry, MediaType, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.picture import picture_of
-from agcnn_clinic.prints import grey, prints_of
+from agcnn_clinic.prints import fitted, grey
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_models.settings import Preprocessing
 
@@ -56,8 +56,7 @@ def test_a_film_is_developed_to_what_is_done_with_it(write_dicom, tmp_path, twel
     developed = develop(path, MediaType.DICOM, GATE, Wanted(SMALL, (90, 90)))
     np.testing.assert_array_equal(developed.seen.grey, network_film(picture, SMALL).grey)
     assert (developed.seen.height, developed.seen.width) == picture.pixels.shape
-    prints = prints_of(picture, None, (90, 90))
-    np.testing.assert_array_equal(developed.film, prints.film)
+    np.testing.assert_array_equal(developed.film, fitted(grey(picture.pixels), (90, 90)))
     np.testing.assert_array_equal(developed.grey, grey(picture.pixels))
     assert (developed.geometry, developed.picture_sha256) == (picture.geometry, picture.sha256)
     assert developed.study_instance_uid == pydicom.dcmread(path).StudyInstanceUID

@@ -15,31 +15,30 @@ NOW = datetime(2026, 3, 1, 13, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-def read(room, send, reader, sandbox):
-    """A film that was read and not recorded: its row's id and what came of it."""
+def result(room, send, reader, sandbox):
+    """What came of a film that was read and not recorded."""
     send(1)
     film = replace(film_of(room.files()["1.dcm"]), remarks=(Warn.OTHER_PATIENT,))
     films = FilmReader(room.storage, sandbox, reader, room.config.gate)
-    result = films.finish(film, films.decode(film))
-    films.read([result])
-    return film.file_id, result
+    finished = films.finish(film, films.decode(film))
+    films.read([finished])
+    return finished
 
 
 @pytest.mark.parametrize("beside", [False, True])
-def test_a_reading_is_written_as_it_is(room, read, reader, beside):
+def test_a_reading_is_written_as_it_is(room, result, reader, beside):
     """What intake remarked stands before the rest, the grid keeps its rows, and the row says whether it counts."""
-    file_id, result = read
     heat_map = np.arange(6, dtype=np.float16).reshape(2, 3) / 8
     result.reading = replace(result.reading, heat_map=heat_map)
     with room.database.write() as session:
         model_id = register_model(session, reader.manifest, NOW)
-        record(session, [(file_id, result)], reader, model_id=model_id, now=NOW, beside=beside)
+        record(session, [result], reader, model_id=model_id, now=NOW, beside=beside)
     (inference,) = room.all(Inference)
     assert inference.warnings == [Warn.OTHER_PATIENT, *result.developed.warnings]
     assert len(inference.warnings) > 1
     assert (inference.heat_map_rows, inference.heat_map_columns) == (2, 3)
     assert (np.frombuffer(inference.heat_map, np.float16).reshape(2, 3) == heat_map).all()
-    assert (inference.file_id, inference.model_id, inference.beside) == (file_id, model_id, beside)
+    assert (inference.file_id, inference.model_id, inference.beside) == (result.film.file_id, model_id, beside)
     assert (inference.created_at, inference.thresholds_id) == (NOW, reader.manifest.thresholds.set_id)
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from agcnn_clinic.batch.cluster import lay_out, store_bytes
-from agcnn_models.preprocessing import Preprocessing
+from agcnn_models.settings import Preprocessing
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 3, 16, 64])

@@ -55,12 +55,14 @@ def test_what_others_may_do_is_named(clinic, path, mode, state):
     assert "chmod" in result.advice
 
 
-def test_a_configuration_of_another_name_is_looked_at(clinic):
-    """`--config` names the file that counts, whatever it is called."""
-    settings = (clinic.root / "config.toml").rename(clinic.root / "clinic.toml")
-    settings.chmod(0o646)
-    (result,) = checks_access.modes(load_config(settings))
-    assert (result.state, result.found) == (State.PROBLEM, f"the configuration {settings} has the mode 0646")
+def test_settings_and_a_database_are_looked_at_whatever_they_are_called(clinic):
+    """The file that --config names, and a database whose address names the driver, too."""
+    settings, database = clinic.root / "chest.toml", clinic.root / "clinic.sqlite"
+    settings.write_text('[database]\nurl = "sqlite+pysqlite:///clinic.sqlite"\n')
+    settings.chmod(0o644)
+    database.chmod(0o640)
+    found = [result.found for result in checks_access.modes(load_config(settings))]
+    assert found == [f"the database {database} has the mode 0640", f"the configuration {settings} has the mode 0644"]
 
 
 @pytest.mark.parametrize(("path", "mode"), [("inbox", 0o3770), ("inbox", 0o2730), ("", 0o710), ("config.toml", 0o640)])

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 
 import pytest
 
@@ -62,6 +63,12 @@ def test_models_are_listed_with_what_they_have_read(two_models, run):
     assert starter.startswith("*")
     assert " 3  " in starter
     assert "1 (1 beside)" in large
+
+
+def test_a_folder_is_listed_as_it_is_called(two_models, run, small_bundle, tmp_path):
+    """What stands in brackets in its name is no style of the terminal's."""
+    run(two_models, "models", "use", shutil.copytree(small_bundle, tmp_path / "[3]" / "[/old]"))
+    assert "/[3]/[/old]" in "".join(run(two_models, "models", "list").stdout.split())
 
 
 def test_using_another_model_says_what_there_is_to_read_again(two_models, run, small_bundle, tmp_path):

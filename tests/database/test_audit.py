@@ -19,7 +19,7 @@ from agcnn_clinic.database.audit import (
     BEGINNING,
     About,
     EventFilter,
-    Verdict,
+    Verified,
     append,
     audit_event,
     count_events,
@@ -293,7 +293,7 @@ def test_the_newest_part_can_be_checked_alone(tampered, database):
     """`last` begins at a row that is taken as it stands, and finds what is wrong after it."""
     grow(database, 20)
     total = verdict_of(database).count
-    assert verdict_of(database, last=5) == Verdict(5, verdict_of(database).head)
+    assert verdict_of(database, last=5) == Verified(5, verdict_of(database).head)
     assert verdict_of(database, last=10 * total).count == total
     tamper(database, ("UPDATE audit_event SET host = 'x' WHERE id = ?", (total - 7,)))
     assert verdict_of(database, last=5).broken == ""
@@ -341,7 +341,7 @@ def test_a_million_events_are_followed_in_little_memory(url, capsys):
         connection.executemany(f"INSERT INTO audit_event VALUES ({', '.join('?' * 17)})", rows())
     before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with open_database(url) as database:
-        assert verdict_of(database) == Verdict(count, head)
+        assert verdict_of(database) == Verified(count, head)
     seconds = time.process_time() - began
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 100

@@ -95,7 +95,7 @@ def test_up_down_up_with_data(url, factories):
     assert migrate.current(url) is None
     assert schema(url) == {}
     migrate.upgrade(url)
-    assert migrate.current(url) == migrate.head()
+    assert migrate.current(url) == HEAD
     assert schema(url) == before
 
 

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from agcnn_clinic.database import views
 from agcnn_clinic.database.queries import find_study
 from agcnn_clinic.database.reviews import (
-    PATHOLOGIES,
     ReviewRequest,
     completed,
     record_review,
@@ -18,9 +17,10 @@ from agcnn_clinic.database.reviews import (
     standing_reviews,
 )
 from agcnn_clinic.database.tables import Finding, ReceivedFile, Review
-from agcnn_clinic.database.views import NO_FINDING, FindingFilter
+from agcnn_clinic.database.views import FindingFilter
 from agcnn_clinic.domain import Outcome, ReasonCode, Verdict, Warn
 from agcnn_clinic.errors import UsageError
+from agcnn_models.labels import NO_FINDING, PATHOLOGIES
 
 PRESENT, ABSENT, UNCERTAIN, CLEARED = Verdict.PRESENT, Verdict.ABSENT, Verdict.UNCERTAIN, Verdict.CLEARED
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)

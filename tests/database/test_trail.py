@@ -9,6 +9,7 @@ from sqlalchemy import inspect
 from agcnn_clinic.config import Config
 from agcnn_clinic.database import migrate, trail
 from agcnn_clinic.database.audit import EventFilter, events, verify
+from agcnn_clinic.database.revision import HEAD
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ConfigError, DatabaseError
@@ -145,7 +146,7 @@ def test_a_migration_is_told_where_there_is_a_trail(url):
     """A new database begins with its first event; going below the trail's revision and up again begins a new one."""
     with open_database(url) as database, database.connection() as connection:
         (row,) = events(connection, EventFilter())
-        assert json.loads(row["details"]) == {"from": None, "to": migrate.head()}
+        assert json.loads(row["details"]) == {"from": None, "to": HEAD}
     migrate.upgrade(url)
     migrate.downgrade(url, "0003")
     with open_database(url, check_revision=False) as database, database.connection() as connection:
@@ -153,7 +154,7 @@ def test_a_migration_is_told_where_there_is_a_trail(url):
     migrate.upgrade(url)
     with open_database(url) as database, database.connection() as connection:
         (row,) = events(connection, EventFilter())
-        assert json.loads(row["details"]) == {"from": "0003", "to": migrate.head()}
+        assert json.loads(row["details"]) == {"from": "0003", "to": HEAD}
 
 
 def test_a_trail_that_cannot_be_written_takes_the_work_with_it(url, factories):

@@ -57,13 +57,6 @@ def test_the_manual_lists_every_column():
         assert [(name, sentence) for name, _, sentence in listed] == [(c.name, c.comment) for c in view.columns]
 
 
-def test_the_labels_are_those_of_the_network():
-    """study_summary has a column for each label that the network puts out, in its order."""
-    from agcnn_models.labels import LABELS
-
-    assert tuple(views.LABEL_COLUMNS) == LABELS
-
-
 def test_finding_list_equals_the_tables(filled, all_findings):
     """Each row of finding_list holds what the objects of its finding hold, and no finding is missing or twice."""
     with filled.session() as session:

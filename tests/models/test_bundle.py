@@ -76,13 +76,11 @@ def test_the_same_model_has_the_same_hash(written, tmp_path, model, draft):
     assert again.manifest.weights.sha256 == open_bundle(written).manifest.weights.sha256
 
 
-def test_an_existing_folder_is_not_overwritten_unless_told(copy, model, draft):
+def test_an_existing_folder_is_not_overwritten(copy, model, draft):
     """A trained model is hours of work."""
     with pytest.raises(ModelError, match="exists already"):
         write_bundle(copy, model, draft, "# New\n")
     assert (copy / MODEL_CARD_FILE).read_text() == "# A sample\n"
-    write_bundle(copy, model, draft, "# New\n", replace=True)
-    assert (copy / MODEL_CARD_FILE).read_text() == "# New\n"
     assert list(copy.parent.iterdir()) == [copy]
 
 

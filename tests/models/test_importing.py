@@ -20,8 +20,8 @@ from agcnn_models.errors import ModelError
 from agcnn_models.importing import Layout, Role, import_weights, learnt_from_imagenet, read_provenance
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.layouts import TORCHXRAYVISION_LABELS, channel_factors, three_channels
-from agcnn_models.preprocessing import Preprocessing, standardise
-from agcnn_models.settings import Backbone, Pooling
+from agcnn_models.preprocessing import standardise
+from agcnn_models.settings import Backbone, Pooling, Preprocessing
 
 
 def unsettled(network):

@@ -82,7 +82,7 @@ def _render(content: ReportContent, shown: Callable[[ReadImage], Picture], setti
 
     def printed(image: ReadImage) -> Prints | None:
         region = image.region
-        edges = None if region is None else Edges(region.x_min, region.y_min, region.x_max, region.y_max)
+        edges = Edges(region.x_min, region.y_min, region.x_max, region.y_max)
         try:
             return prints_of(shown(image), edges, print_size(settings))
         except ImageError:
@@ -120,7 +120,7 @@ class Clinic:
         """What makes the PDFs, in this process."""
         return Press(self.prints_of)
 
-    def prints_of(self, path: Path, media_type: MediaType, region: Edges | None) -> Callable[[], Prints]:
+    def prints_of(self, path: Path, media_type: MediaType, region: Edges) -> Callable[[], Prints]:
         assert media_type is MediaType.PNG
         return lambda: prints_of(read_png(path, max_pixels=10_000_000), region, print_size(self.config.reporting))
 

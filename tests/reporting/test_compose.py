@@ -10,8 +10,9 @@ from agcnn_clinic.database.tables import Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.compose import compose
-from agcnn_clinic.reporting.content import NO_FINDING, Edition, SeenArea
+from agcnn_clinic.reporting.content import Edition, SeenArea
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model
+from agcnn_models.labels import NO_FINDING
 
 
 def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
@@ -26,7 +27,6 @@ def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
     assert image.no_finding is not None
     assert image.remarks == ("The image was compressed with loss.",)
     assert image.path.is_file()
-    assert image.region is not None
     assert (image.region.x_min, image.region.height_mm) == (450, 50.0)
     assert image.heat_map.shape == (7, 7)
     assert image.heat_map[5, 5] == 1

@@ -141,7 +141,8 @@ def test_looking_for_what_is_due_reads_no_reported_study_and_no_list_of_outcomes
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
     assert plan[0] == "SCAN study USING INDEX ix_study_unreported"  # which has those without a report alone
     files = [step for step in plan if "received_file" in step]
-    assert files == ["SEARCH received_file USING INDEX ix_received_file_instance_id (instance_id=?)"] * 2
+    by = {step.partition(" USING ")[2] for step in files}
+    assert (len(files), by) == (2, {"INDEX ix_received_file_instance_id (instance_id=?)"})
     assert not [step for step in plan[1:] if step.startswith("SCAN")]
 
 

@@ -1,7 +1,7 @@
 """Labels of which a model says nothing, or calls nothing positive, as a report prints them."""
 
 from agcnn_clinic.database.tables import Finding, Model
-from agcnn_clinic.reporting.compose import NO_FINDING
+from agcnn_models.labels import NO_FINDING
 
 ROW = "not assessed: this model never learnt it"
 

@@ -68,7 +68,7 @@ def test_the_margin_that_the_network_did_not_see_stays_grey(picture) -> None:
 
 def test_the_scale_runs_from_no_heat_to_full_heat() -> None:
     """The scale begins with bare grey, and ends with the colour that full heat has over grey."""
-    shown = opened(colour_scale("inferno", (256, 12)))
+    shown = opened(colour_scale("inferno"))
     assert np.ptp(shown[6, 2]) < 6
     end = 128 * (1 - MAX_OPACITY) + colour_table("inferno")[255].astype(float) * MAX_OPACITY
     assert np.abs(shown[6, 253] - end).max() < 12
