@@ -1,7 +1,8 @@
-"""How many cores this process may use, and how many each kind of work gets."""
+"""How many of the cores each kind of work gets."""
 
-import os
 from typing import NamedTuple
+
+from agcnn_models.cores import usable_cores
 
 MOST_DECODERS, MOST_PRESSES = 16, 4
 """Decoding a film takes a core a tenth of a second to half a second, rendering its report a thirtieth."""
@@ -9,16 +10,6 @@ DECODERS_PER_READER = 4
 """Reading a header takes a hundredth of the time of decoding; there are two at least, should a file hold one up."""
 LEAST_BATCH = 8
 """Films below which the network takes longer for each."""
-
-
-def usable_cores() -> int:
-    """The cores that this process may run on: fewer than the machine has where it is held to some of them.
-
-    A share of the cores' time, as `docker run --cpus` grants it, is not seen.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class CoreShares(NamedTuple):

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
-from agcnn_clinic.cores import usable_cores
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import open_bundle
+from agcnn_models.cores import usable_cores
 from agcnn_models.precision import Precision, compute_float32_as_such, number_formats
 from agcnn_models.preprocessing import to_model_input
 from agcnn_models.serving import serve

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agcnn_clinic.analysis.seen import NetworkFilm
-from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_models.agcnn import AGCNN, Diagnosis
 from agcnn_models.bundle import Bundle, open_bundle
+from agcnn_models.cores import usable_cores
 from agcnn_models.errors import ModelError
 from agcnn_models.gpu import why_no_kernels
 from agcnn_models.labels import LABELS

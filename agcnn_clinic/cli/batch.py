@@ -152,7 +152,7 @@ def _read(
 ) -> None:
     from agcnn_clinic.batch.cluster import Task, Workers, lay_out, ray_cluster, store_bytes
     from agcnn_clinic.batch.run import read_shards
-    from agcnn_clinic.cores import usable_cores
+    from agcnn_models.cores import usable_cores
 
     task = Task(
         bundle=bundle.folder.resolve(),

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cores import usable_cores
+from agcnn_models.cores import usable_cores
 
 _LIBRARIES = ("torch", "numpy", "scipy", "pydicom", "pylibjpeg-openjpeg", "pyjpegls", "reportlab", "sqlalchemy")
 

@@ -9,7 +9,6 @@ from agcnn_bench.clinics import Bench, make_clinic
 from agcnn_bench.figures import Figure, timed
 from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.config import Config
-from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.demo.dicom_writer import write_dicom
 from agcnn_clinic.demo.phantom import draw
@@ -19,6 +18,7 @@ from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
+from agcnn_models.cores import usable_cores
 
 _ATTEMPTS = 3
 """Each needs a clinic of its own: what has come before is a duplicate."""

@@ -22,11 +22,11 @@ from agcnn_clinic.analysis.normalise import read_picture
 from agcnn_clinic.analysis.seen import network_film
 from agcnn_clinic.bundles import configured_bundle
 from agcnn_clinic.config import Config
-from agcnn_clinic.cores import usable_cores
 from agcnn_clinic.domain import Picture
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, Diagnosis, build_agcnn
 from agcnn_models.bundle import open_bundle
+from agcnn_models.cores import usable_cores
 from agcnn_models.gpu import kernels_on, why_no_kernels
 from agcnn_models.precision import Precision, number_formats
 from agcnn_models.preprocessing import to_model_input

@@ -11,7 +11,8 @@ from statistics import fmean
 from agcnn_bench.clinics import Bench, ClinicFolder, make_clinic, wait_until, watching
 from agcnn_bench.figures import Figure
 from agcnn_bench.tree import Memory, Tree
-from agcnn_clinic.cores import core_shares, usable_cores
+from agcnn_clinic.cores import core_shares
+from agcnn_models.cores import usable_cores
 
 SETTINGS: dict[str, object] = {"INTAKE__SETTLE_SECONDS": 0, "INTAKE__STUDY_QUIET_SECONDS": 0}
 """Waiting is no work: no settling, and a study is complete as soon as it is read."""

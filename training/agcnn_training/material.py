@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from agcnn_models.cores import usable_cores
 from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
-from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.data.source import Dataset
 from agcnn_training.data.splits import Split
@@ -78,7 +78,7 @@ def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: J
     cache = sources.cache
     if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
         cache = sources.out.absolute().parent / "film-cache"
-    reading = Reading(sources.image_loader, sources.workers or cores(), cache, journal, stop)
+    reading = Reading(sources.image_loader, sources.workers or usable_cores(), cache, journal, stop)
     further = _further_films(sources, recipe)
     films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, reading)
     pretraining = load_pretraining_films(*further, preprocessing, reading) if further else None

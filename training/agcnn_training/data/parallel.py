@@ -1,7 +1,6 @@
 """The same work on many files, side by side: in processes when that pays, else in threads."""
 
 import multiprocessing
-import os
 import pickle
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -22,11 +21,6 @@ _FEW: Final = 200
 
 _FREE_DECODERS: Final = frozenset({".png", ".jpg", ".jpeg"})
 """Pillow decodes these without the interpreter lock."""
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @contextmanager
