@@ -121,6 +121,10 @@ def test_history_is_read(tmp_path: Path) -> None:
         ("image,patient,finding_labels,uncertain_labels\na,1,Mass,Mass\n", "both present and uncertain"),
         ("image,patient,Mass,Edema\na,1,0,1\n\nb,1,2,0\n", "Line 4 .*'2' under Mass: write 1"),
         ("image,patient,finding_labels,history\na,1,Mass,Lump\n", "unknown label 'Lump'"),
+        ("image,patient,view,finding_labels\na.png,1,PA\n", "Line 2 .*has 3 cells, and the header 4"),
+        ("image,patient,Mass,Edema\na,1,0,1\nb,2,1", "Line 3 .*has 3 cells, and the header 4"),
+        ("image,patient,age,Mass,Edema\na,1,60,0,0,1\n", "Line 2 .*has 6 cells, and the header 5.*quotation"),
+        ("image,patient,Mass,Mass\na,1,0,1\n", "two columns Mass"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
@@ -129,6 +133,13 @@ def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> 
     path.write_text(text)
     with pytest.raises(TrainingError, match=said):
         read_table(path)
+
+
+def test_cells_without_a_name_are_nothing(tmp_path: Path) -> None:
+    """Commas at the end of the header or of a line, of blank cells, are no other table; a quoted comma is no cell."""
+    path = tmp_path / "t.csv"
+    path.write_text('image,patient,finding_labels,note,,\na.png,1,Mass,"large, round"\nb.png,2,Edema,,, ,,\n')
+    assert [(row.image, set(row.findings)) for row in read_table(path)] == [("a.png", {"Mass"}), ("b.png", {"Edema"})]
 
 
 def test_films_named_by_their_uid_are_films_of_their_own(tmp_path: Path) -> None:
@@ -151,6 +162,7 @@ def test_a_missing_table_is_one_sentence(tmp_path: Path) -> None:
     [
         ("t.parquet", b"PAR1 and no more", "is not a parquet file"),
         ("t.csv.gz", b"image,patient", "cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(bytes(range(256)))[:10] + b"\xff" * 99, "cannot be unpacked"),
         ("t.csv", b"image,patient\n\xff\xfe,1", "is not text in UTF-8"),
     ],
 )
