@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -120,14 +120,25 @@ class RunFolder:
             writer.writerows((row.image, row.patient, sides.get(index, "")) for index, row in enumerate(rows))
 
     def finished(self, phase: str) -> Best | None:
-        """What a finished phase kept, or None when it has not finished."""
+        """What a finished phase kept, or None when it has not finished.
+
+        Raises:
+            TrainingError: the file is damaged, as where a copy of the folder was broken off.
+        """
         file = self.path / f"{phase}.safetensors"
         if not file.exists():
             return None
-        with safe_open(file, framework="pt") as content:
-            about = json.loads(content.metadata()["best"])
-            weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping: a file
-        return Best(weights, **about)
+        try:
+            with safe_open(file, framework="pt") as content:
+                about = json.loads((content.metadata() or {})["best"])
+                weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping: a file
+            return Best(weights, **about)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            # Later phases have learnt from the very weights of this one, which on a GPU do not come again to the bit.
+            raise TrainingError(
+                f"{file} is no finished phase of this program, or is damaged ({error}): copy it anew, or take it away "
+                "with the files of all later phases, and --resume trains these anew."
+            ) from error
 
     def finish(self, phase: str, best: Best) -> None:
         """Keep what a phase leaves; its checkpoint is no longer needed.
@@ -161,14 +172,13 @@ class RunFolder:
             return None
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            saved = Checkpoint(**content | {"best": Best(**content["best"])})
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"{file} is no checkpoint of this program, or is damaged: take it away, and --resume begins its phase "
                 "anew."
             ) from error
-        if content["phase"] != phase:
-            return None
-        return Checkpoint(**content | {"best": Best(**content["best"])})
+        return saved if saved.phase == phase else None
 
 
 def _refuse_another(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
