@@ -228,6 +228,13 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path, content: bytes) -> N
         RunFolder(tmp_path).load("global-1")
 
 
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, tiny: Recipe) -> None:
+    """Where a file lies in its way another --out is asked for."""
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"x\.run cannot be made \(Not a directory\): give another --out"):
+        RunFolder.prepare(tmp_path / "file" / "x.run", tiny, "abc", resume=False)
+
+
 def test_a_checkpoint_of_another_shape_is_a_sentence(tmp_path: Path) -> None:
     """One that lacks what ours has, as an older program's, is none of ours."""
     folder = RunFolder(tmp_path)
