@@ -5,7 +5,7 @@ import torch
 
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, build_agcnn
-from agcnn_models.settings import AttentionSettings, Backbone, Grid, HeatScale, Region, Statistic, Threshold
+from agcnn_models.settings import AttentionSettings, Backbone, Grid, HeatScale, Pooling, Region, Statistic, Threshold
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,24 @@ def test_a_forward_pass_is_the_steps_of_the_figure(model, images):
         torch.testing.assert_close(reading.global_logits, model.global_branch(images))
         torch.testing.assert_close(reading.local_logits, model.local_branch(crops))
         torch.testing.assert_close(reading.fusion_logits, fusion)
+
+
+@pytest.mark.parametrize("pooling", Pooling)
+@pytest.mark.parametrize("backbone", Backbone)
+def test_both_branches_pool_as_asked_and_attention_is_as_set(backbone, pooling):
+    """The local branch has the structure of the global one (Section III-A), its Pool5 included."""
+    settings = AttentionSettings(tau=0.3, statistic=Statistic.L2)
+    with torch.device("meta"):
+        built = build_agcnn(backbone, pooling, settings)
+    features = torch.rand(2, 5, 3, 3, generator=torch.Generator().manual_seed(4))
+    expected = {
+        Pooling.MAX: features.amax(dim=(2, 3)),
+        Pooling.AVG: features.mean(dim=(2, 3)),
+        Pooling.LSE: (10 * features).exp().mean(dim=(2, 3)).log() / 10,  # r = 10, Wang et al. 2017
+    }[pooling]
+    for branch in (built.global_branch, built.local_branch):
+        torch.testing.assert_close(branch.pool(features), expected)
+    assert built.settings == settings
 
 
 def test_the_branches_share_no_weights(model):
