@@ -118,7 +118,8 @@ def write_bundle(
 
     Thresholds, calibration and metrics should come from a model with `stored_weights`, since rounding to
     float16 moves the logits a little. Raises ModelError when the folder exists (unless `replace`), when the
-    draft describes another network than `model`, and when weights are not finite.
+    draft describes another network than `model`, and when weights are not finite; OSError when the disk is full or
+    cannot be written.
     """
     if folder.exists() and not replace:
         raise ModelError(f"{folder} exists already: give another name, or remove it first")
