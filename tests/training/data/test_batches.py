@@ -111,6 +111,8 @@ def test_joint_batches_know_what_is_unknown() -> None:
     assert torch.isnan(own[:, labels + 1 :]).all()
     assert torch.isnan(other[:, : labels + 1]).all()
     assert (other[:, labels + 1 :].sum(dim=1) == 1).all()
+    # Six further films for twelve places of an epoch: they come again.
+    assert [len(batches.batch(0, step).targets) for step in range(len(batches))] == [8] * 6
 
 
 def test_the_joint_loss_is_the_weighted_sum_of_its_parts() -> None:
