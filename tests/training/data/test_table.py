@@ -36,6 +36,16 @@ def test_ages_are_read_as_dicom_writes_them(tmp_path: Path) -> None:
         read_table(path)
 
 
+def test_sex_and_view_are_read_as_others_write_them(tmp_path: Path) -> None:
+    """CheXpert's Female is NIH's F, capitals or not; what is neither M nor F is kept as it is."""
+    path = tmp_path / "t.csv"
+    written = [("Female", "AP"), ("male", "pa"), ("f", "Pa"), ("O", "LL"), ("", "")]
+    rows = "".join(f"{index}.png,7,,{sex},{view}\n" for index, (sex, view) in enumerate(written))
+    path.write_text("image,patient,finding_labels,sex,view\n" + rows)
+    expected = [("F", "AP"), ("M", "PA"), ("F", "PA"), ("O", "LL"), (None, None)]
+    assert [(row.sex, row.view) for row in read_table(path)] == expected
+
+
 def test_optional_columns_may_lack(tmp_path: Path) -> None:
     """Age, sex and view are unknown where nobody wrote them."""
     path = tmp_path / "t.csv"
@@ -115,6 +125,7 @@ def test_history_is_read(tmp_path: Path) -> None:
         ("image,patient,finding_labels\na.png,,Mass\n", "names no patient"),
         ("image,patient,finding_labels\na.png,1,Mass|No Finding\n", "beside a finding"),
         ("image,patient,finding_labels,age\na.png,1,Mass,old\n", "the age 'old'"),
+        ("image,patient,finding_labels,age\na.png,1,Mass,-5\n", "the age '-5'"),
         ("image,patient,finding_labels\n", "no rows"),
         ("image,patient\na.png,1\n", "has no labels: add a column finding_labels"),
         ("image,patient,finding_labels,uncertain_labels\na,1,Mass,Mas\n", "Line 2 .*unknown label 'Mas'"),
@@ -178,6 +189,15 @@ def test_pretraining_needs_two_classes(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("image,class\na.png,Normal\nb.png,Normal\n")
     with pytest.raises(TrainingError, match="two classes"):
+        read_pretraining_table(path)
+
+
+@pytest.mark.parametrize(("line", "lacking"), [("c.png,", "class"), (",Normal", "image")])
+def test_a_pretraining_film_has_a_name_and_a_class(tmp_path: Path, line: str, lacking: str) -> None:
+    """An empty class would be learnt as a class of its own."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"image,class\na.png,Normal\nb.png,Ill\n{line}\n")
+    with pytest.raises(TrainingError, match=f"Line 4 of t.csv names no {lacking}"):
         read_pretraining_table(path)
 
 
