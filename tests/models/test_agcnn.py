@@ -123,6 +123,14 @@ def _attend(settings, features, size):
     return model.attend(torch.rand(features.shape[0], 3, size, size), features)
 
 
+def test_attention_sends_no_gradient_to_the_branch_that_is_looked_at():
+    """Neither through the heat map nor through the crops, also where both branches learn together."""
+    features = torch.rand(1, 4, 3, 3, requires_grad=True)
+    attended = _attend(AttentionSettings(), features, 96)
+    assert not attended.heat_map.requires_grad
+    assert not attended.crops.requires_grad
+
+
 @pytest.mark.parametrize("threshold", Threshold)
 @pytest.mark.parametrize("scale", HeatScale)
 @pytest.mark.parametrize("statistic", Statistic)
@@ -146,6 +154,16 @@ def test_on_the_native_grid_a_box_covers_whole_cells():
     assert attended.boxes.tolist() == [[160, 32, 191, 63]]
     assert attended.crops.shape == (1, 3, 224, 224)
     assert attended.heat_map.shape == (1, 7, 7)
+
+
+def test_cells_that_do_not_divide_the_image_cover_it_whole():
+    """Of 3 cells on 80 pixels the first has 26, and the others 27: each box begins where the one before has ended."""
+    boxes = []
+    for cell in range(3):
+        features = torch.zeros(1, 4, 3, 3)
+        features[0, 2, 0, cell] = 3.0
+        boxes += _attend(AttentionSettings(grid=Grid.NATIVE), features, 80).boxes.tolist()
+    assert boxes == [[0, 0, 25, 25], [26, 0, 52, 25], [53, 0, 79, 25]]
 
 
 def test_on_the_upsampled_grid_a_box_follows_the_enlarged_heat():
@@ -196,14 +214,15 @@ def test_the_whole_image_reaches_both_branches(model, images):
     torch.testing.assert_close(control.read(images).local_probabilities, model.local_branch(images).sigmoid().detach())
 
 
-def test_a_random_region_has_the_size_of_the_attended_one():
-    """Only its place is another."""
+@pytest.mark.parametrize("detail", [1, 2])
+def test_a_random_region_has_the_size_of_the_attended_one(detail):
+    """Only its place is another; of finer images, in their pixels."""
     features = torch.rand(8, 4, 7, 7, generator=torch.Generator().manual_seed(2))
     images = torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(3))
     found = []
     for region in (Region.ATTENDED, Region.RANDOM):
         with torch.device("meta"):
-            network = build_agcnn(Backbone.DENSENET121, settings=AttentionSettings(region=region))
+            network = build_agcnn(Backbone.DENSENET121, settings=AttentionSettings(region=region, detail=detail))
         found.append(network.attend(images, features).boxes)
     attended, random = found
     assert torch.equal(attended[:, 2:] - attended[:, :2], random[:, 2:] - random[:, :2])
