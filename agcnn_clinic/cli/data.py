@@ -20,14 +20,14 @@ def data(
     """Say which films of a data set are missing, where to get them, and which are damaged."""
     from rich.console import Console
 
+    from agcnn_models.cores import usable_cores
     from agcnn_training.data.check import check_data
-    from agcnn_training.data.parallel import cores
     from agcnn_training.data.pictures import Reading
     from agcnn_training.errors import TrainingError, TrainingStopped
     from agcnn_training.progress import Journal, StopRequest
 
     stop = StopRequest()
-    reading = Reading(read_as_the_clinic_does, workers or cores(), None, Journal(Console(stderr=True)), stop)
+    reading = Reading(read_as_the_clinic_does, workers or usable_cores(), None, Journal(Console(stderr=True)), stop)
     try:
         with stop.listening():
             check = check_data(source, images, reading, deep=deep)

@@ -38,8 +38,8 @@ def evaluate(
 ) -> None:
     """Measure a model on films with labels: AUC, calibration, decisions, groups, localisation; one page and tables."""
     from agcnn_clinic.bundles import bundle_folder
+    from agcnn_models.cores import usable_cores
     from agcnn_models.errors import ModelError
-    from agcnn_training.data.parallel import cores
     from agcnn_training.errors import TrainingError
     from agcnn_training.evaluation.evaluate import EvaluateRequest
     from agcnn_training.evaluation.evaluate import evaluate as run
@@ -58,7 +58,7 @@ def evaluate(
         flip=flip,
         precision=_one_of((Precision.FLOAT32, Precision.BFLOAT16), precision, "--precision"),
         device=device,
-        workers=workers or cores(),
+        workers=workers or usable_cores(),
         seed=seed,
         image_loader=read_as_the_clinic_does,
     )

@@ -72,10 +72,10 @@ def binary_mask(heat: Tensor, tau: float, threshold: Threshold = Threshold.VALUE
 
 
 def largest_region(mask: Tensor, heat: Tensor) -> Tensor:
-    """Return the box of each mask's largest connected region: bool and float [B, H, W] -> int64 [B, 4].
+    """Return the box of each mask's largest connected region: bool and float32 [B, H, W] -> int64 [B, 4].
 
     Cells that touch at an edge or a corner are connected. Of regions equally large the one with the
-    highest mean heat is taken, and of those the first in reading order.
+    highest mean heat is taken, and of those the first in reading order. Heat is never negative.
 
     Deviation: the paper does not say what an empty mask means. Its box is the whole image: a flat heat map
     attends to nothing in particular, and the film must still be read.

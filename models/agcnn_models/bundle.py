@@ -117,7 +117,7 @@ def write_bundle(
 
     Thresholds, calibration and metrics should come from a model with `stored_weights`, since rounding to
     float16 moves the logits a little. Raises ModelError when the folder exists, when the draft describes another
-    network than `model`, and when weights are not finite.
+    network than `model`, and when weights are not finite; OSError when the disk is full or cannot be written.
     """
     if folder.exists():
         raise ModelError(f"{folder} exists already: give another name, or remove it first")

@@ -18,7 +18,7 @@ __all__ = ["boxes_on_host"]
 def boxes_on_host(mask: Tensor, heat: Tensor) -> Tensor:
     """The boxes of `attention.largest_region`, after one copy for the whole batch: bool, float [B, H, W] -> [B, 4]."""
     # Heat is never negative, so -1 can say "outside the mask", and mask and heat travel as one copy.
-    masked = torch.where(mask, heat.float().clamp(min=0), -1.0).cpu().numpy()  # [B, H, W]
+    masked = torch.where(mask, heat, -1.0).cpu().numpy()  # [B, H, W]
     return torch.from_numpy(_largest_boxes(masked)).to(mask.device)
 
 
@@ -31,8 +31,6 @@ def _largest_boxes(masked: NDArray[np.float32]) -> NDArray[np.int64]:
     neighbours = np.zeros((3, 3, 3), dtype=bool)
     neighbours[1] = True
     regions, count = ndimage.label(masked >= 0, structure=neighbours)  # [B, H, W], 0 outside
-    if count == 0:
-        return boxes
     inside = regions > 0
     sizes = np.bincount(regions[inside], minlength=count + 1)
     heats = np.bincount(regions[inside], weights=masked[inside], minlength=count + 1)

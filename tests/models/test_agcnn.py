@@ -5,7 +5,7 @@ import torch
 
 from agcnn_models import attention
 from agcnn_models.agcnn import AGCNN, build_agcnn
-from agcnn_models.settings import AttentionSettings, Backbone, Grid, HeatScale, Region, Statistic, Threshold
+from agcnn_models.settings import AttentionSettings, Backbone, Grid, HeatScale, Pooling, Region, Statistic, Threshold
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +33,24 @@ def test_a_forward_pass_is_the_steps_of_the_figure(model, images):
         torch.testing.assert_close(reading.global_logits, model.global_branch(images))
         torch.testing.assert_close(reading.local_logits, model.local_branch(crops))
         torch.testing.assert_close(reading.fusion_logits, fusion)
+
+
+@pytest.mark.parametrize("pooling", Pooling)
+@pytest.mark.parametrize("backbone", Backbone)
+def test_both_branches_pool_as_asked_and_attention_is_as_set(backbone, pooling):
+    """The local branch has the structure of the global one (Section III-A), its Pool5 included."""
+    settings = AttentionSettings(tau=0.3, statistic=Statistic.L2)
+    with torch.device("meta"):
+        built = build_agcnn(backbone, pooling, settings)
+    features = torch.rand(2, 5, 3, 3, generator=torch.Generator().manual_seed(4))
+    expected = {
+        Pooling.MAX: features.amax(dim=(2, 3)),
+        Pooling.AVG: features.mean(dim=(2, 3)),
+        Pooling.LSE: (10 * features).exp().mean(dim=(2, 3)).log() / 10,  # r = 10, Wang et al. 2017
+    }[pooling]
+    for branch in (built.global_branch, built.local_branch):
+        torch.testing.assert_close(branch.pool(features), expected)
+    assert built.settings == settings
 
 
 def test_the_branches_share_no_weights(model):
@@ -105,6 +123,14 @@ def _attend(settings, features, size):
     return model.attend(torch.rand(features.shape[0], 3, size, size), features)
 
 
+def test_attention_sends_no_gradient_to_the_branch_that_is_looked_at():
+    """Neither through the heat map nor through the crops, also where both branches learn together."""
+    features = torch.rand(1, 4, 3, 3, requires_grad=True)
+    attended = _attend(AttentionSettings(), features, 96)
+    assert not attended.heat_map.requires_grad
+    assert not attended.crops.requires_grad
+
+
 @pytest.mark.parametrize("threshold", Threshold)
 @pytest.mark.parametrize("scale", HeatScale)
 @pytest.mark.parametrize("statistic", Statistic)
@@ -128,6 +154,16 @@ def test_on_the_native_grid_a_box_covers_whole_cells():
     assert attended.boxes.tolist() == [[160, 32, 191, 63]]
     assert attended.crops.shape == (1, 3, 224, 224)
     assert attended.heat_map.shape == (1, 7, 7)
+
+
+def test_cells_that_do_not_divide_the_image_cover_it_whole():
+    """Of 3 cells on 80 pixels the first has 26, and the others 27: each box begins where the one before has ended."""
+    boxes = []
+    for cell in range(3):
+        features = torch.zeros(1, 4, 3, 3)
+        features[0, 2, 0, cell] = 3.0
+        boxes += _attend(AttentionSettings(grid=Grid.NATIVE), features, 80).boxes.tolist()
+    assert boxes == [[0, 0, 25, 25], [26, 0, 52, 25], [53, 0, 79, 25]]
 
 
 def test_on_the_upsampled_grid_a_box_follows_the_enlarged_heat():
@@ -178,14 +214,15 @@ def test_the_whole_image_reaches_both_branches(model, images):
     torch.testing.assert_close(control.read(images).local_probabilities, model.local_branch(images).sigmoid().detach())
 
 
-def test_a_random_region_has_the_size_of_the_attended_one():
-    """Only its place is another."""
+@pytest.mark.parametrize("detail", [1, 2])
+def test_a_random_region_has_the_size_of_the_attended_one(detail):
+    """Only its place is another; of finer images, in their pixels."""
     features = torch.rand(8, 4, 7, 7, generator=torch.Generator().manual_seed(2))
     images = torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(3))
     found = []
     for region in (Region.ATTENDED, Region.RANDOM):
         with torch.device("meta"):
-            network = build_agcnn(Backbone.DENSENET121, settings=AttentionSettings(region=region))
+            network = build_agcnn(Backbone.DENSENET121, settings=AttentionSettings(region=region, detail=detail))
         found.append(network.attend(images, features).boxes)
     attended, random = found
     assert torch.equal(attended[:, 2:] - attended[:, :2], random[:, 2:] - random[:, :2])

@@ -200,6 +200,11 @@ def test_of_two_regions_equal_in_size_and_heat_the_first_is_taken():
     assert _region(["...##", ".....", "##..."]) == [3, 0, 4, 0]
 
 
+def test_cells_without_heat_are_cells_of_their_region():
+    """The mask alone says what is inside."""
+    assert _region(["###.#"], [[0.0, 0.0, 0.0, 0.5, 1.0]]) == [0, 0, 2, 0]
+
+
 def test_regions_of_two_images_never_join():
     """A region at the same place in the next image is another one."""
     mask = torch.zeros(2, 3, 3, dtype=torch.bool)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from agcnn_models.agcnn import Diagnosis, build_agcnn
+from agcnn_models.agcnn import AGCNN, Diagnosis, build_agcnn
 from agcnn_models.precision import Precision, number_formats
 from agcnn_models.serving import read_within_memory, serve
-from agcnn_models.settings import Backbone, Pooling
+from agcnn_models.settings import AttentionSettings, Backbone, Grid, Pooling
 
 CPU = torch.device("cpu")
 
@@ -34,6 +34,16 @@ def test_the_served_form_reads_as_the_trained_one(model, images, pooling):
     torch.testing.assert_close(served.fusion_logits, eager.fusion_logits, rtol=1e-4, atol=1e-4)
     for name in ("global_probabilities", "local_probabilities", "fusion_probabilities"):
         torch.testing.assert_close(getattr(served, name), getattr(eager, name), rtol=0, atol=1e-5)
+
+
+def test_the_served_form_attends_as_the_model_is_set_to(model, images):
+    """Another tau and another grid than the paper's, as the starter has them, lead to the same other box."""
+    settings = AttentionSettings(tau=0.2, grid=Grid.NATIVE)
+    other = AGCNN(model.global_branch, model.local_branch, settings).eval()
+    other.fusion = model.fusion
+    found = serve(other).read(images[:1])
+    assert torch.equal(found.boxes, other.read(images[:1]).boxes)
+    assert not torch.equal(found.boxes, model.read(images[:1]).boxes)
 
 
 def test_a_film_is_served_the_same_in_any_batch(model, images):

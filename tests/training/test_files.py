@@ -15,7 +15,12 @@ import resource, sys
 from pathlib import Path
 import torch
 from agcnn_training.errors import TrainingError
+from agcnn_training.data.splits import split_by_patient
+from agcnn_training.data.table import Row
+from agcnn_training.met import Meeting, Met, write_given
 from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
+rows = [Row(f"{number:050}", str(number), frozenset()) for number in range(600)]
+met = Met([Meeting(row.image, row.patient, "train") for row in rows])
 folder = RunFolder(Path(sys.argv[1]))
 weights = {"weight": torch.zeros(100_000)}
 folder.save(Checkpoint("global-1", 1, 0, 0.0, 0.0, {}, {}, {}, NOTHING_YET))
@@ -24,6 +29,8 @@ for name, write in (
     ("checkpoint", lambda: folder.save(Checkpoint("global-1", 2, 0, 0.0, 0.0, weights, {}, {}, NOTHING_YET))),
     ("phase", lambda: folder.finish("global-1", Best(weights, 0.5, "global-1", 1, 64))),
     ("metrics", lambda: folder.metrics.append({"phase": "global-1", "epoch": 1, "note": "x" * 30_000})),
+    ("split", lambda: folder.write_split(rows, split_by_patient([row.patient for row in rows], 0.5, 0))),
+    ("given", lambda: write_given(folder.path, [("a.safetensors", met)], [])),
 ):
     try:
         write()
@@ -36,8 +43,8 @@ print("kept", folder.load("global-1").epoch)
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     """Where the disk takes no more the run is told so in a sentence, and the last whole checkpoint stays."""
     output = subprocess.check_output([sys.executable, "-c", FULL_DISK, str(tmp_path)], text=True).splitlines()
-    assert [line.split()[0] for line in output] == ["checkpoint", "phase", "metrics", "kept"]
-    assert all("free disk space, then use --resume" in line for line in output[:3])
+    assert [line.split()[0] for line in output] == ["checkpoint", "phase", "metrics", "split", "given", "kept"]
+    assert all("free disk space, then use --resume" in line for line in output[:-1])
     assert output[-1] == "kept 1"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 

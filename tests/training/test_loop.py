@@ -207,6 +207,44 @@ def test_a_killed_run_loses_ten_minutes_at_most(tmp_path: Path) -> None:
     assert torch.equal(resumed.trainee.linear.weight, whole.trainee.linear.weight)
 
 
+def test_a_run_killed_between_two_phases_begins_from_the_best_epoch(tmp_path: Path) -> None:
+    """The next process has random weights: what the finished phase kept takes their place."""
+    phase, weights = PhaseRecipe(epochs=2, batch_size=8), []
+    for name, killed in (("whole", False), ("killed", True)):
+        around = surroundings(tmp_path / name)
+        task = a_task(phase, Judge([0.8, 0.6]))
+        best = run_phase(task, phase, around)
+        if killed:
+            task, kept = replace(task, trainee=Reader()), around.folder.finished("global-1")
+            assert kept is not None
+            best = kept
+        run_phase(replace(task, name="global-2", score=Judge([0.85, 0.9])), phase, around, best)
+        weights.append(task.trainee.linear.weight)
+    assert torch.equal(*weights)
+
+
+def test_an_epoch_is_recorded_once_where_its_checkpoint_was_not_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after the second epoch's line was written, a run goes on from the first and writes that line anew."""
+    phase, around = PhaseRecipe(epochs=3, batch_size=8), surroundings(tmp_path)
+    save, kept = RunFolder.save, []
+
+    def killed(folder: RunFolder, checkpoint: Checkpoint) -> None:
+        if kept:
+            raise Killed
+        kept.append(checkpoint)
+        save(folder, checkpoint)
+
+    monkeypatch.setattr(RunFolder, "save", killed)
+    with pytest.raises(Killed):
+        run_phase(a_task(phase, Judge([0.6, 0.7])), phase, around)
+    monkeypatch.setattr(RunFolder, "save", save)
+    run_phase(a_task(phase, Judge([0.7, 0.8])), phase, around)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(record["epoch"], record["mean_auc"]) for record in records] == [(1, 0.6), (2, 0.7), (3, 0.8)]
+
+
 def test_checkpoints_are_kept_between_judgings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With epochs of four minutes, of which the twentieth is judged, no more than fourteen pass between checkpoints."""
     phase = PhaseRecipe(epochs=20, batch_size=8, judge_every=20)

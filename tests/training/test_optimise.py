@@ -14,6 +14,13 @@ def test_the_papers_schedule_drops_every_twenty_epochs() -> None:
     assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-4, 1e-4])
 
 
+def test_the_other_reading_of_the_papers_schedule_drops_once() -> None:
+    """0.01, and 0.001 from epoch 21 to the last."""
+    phase = PhaseRecipe(schedule=Schedule.STEP_ONCE)
+    rates = [learning_rate(phase, epoch * 7, 7) for epoch in (0, 19, 20, 39, 40, 49)]
+    assert rates == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3, 1e-3, 1e-3])
+
+
 def test_cosine_rises_and_falls() -> None:
     """A linear warm-up to the rate, then half a cosine to nearly nothing."""
     phase = PhaseRecipe(schedule=Schedule.COSINE, learning_rate=1.0, epochs=10, warmup=0.1)

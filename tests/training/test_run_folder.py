@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from agcnn_training.errors import TrainingError
 from agcnn_training.identity import first_difference, git_revision
@@ -225,3 +226,44 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path, content: bytes) -> N
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(TrainingError, match="take it away"):
         RunFolder(tmp_path).load("global-1")
+
+
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, tiny: Recipe) -> None:
+    """Where a file lies in its way another --out is asked for."""
+    (tmp_path / "file").touch()
+    with pytest.raises(TrainingError, match=r"x\.run cannot be made \(Not a directory\): give another --out"):
+        RunFolder.prepare(tmp_path / "file" / "x.run", tiny, "abc", resume=False)
+
+
+def test_a_checkpoint_of_another_shape_is_a_sentence(tmp_path: Path) -> None:
+    """One that lacks what ours has, as an older program's, is none of ours."""
+    folder = RunFolder(tmp_path)
+    folder.save(Checkpoint("global-1", 0, 3, 1.5, 2.5, {}, {}, {}, NOTHING_YET))
+    content = torch.load(tmp_path / "checkpoint.pt")
+    del content["seconds"]
+    for other in (content, [content]):
+        torch.save(other, tmp_path / "checkpoint.pt")
+        with pytest.raises(TrainingError, match="no checkpoint of this program"):
+            folder.load("global-1")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.5, 0.95])
+def test_a_copy_that_was_broken_off_is_a_sentence(tmp_path: Path, share: float) -> None:
+    """Of a finished phase, or of the record of epochs, a part came to the other machine: the file is named."""
+    folder = RunFolder(tmp_path)
+    folder.finish("global-1", Best({"weight": torch.randn(500)}, 0.5, "global-1", 1, 32))
+    folder.metrics.append(record("global-1", 1))
+    for name in ("global-1.safetensors", "metrics.jsonl"):
+        content = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(content[: int(share * len(content))] or b"{")
+    with pytest.raises(TrainingError, match=r"global-1\.safetensors is no finished phase .*copy it anew"):
+        folder.finished("global-1")
+    with pytest.raises(TrainingError, match=r"metrics\.jsonl is damaged .*copy it anew"):
+        folder.metrics.rewind("global-1", 0)
+
+
+def test_weights_without_a_record_are_no_finished_phase(tmp_path: Path) -> None:
+    """A file of weights that somebody put there does not say what it is the best of."""
+    save_file({"weight": torch.zeros(2)}, tmp_path / "global-1.safetensors")
+    with pytest.raises(TrainingError, match="no finished phase of this program"):
+        RunFolder(tmp_path).finished("global-1")

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -277,6 +279,38 @@ def test_pretraining_films_must_be_given_when_the_recipe_wants_them(request_for:
     with pytest.raises(TrainingError, match="--pretrain-data"):
         train(replace(request_for("model"), pretrain_data=None, image_loader=unread), quiet)
     assert not run_path(request_for("model").out).exists()
+
+
+def test_a_disk_that_is_full_at_the_end_loses_nothing(request_for: Maker, quiet: Console, recipe_file: Path) -> None:
+    """A bundle that the disk does not take is a sentence; with room, --resume writes it and trains nothing."""
+    recipe_file.write_text(
+        """
+        name = "tiny"
+        description = "For tests."
+        network = { backbone = "densenet121", initial_weights = "random" }
+        images = { resize = 36, crop = 32 }
+        split = { validation = 0.4 }
+        phase = { epochs = 1, batch_size = 8 }
+        stages = [{ trains = ["global", "local", "fusion"] }]
+        """
+    )
+    request = request_for("model")
+    weights = train(request, quiet) / "model.safetensors"
+    expected = weights.read_bytes()
+    shutil.rmtree(request.out)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(expected) // 2, hard))
+    try:
+        with pytest.raises(TrainingError, match=r"model cannot be written \(File too large\): .*--resume"):
+            train(replace(request, resume=True), quiet)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    beside = sorted(path.name for path in request.out.parent.iterdir())
+    assert beside == ["model.run", "tiny.toml"]
+    output = io.StringIO()
+    train(replace(request, resume=True), Console(file=output))
+    assert weights.read_bytes() == expected
+    assert "finished earlier" in output.getvalue()
 
 
 def test_a_run_is_never_overwritten(request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path) -> None:

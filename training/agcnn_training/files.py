@@ -1,8 +1,9 @@
 """Files that are either whole or not there, and what is in them."""
 
+import csv
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -33,6 +34,22 @@ def replace_file(path: Path, write: Callable[[Path], object], *, own: str = "") 
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def replace_table(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
+    """Write a CSV file in the same way.
+
+    Raises:
+        TrainingError: the disk is full or cannot be written.
+    """
+
+    def write(partial: Path) -> None:
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(columns)
+            writer.writerows(lines)
+
+    replace_file(path, write)
 
 
 def file_sha256(path: Path) -> str:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 from agcnn_training.data.names import film_key
 from agcnn_training.data.splits import SIDES
 from agcnn_training.errors import TrainingError
+from agcnn_training.files import replace_table
 from agcnn_training.run_folder import GIVEN_FILE, SPLIT_FILE, run_path
 
 CHOOSING: Final = ("train", "validation")
@@ -84,13 +85,13 @@ def write_given(run: Path, known: Sequence[tuple[str, Met]], unknown: Sequence[s
         run: the folder.
         known: files of weights, by name, with what each has met.
         unknown: the names of those of which nobody knows it: a line each, without a film.
+
+    Raises:
+        TrainingError: the disk is full or cannot be written.
     """
     lines = [(name, *film) for name, met in known for film in met.traces] + [(name, "", "", "") for name in unknown]
     if lines:
-        with (run / GIVEN_FILE).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("weights", *Meeting._fields))
-            writer.writerows(lines)
+        replace_table(run / GIVEN_FILE, ("weights", *Meeting._fields), lines)
 
 
 def _read_run(folder: Path) -> Met | None:

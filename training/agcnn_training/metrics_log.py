@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from agcnn_training.errors import TrainingError
 from agcnn_training.files import replace_file
 
 _PER_LABEL: Final = "auc"
@@ -32,7 +33,11 @@ class MetricsLog:
         _to_tensorboard(self._folder / "tensorboard", record)
 
     def rewind(self, phase: str, epoch: int) -> None:
-        """Take away what is recorded of a phase after so many epochs: they will be trained again."""
+        """Take away what is recorded of a phase after so many epochs: they will be trained again.
+
+        Raises:
+            TrainingError: what is recorded cannot be read, or the disk cannot be written.
+        """
         records = self._records()
         kept = [record for record in records if record["phase"] != phase or record["epoch"] <= epoch]
         if len(kept) < len(records):
@@ -41,7 +46,12 @@ class MetricsLog:
     def _records(self) -> list[dict[str, Any]]:
         if not self._lines.exists():
             return []
-        return [json.loads(line) for line in self._lines.read_text(encoding="utf-8").splitlines()]
+        try:
+            return [json.loads(line) for line in self._lines.read_text(encoding="utf-8").splitlines()]
+        except (OSError, ValueError) as error:
+            raise TrainingError(
+                f"{self._lines} is damaged ({error}): copy it anew, or take it away, and the record begins here."
+            ) from error
 
     def _write(self, records: list[dict[str, Any]]) -> None:
         lines = "".join(json.dumps(record) + "\n" for record in records)

@@ -33,8 +33,10 @@ def learning_rate(phase: PhaseRecipe, step: int, steps_per_epoch: int) -> float:
     match phase.schedule:
         case Schedule.CONSTANT:
             return phase.learning_rate
-        case Schedule.STEP:
+        case Schedule.STEP | Schedule.STEP_ONCE:
             drops = step // steps_per_epoch // phase.drop_every
+            if phase.schedule is Schedule.STEP_ONCE:
+                drops = min(drops, 1)
             return float(phase.learning_rate * 0.1**drops)
         case Schedule.COSINE:
             fallen = (progress - phase.warmup) / (1 - phase.warmup)

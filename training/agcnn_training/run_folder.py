@@ -1,6 +1,5 @@
 """The folder of a training run: what it was asked, how it goes, and where it can go on."""
 
-import csv
 import json
 import pickle
 from collections.abc import Mapping, Sequence
@@ -9,14 +8,14 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
-from agcnn_training.files import replace_file
+from agcnn_training.files import replace_file, replace_table
 from agcnn_training.identity import RUN_FILE, identify, read_identity, what_differs
 from agcnn_training.metrics_log import MetricsLog
 from agcnn_training.recipe import Recipe
@@ -97,12 +96,16 @@ class RunFolder:
         """Make the folder, or find the one that a stopped run left.
 
         Raises:
-            TrainingError: a run lies there and is not to be resumed, or it was asked something else.
+            TrainingError: a run lies there and is not to be resumed, or it was asked something else, or the folder
+                cannot be made.
         """
         identity = identify(recipe, data_sha256)
         file = path / RUN_FILE
         if not file.exists():
-            path.mkdir(parents=True, exist_ok=True)
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise TrainingError(f"{path} cannot be made ({error.strerror}): give another --out.") from error
             content = json.dumps(identity, indent=2) + "\n"
             replace_file(file, lambda partial: partial.write_text(content, encoding="utf-8"))
         elif not resume:
@@ -112,22 +115,35 @@ class RunFolder:
         return cls(path)
 
     def write_split(self, rows: Sequence[Row], split: Split) -> None:
-        """Record which film lies on which side."""
+        """Record which film lies on which side.
+
+        Raises:
+            TrainingError: the disk is full or cannot be written.
+        """
         sides = split.side_of()
-        with (self.path / SPLIT_FILE).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(("image", "patient", "side"))
-            writer.writerows((row.image, row.patient, sides.get(index, "")) for index, row in enumerate(rows))
+        lines = ((row.image, row.patient, sides.get(index, "")) for index, row in enumerate(rows))
+        replace_table(self.path / SPLIT_FILE, ("image", "patient", "side"), lines)
 
     def finished(self, phase: str) -> Best | None:
-        """What a finished phase kept, or None when it has not finished."""
+        """What a finished phase kept, or None when it has not finished.
+
+        Raises:
+            TrainingError: the file is damaged, as where a copy of the folder was broken off.
+        """
         file = self.path / f"{phase}.safetensors"
         if not file.exists():
             return None
-        with safe_open(file, framework="pt") as content:
-            about = json.loads(content.metadata()["best"])
-            weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping: a file
-        return Best(weights, **about)
+        try:
+            with safe_open(file, framework="pt") as content:
+                about = json.loads((content.metadata() or {})["best"])
+                weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - no mapping: a file
+            return Best(weights, **about)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            # Later phases have learnt from the very weights of this one, which on a GPU do not come again to the bit.
+            raise TrainingError(
+                f"{file} is no finished phase of this program, or is damaged ({error}): copy it anew, or take it away "
+                "with the files of all later phases, and --resume trains these anew."
+            ) from error
 
     def finish(self, phase: str, best: Best) -> None:
         """Keep what a phase leaves; its checkpoint is no longer needed.
@@ -161,14 +177,13 @@ class RunFolder:
             return None
         try:
             content = torch.load(file, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            saved = Checkpoint(**content | {"best": Best(**content["best"])})
+        except (OSError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError) as error:
             raise TrainingError(
                 f"{file} is no checkpoint of this program, or is damaged: take it away, and --resume begins its phase "
                 "anew."
             ) from error
-        if content["phase"] != phase:
-            return None
-        return Checkpoint(**content | {"best": Best(**content["best"])})
+        return saved if saved.phase == phase else None
 
 
 def _refuse_another(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

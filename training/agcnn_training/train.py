@@ -236,7 +236,13 @@ def _publish(
     )  # fmt: skip
     draft = draft_manifest(recipe, provenance, measured)
     card = model_card(recipe, provenance, measured)
-    bundle = write_bundle(request.out, network, draft, card, dtype=WeightsDtype.FLOAT16)
+    try:
+        bundle = write_bundle(request.out, network, draft, card, dtype=WeightsDtype.FLOAT16)
+    except OSError as error:
+        raise TrainingError(
+            f"The bundle {request.out} cannot be written ({error.strerror}): free disk space, then use --resume, which "
+            "measures the network once more and trains nothing."
+        ) from error
     for sentence in limits(bundle.manifest):
         journal.say(sentence)
     journal.say(f"The bundle is in {bundle.folder}.")

@@ -99,3 +99,60 @@ def test_mixup_blends_films_and_labels_alike() -> None:
     images = torch.stack((torch.zeros(1, 4, 4), torch.ones(1, 4, 4)))
     mixed, targets = mix(images, torch.tensor([[0.0], [1.0]]), 0.4, generator(3))
     assert torch.allclose(mixed.mean(dim=(1, 2, 3)), targets[:, 0], atol=1e-6)
+
+
+def spans(values: torch.Tensor, reach: float) -> bool:
+    """Whether numbers are spread over all of [-reach, reach] as uniform ones are, and not beyond."""
+    inside = bool(values.abs().max() <= reach * 1.0001)
+    return inside and ks_2samp(values.double(), torch.linspace(-reach, reach, 2000).double()).pvalue > 0.001
+
+
+def test_films_are_turned_by_degrees_and_moved_by_shares_of_their_side() -> None:
+    """Uniformly, in both directions; a film's side is 2 where views are drawn."""
+    recipe = NONE.model_copy(update={"inside": False, "rotation": 12.0, "shift": 0.06})
+    views = random_views(2000, recipe, generator())
+    assert spans(torch.rad2deg(torch.atan2(views[:, 1, 0], views[:, 0, 0])), 12)
+    assert spans(views[:, 0, 2], 0.12)
+    assert spans(views[:, 1, 2], 0.12)
+
+
+def test_a_film_that_shrinks_stands_on_black() -> None:
+    """At four times its area a white film is the middle of the result, and nothing is around it."""
+    recipe = NONE.model_copy(update={"inside": False, "scale": (4.0, 4.0)})
+    small = augment(torch.full((1, 1, 40, 40), 255, dtype=torch.uint8), 40, recipe, generator())[0, 0]
+    assert small[11:29, 11:29].min() == 1
+    assert small[:9].max() == small[:, :9].max() == small[31:].max() == small[:, 31:].max() == 0
+
+
+def test_greys_change_as_far_as_the_recipe_says() -> None:
+    """By hand: .4 and .6 are a mean of .5 and a distance of .2; a power of two greys gives its exponent back."""
+    halves = torch.full((2000, 1, 8, 8), 102, dtype=torch.uint8)
+    halves[..., 4:] = 153
+    powers = augment(halves, 8, NONE.model_copy(update={"gamma": 0.4}), generator())[:, 0, 0]
+    assert spans((powers[:, 0].log() / torch.tensor(0.4).log()).log(), 0.4)
+    assert spans((powers[:, 7].log() / torch.tensor(0.6).log()).log(), 0.4)
+    levels = augment(halves, 8, NONE.model_copy(update={"contrast": 0.3, "brightness": 0.1}), generator())[:, 0, 0]
+    assert spans((levels[:, 0] + levels[:, 7]) / 2 - 0.5, 0.1)
+    assert spans(((levels[:, 7] - levels[:, 0]) / 0.2).log(), 0.3)
+
+
+def test_a_share_of_the_films_has_a_rectangle_painted_over() -> None:
+    """One grey in one rectangle, of a tenth to 35 hundredths of the side, inside the film."""
+    films = torch.full((2000, 1, 100, 100), 255, dtype=torch.uint8)
+    painted = augment(films, 100, NONE.model_copy(update={"erase": 0.3}), generator())[:, 0] < 0.999
+    assert painted.any(dim=(1, 2)).float().mean() == pytest.approx(0.3, abs=0.04)
+    rows, columns = painted.any(dim=2).sum(dim=1), painted.any(dim=1).sum(dim=1)
+    assert torch.equal(painted.sum(dim=(1, 2)), rows * columns)
+    for sides in (rows[rows > 0], columns[columns > 0]):
+        assert 9 <= sides.min() <= 11
+        assert 34 <= sides.max() <= 36
+
+
+def test_mixup_leaves_a_film_the_larger_share_of_itself() -> None:
+    """Whatever is drawn, no film becomes more its partner than itself."""
+    images = torch.stack((torch.zeros(1, 2, 2), torch.ones(1, 2, 2)))
+    shares = []
+    for seed in range(60):
+        _, targets = mix(images, torch.tensor([[0.0], [1.0]]), 0.4, generator(seed))
+        shares.append(float(targets[1] - targets[0]))
+    assert 0 <= min(shares) < 0.5 < max(shares) <= 1

@@ -1,6 +1,9 @@
 """Batches depend on seed, epoch and step alone, and their columns are where the loss looks for them."""
 
+from dataclasses import replace
+
 import numpy as np
+import pytest
 import torch
 
 from agcnn_models.labels import LABELS
@@ -56,6 +59,47 @@ def test_an_epoch_sees_every_film_once() -> None:
     assert sorted(seen) == list(range(40))
 
 
+def test_a_film_keeps_its_own_labels() -> None:
+    """Of films chosen here and there each comes with its own targets, and each pretraining film with its class."""
+    whole = PHASE.model_copy(
+        update={"augmentation": PHASE.augmentation.model_copy(update={"scale": (1, 1), "aspect": (1, 1)})}
+    )
+    films, chosen = some_films(40, 15, 1), np.array([37, 3, 12, 29, 8, 21, 5, 33, 14, 26, 30, 1, 19])
+    films = replace(films, auxiliary=(torch.arange(40.0) / 40)[:, None])
+    further = joint()
+    others = some_films(6, 2, 0)
+    further = further._replace(films=replace(others, pixels=others.pixels + 100))
+    batches = Batches(films, chosen, whole, PREPROCESSING, (0,), further)
+    assert len(batches) == 2  # of thirteen films six a batch; the last one waits for another epoch
+    seen, met = [], []
+    for epoch in range(4):
+        for step in range(2):
+            images, targets = batches.batch(epoch, step)
+            greys = ((images[:, 0].mean(dim=(1, 2)) * 0.229 + 0.485) * 255).round().long()
+            own, other = greys[:6], greys[6:] - 100
+            assert torch.equal(targets[:6, :15], films.targets[own])
+            assert torch.equal(targets[:6, 15:16], films.auxiliary[own])
+            assert torch.equal(targets[6:, 16:], others.targets[other])
+            seen.append(own.tolist())
+            met.append(other.tolist())
+    for first, second in zip(seen[::2], seen[1::2], strict=True):
+        assert len({*first, *second}) == 12  # no film twice in an epoch
+    assert {film for part in seen for film in part} == set(chosen.tolist())
+    assert seen[:2] != seen[2:4]
+    assert {film for part in met for film in part} == set(range(6))
+    assert met[0] != met[1]
+
+
+def test_smoothing_moves_what_is_known() -> None:
+    """0 and 1 become .1 and .9 in a batch; what is unknown stays so."""
+    films = some_films(8, 15, 0)
+    films.targets[:, 3] = torch.nan
+    phase = PHASE.model_copy(update={"label_smoothing": 0.1})
+    targets = Batches(films, np.arange(8), phase, PREPROCESSING, (0,)).batch(0, 0).targets
+    assert torch.isnan(targets[:, 3]).all()
+    assert targets[~torch.isnan(targets)].unique().tolist() == pytest.approx([0.1, 0.9])
+
+
 def test_joint_batches_know_what_is_unknown() -> None:
     """A film of the table has no class, a pretraining film no labels: NaN stands there, and only there."""
     batches = Batches(some_films(40, 15, 1), np.arange(40), PHASE, PREPROCESSING, (0,), joint())
@@ -67,6 +111,8 @@ def test_joint_batches_know_what_is_unknown() -> None:
     assert torch.isnan(own[:, labels + 1 :]).all()
     assert torch.isnan(other[:, : labels + 1]).all()
     assert (other[:, labels + 1 :].sum(dim=1) == 1).all()
+    # Six further films for twelve places of an epoch: they come again.
+    assert [len(batches.batch(0, step).targets) for step in range(len(batches))] == [8] * 6
 
 
 def test_the_joint_loss_is_the_weighted_sum_of_its_parts() -> None:
@@ -77,10 +123,21 @@ def test_the_joint_loss_is_the_weighted_sum_of_its_parts() -> None:
 
 
 def test_smaller_phases_see_the_same_field() -> None:
-    """At half the size the films are shrunk, not cut."""
+    """At half the size the films are shrunk, not cut: of black and white pixels in turn grey is left."""
     phase = PHASE.model_copy(update={"size": 32})
-    batches = Batches(some_films(40, 15, 0), np.arange(40), phase, Preprocessing(resize=40, crop=36), (0,))
-    assert batches.batch(0, 0).images.shape == (8, 3, 32, 32)
+    turns = ((torch.arange(80)[:, None] + torch.arange(80)) % 2 * 255).to(torch.uint8)
+    films = replace(some_films(8, 15, 0), pixels=turns.expand(8, 1, 80, 80).contiguous())
+    images = Batches(films, np.arange(8), phase, Preprocessing(resize=80, crop=64), (0,)).batch(0, 0).images
+    assert images.shape == (8, 3, 32, 32)
+    greys = images[:, 0] * 0.229 + 0.485
+    assert (greys - 0.5).abs().max() < 0.05
+
+
+def test_films_fewer_than_a_batch_are_one_batch() -> None:
+    """Five films where eight are asked for: an epoch is a step with all of them."""
+    batches = Batches(some_films(5, 15, 0), np.arange(5), PHASE, PREPROCESSING, (0,))
+    assert (len(batches), batches.films_per_batch) == (1, 5)
+    assert batches.batch(0, 0).images.shape == (5, 3, 32, 32)
 
 
 def test_mixup_stays_within_a_source() -> None:

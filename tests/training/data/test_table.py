@@ -36,6 +36,16 @@ def test_ages_are_read_as_dicom_writes_them(tmp_path: Path) -> None:
         read_table(path)
 
 
+def test_sex_and_view_are_read_as_others_write_them(tmp_path: Path) -> None:
+    """CheXpert's Female is NIH's F, capitals or not; what is neither M nor F is kept as it is."""
+    path = tmp_path / "t.csv"
+    written = [("Female", "AP"), ("male", "pa"), ("f", "Pa"), ("O", "LL"), ("", "")]
+    rows = "".join(f"{index}.png,7,,{sex},{view}\n" for index, (sex, view) in enumerate(written))
+    path.write_text("image,patient,finding_labels,sex,view\n" + rows)
+    expected = [("F", "AP"), ("M", "PA"), ("F", "PA"), ("O", "LL"), (None, None)]
+    assert [(row.sex, row.view) for row in read_table(path)] == expected
+
+
 def test_optional_columns_may_lack(tmp_path: Path) -> None:
     """Age, sex and view are unknown where nobody wrote them."""
     path = tmp_path / "t.csv"
@@ -115,12 +125,17 @@ def test_history_is_read(tmp_path: Path) -> None:
         ("image,patient,finding_labels\na.png,,Mass\n", "names no patient"),
         ("image,patient,finding_labels\na.png,1,Mass|No Finding\n", "beside a finding"),
         ("image,patient,finding_labels,age\na.png,1,Mass,old\n", "the age 'old'"),
+        ("image,patient,finding_labels,age\na.png,1,Mass,-5\n", "the age '-5'"),
         ("image,patient,finding_labels\n", "no rows"),
         ("image,patient\na.png,1\n", "has no labels: add a column finding_labels"),
         ("image,patient,finding_labels,uncertain_labels\na,1,Mass,Mas\n", "Line 2 .*unknown label 'Mas'"),
         ("image,patient,finding_labels,uncertain_labels\na,1,Mass,Mass\n", "both present and uncertain"),
         ("image,patient,Mass,Edema\na,1,0,1\n\nb,1,2,0\n", "Line 4 .*'2' under Mass: write 1"),
         ("image,patient,finding_labels,history\na,1,Mass,Lump\n", "unknown label 'Lump'"),
+        ("image,patient,view,finding_labels\na.png,1,PA\n", "Line 2 .*has 3 cells, and the header 4"),
+        ("image,patient,Mass,Edema\na,1,0,1\nb,2,1", "Line 3 .*has 3 cells, and the header 4"),
+        ("image,patient,age,Mass,Edema\na,1,60,0,0,1\n", "Line 2 .*has 6 cells, and the header 5.*quotation"),
+        ("image,patient,Mass,Mass\na,1,0,1\n", "two columns Mass"),
     ],
 )
 def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> None:
@@ -129,6 +144,13 @@ def test_a_wrong_table_is_one_sentence(tmp_path: Path, text: str, said: str) -> 
     path.write_text(text)
     with pytest.raises(TrainingError, match=said):
         read_table(path)
+
+
+def test_cells_without_a_name_are_nothing(tmp_path: Path) -> None:
+    """Commas at the end of the header or of a line, of blank cells, are no other table; a quoted comma is no cell."""
+    path = tmp_path / "t.csv"
+    path.write_text('image,patient,finding_labels,note,,\na.png,1,Mass,"large, round"\nb.png,2,Edema,,, ,,\n')
+    assert [(row.image, set(row.findings)) for row in read_table(path)] == [("a.png", {"Mass"}), ("b.png", {"Edema"})]
 
 
 def test_films_named_by_their_uid_are_films_of_their_own(tmp_path: Path) -> None:
@@ -151,6 +173,7 @@ def test_a_missing_table_is_one_sentence(tmp_path: Path) -> None:
     [
         ("t.parquet", b"PAR1 and no more", "is not a parquet file"),
         ("t.csv.gz", b"image,patient", "cannot be unpacked"),
+        ("t.csv.gz", gzip.compress(bytes(range(256)))[:10] + b"\xff" * 99, "cannot be unpacked"),
         ("t.csv", b"image,patient\n\xff\xfe,1", "is not text in UTF-8"),
     ],
 )
@@ -166,6 +189,15 @@ def test_pretraining_needs_two_classes(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("image,class\na.png,Normal\nb.png,Normal\n")
     with pytest.raises(TrainingError, match="two classes"):
+        read_pretraining_table(path)
+
+
+@pytest.mark.parametrize(("line", "lacking"), [("c.png,", "class"), (",Normal", "image")])
+def test_a_pretraining_film_has_a_name_and_a_class(tmp_path: Path, line: str, lacking: str) -> None:
+    """An empty class would be learnt as a class of its own."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"image,class\na.png,Normal\nb.png,Ill\n{line}\n")
+    with pytest.raises(TrainingError, match=f"Line 4 of t.csv names no {lacking}"):
         read_pretraining_table(path)
 
 

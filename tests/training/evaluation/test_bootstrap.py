@@ -38,7 +38,9 @@ def test_many_draws_are_taken_in_blocks_that_join() -> None:
         assert areas[draw] == pytest.approx(roc_auc_score(truth, score, sample_weight=weight), abs=1e-9)
 
 
-@given(st.lists(st.integers(0, 8), min_size=1, max_size=30), st.integers(0, 5))
+@given(
+    st.lists(st.integers(0, 8), min_size=2, max_size=30).filter(lambda whose: len(set(whose)) > 1), st.integers(0, 5)
+)
 def test_a_draw_has_as_many_patients_as_there_are(patients: list[int], seed: int) -> None:
     """Patients are drawn with replacement, all films of a patient together, whatever the order of the films."""
     names = [str(patient) for patient in patients]
@@ -50,7 +52,12 @@ def test_a_draw_has_as_many_patients_as_there_are(patients: list[int], seed: int
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 6)), min_size=1, max_size=30), st.integers(0, 5))
+@given(
+    st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 6)), min_size=2, max_size=30).filter(
+        lambda films: len({film[2] for film in films}) > 1
+    ),
+    st.integers(0, 5),
+)
 def test_a_draw_that_lacks_what_is_needed_is_drawn_again(films: list[tuple[bool, bool, int]], seed: int) -> None:
     """The draws kept are those, in their order, that have a film of each group, and as many as were asked for."""
     names, needed = [str(film[2]) for film in films], np.array([film[:2] for film in films])
@@ -71,6 +78,13 @@ def test_what_hardly_a_draw_has_gives_no_interval() -> None:
     assert draws.again == 1000
     areas = area_draws(np.arange(20) < 5, np.arange(20.0), draws)
     assert not percentile_interval(areas).known
+
+
+def test_a_single_patient_is_not_drawn_again() -> None:
+    """All draws would be that patient, and an interval without width would call the figure certain."""
+    draws = draw_patients(["one"] * 6, seed=0, needed=np.eye(6, 2, dtype=bool))
+    assert (draws.counts.shape, draws.again) == ((1, 0), 0)
+    assert not percentile_interval(area_draws(np.arange(6) < 3, np.arange(6.0), draws)).known
 
 
 def test_the_interval_leaves_out_draws_without_a_value() -> None:

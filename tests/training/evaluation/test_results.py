@@ -274,6 +274,20 @@ def test_subgroups_part_the_films(make_predictions, make_rows) -> None:
     assert all(one.labels == 0 and np.isnan(one.mean) for one in nothing)
 
 
+def test_a_single_patient_has_figures_and_no_intervals(make_predictions, make_rows) -> None:
+    """Of a set, and of a group beside others: no draw of one patient can say how sure a mean or a difference is."""
+    predictions, rows = make_predictions(40), make_rows(40)
+    alone = replace(predictions, patients=("one",) * 40)
+    found = judge(alone, rows, fit_decision(predictions, "m-1"), PREPROCESSING, seed=0)
+    assert not any(branch.interval.known for branch in found.branches.values())
+    assert not any(one.interval.known for one in found.comparisons)
+    rows = [replace(row, age=5.0 if index < 20 else 50.0) for index, row in enumerate(rows)]
+    mixed = replace(predictions, patients=("one",) * 20 + predictions.patients[20:])
+    child, adults = (one for one in judge_subgroups(mixed, rows, seed=0) if one.attribute == "age")
+    assert (child.patients, np.isnan(child.mean), child.interval.known) == (1, False, False)
+    assert adults.interval.known
+
+
 def test_an_age_beyond_any_patient_is_in_no_band(make_predictions, make_rows) -> None:
     """NIH's typing errors, and unknown ages, are left out instead of being put among the old."""
     rows = [replace(row, age=None if index % 2 else 412) for index, row in enumerate(make_rows(20))]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.console import Console
 
-from agcnn_training.data.parallel import cores
+from agcnn_models.cores import usable_cores
 from agcnn_training.errors import TrainingError
 from agcnn_training.progress import Journal, StopRequest
 
@@ -49,7 +49,7 @@ class Reading:
     """
 
     loader: ImageLoader = read_picture
-    workers: int = field(default_factory=cores)
+    workers: int = field(default_factory=usable_cores)
     cache: Path | None = None
     journal: Journal = field(default_factory=lambda: Journal(Console(quiet=True)))
     stop: StopRequest = field(default_factory=StopRequest)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -31,11 +32,13 @@ def read_records(path: Path, columns: Columns, needed: Sequence[str]) -> list[Re
         needed: which of our names must be there.
 
     Raises:
-        TrainingError: the file cannot be read, a needed column is missing, or there are no rows.
+        TrainingError: the file cannot be read, a needed column is missing, one that is read is there twice, a line has
+            other cells than the header, or there are no rows.
     """
-    lines = _parquet(path) if path.suffix == ".parquet" else _csv(path)
-    header = next(lines).cells
+    header, lines = _parquet(path) if path.suffix == ".parquet" else _csv(path)
     theirs = {ours: name for ours, names in columns.items() for name in names[::-1] if name in header}
+    if twice := [name for name in theirs.values() if header.count(name) > 1]:
+        raise TrainingError(f"{path.name} has two columns {twice[0]}: take one of them out.")
     missing = [ours for ours in needed if ours not in theirs]
     if missing:
         raise TrainingError(
@@ -60,19 +63,35 @@ def read_names(path: Path) -> frozenset[str]:
     return names
 
 
-def _csv(path: Path) -> Iterator[Record]:
-    """The header as a record whose keys count, then every line that is not blank."""
-    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    try:
-        yield Record("", dict.fromkeys(reader.fieldnames or (), ""))
-        for values in reader:
-            cells = {name: (values[name] or "").strip() for name in reader.fieldnames or ()}
-            yield Record(f"Line {reader.line_num} of {path.name}", cells)
-    except csv.Error as error:
-        raise TrainingError(f"{path} is not a CSV file ({error}): write it as one, or as parquet.") from error
+def _csv(path: Path) -> tuple[Sequence[str], Iterator[Record]]:
+    """The header, and every line that is not blank."""
+    reader = csv.reader(io.StringIO(_text(path), newline=""))
+
+    def lines() -> Iterator[list[str]]:
+        try:
+            yield from reader
+        except csv.Error as error:
+            raise TrainingError(f"{path} is not a CSV file ({error}): write it as one, or as parquet.") from error
+
+    content = lines()
+    header = next(content, [])
+    # NIH's list of boxes ends its header, and not its lines, with empty names.
+    named = max((place for place, name in enumerate(header, start=1) if name), default=0)
+
+    def records() -> Iterator[Record]:
+        for cells in filter(None, content):
+            where = f"Line {reader.line_num} of {path.name}"
+            if len(cells) < named or any(map(str.strip, cells[len(header) :])):
+                raise TrainingError(
+                    f"{where} has {len(cells)} cells, and the header {named}: complete it, or put cells with a comma "
+                    "into quotation marks."
+                )
+            yield Record(where, {name: cell.strip() for name, cell in zip(header, cells, strict=False)})
+
+    return header, records()
 
 
-def _parquet(path: Path) -> Iterator[Record]:
+def _parquet(path: Path) -> tuple[Sequence[str], Iterator[Record]]:
     try:
         # Without conversion a column of whole numbers with a gap would say 7.0 instead of 7.
         frame = pd.read_parquet(path).convert_dtypes()
@@ -82,10 +101,13 @@ def _parquet(path: Path) -> Iterator[Record]:
         raise TrainingError(f"{path} is not a parquet file ({error}): write it as one, or as CSV.") from error
     texts = frame.astype("string").fillna("")
     names = [str(name) for name in texts.columns]
-    yield Record("", dict.fromkeys(names, ""))
-    for number, values in enumerate(texts.itertuples(index=False, name=None), start=1):
-        cells = {name: str(value).strip() for name, value in zip(names, values, strict=True)}
-        yield Record(f"Row {number} of {path.name}", cells)
+
+    def records() -> Iterator[Record]:
+        for number, values in enumerate(texts.itertuples(index=False, name=None), start=1):
+            cells = {name: str(value).strip() for name, value in zip(names, values, strict=True)}
+            yield Record(f"Row {number} of {path.name}", cells)
+
+    return names, records()
 
 
 def _text(path: Path) -> str:
@@ -94,7 +116,7 @@ def _text(path: Path) -> str:
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise TrainingError(f"{path} is not text in UTF-8 ({error.reason}): write it as that.") from error
-    except (gzip.BadGzipFile, EOFError) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise TrainingError(f"{path} cannot be unpacked ({error}): get it anew.") from error
     except OSError as error:
         raise _unreadable(path, error) from error

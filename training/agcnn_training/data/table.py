@@ -32,6 +32,8 @@ _PRETRAINING_COLUMNS: Final[Columns] = {"image": ("image",), "class": ("class",)
 _A_YEAR: Final = {"Y": 1.0, "M": 12.0, "W": 365.25 / 7, "D": 365.25}
 """How many of DICOM's units of age a year has."""
 
+_SEXES: Final = {"m": "M", "male": "M", "f": "F", "female": "F"}
+
 _KNOWN: Final = frozenset(LABELS)
 _PRESENT: Final = frozenset({"1", "1.0", "true"})
 _ABSENT: Final = frozenset({"", "0", "0.0", "false"})
@@ -47,8 +49,8 @@ class Row:
         patient: whose it is.
         findings: the labels that it bears; empty says the same as No Finding alone.
         age: in years, of infants a fraction of one; None where it is unknown, as for the next two.
-        sex: "M" or "F".
-        view: "PA" or "AP".
+        sex: "M" or "F"; what else a table says stands for neither.
+        view: "PA" or "AP", likewise.
         uncertain: labels of which nobody knows whether it bears them.
         history: what the same patient's films of just before and after show; None where there are none.
     """
@@ -91,9 +93,9 @@ def read_table(path: Path) -> tuple[Row, ...]:
     - a column for each label, as in CheXpert: 1 present, 0 absent, -1 uncertain. Empty is absent, which is how
       CheXpert's own authors read "not mentioned". A finding without a column is uncertain: nobody looked for it.
 
-    Where there is ``finding_labels``, columns of single labels are not read. ``age``, ``sex``, ``view`` are optional;
-    so is ``history``, the findings of the same patient's films of just before and after (``No Finding`` for none, empty
-    for unknown).
+    Where there is ``finding_labels``, columns of single labels are not read. ``age``, ``sex`` (M or Male, F or Female)
+    and ``view`` (PA, AP) are optional, in capitals or not; so is ``history``, the findings of the same patient's films
+    of just before and after (``No Finding`` for none, empty for unknown).
 
     Raises:
         TrainingError: the file or a column is missing, a film has no patient or comes twice, under a name with another
@@ -115,9 +117,13 @@ def read_pretraining_table(path: Path) -> tuple[PretrainingRow, ...]:
     """Read a table with the columns image and class.
 
     Raises:
-        TrainingError: the file or a column is missing, a film comes twice, or there are fewer than two classes.
+        TrainingError: the file or a column is missing, a film has no class or comes twice, or there are fewer than two
+            classes.
     """
     records = read_records(path, _PRETRAINING_COLUMNS, ("image", "class"))
+    for where, values in records:
+        if lacking := next((name for name in ("image", "class") if not values[name]), None):
+            raise TrainingError(f"{where} names no {lacking}: fill it in, or take the line out.")
     rows = tuple(PretrainingRow(record.cells["image"], record.cells["class"]) for record in records)
     _no_film_twice([row.image for row in rows], path)
     if len(categories(rows)) < 2:
@@ -147,8 +153,8 @@ def _row(record: Record) -> Row:
         patient=values["patient"],
         findings=findings,
         age=_age(values.get("age", ""), where),
-        sex=values.get("sex") or None,
-        view=values.get("view") or None,
+        sex=_sex(values.get("sex", "")),
+        view=values.get("view", "").upper() or None,
         uncertain=uncertain,
         history=_labels(values["history"], where) - {NO_FINDING} if values.get("history") else None,
     )
@@ -199,11 +205,16 @@ def _age(text: str, where: str) -> float | None:
         age = float(text[:-1]) / unit if unit else float(text)
     except ValueError:
         age = math.nan
-    if not math.isfinite(age):
+    if not (math.isfinite(age) and age >= 0):
         raise TrainingError(
             f"{where} has the age {text!r}: write years, or an age as DICOM does (057Y, 011M), or leave it empty."
         )
     return age
+
+
+def _sex(text: str) -> str | None:
+    # CheXpert writes Female, NIH and DICOM F.
+    return _SEXES.get(text.lower(), text) or None
 
 
 def _no_film_twice(images: Sequence[str], path: Path) -> None:

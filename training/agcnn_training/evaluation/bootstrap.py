@@ -69,10 +69,16 @@ def draw_patients(
         patients: the patient of each film.
         seed: of the draws; the order of the films does not matter, only who the patients are.
         samples: how many draws.
-        needed: [N, G], groups of films; a draw that has no film of one of them is drawn again. Where fewer than one
-            draw in ``_ROUNDS`` has what is needed there are none: D is 0.
+        needed: [N, G], groups of films; a draw that has no film of one of them is drawn again.
+
+    Returns:
+        No draw, D is 0, where fewer than one in ``_ROUNDS`` has what is needed, and of a single patient: whoever is
+        drawn again from among one is the same, which would look as if nothing were more certain.
     """
     names, members = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
+    members = members.astype(np.int64)
+    if len(names) < 2:
+        return PatientDraws(members, np.empty((len(names), 0), np.float32))
     random = np.random.default_rng(seed)
     bearers = None if needed is None else _bearers(needed, members, len(names))
     kept: list[NDArray[np.float32]] = []
@@ -85,8 +91,8 @@ def draw_patients(
         found += len(places)
         again += (samples if found < samples else int(places[-1]) + 1) - len(places)
         if found == samples:
-            return PatientDraws(members.astype(np.int64), np.ascontiguousarray(np.concatenate(kept, axis=1)), again)
-    return PatientDraws(members.astype(np.int64), np.empty((len(names), 0), np.float32), again)
+            return PatientDraws(members, np.ascontiguousarray(np.concatenate(kept, axis=1)), again)
+    return PatientDraws(members, np.empty((len(names), 0), np.float32), again)
 
 
 def area_draws(truth: NDArray[np.bool_], score: NDArray[np.floating], draws: PatientDraws) -> NDArray[np.float64]:

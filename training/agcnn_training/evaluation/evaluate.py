@@ -7,9 +7,9 @@ from typing import Final
 from rich.console import Console
 
 from agcnn_models.bundle import Bundle, open_bundle
+from agcnn_models.cores import usable_cores
 from agcnn_models.manifest import limits
 from agcnn_training.compute import choose_device
-from agcnn_training.data.parallel import cores
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.decision import decision_of
@@ -62,7 +62,7 @@ class EvaluateRequest:
     flip: bool = False
     precision: Precision = Precision.FLOAT32
     device: str | None = None
-    workers: int = field(default_factory=cores)
+    workers: int = field(default_factory=usable_cores)
     seed: int = 0
     image_loader: ImageLoader = field(default=read_picture)
 

@@ -237,7 +237,5 @@ def _hits(
 
 
 def _mean_interval(values: NDArray[np.float64], draws: PatientDraws) -> Interval:
-    """Of a mean over lesions, when patients with all their lesions are drawn again; a single patient has none."""
-    if len(draws.counts) < 2:
-        return Interval(float("nan"), float("nan"), 0.95)
+    """Of a mean over lesions, when patients with all their lesions are drawn again."""
     return percentile_interval(draws.total(values) / draws.total(np.ones(len(values))))

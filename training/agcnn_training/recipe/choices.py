@@ -24,7 +24,9 @@ class Schedule(StrEnum):
 
     CONSTANT = "constant"
     STEP = "step"
-    """Divided by 10 every ``drop_every`` epochs, as the paper does."""
+    """Divided by 10 every ``drop_every`` epochs, as the paper's "divided by 10 after 20 epochs" is read here."""
+    STEP_ONCE = "step_once"
+    """Divided by 10 once, after ``drop_every`` epochs: the other reading of that sentence."""
     COSINE = "cosine"
     """From the learning rate to zero along half a cosine."""
 
