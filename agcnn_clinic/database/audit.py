@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
@@ -48,6 +49,9 @@ from agcnn_clinic.users import user_name
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+_UserId = Integer().with_variant(BigInteger(), "postgresql")
+"""A user's number has 32 bits and no sign; SQLite's INTEGER takes it, PostgreSQL's does not."""
+
 BEGINNING = "0" * 64
 """What stands for the hash of the row before the first."""
 
@@ -62,7 +66,7 @@ audit_event = Table(
     Column("action", Text, nullable=False, comment="C, R, U, D or E (PS3.15 A.5.2)."),
     Column("outcome", Integer, nullable=False, comment="0, 4, 8 or 12 (PS3.15 A.5.2)."),
     Column("user_name", Text, nullable=False, comment="The operating system's user whose process wrote it."),
-    Column("user_id", Integer, nullable=False, comment="That user's number."),
+    Column("user_id", _UserId, nullable=False, comment="That user's number."),
     Column("login_name", Text, nullable=False, comment="Who logged in, also behind sudo; empty for a service."),
     Column("process_id", Integer, nullable=False, comment="The process that wrote it."),
     Column("host", Text, nullable=False, comment="The machine's name."),
