@@ -204,7 +204,7 @@ class Analysis:
                 decide(file, code, now=now, detail=detail, details=details)
                 files.append(file)
             record(session, own, self._films.reader, model_id=self._model_id, now=now)
-            trail.analysed(session, files, model_id=self._model_id, now=now)
+            trail.analysed(session, files, model_id=self._model_id, now=now, worker=self._claims.worker)
             self._claims.done(session, Work.FILE, kept)
             session.flush()
             reached(FaultPoint.OUTCOMES_WRITTEN)

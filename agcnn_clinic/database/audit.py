@@ -189,6 +189,14 @@ def last_of(connection: Connection, *events: AuditEvent) -> tuple[AuditEvent, di
     return None if found is None else (AuditEvent(found.event), json.loads(found.details))
 
 
+def by_worker(worker: str) -> ColumnElement[bool]:
+    """Of events whose details say that this worker did it (`claims.Claims.worker`).
+
+    Host and process id do not say so: two containers may have one name, and be the first process in each.
+    """
+    return audit_event.c.details.contains(_compact({"worker": worker})[1:-1], autoescape=True)
+
+
 def verify(connection: Connection, *, expect: str | None = None, last: int | None = None) -> Verdict:
     """Follow the chain from its beginning, and stop at the first row that breaks it.
 
@@ -288,11 +296,6 @@ def _who() -> _Who:
     user = os.getuid()
     # What is hashed must be what is stored: a name may be bytes that are no text.
     return _Who(storable(user_name(user)), user, storable(_login_name()), storable(socket.gethostname()))
-
-
-def this_host() -> str:
-    """This machine's name, as the trail has it."""
-    return _who().host
 
 
 def _login_name() -> str:

@@ -49,16 +49,18 @@ class Told(NamedTuple):
     outcome: str
 
 
-def imported(session: Session, files: Sequence[Told], now: datetime) -> None:
-    """Files have got their rows, in this transaction."""
+def imported(session: Session, files: Sequence[Told], now: datetime, *, worker: str = "") -> None:
+    """Files have got their rows, in this transaction; `worker` is `claims.Claims.worker`, here and below."""
     if files:
-        append(session, AuditEvent.IMPORTED, _about(files), now=now)
+        append(session, AuditEvent.IMPORTED, _about(files, **_by(worker)), now=now)
 
 
-def analysed(session: Session, files: Sequence[ReceivedFile], *, model_id: int, now: datetime) -> None:
+def analysed(
+    session: Session, files: Sequence[ReceivedFile], *, model_id: int, now: datetime, worker: str = ""
+) -> None:
     """A batch of files has got its outcomes, in this transaction."""
     if files:
-        append(session, AuditEvent.ANALYSED, _about(_told(files), model_id=model_id), now=now)
+        append(session, AuditEvent.ANALYSED, _about(_told(files), model_id=model_id, **_by(worker)), now=now)
 
 
 def readings_changed(session: Session, study_keys: Sequence[str], *, model_id: int, images: int, now: datetime) -> None:
@@ -76,9 +78,12 @@ class Delivered(NamedTuple):
     sha256: str
 
 
-def reported(session: Session, reports: Iterable[Delivered], *, now: datetime) -> None:
+def reported(session: Session, reports: Iterable[Delivered], *, now: datetime, worker: str = "") -> None:
     """Reports were delivered, and their rows are in this transaction."""
-    abouts = (About(studies=[key], details={"version": version, "sha256": sha256}) for key, version, sha256 in reports)
+    abouts = (
+        About(studies=[key], details={"version": version, "sha256": sha256, **_by(worker)})
+        for key, version, sha256 in reports
+    )
     append(session, AuditEvent.REPORTED, *abouts, now=now)
 
 
@@ -172,7 +177,13 @@ def reads_with(connection: Connection, model: ModelIdentity, now: datetime) -> N
 
 @contextmanager
 def working(
-    database: Database, config: Config, model: ModelIdentity, clock: Callable[[], datetime], *, beside: int = 0
+    database: Database,
+    config: Config,
+    model: ModelIdentity,
+    clock: Callable[[], datetime],
+    *,
+    worker: str = "",
+    beside: int = 0,
 ) -> Iterator[None]:
     """Tell of the beginning and the end of the work on a clinic, and of what has changed since the work before.
 
@@ -187,7 +198,7 @@ def working(
         reads_with(connection, model, now)
         before = last_of(connection, AuditEvent.STARTED, AuditEvent.STOPPED)
         ended = before is None or before[0] is AuditEvent.STOPPED or beside > 0
-        details = {"run_before_ended": ended} | ({"workers_beside": beside} if beside else {})
+        details = {"run_before_ended": ended} | ({"workers_beside": beside} if beside else {}) | _by(worker)
         append(connection, AuditEvent.STARTED, About(details=details), now=now)
     _log_head(database)
     try:
@@ -224,6 +235,10 @@ def _log_head(database: Database) -> None:
 
 def _told(files: Iterable[ReceivedFile]) -> list[Told]:
     return [Told(file.id, None if file.instance is None else file.instance.study.key, file.outcome) for file in files]
+
+
+def _by(worker: str) -> dict[str, str]:
+    return {"worker": worker} if worker else {}
 
 
 def _about(files: Sequence[Told], **details: Any) -> About:
