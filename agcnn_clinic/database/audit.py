@@ -34,6 +34,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    ScalarSelect,
     Table,
     func,
     insert,
@@ -181,10 +182,13 @@ def head_of(connection: Connection) -> tuple[int, str]:
     return (0, BEGINNING) if found is None else (found.id, found.sha256)
 
 
-def last_of(connection: Connection, *events: AuditEvent) -> tuple[AuditEvent, dict[str, Any]] | None:
-    """The newest event of these kinds, and its details."""
+def last_of(
+    connection: Connection, *events: AuditEvent, before: ScalarSelect[int] | None = None
+) -> tuple[AuditEvent, dict[str, Any]] | None:
+    """The newest event of these kinds, `before` a place in the trail, and its details."""
     columns = audit_event.c
     newest = select(columns.event, columns.details).where(columns.event.in_(events))
+    newest = newest if before is None else newest.where(columns.id < before)
     found = connection.execute(newest.order_by(columns.id.desc()).limit(1)).first()
     return None if found is None else (AuditEvent(found.event), json.loads(found.details))
 

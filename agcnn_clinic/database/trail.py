@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
 
 from agcnn_clinic.config import Config
-from agcnn_clinic.database.audit import About, append, head_of, last_of
+from agcnn_clinic.database.audit import About, append, audit_event, head_of, last_of
 from agcnn_clinic.database.audit_events import AuditEvent, EventOutcome
 from agcnn_clinic.database.engine import parse_url
 from agcnn_clinic.errors import DatabaseError
@@ -38,6 +38,9 @@ class ModelIdentity(NamedTuple):
     version: str
     manifest_sha256: str
     """As `agcnn_models.manifest.digest` makes it: of all that the manifest says, the weights' hash included."""
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} (manifest {self.manifest_sha256[:12]})"
 
 
 class Told(NamedTuple):
@@ -168,11 +171,26 @@ def configured(connection: Connection, config: Config, now: datetime) -> None:
 
 def reads_with(connection: Connection, model: ModelIdentity, now: datetime) -> None:
     """Tell of the model that the clinic reads with where it is another than the trail told of last."""
-    told = last_of(connection, AuditEvent.MODEL_CHANGED)
-    before = told[1]["model"] if told else None
-    present = model._asdict()
-    if before != present:
-        append(connection, AuditEvent.MODEL_CHANGED, About(details={"model": present, "before": before}), now=now)
+    before = chosen_model(connection)
+    if before != model:
+        told = {"model": model._asdict(), "before": before._asdict() if before else None}
+        append(connection, AuditEvent.MODEL_CHANGED, About(details=told), now=now)
+
+
+def chosen_model(connection: Connection, before: ScalarSelect[int] | None = None) -> ModelIdentity | None:
+    """The model of which `reads_with` has told last, `before` a place in the trail; None where it has told of none."""
+    told = last_of(connection, AuditEvent.MODEL_CHANGED, before=before)
+    return ModelIdentity(**told[1]["model"]) if told else None
+
+
+def loaded_model(connection: Connection, *whose: ColumnElement[bool]) -> ModelIdentity | None:
+    """The model that a process has loaded which is at work: the one that was chosen when it told of its beginning.
+
+    `whose` are conditions that its events meet. None where it has not told of its beginning yet.
+    """
+    columns = audit_event.c
+    began = select(func.max(columns.id)).where(columns.event == AuditEvent.STARTED, *whose)
+    return chosen_model(connection, began.scalar_subquery())
 
 
 @contextmanager
