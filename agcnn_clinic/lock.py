@@ -33,6 +33,7 @@ def at_work_on(config: Config, database: Database) -> Iterator[Claims]:
     refuse_root(config)
     if database.file is not None:
         with only_process(config.lock_file):
+            database.hold()
             yield ALONE
         return
     # Only a server has these, and SQLite's commands shall not wait for the object mapper.

@@ -138,7 +138,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
         model = ModelIdentity(reader.manifest.name, reader.manifest.version, digest(reader.manifest))
         intake = Intake(storage, database, header_readers, config.intake.max_file_mb * 1_000_000, config.inbox, claims)
         with (
-            trail.working(database, config, model, _now, beside=len(beside)),
+            trail.working(database, config, model, _now, worker=claims.worker, beside=len(beside)),
             contextlib.closing(
                 Analysis(database, storage, sandbox, reader, config.gate, shares.batch, darkroom, claims)
             ) as analysis,

@@ -27,6 +27,7 @@ from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableErr
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
+from agcnn_models.manifest import digest
 
 MAX_ATTEMPTS = 3
 """How many processes may begin on a file and not survive it before it is held to be what ends them."""
@@ -70,6 +71,10 @@ class Analysis:
         # for in order and films differ tenfold in what they cost: much of the next one is decoded by then.
         self._in_hand = batch_size + max(batch_size, 4 * sandbox.workers)
         self._claims = claims
+        manifest = reader.manifest
+        self._loaded = trail.ModelIdentity(manifest.name, manifest.version, digest(manifest))
+        self._chosen = self._loaded
+        """The model that the clinic is to read with, as far as the log was told of it."""
         with database.write() as session:
             self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
         self._ahead: dict[int, tuple[Film, Future[Developed]]] = {}
@@ -200,16 +205,25 @@ class Analysis:
                 decide(file, code, now=now, detail=detail, details=details)
                 files.append(file)
             record(session, own, self._films.reader, model_id=self._model_id, now=now)
-            trail.analysed(session, files, model_id=self._model_id, now=now)
+            trail.analysed(session, files, model_id=self._model_id, now=now, worker=self._claims.worker)
+            chosen = trail.chosen_model(session.connection()) or self._loaded
             self._claims.done(session, Work.FILE, kept)
             session.flush()
             reached(FaultPoint.OUTCOMES_WRITTEN)
         reached(FaultPoint.OUTCOMES_COMMITTED)
         self._counted.difference_update(result.film.file_id for result in decided)
+        self._tell_of(chosen)
         if len(kept) < len(decided):
             lost = len(decided) - len(kept)
             log.warning("%d films were taken over by another worker; they are not recorded here", lost)
         return failed
+
+    def _tell_of(self, chosen: trail.ModelIdentity) -> None:
+        """Say once in the log that films are read with another model than was chosen since it was loaded."""
+        if chosen not in (self._chosen, self._loaded):
+            told = "films are still read with %s; restart this process to read with %s, which was chosen since"
+            log.warning(told, self._loaded, chosen)
+        self._chosen = chosen
 
 
 def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_Job]:

@@ -13,16 +13,12 @@ from agcnn_clinic.cli.output import (
     OutputOption,
     Printing,
     Shown,
-    in_utc,
     print_rows,
-    require_order,
 )
+from agcnn_clinic.cli.ranges import MOMENT, in_utc, moment, require_order
 from agcnn_clinic.errors import DatabaseError, UsageError
 
 audit_app = typer.Typer(no_args_is_help=True, help="The audit trail: list, verify.")
-
-_MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"]
-_MOMENT = "YYYY-MM-DD[THH:MM[:SS]]"
 
 
 class AuditTrailBrokenError(DatabaseError):
@@ -34,11 +30,11 @@ def list_events(
     ctx: typer.Context,
     since: Annotated[
         datetime | None,
-        typer.Option(formats=_MOMENTS, metavar=_MOMENT, help="At this moment or later, in this machine's time."),
+        typer.Option(parser=moment, metavar=MOMENT, help="At this moment or later, in this machine's time."),
     ] = None,
     until: Annotated[
         datetime | None,
-        typer.Option(formats=_MOMENTS, metavar=_MOMENT, help="Before this moment; a day alone is its beginning."),
+        typer.Option(parser=moment, metavar=MOMENT, help="Before this moment; a day alone is its beginning."),
     ] = None,
     event: Annotated[
         str | None, typer.Option(metavar="EVENT", help="What happened: imported, queried, exported, ...")

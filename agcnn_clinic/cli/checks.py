@@ -9,7 +9,7 @@ from functools import partial
 from typing import ParamSpec
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import checks_access, checks_folders, checks_rows
+from agcnn_clinic.cli import checks_access, checks_folders, checks_rows, checks_workers
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
@@ -201,18 +201,6 @@ def _model(config: Config) -> Iterator[Result]:
     yield Result("model", State.OK, found)
 
 
-def _daemon(config: Config) -> Iterator[Result]:
-    from agcnn_clinic.database.engine import sqlite_file
-    from agcnn_clinic.lock import holder
-
-    if sqlite_file(config.database_url) is None:
-        return  # the server knows its workers
-    # A clinic that never worked has no lock file, and looking must not make one.
-    running = holder(config.lock_file) if config.lock_file.exists() else None
-    found = "nothing works on this clinic now" if running is None else f"process {running} works on this clinic"
-    yield Result("daemon", State.OK, found)
-
-
 def _short(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0][:200]
 
@@ -256,5 +244,5 @@ def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result
         _told("archived files", partial(_holdings, thorough=thorough)),
         _told("audit trail", checks_access.audit_trail),
         _told("model", _model),
-        _told("daemon", _daemon),
+        _told("daemon", checks_workers.at_work),
     )

@@ -127,7 +127,7 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     began = datetime.now(UTC)
     with at_work(config) as clinic:
         with progress_bar("reading") as progress:
-            own = OwnWork(clinic.database) if clinic.database.file is None else None
+            own = OwnWork(clinic.database, clinic.claims.worker) if clinic.database.file is None else None
             left = until_idle(clinic, sources, progress, own)
             low, removed = clinic.inbox.watermark.low, clinic.upkeep.removed
         with clinic.database.session() as session:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from itertools import islice, takewhile
 from pathlib import Path
@@ -58,6 +58,15 @@ FormatOption = Annotated[
     Format | None,
     typer.Option("--format", "-f", help="How to print. Default: by the ending of --output, else a table."),
 ]
+RecordFormatOption = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        "-f",
+        metavar="[table|json]",
+        help="How to print. Default: by the ending of --output, else a table.",
+    ),
+]
 OutputOption = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to a file instead of the terminal.")
 ]
@@ -66,6 +75,10 @@ LimitOption = Annotated[
     typer.Option(min=0, help="The most rows to print, 0 for all. Default: 100 in a table, all in other formats."),
 ]
 
+RECORD_FORMATS = (Format.TABLE, Format.JSON)
+"""How one study or one file is printed, which is no list of rows."""
+
+_TABLE_ENDINGS = ("", ".txt", ".table")
 _TABLE_ROWS = 100
 _MOST_ROWS = sys.maxsize - 1
 """One more can still be asked for: neither a database nor `islice` takes larger numbers."""
@@ -73,7 +86,6 @@ _NUMBERS = (Kind.INTEGER, Kind.NUMBER)
 _MARK = "\u25cf"
 _PIPE_WIDTH = 10_000
 """Wider than any table: what another program reads is never cut."""
-_FIRST, _LAST = datetime(1, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001 (local time)
 _GAP = 2
 """Between two columns."""
 _GIVEN = (1, 2)
@@ -98,18 +110,39 @@ class Printing:
 
     @classmethod
     def of(cls, form: Format | None, output: Path | None, limit: int | None) -> Self:
-        """What the options say: without a format the one that the file's ending names, else a table."""
-        if form is None:
-            ending = output.suffix.lower().removeprefix(".") if output is not None else ""
-            form = Format(ending) if ending in tuple(Format) else Format.TABLE
+        """What the options say; see `form_of`."""
+        how = form_of(form, output)
         if limit is None:
-            return cls(form, output, _TABLE_ROWS if form is Format.TABLE else None)
-        return cls(form, output, min(limit, _MOST_ROWS) or None)
+            return cls(how, output, _TABLE_ROWS if how is Format.TABLE else None)
+        return cls(how, output, min(limit, _MOST_ROWS) or None)
 
     @property
     def rows_to_ask(self) -> int | None:
         """How many rows to ask the database for: one more than are printed, to know whether there are more."""
         return None if self.limit is None else self.limit + 1
+
+
+def form_of(form: Format | None, output: Path | None, offered: Sequence[Format] = tuple(Format)) -> Format:
+    """How to print: without --format as the file's ending says, which is a table where it has none.
+
+    Raises:
+        UsageError: it is not so that this is printed; a table in a file that is called .xlsx would open nowhere.
+    """
+    endings = {f".{one}": one for one in offered if one is not Format.TABLE}
+    if form is not None:
+        if form not in offered:
+            told = f"This is printed as {' or '.join(offered)}, not as {form}"
+            raise UsageError(f"{told}; `findings --study STUDY` prints rows as {form}.")
+        return form
+    ending = "" if output is None else output.suffix.lower()
+    if ending in _TABLE_ENDINGS:
+        return Format.TABLE
+    if ending not in endings:
+        raise UsageError(
+            f"{output} cannot be written as its ending says: let it end in {', '.join(endings)} or, for a table, "
+            ".txt, or say with --format how to print."
+        )
+    return endings[ending]
 
 
 def print_rows(
@@ -258,25 +291,6 @@ def local_time(moment: str | datetime) -> str:
     """A moment as a person here reads it: local time, to the second."""
     aware = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     return aware.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
-def require_order(what: str, first: Any, last: Any) -> None:
-    """Refuse a range that ends before it begins: nothing lies in it. None is an open end.
-
-    Raises:
-        UsageError: it does.
-    """
-    if first is not None and last is not None and first > last:
-        raise UsageError(f"The range of {what} ends before it begins: exchange its ends.")
-
-
-def in_utc(moment: datetime) -> datetime:
-    """A moment that a person here names in local time, without a zone, in UTC.
-
-    One on the first or the last day of the calendar is taken a day further in, since in UTC it may have no year:
-    nothing lies beyond it either way.
-    """
-    return min(max(moment, _FIRST), _LAST).astimezone(UTC)
 
 
 _WRITERS: dict[Format, Callable[[Iterable[Row], Sequence[Column], BinaryIO], None]] = {

@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row, iso
-from agcnn_clinic.cli.output import Format, FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
+from agcnn_clinic.cli.output import (
+    RECORD_FORMATS,
+    FormatOption,
+    LimitOption,
+    OutputOption,
+    Printing,
+    RecordFormatOption,
+    Shown,
+    form_of,
+    print_rows,
+)
 
 if TYPE_CHECKING:
     from agcnn_clinic.database.tables import ReceivedFile
@@ -38,9 +48,7 @@ def list_quarantine(
 def show_quarantined(
     ctx: typer.Context,
     file_id: Annotated[int, typer.Argument(metavar="ID", help="An id that `quarantine list` prints.")],
-    form: Annotated[
-        Format, typer.Option("--format", "-f", metavar="[table|json]", help="How to print.")
-    ] = Format.TABLE,
+    form: RecordFormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """All that is known of a file in quarantine: why it is there, and what to do."""
@@ -49,12 +57,12 @@ def show_quarantined(
     from agcnn_clinic.cli.show import print_quarantined
     from agcnn_clinic.database.queries import quarantined_file
 
-    config = clinic_config(ctx)
+    config, how = clinic_config(ctx), form_of(form, output, RECORD_FORMATS)
     with clinic_database(config) as database, database.session() as session:
         file = quarantined_file(session, file_id)
         studies = [file.instance.study.key] if file.instance else []
-        record_one(ctx, database, form=form, output=output, studies=studies, files=[file.id])
-    print_quarantined(file, config.quarantine, form, output)
+        record_one(ctx, database, form=how, output=output, studies=studies, files=[file.id])
+    print_quarantined(file, config.quarantine, how, output)
 
 
 def _what_to_do(row: Row) -> str:

@@ -10,8 +10,8 @@ import typer
 from agcnn_clinic.cli.context import clinic_config, clinic_database
 from agcnn_clinic.cli.logs import start_logging
 from agcnn_clinic.cli.models import manifest_of
-from agcnn_clinic.cli.output import in_utc
 from agcnn_clinic.cli.progress import progress_bar
+from agcnn_clinic.cli.ranges import DAY, day, in_utc
 from agcnn_clinic.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def reanalyse(
     every: Annotated[bool, typer.Option("--all", help="All studies.")] = False,
     since: Annotated[
         datetime | None,
-        typer.Option(
-            formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="Studies for which something came on this day or later."
-        ),
+        typer.Option(parser=day, metavar=DAY, help="Studies for which something came on this day or later."),
     ] = None,
     limit: Annotated[int | None, typer.Option(min=1, max=10_000, help="The most studies at this time.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is to do.")] = False,

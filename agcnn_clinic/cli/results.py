@@ -8,15 +8,18 @@ import typer
 
 from agcnn_clinic.cli.formats import Column, Kind, Row
 from agcnn_clinic.cli.output import (
+    RECORD_FORMATS,
     Format,
     FormatOption,
     LimitOption,
     OutputOption,
     Printing,
+    RecordFormatOption,
     Shown,
+    form_of,
     print_rows,
-    require_order,
 )
+from agcnn_clinic.cli.ranges import DAY, day, require_order
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -27,11 +30,11 @@ _STATES = ("receiving", "read", "reported", "not read")
 
 DateFrom = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The study date is this day or later."),
+    typer.Option(parser=day, metavar=DAY, help="The study date is this day or later."),
 ]
 DateTo = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d"], metavar="YYYY-MM-DD", help="The study date is this day or earlier."),
+    typer.Option(parser=day, metavar=DAY, help="The study date is this day or earlier."),
 ]
 Patient = Annotated[str | None, typer.Option(metavar="ID", help="The whole Patient ID.")]
 Accession = Annotated[str | None, typer.Option(metavar="NUMBER", help="The whole Accession Number.")]
@@ -168,9 +171,7 @@ def findings(
 def show(
     ctx: typer.Context,
     study: StudyName,
-    form: Annotated[
-        Format, typer.Option("--format", "-f", metavar="[table|json]", help="How to print.")
-    ] = Format.TABLE,
+    form: RecordFormatOption = None,
     output: OutputOption = None,
 ) -> None:
     """All that is known of a study: its files, why they ended as they did, what was found, its reports."""
@@ -180,11 +181,12 @@ def show(
     from agcnn_clinic.database.queries import find_study, study_detail
 
     config = clinic_config(ctx)
+    how = form_of(form, output, RECORD_FORMATS)
     with clinic_database(config) as database, database.session() as session:
         found = find_study(session, study)
         detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=config.intake.study_quiet_seconds)
-        record_one(ctx, database, form=form, output=output, studies=[found.key])
-    print_study(detail, config, form, output)
+        record_one(ctx, database, form=how, output=output, studies=[found.key])
+    print_study(detail, config, how, output)
 
 
 def column_kinds(columns: "Iterable[sqlalchemy.Column[Any]]") -> list[Column]:

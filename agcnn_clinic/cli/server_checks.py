@@ -40,12 +40,6 @@ _MISSING_RIGHTS = text("""
 """)
 
 
-_WORKERS = text("""
-    SELECT host, process_id FROM worker
-    WHERE lease_until > timezone('utc', clock_timestamp()) ORDER BY began_at, id
-""")
-
-
 def check_server(database: Database) -> Iterator[Result]:
     """Its version and distance, whether it keeps what it has, who may read along, and what the clinic's role may do."""
     with database.connection() as connection:
@@ -61,9 +55,6 @@ def check_server(database: Database) -> Iterator[Result]:
         yield _version(server, _round_trip(connection))
         yield from _safety(server)
         yield _rights(server, [row.missing for row in missing])
-        if connection.execute(text("SELECT to_regclass('worker')")).scalar() is not None:
-            found = "; ".join(f"process {row.process_id} on {row.host}" for row in connection.execute(_WORKERS))
-            yield Result("workers", State.OK, f"at work: {found}" if found else "none is at work now")
 
 
 def _round_trip(connection: Connection) -> float:

@@ -18,7 +18,6 @@ from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS
 from agcnn_clinic.domain import Outcome, ReasonCode, StudyState, remark_sentence
-from agcnn_clinic.errors import UsageError
 from agcnn_clinic.reporting.content import person_name
 
 _BAR = 20
@@ -41,12 +40,8 @@ _STATE_STYLES = {StudyState.RECEIVING: "yellow", StudyState.NOT_READ: "red"}
 
 
 def print_study(detail: StudyDetail, config: Config, form: Format, output: Path | None) -> None:
-    """Print a study with its files, findings and reports: for a person where those lie now, as JSON what the rows say.
-
-    Raises:
-        UsageError: a format that is for rows was asked for.
-    """
-    if _is_json(form):
+    """Print a study, its files, findings and reports: for a person where those lie now, as JSON what the rows say."""
+    if form is Format.JSON:
         print_json(study_as_json(detail), output)
         return
     study = detail.study
@@ -73,13 +68,9 @@ def print_study(detail: StudyDetail, config: Config, form: Format, output: Path 
 
 
 def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Path | None) -> None:
-    """Print a file in quarantine; `folder` is where quarantined files are kept.
-
-    Raises:
-        UsageError: a format that is for rows was asked for.
-    """
+    """Print a file in quarantine; `folder` is where quarantined files are kept."""
     instance = file.instance
-    if _is_json(form):
+    if form is Format.JSON:
         place = {
             "study_key": instance.study.key if instance else None,
             "sop_instance_uid": instance.sop_instance_uid if instance else None,
@@ -157,12 +148,6 @@ def _columns(row: Base) -> dict[str, Any]:
         for attribute in state.mapper.column_attrs
         if attribute.key not in state.unloaded
     }
-
-
-def _is_json(form: Format) -> bool:
-    if form not in (Format.TABLE, Format.JSON):
-        raise UsageError(f"`show` prints as table or json, not {form}; `findings --study STUDY` prints rows as {form}.")
-    return form is Format.JSON
 
 
 def _study_facts(study: Study) -> list[tuple[str, str]]:

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    BigInteger,
     Column,
     ColumnElement,
     Connection,
@@ -33,6 +34,7 @@ from sqlalchemy import (
     Integer,
     MetaData,
     PrimaryKeyConstraint,
+    ScalarSelect,
     Table,
     func,
     insert,
@@ -48,6 +50,9 @@ from agcnn_clinic.users import user_name
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+_UserId = Integer().with_variant(BigInteger(), "postgresql")
+"""A user's number has 32 bits and no sign; SQLite's INTEGER takes it, PostgreSQL's does not."""
+
 BEGINNING = "0" * 64
 """What stands for the hash of the row before the first."""
 
@@ -62,7 +67,7 @@ audit_event = Table(
     Column("action", Text, nullable=False, comment="C, R, U, D or E (PS3.15 A.5.2)."),
     Column("outcome", Integer, nullable=False, comment="0, 4, 8 or 12 (PS3.15 A.5.2)."),
     Column("user_name", Text, nullable=False, comment="The operating system's user whose process wrote it."),
-    Column("user_id", Integer, nullable=False, comment="That user's number."),
+    Column("user_id", _UserId, nullable=False, comment="That user's number."),
     Column("login_name", Text, nullable=False, comment="Who logged in, also behind sudo; empty for a service."),
     Column("process_id", Integer, nullable=False, comment="The process that wrote it."),
     Column("host", Text, nullable=False, comment="The machine's name."),
@@ -177,12 +182,23 @@ def head_of(connection: Connection) -> tuple[int, str]:
     return (0, BEGINNING) if found is None else (found.id, found.sha256)
 
 
-def last_of(connection: Connection, *events: AuditEvent) -> tuple[AuditEvent, dict[str, Any]] | None:
-    """The newest event of these kinds, and its details."""
+def last_of(
+    connection: Connection, *events: AuditEvent, before: ScalarSelect[int] | None = None
+) -> tuple[AuditEvent, dict[str, Any]] | None:
+    """The newest event of these kinds, `before` a place in the trail, and its details."""
     columns = audit_event.c
     newest = select(columns.event, columns.details).where(columns.event.in_(events))
+    newest = newest if before is None else newest.where(columns.id < before)
     found = connection.execute(newest.order_by(columns.id.desc()).limit(1)).first()
     return None if found is None else (AuditEvent(found.event), json.loads(found.details))
+
+
+def by_worker(worker: str) -> ColumnElement[bool]:
+    """Of events whose details say that this worker did it (`claims.Claims.worker`).
+
+    Host and process id do not say so: two containers may have one name, and be the first process in each.
+    """
+    return audit_event.c.details.contains(_compact({"worker": worker})[1:-1], autoescape=True)
 
 
 def verify(connection: Connection, *, expect: str | None = None, last: int | None = None) -> Verified:
@@ -284,11 +300,6 @@ def _who() -> _Who:
     user = os.getuid()
     # What is hashed must be what is stored: a name may be bytes that are no text.
     return _Who(storable(user_name(user)), user, storable(_login_name()), storable(socket.gethostname()))
-
-
-def this_host() -> str:
-    """This machine's name, as the trail has it."""
-    return _who().host
 
 
 def _login_name() -> str:

@@ -92,7 +92,8 @@ EVENTS: dict[AuditEvent, Coded] = {
         EventId.APPLICATION_ACTIVITY,
         EventType.APPLICATION_START,
         Action.EXECUTE,
-        "watch or process has begun to work on the clinic; whether the run before it had come to its end",
+        "watch or process has begun to work on the clinic; whether the run before it had come to its end, and, of one "
+        "that shares the clinic with others, which worker it is",
     ),
     AuditEvent.STOPPED: Coded(
         EventId.APPLICATION_ACTIVITY,
@@ -104,16 +105,16 @@ EVENTS: dict[AuditEvent, Coded] = {
         EventId.IMPORT,
         EventType.NONE,
         Action.CREATE,
-        "files have got their rows, one event a transaction; how many ended how",
+        "files have got their rows, one event a transaction; how many ended how, and which worker took them",
     ),
     AuditEvent.ANALYSED: Coded(
         EventId.DICOM_INSTANCES_ACCESSED,
         EventType.NONE,
         Action.READ,
-        "files were analysed, one event a batch; by which model (its row's id), how many ended how",
+        "files were analysed, one event a batch; by which model (its row's id) and worker, how many ended how",
     ),
     AuditEvent.REPORTED: Coded(
-        EventId.EXPORT, EventType.NONE, Action.READ, "a report was delivered; its version and SHA-256"
+        EventId.EXPORT, EventType.NONE, Action.READ, "a report was delivered, by which worker; its version and SHA-256"
     ),
     AuditEvent.REPORTED_AGAIN: Coded(
         EventId.EXPORT, EventType.NONE, Action.READ, "a delivered report is made again; its version"

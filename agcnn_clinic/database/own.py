@@ -1,13 +1,12 @@
 """What one worker has done of all that is done in a clinic: `process` tells of its own, whoever works beside it."""
 
 import json
-import os
 import threading
 from collections.abc import Sequence
 
 from sqlalchemy import select
 
-from agcnn_clinic.database.audit import audit_event, this_host
+from agcnn_clinic.database.audit import audit_event, by_worker, head_of
 from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
@@ -16,20 +15,22 @@ from agcnn_clinic.domain import Outcome
 
 
 class OwnWork:
-    """What this process has done since it began to work on a clinic, as it has told the audit trail.
+    """What a worker has done, as it has told the audit trail, since this was made.
 
-    The trail is asked, since each event is committed with the rows that it tells of, and names the process. Threads may
+    The trail is asked, since each event is committed with the rows that it tells of, and names the worker. Threads may
     share it.
     """
 
-    def __init__(self, database: Database) -> None:
-        """To be made by a process that is at work (`trail.working`)."""
+    def __init__(self, database: Database, worker: str) -> None:
+        """To be made before the worker (`claims.Claims.worker`) begins on anything."""
         self._database = database
+        self._worker = worker
         self._reading = threading.Lock()
         self._files: set[int] = set()
         self._studies: set[str] = set()
         self._reported: set[str] = set()
-        self._read_to = max(self._told(0, AuditEvent.STARTED), default=(0,))[0]
+        with database.connection() as connection:
+            self._read_to, _ = head_of(connection)
 
     def files(self) -> list[int]:
         """The files that it registered, and those that it analysed, whoever registered them."""
@@ -69,8 +70,7 @@ class OwnWork:
         return sorted(found)
 
     def _read_on(self) -> None:
-        events = AuditEvent.IMPORTED, AuditEvent.ANALYSED, AuditEvent.REPORTED
-        for place, event, studies, files in self._told(self._read_to, *events):
+        for place, event, studies, files in self._told():
             self._read_to = max(self._read_to, place)
             self._files.update(json.loads(files))
             if event == AuditEvent.IMPORTED:
@@ -78,14 +78,13 @@ class OwnWork:
             if event == AuditEvent.REPORTED:
                 self._reported.update(json.loads(studies))
 
-    def _told(self, after: int, *events: AuditEvent) -> list[tuple[int, str, str, str]]:
-        """This process's events of these kinds behind a place in the trail: place, kind, studies, files."""
+    def _told(self) -> list[tuple[int, str, str, str]]:
+        """The worker's events of which nothing is read yet: place, kind, studies, files."""
         columns = audit_event.c
         asked = select(columns.id, columns.event, columns.studies, columns.files).where(
-            columns.event.in_(events),
-            columns.id > after,
-            columns.process_id == os.getpid(),
-            columns.host == this_host(),
+            columns.event.in_((AuditEvent.IMPORTED, AuditEvent.ANALYSED, AuditEvent.REPORTED)),
+            columns.id > self._read_to,
+            by_worker(self._worker),
         )
         with self._database.connection() as connection:
             return [tuple(row) for row in connection.execute(asked)]

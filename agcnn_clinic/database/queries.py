@@ -11,7 +11,7 @@ from sqlalchemy.orm.interfaces import ORMOption
 from agcnn_clinic.database.reviews import standing_reviews
 from agcnn_clinic.database.states import waiting_window
 from agcnn_clinic.database.tables import Inference, Instance, Model, ReceivedFile, Report, Review, Study
-from agcnn_clinic.database.values import LARGEST_INTEGER
+from agcnn_clinic.database.values import LARGEST_ID
 from agcnn_clinic.database.views import HASH_BEGINNING
 from agcnn_clinic.domain import Outcome, StudyState
 from agcnn_clinic.errors import UsageError
@@ -184,8 +184,8 @@ def count_quarantined(session: Session) -> int:
 
 
 def received_file(session: Session, file_id: int, *options: ORMOption) -> ReceivedFile | None:
-    """One file by its id; None where no row has it. Numbers that no column holds are no ids: SQLite's driver fails."""
-    return session.get(ReceivedFile, file_id, options=options) if abs(file_id) <= LARGEST_INTEGER else None
+    """One file by its id; None where no row has it. A database may fail at a number that can be no id."""
+    return session.get(ReceivedFile, file_id, options=options) if 0 < file_id <= LARGEST_ID else None
 
 
 def quarantined_file(session: Session, file_id: int) -> ReceivedFile:

@@ -75,9 +75,16 @@ class Database:
         with self.connection() as connection:
             return revision_of(connection)
 
+    def hold(self) -> None:
+        """Keep an eye on what is in an SQLite database's file, too, at each transaction until the end."""
+        if self._open_file is not None:
+            self._open_file.hold()
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
+        if self._open_file is not None:
+            self._open_file.let_go()
 
     def _see_file(self) -> None:
         if self._open_file is not None:

@@ -11,6 +11,8 @@ from agcnn_clinic.database import storage
 from agcnn_clinic.database.values import storable_json
 from agcnn_clinic.errors import DatabaseError
 
+_FORMAT_AT, _WITH_LOG = 18, b"\x02\x02"
+"""Where a database file says how it is written and read, and what it says there while it has a write-ahead log."""
 _FILE_MODE = 0o600
 """The database holds patient data: nobody else reads it unless the administrator says so."""
 
@@ -49,21 +51,36 @@ class OpenFile:
     """The file that an engine has opened, held against the one that has its name.
 
     SQLite goes on with an open file whatever becomes of its name. Of a backup that was moved into its place, or of a
-    database that was removed, it says nothing, and what is committed from then on is lost with the process.
+    database that was removed, it says nothing, and what is committed from then on is lost with the process. Nor does it
+    say that another database was copied into the file itself: it mixes the two.
     """
 
     def __init__(self, engine: Engine, file: Path) -> None:
         """Look at each connection, and at each transaction's beginning; `check` is for its end."""
         self._file = file
         self._opened: tuple[int, int] | None = None
+        self._held: int | None = None
+        self._had_log = False
         event.listen(engine, "connect", self._look)
-        event.listen(engine, "begin", self._look)
+        event.listen(engine, "begin", self._look, insert=True)  # before SQLite looks into it
+
+    def hold(self) -> None:
+        """From now on look into the file, too: for a process that has it open for long."""
+        if self._held is None:
+            self._held = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+            self.check()
+
+    def let_go(self) -> None:
+        """No more, once no connection is left: a file that is closed takes all of this process's locks on it along."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
 
     def check(self) -> None:
-        """See that the name still has the file that was opened; it takes microseconds.
+        """See that the name still has the file that was opened, and the file what was in it; it takes microseconds.
 
         Raises:
-            DatabaseError: it has another one, or none.
+            DatabaseError: it has another one, or none; or a backup, which has no log of its own, was copied into it.
         """
         try:
             status = self._file.stat()
@@ -78,6 +95,16 @@ class OpenFile:
             raise DatabaseError(
                 f"The database {self._file} was replaced or removed while it was open, and nothing more is written; "
                 "see that the right file is there (`agcnn-clinic db restore` puts a backup in its place), then start."
+            )
+        if self._held is None:
+            return
+        # Of a backup that was put here while a killed process's log lay beside it, it is said later, if at all.
+        has_log = os.pread(self._held, len(_WITH_LOG), _FORMAT_AT) == _WITH_LOG
+        self._had_log = self._had_log or has_log
+        if self._had_log and not has_log:
+            raise DatabaseError(
+                f"Something was copied into the database {self._file} while it was open, and nothing more is written; "
+                "put a backup in its place with `agcnn-clinic db restore`, since the two are mixed now, then start."
             )
 
     def _look(self, *_event: Any) -> None:

@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from sqlalchemy import Connection
+from sqlalchemy import ColumnElement, Connection, ScalarSelect, func, select
 
 from agcnn_clinic.config import Config
-from agcnn_clinic.database.audit import About, append, head_of, last_of
+from agcnn_clinic.database.audit import About, append, audit_event, head_of, last_of
 from agcnn_clinic.database.audit_events import AuditEvent, EventOutcome
 from agcnn_clinic.database.engine import parse_url
 from agcnn_clinic.errors import DatabaseError
@@ -39,6 +39,9 @@ class ModelIdentity(NamedTuple):
     manifest_sha256: str
     """As `agcnn_models.manifest.digest` makes it: of all that the manifest says, the weights' hash included."""
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.version} (manifest {self.manifest_sha256[:12]})"
+
 
 class Told(NamedTuple):
     """What is told of a file."""
@@ -49,16 +52,18 @@ class Told(NamedTuple):
     outcome: str
 
 
-def imported(session: Session, files: Sequence[Told], now: datetime) -> None:
-    """Files have got their rows, in this transaction."""
+def imported(session: Session, files: Sequence[Told], now: datetime, *, worker: str = "") -> None:
+    """Files have got their rows, in this transaction; `worker` is `claims.Claims.worker`, here and below."""
     if files:
-        append(session, AuditEvent.IMPORTED, _about(files), now=now)
+        append(session, AuditEvent.IMPORTED, _about(files, **_by(worker)), now=now)
 
 
-def analysed(session: Session, files: Sequence[ReceivedFile], *, model_id: int, now: datetime) -> None:
+def analysed(
+    session: Session, files: Sequence[ReceivedFile], *, model_id: int, now: datetime, worker: str = ""
+) -> None:
     """A batch of files has got its outcomes, in this transaction."""
     if files:
-        append(session, AuditEvent.ANALYSED, _about(_told(files), model_id=model_id), now=now)
+        append(session, AuditEvent.ANALYSED, _about(_told(files), model_id=model_id, **_by(worker)), now=now)
 
 
 def readings_changed(session: Session, study_keys: Sequence[str], *, model_id: int, images: int, now: datetime) -> None:
@@ -76,9 +81,12 @@ class Delivered(NamedTuple):
     sha256: str
 
 
-def reported(session: Session, reports: Iterable[Delivered], *, now: datetime) -> None:
+def reported(session: Session, reports: Iterable[Delivered], *, now: datetime, worker: str = "") -> None:
     """Reports were delivered, and their rows are in this transaction."""
-    abouts = (About(studies=[key], details={"version": version, "sha256": sha256}) for key, version, sha256 in reports)
+    abouts = (
+        About(studies=[key], details={"version": version, "sha256": sha256, **_by(worker)})
+        for key, version, sha256 in reports
+    )
     append(session, AuditEvent.REPORTED, *abouts, now=now)
 
 
@@ -162,16 +170,37 @@ def configured(connection: Connection, config: Config, now: datetime) -> None:
 
 def reads_with(connection: Connection, model: ModelIdentity, now: datetime) -> None:
     """Tell of the model that the clinic reads with where it is another than the trail told of last."""
-    told = last_of(connection, AuditEvent.MODEL_CHANGED)
-    before = told[1]["model"] if told else None
-    present = model._asdict()
-    if before != present:
-        append(connection, AuditEvent.MODEL_CHANGED, About(details={"model": present, "before": before}), now=now)
+    before = chosen_model(connection)
+    if before != model:
+        told = {"model": model._asdict(), "before": before._asdict() if before else None}
+        append(connection, AuditEvent.MODEL_CHANGED, About(details=told), now=now)
+
+
+def chosen_model(connection: Connection, before: ScalarSelect[int] | None = None) -> ModelIdentity | None:
+    """The model of which `reads_with` has told last, `before` a place in the trail; None where it has told of none."""
+    told = last_of(connection, AuditEvent.MODEL_CHANGED, before=before)
+    return ModelIdentity(**told[1]["model"]) if told else None
+
+
+def loaded_model(connection: Connection, *whose: ColumnElement[bool]) -> ModelIdentity | None:
+    """The model that a process has loaded which is at work: the one that was chosen when it told of its beginning.
+
+    `whose` are conditions that its events meet. None where it has not told of its beginning yet.
+    """
+    columns = audit_event.c
+    began = select(func.max(columns.id)).where(columns.event == AuditEvent.STARTED, *whose)
+    return chosen_model(connection, began.scalar_subquery())
 
 
 @contextmanager
 def working(
-    database: Database, config: Config, model: ModelIdentity, clock: Callable[[], datetime], *, beside: int = 0
+    database: Database,
+    config: Config,
+    model: ModelIdentity,
+    clock: Callable[[], datetime],
+    *,
+    worker: str = "",
+    beside: int = 0,
 ) -> Iterator[None]:
     """Tell of the beginning and the end of the work on a clinic, and of what has changed since the work before.
 
@@ -186,7 +215,7 @@ def working(
         reads_with(connection, model, now)
         before = last_of(connection, AuditEvent.STARTED, AuditEvent.STOPPED)
         ended = before is None or before[0] is AuditEvent.STOPPED or beside > 0
-        details = {"run_before_ended": ended} | ({"workers_beside": beside} if beside else {})
+        details = {"run_before_ended": ended} | ({"workers_beside": beside} if beside else {}) | _by(worker)
         append(connection, AuditEvent.STARTED, About(details=details), now=now)
     _log_head(database)
     try:
@@ -223,6 +252,10 @@ def _log_head(database: Database) -> None:
 
 def _told(files: Iterable[ReceivedFile]) -> list[Told]:
     return [Told(file.id, None if file.instance is None else file.instance.study.key, file.outcome) for file in files]
+
+
+def _by(worker: str) -> dict[str, str]:
+    return {"worker": worker} if worker else {}
 
 
 def _about(files: Sequence[Told], **details: Any) -> About:

@@ -16,8 +16,8 @@ from sqlalchemy.types import TypeEngine
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 """Stands where a character was that no database takes."""
 
-LARGEST_INTEGER = 2**63 - 1
-"""The largest number that an integer of a database holds."""
+LARGEST_ID = 2**31 - 1
+"""No row has a larger id: PostgreSQL's have four bytes."""
 
 _REFUSED = re.compile("[\0\ud800-\udfff]")
 

@@ -266,7 +266,7 @@ def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime, still_held
     """Write the rows of all groups in one transaction; without a group that cannot be registered whole."""
     with intake.database.write() as session:
         mine = _still_claimed(intake, session, kept)
-        errors = register(session, [group.registrations for group in mine], now)
+        errors = register(session, [group.registrations for group in mine], now, intake.claims.worker)
         reached(FaultPoint.ARRIVALS_WRITTEN)
         # Where the lock was lost, another worker may have removed the bytes. One that gets it from now on waits for
         # this transaction before it says what goes, and sees the rows.

@@ -87,7 +87,9 @@ class _LaidOut(NamedTuple):
     """Empty where it does not lie in the quarantine."""
 
 
-def register(session: Session, groups: Sequence[Sequence[Registration]], now: datetime) -> list[StorageError | None]:
+def register(
+    session: Session, groups: Sequence[Sequence[Registration]], now: datetime, worker: str = ""
+) -> list[StorageError | None]:
     """Write the rows of files, and of studies and instances where they are new, and tell the audit trail.
 
     All that a file's row needs to know of others (the same bytes, the same instance) is the same in one batch as in
@@ -97,6 +99,7 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
         session: one that writes; nobody else can add a row in its transaction.
         groups: the files, by what was taken together.
         now: the time of arrival.
+        worker: who takes them (`claims.Claims.worker`).
 
     Returns:
         What kept each group from getting its rows, None of those that have them. One of which a file belongs in
@@ -127,7 +130,7 @@ def register(session: Session, groups: Sequence[Sequence[Registration]], now: da
         rows.add(one)
     rows.write()
     _bytes_are_there(session, [one.registration for one in ready])
-    trail.imported(session, rows.written, now)
+    trail.imported(session, rows.written, now, worker=worker)
     return hindered
 
 

@@ -102,7 +102,8 @@ def make_reports(
         # No row names it: a process that was killed left it.
         left_there = {study_id for study_id in made if paths[study_id].exists()}
         claims.done(session, Work.STUDY, made)
-        trail.reported(session, [_told(contents[key], hashes[key]) for key in made], now=clock())
+        delivered = [_told(contents[key], hashes[key]) for key in made]
+        trail.reported(session, delivered, now=clock(), worker=claims.worker)
         session.flush()
         reached(FaultPoint.REPORT_ROW_WRITTEN)
         # Last, since the server answered until now: it ends the transaction of one that sleeps, and another one

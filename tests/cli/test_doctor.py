@@ -22,7 +22,6 @@ from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
-from agcnn_clinic.lock import only_process
 from agcnn_models.agcnn import build_agcnn
 from agcnn_models.bundle import write_bundle
 from agcnn_models.labels import LABELS, PATHOLOGIES
@@ -310,14 +309,3 @@ def test_a_missing_model_is_a_problem(clinic):
     found = _all(load_config(config))["model"]
     assert found.state is State.PROBLEM
     assert "nothing" in found.advice
-
-
-@pytest.mark.sqlite_only("one process has the clinic's lock")
-def test_a_running_daemon_is_named(clinic):
-    """While a process holds the lock its id is shown; that is well."""
-    with only_process(clinic.lock_file):
-        (result,) = checks._daemon(clinic)
-    assert result.state is State.OK
-    assert str(os.getpid()) in result.found
-    (result,) = checks._daemon(clinic)
-    assert "nothing works" in result.found

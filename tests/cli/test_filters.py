@@ -50,6 +50,22 @@ def content(rows_url, select):
     return lambda: {name: select(rows_url, f"SELECT * FROM {name} ORDER BY 1") for name in tables}
 
 
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("studies --date-from 01/31/2026", "'01/31/2026' is no day: .* as in 2026-01-31"),
+        ("findings --date-to 2026-02-30", "'2026-02-30' is no day"),
+        ("reanalyse --since 2026-01-31T14:30", "'2026-01-31T14:30' is no day"),
+        ("audit list --since yesterday", "'yesterday' is no moment: .* as in 2026-01-31T14:30"),
+        ("audit list --until 2026-01-31T25:00", "'2026-01-31T25:00' is no moment"),
+    ],
+)
+def test_what_is_no_date_is_told_of_as_a_date_is_written(rows_clinic, run, command, sentence):
+    """By an example, not by the signs of a format."""
+    with pytest.raises(UsageError, match=sentence):
+        run(rows_clinic, *command.split())
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_filter_finds_only_what_is_written_so(rows_clinic, before, content, run, text):
     """No row of any listing is called so; none is shown, and no table has changed."""

@@ -90,6 +90,7 @@ def test_an_empty_value_is_refused(arguments, before, tmp_path, monkeypatch):
             "The range of probabilities ends",
         ),
         ("audit list --since 2026-02-01 --until 2026-01-01", ExitCode.USAGE, "The range of moments ends"),
+        ("studies --date-from 31.1.2026", ExitCode.USAGE, "'31.1.2026' is no day: write year, month and day"),
         ("quarantine requeue 99999999999999999999", ExitCode.USAGE, "Not in quarantine: 99999999999999999999"),
         ("demo {file}", ExitCode.USAGE, "{file} is a file; name a folder."),
         ("demo {folder}", ExitCode.USAGE, "{folder} holds something else than a demo"),

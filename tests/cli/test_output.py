@@ -1,5 +1,6 @@
 """--output: the file that a person names, and what is none."""
 
+import json
 import os
 import select
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agcnn_clinic.errors import StorageError
+from agcnn_clinic.errors import StorageError, UsageError
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
 
@@ -23,6 +24,34 @@ def test_an_output_file_appears_whole_or_not_at_all(rows_clinic, run, tmp_path):
     assert list(tmp_path.iterdir()) == [file]
     with pytest.raises(StorageError, match="cannot be written"):
         run(rows_clinic, "findings", "-o", tmp_path / "none" / "findings.csv")
+
+
+@pytest.mark.parametrize(
+    ("command", "name", "offered"),
+    [
+        ("findings", "findings.xlsx", ".csv, .json, .parquet or, for a table, .txt"),
+        ("audit list", "findings.csv.gz", ".csv, .json, .parquet or, for a table, .txt"),
+        ("show A00001", "study.csv", ".json or, for a table, .txt"),
+        ("quarantine show 1", "file.xml", ".json or, for a table, .txt"),
+    ],
+)
+def test_a_name_that_promises_another_format_is_refused(rows_clinic, run, tmp_path, command, name, offered):
+    """A text table within would open nowhere; the sentence says what is offered, and nothing is written."""
+    with pytest.raises(UsageError, match=f"{name} cannot be .*: let it end in {offered}, or say with --format"):
+        run(rows_clinic, *command.split(), "-o", tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_says_how_to_print(rows_clinic, run, tmp_path):
+    """By its ending, in whatever case; one without an ending, or .txt, is a table, and --format has the last word."""
+    named = {"a.JSON": "[\n", "b.csv": "study_id,", "c.txt": "study ", "d": "study ", ".e": "study "}
+    for name, begins in named.items():
+        run(rows_clinic, "studies", "-o", tmp_path / name)
+        assert (tmp_path / name).read_text().startswith(begins)
+    run(rows_clinic, "studies", "-f", "csv", "-o", tmp_path / "f.xlsx")
+    assert (tmp_path / "f.xlsx").read_text().startswith("study_id,")
+    run(rows_clinic, "show", "A00001", "-o", tmp_path / "study.json")
+    assert json.loads((tmp_path / "study.json").read_text())["accession_number"] == "A00001"
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -59,7 +59,6 @@ def test_doctor_knows_a_sound_server_but_for_its_haste(found):
         "database server": State.OK,
         "database durability": State.PROBLEM,
         "database rights": State.OK,
-        "workers": State.OK,
     }
     assert "PostgreSQL" in lines["database server"].found
     assert "fsync" in lines["database durability"].found

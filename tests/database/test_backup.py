@@ -1,12 +1,14 @@
 """Backups: whole, checked, made while others write; and put back in the database's place."""
 
+import shutil
 import sqlite3
 import stat
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from agcnn_clinic.database.backup import backup, restore
 from agcnn_clinic.database.session import open_database
@@ -165,3 +167,50 @@ def test_a_database_in_use_is_not_replaced(copy, tmp_path):
     assert patients(tmp_path / "clinic.sqlite") == ["P0001", "P0002"]
     with pytest.raises(UsageError, match="There is no"):
         restore(tmp_path / "nothing", tmp_path / "clinic.sqlite", NOW)
+
+
+def put_into(file: Path, copy: Path) -> None:
+    """`cp COPY FILE`, once all that was committed is in the file itself, as it is every few megabytes."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    shutil.copyfile(copy, file)
+
+
+def test_what_works_on_a_database_ends_when_a_backup_is_copied_into_its_file(url, factories, tmp_path):
+    """The file keeps its inode, and SQLite would go on, with both of them mixed; no transaction begins or ends well."""
+    file = Path(url.removeprefix("sqlite:///"))
+    with open_database(url) as database:
+        database.hold()
+        backup(database, tmp_path / "copy")
+
+        def write_and_lose(session) -> None:
+            factories.make_study(session, 2)
+            session.flush()
+            shutil.copyfile(tmp_path / "copy", file)
+
+        lost = pytest.raises(DatabaseError, match=r"copied into the database .* while it was open")
+        with lost, database.write() as session:
+            write_and_lose(session)
+        for begun in (database.write, database.transaction, database.session, database.connection):
+            with pytest.raises(DatabaseError, match="copied into the database"), begun() as connection:
+                connection.execute(text("SELECT 1"))
+
+
+@pytest.mark.parametrize("log_left", [True, False])
+def test_a_backup_that_was_copied_there_before_is_worked_on(url, factories, tmp_path, log_left):
+    """Also where the log of a killed process lies beside it: SQLite goes on with that, and converts nothing."""
+    file = Path(url.removeprefix("sqlite:///"))
+    with open_database(url) as database:
+        backup(database, tmp_path / "copy")
+    put_into(file, tmp_path / "copy")
+    if log_left:
+        file.with_name(f"{file.name}-wal").touch()
+    with open_database(url) as database:
+        database.hold()
+        for number in (1, 2):
+            with database.write() as session:
+                factories.make_study(session, number)
+            with closing(sqlite3.connect(file)) as connection:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with open_database(url) as database, database.connection() as connection:
+        assert connection.execute(text("SELECT count(*) FROM study")).scalar() == 2

@@ -9,14 +9,14 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import inspect
 
-from agcnn_clinic.database import migrate
-from agcnn_clinic.database.audit import EventFilter, events
+from agcnn_clinic.database import audit, migrate
+from agcnn_clinic.database.audit import About, EventFilter, append, events, verify
 from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.revision import HEAD, REVISIONS
@@ -26,6 +26,8 @@ from agcnn_clinic.domain import ReasonCode, Warn
 from agcnn_clinic.errors import DatabaseError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+LARGEST_USER_ID = 2**32 - 2
+"""The next one is none: system calls take it for "no change"."""
 
 
 def schema(url):
@@ -159,6 +161,26 @@ def test_studies_of_before_get_a_report_that_tells_of_a_corrected_patient(url, f
     with open_database(url) as database, database.connection() as connection:
         found = connection.exec_driver_sql("SELECT revision - reported_revision FROM study ORDER BY id").all()
     assert [tuple(row) for row in found] == [(1,), (0,), (0,)]
+
+
+@pytest.mark.both_databases
+def test_a_trail_of_before_goes_on_with_users_of_any_number(url, monkeypatch):
+    """Upgraded, it takes the largest number that a user of Linux can have, and what stood in it is as it was."""
+
+    def did_something(user):
+        monkeypatch.setattr(os, "getuid", lambda: user)
+        with open_database(url, check_revision=False) as database, database.transaction() as connection:
+            append(connection, AuditEvent.QUERIED, About(), now=datetime.now(UTC))
+
+    monkeypatch.setattr(audit, "_who", audit._who.__wrapped__)
+    migrate.downgrade(url, "0008")
+    did_something(2**31 - 1)
+    migrate.upgrade(url)
+    did_something(LARGEST_USER_ID)
+    with open_database(url) as database, database.connection() as connection:
+        told = [row["user_id"] for row in events(connection, EventFilter(event=AuditEvent.QUERIED))]
+        assert told == [LARGEST_USER_ID, 2**31 - 1]
+        assert verify(connection).broken == ""
 
 
 def test_upgrading_twice_changes_nothing(url, factories):

@@ -37,6 +37,14 @@ def three(database, factories):
 
 
 @pytest.mark.both_databases
+@pytest.mark.parametrize("number", [-1, 0, 2**31, 2**63, 10**30])
+def test_a_number_that_no_file_has_is_told_of(three, number):
+    """Also one that the database could not compare with an id."""
+    with three.session() as session, pytest.raises(UsageError, match=f"There is no file {number};"):
+        quarantined_file(session, number)
+
+
+@pytest.mark.both_databases
 @pytest.mark.parametrize(
     ("text", "uid"),
     [

@@ -18,7 +18,7 @@ from agcnn_clinic.database.reviews import (
 )
 from agcnn_clinic.database.tables import Finding, ReceivedFile, Review
 from agcnn_clinic.database.views import FindingFilter
-from agcnn_clinic.domain import Outcome, ReasonCode, Verdict, Warn
+from agcnn_clinic.domain import Outcome, ReasonCode, Verdict
 from agcnn_clinic.errors import UsageError
 from agcnn_models.labels import NO_FINDING, PATHOLOGIES
 
@@ -286,53 +286,6 @@ def test_the_view_and_the_program_agree_on_what_counts(emptied, factories, choic
         counted = {review.id for labels in standing_reviews(session, study.id).values() for review in labels.values()}
     assert {row["review_id"] for row in rows if row["verdict"] != CLEARED} == counted
     assert len({(row["sop_instance_uid"], row["label"]) for row in rows}) == len(rows)
-
-
-def test_films_for_training_bear_a_pseudonym_of_their_patient(database, factories):
-    """Two studies of one patient share it, studies without a Patient ID have one each, and no name is in it."""
-    with database.write() as session:
-        model = factories.make_model(session)
-        for number, patient in enumerate(("P1", "P2", "P1", "", ""), start=1):
-            study = factories.make_study(session, number, patient_id=patient)
-            file = factories.make_file(session, study, number, view_position="AP")
-            factories.make_inference(session, file, model, random.Random(number))
-    for number in (1, 2, 3, 4, 5):
-        review(database, f"A{number:05}", Mass=PRESENT)
-    review(database, "A00002", Mass=CLEARED)
-    with database.session() as session:
-        films, _ = reviewed_films(session)
-        keys = [find_study(session, f"A{number:05}").key for number in (1, 3, 4, 5)]
-    assert [film.patient for film in films] == [keys[0], keys[0], keys[2], keys[3]]
-    assert films[0].verdicts == {"Mass": PRESENT, NO_FINDING: ABSENT}
-    assert films[0].view_position == "AP"
-
-
-@pytest.mark.parametrize(
-    ("later", "in_doubt"),
-    [
-        (None, True),
-        (ReasonCode.HEADER_DIFFERS, True),
-        (ReasonCode.UID_CONFLICT, False),
-        (ReasonCode.UNREADABLE_PIXELS, False),
-    ],
-)
-def test_a_film_that_may_be_another_patients_is_not_trained_on(database, factories, later, in_doubt):
-    """Its file, or one that came later with the same picture, names another patient than its study."""
-    with database.write() as session:
-        study = factories.make_study(session, 1)
-        file = odd = factories.make_file(session, study, 1)
-        factories.make_inference(session, file, factories.make_model(session), random.Random(1))
-        if later is not None:
-            odd = factories.make_file(session, study, 2, later)
-            session.flush()
-            session.delete(odd.instance)
-            odd.instance = file.instance
-        odd.header = odd.header | {"remarks": [Warn.OTHER_PATIENT]}
-    assert [image.patient_in_doubt for image in review(database, Mass=PRESENT)] == [in_doubt]
-    with database.session() as session:
-        found = reviewed_films(session)
-        assert found.in_doubt == [study.key] * in_doubt
-        assert len(found.films) == (not in_doubt)
 
 
 def test_the_database_refuses_an_unknown_verdict(read_study):

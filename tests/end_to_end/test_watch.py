@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 from pypdf import PdfReader
 
+from agcnn_clinic.cli.checks_workers import at_work
+from agcnn_clinic.cli.result import State
+from agcnn_clinic.config import load_config
 from agcnn_clinic.demo.phantom import draw
 
 TIMEOUT = 120.0
@@ -118,6 +121,24 @@ def test_a_daemon_survives_garbage_and_a_second_one_is_told_to_leave(clinic, fil
     for reason in reasons:
         assert json.loads(reason.read_text())["reason"]
         assert reason.with_name(reason.name.removesuffix(".reason.json")).is_file()
+
+
+def test_a_daemon_says_that_it_reads_with_the_model_of_before(clinic, film, other_bundle):
+    """After `models use` it goes on with what it has loaded; its log says so with the next film, and `doctor` does."""
+    with daemon(clinic) as process:
+        while "watching the inbox" not in (line := process.stderr.readline()):
+            assert line, "the daemon did not start"
+        clinic.run("models", "use", other_bundle)
+        shutil.copy(film, clinic.config.inbox / "film.dcm")
+        wait_until(lambda: bool(rows(clinic, "SELECT 1 FROM report")), process)
+        (line,) = at_work(load_config(clinic.config_file))
+        process.send_signal(signal.SIGTERM)
+        log = process.communicate(timeout=TIMEOUT)[1]
+    (told,) = [line for line in log.splitlines() if "chosen since" in line]
+    assert "still read with untrained 0.0.1" in told
+    assert "restart this process to read with tighter 0.0.1" in told
+    assert (line.state, "reads with untrained 0.0.1" in line.found) == (State.PROBLEM, True)
+    assert rows(clinic, "SELECT name FROM model") == [("untrained",)]
 
 
 @pytest.mark.sqlite_only("its file")

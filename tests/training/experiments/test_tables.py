@@ -9,6 +9,7 @@ import pytest
 from agcnn_models.manifest import BranchName
 from agcnn_training.errors import TrainingError
 from agcnn_training.experiments.outcomes import Measured, Outcome, common_set, read_run
+from agcnn_training.experiments.products import Material, orders_product, statistics_product
 from agcnn_training.experiments.registry import EXPERIMENTS
 from agcnn_training.experiments.tables import (
     gain_note,
@@ -172,7 +173,7 @@ def test_a_recipe_that_failed_leaves_dashes(make_outcome) -> None:
     _, *lines = lines_of(to_markdown(statistic_table("Table III", outcomes)))
     assert lines[3] == ["table3-l1", "here", "-", "-", "-"]
     assert lines[2][2:] == ["0.8412", "0.8210", "0.8681"]
-    assert "table3-l1" not in gain_note(outcomes)
+    assert "table3-l1" not in gain_note(outcomes, 4)
     with pytest.raises(TrainingError, match="No run of table3-l1 has finished"):
         outcomes[1].predictions("test")
 
@@ -185,12 +186,17 @@ def test_a_table_is_about_films_that_every_run_measured(make_outcome) -> None:
     assert "measured on the validation films" in to_markdown(statistic_table("Table III", outcomes))
 
 
-def test_what_fusion_adds_is_said_with_its_interval(make_outcome) -> None:
-    """The paper's claim is this difference."""
-    outcome = make_outcome("table3-max")
+@pytest.mark.parametrize(
+    ("product", "name", "digits"), [(orders_product, "table2-GLF", 3), (statistics_product, "table3-max", 4)]
+)
+def test_what_fusion_adds_is_said_with_its_interval(make_outcome, tmp_path, product, name, digits) -> None:
+    """The paper's claim is this difference; it has the decimals of the table above it."""
+    outcome = make_outcome(name)
     gain = outcome.difference("test", BranchName.GLOBAL, BranchName.FUSION)
     assert isinstance(gain, Measured)
-    assert f"table3-max {gain.value:+.3f} (-0.010 to +0.030)" in gain_note([outcome])
+    page, *_ = product(Material("table", "A table", (outcome,), (), tmp_path, (), show=None))
+    style = f"+.{digits}f"
+    assert f"{name} {gain.value:{style}} ({-0.01:{style}} to {0.03:{style}})" in page.read_text()
 
 
 def test_results_of_another_shape_are_one_sentence(tmp_path) -> None:

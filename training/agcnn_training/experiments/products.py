@@ -69,17 +69,17 @@ def labels_product(material: Material) -> tuple[Path, ...]:
 
 def orders_product(material: Material) -> tuple[Path, ...]:
     """A table in Table II's shape."""
-    return _write(material, order_table(material.title, material.outcomes), _gain(material))
+    return _with_gain(material, order_table(material.title, material.outcomes))
 
 
 def statistics_product(material: Material) -> tuple[Path, ...]:
     """A table in Table III's shape."""
-    return _write(material, statistic_table(material.title, material.outcomes), _gain(material))
+    return _with_gain(material, statistic_table(material.title, material.outcomes))
 
 
 def regions_product(material: Material) -> tuple[Path, ...]:
     """A table of what the local branch is shown."""
-    return _write(material, region_table(material.title, material.outcomes), _gain(material))
+    return _with_gain(material, region_table(material.title, material.outcomes))
 
 
 def branch_curves_product(material: Material) -> tuple[Path, ...]:
@@ -151,6 +151,10 @@ def _write(
     return paths + _draw(material, chart or partial(dot_chart, table))
 
 
+def _with_gain(material: Material, table: Table) -> tuple[Path, ...]:
+    return _write(material, table, gain_note(material.outcomes, table.digits))
+
+
 def _draw(material: Material, make: Callable[[], Figure], *, suffix: str = "") -> tuple[Path, ...]:
     with styled():
         return save(make(), material.out, material.name + suffix)
@@ -158,10 +162,6 @@ def _draw(material: Material, make: Callable[[], Figure], *, suffix: str = "") -
 
 def _finished(material: Material) -> tuple[Outcome, ...]:
     return tuple(outcome for outcome in material.outcomes if outcome.runs)
-
-
-def _gain(material: Material) -> str:
-    return gain_note(material.outcomes)
 
 
 def _network(outcome: Outcome) -> str:

@@ -166,11 +166,11 @@ def _branch_table(
     return Table(title, films, heads, tuple(branch.value.capitalize() for branch in branches), rows, branches, digits)
 
 
-def gain_note(outcomes: Sequence[Outcome]) -> str:
-    """What fusion adds to the global branch, which is the paper's claim, in a sentence."""
-    films = common_set(outcomes)
+def gain_note(outcomes: Sequence[Outcome], digits: int) -> str:
+    """What fusion adds to the global branch, which is the paper's claim, in a sentence; with the table's decimals."""
+    films, style = common_set(outcomes), f"+.{digits}f"
     gains = [
-        f"{outcome.recipe.name} {gain.value:+.3f} {_bounds(gain, '+.3f')}".rstrip()
+        f"{outcome.recipe.name} {gain.value:{style}} {_bounds(gain, style)}".rstrip()
         for outcome in outcomes
         if (gain := outcome.difference(films, BranchName.GLOBAL, BranchName.FUSION)) is not None
     ]
