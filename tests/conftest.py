@@ -2,8 +2,9 @@
 
 import os
 
-# Matrices of tests are small: threads that wait for each other cost ten times what they compute. Read when numpy loads.
+# What tests compute is small: threads that wait for each other cost ten times that. Read when numpy and torch load.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Without a GPU, kernels are interpreted. Triton wants to know before anything imports it.
 if not any(map(os.path.exists, ("/dev/nvidiactl", "/dev/nvidia0", "/proc/driver/nvidia", "/dev/dxg"))):
     os.environ.setdefault("TRITON_INTERPRET", "1")

@@ -17,6 +17,7 @@ import pytest
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.png import read_png
+from agcnn_clinic.sandbox.ahead import ENVIRONMENT
 from agcnn_clinic.sandbox.pool import Sandbox
 
 
@@ -110,7 +111,8 @@ def test_children_stand_back_where_cores_are_short():
 
 def test_children_have_one_thread_and_finish_what_they_do_when_the_service_is_stopped(sandbox):
     """A service manager's SIGTERM and a terminal's SIGINT to the whole group leave a child at its work."""
-    assert sandbox.run(os.getenv, "OMP_NUM_THREADS") == "1"
+    assert {name: sandbox.run(os.getenv, name) for name in ENVIRONMENT} == ENVIRONMENT
+    assert ENVIRONMENT["OMP_NUM_THREADS"] == ENVIRONMENT["OPENBLAS_NUM_THREADS"] == "1"
     child = sandbox.run(os.getpid)
     for number in (signal.SIGTERM, signal.SIGINT):
         sandbox.run(signal.raise_signal, number)
