@@ -65,9 +65,17 @@ class OpenFile:
         event.listen(engine, "begin", self._look, insert=True)  # before SQLite looks into it
 
     def hold(self) -> None:
-        """From now on look into the file, too: for a process that has it open for long."""
+        """From now on look into the file, too: for a process that has it open for long.
+
+        Raises:
+            DatabaseError: it cannot be opened, or `check` finds something.
+        """
         if self._held is None:
-            self._held = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+            self.check()
+            try:
+                self._held = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+            except OSError as error:
+                raise DatabaseError(f"The database {self._file} cannot be opened: {error.strerror}.") from error
             self.check()
 
     def let_go(self) -> None:
@@ -99,7 +107,10 @@ class OpenFile:
         if self._held is None:
             return
         # Of a backup that was put here while a killed process's log lay beside it, it is said later, if at all.
-        has_log = os.pread(self._held, len(_WITH_LOG), _FORMAT_AT) == _WITH_LOG
+        try:
+            has_log = os.pread(self._held, len(_WITH_LOG), _FORMAT_AT) == _WITH_LOG
+        except OSError:
+            return  # as above
         self._had_log = self._had_log or has_log
         if self._had_log and not has_log:
             raise DatabaseError(

@@ -30,11 +30,12 @@ def granted_cores(own: Path, groups: Path) -> float:
         groups: where their settings are, as `/sys/fs/cgroup`.
     """
     try:
-        lines = own.read_text(encoding="utf-8").splitlines()
+        # A group may have any name, of which the kernel writes nothing but a line's end in another way.
+        lines = os.fsdecode(own.read_bytes()).rstrip("\n").split("\n")
     except OSError:  # no Linux
         return math.inf
     granted = math.inf
-    for line in lines:
+    for line in filter(None, lines):
         _, controllers, name = line.split(":", 2)
         if controllers and "cpu" not in controllers.split(","):
             continue

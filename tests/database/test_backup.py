@@ -1,5 +1,7 @@
 """Backups: whole, checked, made while others write; and put back in the database's place."""
 
+import errno
+import os
 import shutil
 import sqlite3
 import stat
@@ -194,6 +196,28 @@ def test_what_works_on_a_database_ends_when_a_backup_is_copied_into_its_file(url
         for begun in (database.write, database.transaction, database.session, database.connection):
             with pytest.raises(DatabaseError, match="copied into the database"), begun() as connection:
                 connection.execute(text("SELECT 1"))
+
+
+def test_a_disk_that_fails_for_a_moment_as_the_file_is_looked_at_is_left_to_sqlite(url, monkeypatch):
+    """An OSError from there would be no failure of the database's, which is tried again, and end the daemon."""
+
+    def failing(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with open_database(url) as database:
+        database.hold()
+        monkeypatch.setattr(os, "pread", failing)
+        with database.transaction() as connection:
+            assert connection.execute(text("SELECT 1")).scalar() == 1
+
+
+def test_a_database_that_goes_before_it_is_held_is_told_of_in_a_sentence(url):
+    """Between its opening and the work on it, as where somebody moves it away just then."""
+    file = Path(url.removeprefix("sqlite:///"))
+    with open_database(url) as database:
+        file.rename(file.with_name("elsewhere"))
+        with pytest.raises(DatabaseError, match="was replaced or removed"):
+            database.hold()
 
 
 @pytest.mark.parametrize("log_left", [True, False])

@@ -57,6 +57,16 @@ def test_what_control_groups_grant(granted, own, files, cores):
     assert granted(own, files) == cores
 
 
+@pytest.mark.parametrize("name", [b"caf\xe9", "a\u2028b".encode(), b"a\x0bb", b"a:b"])
+def test_a_group_is_called_anything(tmp_path, name):
+    """Text or not, in one line: its share and those above it are found all the same."""
+    group = tmp_path / "groups" / os.fsdecode(name)
+    group.mkdir(parents=True)
+    (group / "cpu.max").write_text("150000 100000\n")
+    (tmp_path / "own").write_bytes(b"0::/" + name + b"\n")
+    assert granted_cores(tmp_path / "own", tmp_path / "groups") == 1.5
+
+
 def test_where_there_are_no_control_groups_all_is_granted(tmp_path):
     """Another system than Linux, or a /proc that is not there."""
     assert granted_cores(tmp_path / "none", tmp_path) == math.inf
