@@ -108,7 +108,7 @@ def clinic(tmp_path_factory, factories, new_clinic):
     return folder
 
 
-@pytest.mark.sqlite_only
+@pytest.mark.sqlite_only("its file is asked, as a reader of it would")
 def test_the_queries_of_the_manual_run(clinic):
     """Each statement of docs/DATABASE.md is one that a reader of the file may ask."""
     statements = [one for block in re.findall(r"```sql\n(.*?)```", DATABASE, re.DOTALL) for one in block.split(";")]
@@ -117,7 +117,7 @@ def test_the_queries_of_the_manual_run(clinic):
     assert len(asked) >= 3
 
 
-@pytest.mark.sqlite_only
+@pytest.mark.sqlite_only("the program opens its file")
 def test_the_program_of_the_readme_runs(clinic, monkeypatch):
     """What the README shows of pandas gives the positive findings."""
     (program,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
