@@ -1,6 +1,7 @@
 """Small drawn films with labels, and a recipe that trains on them in seconds."""
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.console import Console
 
 from agcnn_models import backbones
 from agcnn_training.recipe import Recipe, load_recipe
@@ -63,6 +65,12 @@ phases = [{ epochs = 1 }]
 def one_thread() -> None:
     """Small tensors are read faster by one thread than by several that wait for each other."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def quiet() -> Console:
+    """A console that nobody reads."""
+    return Console(file=io.StringIO())
 
 
 @pytest.fixture
