@@ -14,7 +14,7 @@ from agcnn_clinic.errors import StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 
 _FILE_MODE = 0o600
-_FOLDER_MODE = 0o700
+FOLDER_MODE = 0o700
 SYNCED_AT_ONCE = 4
 """How many files or folders are synced side by side: the disk writes together what it is asked for together."""
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".agcnn-clinic-", ".part"
@@ -172,7 +172,7 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     reached(FaultPoint.FOLDER_MADE)
     fsync_folder(folder.parent)
 

@@ -21,6 +21,7 @@ from agcnn_clinic import staging
 from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.durable import (
+    FOLDER_MODE,
     SYNCED_AT_ONCE,
     Steps,
     clear_temporaries,
@@ -125,18 +126,23 @@ class Storage:
         relative = f"{staged.sha256[:2]}/{staged.sha256}{SUFFIXES[media_type]}"
         final = self._archive / relative
         with explained("The archive cannot be written"):
-            make_folder(final.parent)
-            staged.path.replace(final)
+            try:
+                staged.path.replace(final)
+            except FileNotFoundError:
+                final.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+                reached(FaultPoint.FOLDER_MADE)
+                staged.path.replace(final)
             reached(FaultPoint.ARCHIVE_RENAMED)
         return relative
 
     def make_safe(self, stored_paths: Iterable[str]) -> None:
-        """Make what was kept survive a power cut: for many files at once, each of their folders is synced once.
+        """Make what was kept survive a power cut: for many files at once, each folder is synced once.
 
         Raises:
             StorageError: the archive cannot be written.
         """
-        folders = sorted({(self._archive / stored_path).parent for stored_path in stored_paths})
+        # The archive itself, too: some of those folders may be new in it.
+        folders = sorted({self._archive} | {(self._archive / stored_path).parent for stored_path in stored_paths})
         with explained("The archive cannot be written"), ThreadPoolExecutor(SYNCED_AT_ONCE, "sync") as threads:
             list(threads.map(_made_safe, folders))
 

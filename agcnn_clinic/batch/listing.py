@@ -56,7 +56,7 @@ class Listing:
         return found
 
 
-def list_files(source: Path, ignore: Iterable[str], out: Path) -> Listing:
+def list_files(source: Path, ignore: tuple[str, ...], out: Path) -> Listing:
     """List what is to be read.
 
     Args:

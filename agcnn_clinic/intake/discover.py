@@ -5,11 +5,13 @@ a path that leads to another one by now leads to nothing that was listed.
 """
 
 import os
+import re
 import stat
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
+from functools import cache
 from pathlib import Path
 
 from agcnn_clinic.staging import Identity, identity_of
@@ -79,9 +81,9 @@ class Walk:
     A folder or file that vanishes during the walk is passed over too: the next walk sees what is true then.
     """
 
-    def __init__(self, root: Path, ignore: Iterable[str]) -> None:
+    def __init__(self, root: Path, ignore: tuple[str, ...]) -> None:
         self._root = root
-        self._ignore = tuple(ignore)
+        self._ignore = ignore
         self.unlisted: dict[str, str] = {}
         """Why a folder could not be looked into, by its path below the root for a person ("" for the root itself), once
         the walk is done: nobody knows what lies there."""
@@ -140,7 +142,7 @@ class Walk:
         self.unlisted[folder.itself.name] = error.strerror or str(error)
 
 
-def discover(root: Path, ignore: Iterable[str]) -> Walk:
+def discover(root: Path, ignore: tuple[str, ...]) -> Walk:
     """What lies below a folder; see `Walk`."""
     return Walk(root, ignore)
 
@@ -186,6 +188,12 @@ def shown(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def is_ignored(name: str, patterns: Iterable[str]) -> bool:
+def is_ignored(name: str, patterns: tuple[str, ...]) -> bool:
     """Whether a name matches one of the patterns, whatever the case of either: Windows writes THUMBS.DB as well."""
-    return any(fnmatchcase(name.casefold(), pattern.casefold()) for pattern in patterns)
+    return bool(patterns) and _any_of(patterns).match(name.casefold()) is not None
+
+
+@cache
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """All patterns as one: each name of the inbox is looked at, each time that it is looked through."""
+    return re.compile("|".join(translate(pattern.casefold()) for pattern in patterns))

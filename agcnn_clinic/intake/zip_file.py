@@ -207,7 +207,7 @@ def _is_folder(info: zipfile.ZipInfo) -> bool:
     return info.filename.endswith(("/", "\\"))
 
 
-def _is_wanted(info: zipfile.ZipInfo, ignore: Sequence[str]) -> bool:
+def _is_wanted(info: zipfile.ZipInfo, ignore: tuple[str, ...]) -> bool:
     """Whether an entry is a regular file, and no part of its path has an ignored name."""
     mode = info.external_attr >> 16
     if info.create_system == _UNIX and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
