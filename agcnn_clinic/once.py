@@ -8,10 +8,11 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import NamedTuple
 
+from agcnn_clinic.clinic import Clinic
 from agcnn_clinic.database.claims import Work
 from agcnn_clinic.database.own import OwnWork
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.service import HEED_SECONDS, LOOKING_SHARE, Clinic
+from agcnn_clinic.service import HEED_SECONDS, LOOKING_SHARE
 
 LOOK_SECONDS = 0.1
 """How often a loop looks for what another one may have left it: here none of them wakes the next."""

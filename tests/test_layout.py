@@ -4,9 +4,9 @@ import pytest
 from typer.testing import CliRunner
 
 from agcnn_clinic.cli.main import app
+from agcnn_clinic.clinic import at_work
 from agcnn_clinic.config import load_config
 from agcnn_clinic.errors import ConfigError, UsageError
-from agcnn_clinic.service import at_work
 
 
 @pytest.fixture

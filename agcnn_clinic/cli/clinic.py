@@ -75,8 +75,9 @@ def watch(ctx: typer.Context) -> None:
     """Watch the inbox: read what is dropped there until SIGTERM or Ctrl-C."""
     config = clinic_config(ctx)
     start_logging(config.log)
+    from agcnn_clinic.clinic import at_work
     from agcnn_clinic.database.failures import DatabaseUnavailableError
-    from agcnn_clinic.service import RETRY_SECONDS, at_work, until_told
+    from agcnn_clinic.service import RETRY_SECONDS, until_told
 
     stop = threading.Event()
 
@@ -118,11 +119,11 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     """Work until nothing is left to do and print what became of the files; False if not all was done."""
     from agcnn_clinic.cli.formats import printable
     from agcnn_clinic.cli.summary import print_summary
+    from agcnn_clinic.clinic import at_work
     from agcnn_clinic.database.own import OwnWork
     from agcnn_clinic.database.summary import summary_of, summary_since
     from agcnn_clinic.domain import Outcome
     from agcnn_clinic.once import until_idle
-    from agcnn_clinic.service import at_work
 
     began = datetime.now(UTC)
     with at_work(config) as clinic:

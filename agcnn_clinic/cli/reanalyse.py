@@ -114,7 +114,7 @@ def _run(
 ) -> "Tally":
     from agcnn_clinic.analysis.infer import load_reader
     from agcnn_clinic.analysis.reanalyse import Reanalysis
-    from agcnn_clinic.service import decoders
+    from agcnn_clinic.clinic import decoders
     from agcnn_clinic.storage import Storage
 
     analysis, shares = config.analysis, config.analysis.shares

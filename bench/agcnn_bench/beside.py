@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agcnn_bench.figures import Results, timed
-from agcnn_clinic.service import DECODERS_NICENESS, SWITCH_SECONDS
+from agcnn_clinic.clinic import DECODERS_NICENESS, SWITCH_SECONDS
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.cores import usable_cores
 from agcnn_models.shards import Shards

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 from agcnn_clinic.batch import cluster as module
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.cli.main import app
+from agcnn_clinic.clinic import at_work
 from agcnn_clinic.config import load_config
 from agcnn_clinic.errors import UsageError
-from agcnn_clinic.service import at_work
 from agcnn_models.labels import LABELS
 
 NOT_READ = {"lateral.dcm": "wrong_view", "x-garbage.dcm": "unrecognised", "y-truncated.dcm": "pixel_length"}

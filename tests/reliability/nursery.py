@@ -89,7 +89,7 @@ def serve() -> None:
         order = json.loads(line)
         if "start" in order:
             config = load_config(Path(order["start"]))
-            analysis = config.analysis  # asked for as `service.at_work` does, so that the daemon finds it made
+            analysis = config.analysis  # asked for as `clinic.at_work` does, so that the daemon finds it made
             infer.load_reader(
                 configured_bundle(config),
                 device=analysis.device,

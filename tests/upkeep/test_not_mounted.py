@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from agcnn_clinic.clinic import Clinic
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.service import Clinic, Rest, _Steps
+from agcnn_clinic.service import Rest, _Steps
 
 ALL = {"archive_days": 30, "quarantine_days": 30, "reports_days": 30}
 
