@@ -9,7 +9,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from pydicom import dcmread
 from pydicom import uid as uids
@@ -21,7 +21,7 @@ from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import VR
 
 from agcnn_clinic.dicom.facts import view_of
-from agcnn_clinic.dicom.text import iso_date, iso_time, number, text, values
+from agcnn_clinic.dicom.text import iso_date, iso_time, number, text, value, values
 from agcnn_clinic.dicom.uid import is_valid_uid
 from agcnn_clinic.domain import Header, InstanceDescription, ReasonCode, StudyDescription
 from agcnn_clinic.errors import FAULTS_OF_A_FILE, ImageError, StorageError
@@ -38,6 +38,7 @@ _SYNTAXES = frozenset(uids.AllTransferSyntaxes)
 """Those that say how a data set is encoded; with another one, or without any, pydicom has to guess."""
 _FILE_META_GROUP = 0x0002
 _PIXEL_GROUP = 0x7FE0
+_SILENT = logging.CRITICAL + 1
 
 
 def looks_like_dicom(head: bytes) -> bool:
@@ -129,16 +130,13 @@ def differing_attributes(a: Dataset, b: Dataset) -> list[str]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence pydicom inside the block: its warnings quote values, and values are patient data."""
+    """Silence pydicom: its warnings inside the block, its log for good. Both quote values, which are patient data."""
     logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
+    if logger.level != _SILENT:  # each change of a level empties a cache of every logger
+        logger.setLevel(_SILENT)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 class _BoundedReader(io.BufferedReader):
@@ -250,12 +248,12 @@ def _study(dataset: Dataset) -> StudyDescription:
 
 def _instance(dataset: Dataset) -> InstanceDescription:
     series = text(dataset, "SeriesInstanceUID")
-    file_meta = cast(Dataset, getattr(dataset, "file_meta", Dataset()))
+    file_meta: Dataset | None = getattr(dataset, "file_meta", None)
     return InstanceDescription(
         series_instance_uid=series if is_valid_uid(series) else "",
         sop_instance_uid=_required_uid(dataset, "SOPInstanceUID"),
         sop_class_uid=text(dataset, "SOPClassUID"),
-        transfer_syntax_uid=text(file_meta, "TransferSyntaxUID"),
+        transfer_syntax_uid="" if file_meta is None else text(file_meta, "TransferSyntaxUID"),
         modality=text(dataset, "Modality"),
         body_part_examined=text(dataset, "BodyPartExamined"),
         view_position=text(dataset, "ViewPosition") or str(view_of(dataset)),
@@ -274,7 +272,7 @@ def _required_uid(dataset: Dataset, keyword: str) -> str:
     if not found or not found[0]:
         raise ImageError(ReasonCode.MISSING_ATTRIBUTE, f"{keyword} is missing")
     # `values` cleans what people read; a UID that needs more than its padding taken off is another one.
-    if len(found) > 1 or not is_valid_uid(found[0]) or str(dataset.get(keyword)).strip(" \0") != found[0]:
+    if len(found) > 1 or not is_valid_uid(found[0]) or str(value(dataset, keyword)).strip(" \0") != found[0]:
         raise ImageError(ReasonCode.MISSING_ATTRIBUTE, f"{keyword} is not a UID")
     return found[0]
 

@@ -37,23 +37,12 @@ def clean(value: str, max_length: int = MAX_LENGTH) -> str:
     return bounded.strip()[:max_length].rstrip()
 
 
-def values(dataset: Dataset, keyword: str) -> list[str]:
-    """Return the values of an attribute as clean text, decoded by Specific Character Set (0008,0005).
+def value(dataset: Dataset, keyword: str) -> object:
+    """Return an attribute as pydicom converts it, None where it is absent; most without making an element of it first.
 
-    An attribute that is absent, empty or cannot be converted has none.
+    Raises:
+        Exception: a broken value may raise anything.
     """
-    try:
-        value = _value(dataset, keyword)
-        several: Iterable[object] = value if isinstance(value, _SEVERAL) else [value]
-        return [clean(str(one)) for one in several if one is not None]
-    except MemoryError:
-        raise
-    except Exception:  # noqa: BLE001 (pydicom converts on access, and a broken value may raise anything)
-        return []
-
-
-def _value(dataset: Dataset, keyword: str) -> object:
-    """An attribute's value, None where it is absent. Most are converted without making an element of them first."""
     element = cast(DataElement | RawDataElement | None, dataset.get_item(_tag(keyword)))
     if element is None:
         return None
@@ -61,6 +50,21 @@ def _value(dataset: Dataset, keyword: str) -> object:
     if isinstance(element, RawDataElement) and element.VR in _PLAIN and encodings:
         return convert_value(element.VR, element, encodings)
     return dataset.get(keyword)
+
+
+def values(dataset: Dataset, keyword: str) -> list[str]:
+    """Return the values of an attribute as clean text, decoded by Specific Character Set (0008,0005).
+
+    An attribute that is absent, empty or cannot be converted has none.
+    """
+    try:
+        found = value(dataset, keyword)
+        several: Iterable[object] = found if isinstance(found, _SEVERAL) else [found]
+        return [clean(str(one)) for one in several if one is not None]
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (pydicom converts on access, and a broken value may raise anything)
+        return []
 
 
 @cache

@@ -44,6 +44,7 @@ _TAKEN = b"t"
 _LENGTH = struct.Struct(">Q")
 _TIMEVAL = struct.Struct("ll")
 """Seconds and microseconds, as the C library has them."""
+_SCALARS = frozenset({bool, int, float, str})
 _ARRAY_KINDS = "biuf"
 _SHAPE_LENGTH = 4
 
@@ -228,6 +229,8 @@ def _plain(value: Any, arrays: list[Message]) -> Any:  # noqa: C901, PLR0911 (a 
 
 def _rebuilt(expected: Any, plain: Any, arrays: Iterator[Bytes]) -> Any:  # noqa: C901, PLR0911 (a table of types)
     """Return the value of the expected type that `_plain` made this of."""
+    if expected in _SCALARS:  # nearly all values, so these are told first
+        return _scalar(expected, plain)
     expected = _unaliased(expected)
     origin, args = get_origin(expected), get_args(expected)
     if expected is Any:
@@ -268,7 +271,7 @@ def _scalar(expected: Any, plain: Any) -> Any:
         return None
     if expected is float and type(plain) is int:
         plain = float(plain)
-    if expected not in (bool, int, float, str) or type(plain) is not expected:
+    if expected not in _SCALARS or type(plain) is not expected:
         raise TypeError("another type")
     if expected is str:
         plain.encode()  # fails on half a surrogate pair
