@@ -6,12 +6,16 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.faults import FaultPoint, reached
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 _FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -197,6 +201,22 @@ def _fsync(path: Path, flags: int) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def side_by_side(function: Callable[[T], R], things: Sequence[T]) -> list[R]:
+    """Sync many things, a share of them in each of a few threads: what the function gives for each, in order.
+
+    Shares, and not one thing after another: to hand one to a thread takes Python as long as a quick disk takes for it.
+    """
+    if len(things) <= 1:
+        return [function(thing) for thing in things]
+
+    def do(share: Sequence[T]) -> list[R]:
+        return [function(thing) for thing in share]
+
+    with ThreadPoolExecutor(SYNCED_AT_ONCE, "sync") as threads:
+        shares = list(threads.map(do, (things[first::SYNCED_AT_ONCE] for first in range(SYNCED_AT_ONCE))))
+    return [shares[number % SYNCED_AT_ONCE][number // SYNCED_AT_ONCE] for number in range(len(things))]
 
 
 @contextlib.contextmanager

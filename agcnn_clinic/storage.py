@@ -13,7 +13,6 @@ import json
 import shutil
 import threading
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +21,12 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.durable import (
     FOLDER_MODE,
-    SYNCED_AT_ONCE,
     Steps,
     clear_temporaries,
     explained,
     fsync_folder,
     make_folder,
+    side_by_side,
     taking_the_place_of,
     write_atomically,
 )
@@ -143,8 +142,8 @@ class Storage:
         """
         # The archive itself, too: some of those folders may be new in it.
         folders = sorted({self._archive} | {(self._archive / stored_path).parent for stored_path in stored_paths})
-        with explained("The archive cannot be written"), ThreadPoolExecutor(SYNCED_AT_ONCE, "sync") as threads:
-            list(threads.map(_made_safe, folders))
+        with explained("The archive cannot be written"):
+            side_by_side(_made_safe, folders)
 
     def archived(self, stored_path: str) -> Path:
         """Where an archived file lies."""

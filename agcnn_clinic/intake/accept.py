@@ -23,7 +23,7 @@ from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, Outcome
-from agcnn_clinic.durable import SYNCED_AT_ONCE
+from agcnn_clinic.durable import SYNCED_AT_ONCE, side_by_side
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake import headers
@@ -220,7 +220,7 @@ def _copied(
                 waiting = []
         asked += ask(waiting)
         asked += [one for answers in coming for one in answers.result()]
-        are_safe = list(threads.map(lambda items: _is_synced(intake, items), batch))
+    are_safe = side_by_side(lambda items: _is_synced(intake, items), batch)
     reached(FaultPoint.COPIES_SYNCED)
     return asked, [items for items, is_safe in zip(batch, are_safe, strict=True) if is_safe]
 
