@@ -109,7 +109,7 @@ def test_the_same_figure_is_the_same_file(tmp_path: Path) -> None:
 
 def test_a_figure_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     """The folder is named."""
-    with pytest.raises(TrainingError, match="cannot be drawn in"):
+    with pytest.raises(TrainingError, match="cannot be written in"):
         save(new_figure(1, 1), tmp_path / "gone", "figure")
 
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from agcnn_models.labels import display_name
 from agcnn_models.manifest import BranchName, Manifest
-from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation import figures, page_tables
 from agcnn_training.evaluation.branches import Comparison
 from agcnn_training.evaluation.localisation import Localisation
@@ -58,21 +56,6 @@ class Section:
     sentences: tuple[str, ...]
     figure: Markup | None = None
     tables: tuple[Table, ...] = ()
-
-
-def write_page(path: Path, report: Report) -> Path:
-    """Write the page whole or not at all, and return its path.
-
-    Raises:
-        TrainingError: the disk is full or cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(page(report), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space and repeat.") from error
-    return path
 
 
 def page(report: Report) -> str:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agcnn_training.data.table import Row
-from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.branches import BranchResult, Comparison
 from agcnn_training.evaluation.decision import OperatingPoint
 from agcnn_training.evaluation.localisation import Localisation
 from agcnn_training.evaluation.results import Measured, SetResult
+from agcnn_training.files import replace_text
 from agcnn_training.recipe import Recipe
 
 RESULTS_FILE: Final = "results.json"
@@ -63,12 +63,7 @@ def write_json(path: Path, content: Json) -> None:
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space and repeat.") from error
+    replace_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
 
 
 def _set_json(result: SetResult) -> dict[str, Json]:

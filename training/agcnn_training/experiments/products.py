@@ -25,6 +25,7 @@ from agcnn_training.experiments.tables import (
     to_csv,
     to_markdown,
 )
+from agcnn_training.files import replace_text
 from agcnn_training.recipe import Recipe
 
 SHOWN_FILMS: Final = 7
@@ -143,11 +144,8 @@ def _write(
     """Write a table as Markdown, CSV and figure."""
     texts = {".md": to_markdown(table, (*notes, *material.notes)), ".csv": to_csv(table)}
     paths = tuple(material.out / f"{material.name}{suffix}" for suffix in texts)
-    try:
-        for path, text in zip(paths, texts.values(), strict=True):
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space there.") from error
+    for path, text in zip(paths, texts.values(), strict=True):
+        replace_text(path, text)
     return paths + _draw(material, chart or partial(dot_chart, table))
 
 

@@ -1,7 +1,5 @@
 """A table in the paper's shape: its rows and columns, and under each row of the paper's ours."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -10,6 +8,7 @@ from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, Backbone
 from agcnn_training.experiments.outcomes import TEST, Measured, Outcome, common_set
+from agcnn_training.files import csv_text
 
 SHORT_NAMES: Final[Mapping[str, str]] = dict(
     zip(
@@ -196,17 +195,15 @@ def to_markdown(table: Table, notes: Sequence[str] = ()) -> str:
 
 def to_csv(table: Table) -> str:
     """The same figures for programs: a line for the paper, for the mean over seeds, and for each seed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     ends = [f"{column} {end}" for column in table.columns for end in ("low", "high", "spread")]
-    writer.writerow((*table.heads, "recipe", "films", "source", *table.columns, *ends))
+    lines = []
     for row in table.rows:
         for source, films, values in _sources(table, row):
             extra: list[float | None] = [None] * len(ends)
             if source == _HERE:
                 extra = [end for cell in row.cells for end in _ends(cell.measured)]
-            writer.writerow((*row.heads, row.ours[0], films, source, *map(_number, (*values, *extra))))
-    return text.getvalue()
+            lines.append((*row.heads, row.ours[0], films, source, *map(_number, (*values, *extra))))
+    return csv_text((*table.heads, "recipe", "films", "source", *table.columns, *ends), lines)
 
 
 def _sources(table: Table, row: TableRow) -> Iterator[tuple[str, str, list[float | None]]]:
