@@ -132,7 +132,7 @@ def test_a_phase_is_the_arithmetic_written_out(tmp_path: Path, name: str) -> Non
         seen.append([value.detach().clone() for value in trainee.parameters()])
         return Score(0.5 + len(seen) / 10, {}, ())
 
-    task = Task("global-1", reader, lambda module, images: module(images), score, batches(phase))
+    task = Task("global-1", reader, score, batches(phase))
     journal = Journal(Console(file=io.StringIO()))
     run_phase(task, phase, Surroundings(RunFolder(tmp_path), journal, StopRequest(), ComputeRecipe(), seed=0))
     judged, losses = by_hand(phase, first)
