@@ -14,7 +14,6 @@ from agcnn_models.manifest import (
     CalibrationSet,
     Draft,
     Metrics,
-    Platt,
     Software,
     Training,
 )
@@ -102,10 +101,7 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
         not_assessed=provenance.not_assessed,
         thresholds=first,
         further_thresholds=tuple(further),
-        calibration=CalibrationSet(
-            method=CalibrationMethod.PLATT,
-            coefficients={label: Platt(a=scale.a, b=scale.b) for label, scale in measured.decision.scales.items()},
-        ),
+        calibration=CalibrationSet(method=CalibrationMethod.PLATT, coefficients=measured.decision.scales),
         training=Training(
             data=provenance.data,
             recipe=recipe.name,

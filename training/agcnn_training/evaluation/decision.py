@@ -10,9 +10,9 @@ from scipy.stats import norm
 
 from agcnn_models.bundle import Bundle
 from agcnn_models.labels import LABELS
-from agcnn_models.manifest import ThresholdSet
+from agcnn_models.manifest import Platt, ThresholdSet
 from agcnn_training.evaluation.bootstrap import LEVEL, Interval
-from agcnn_training.evaluation.calibration import PlattScale, calibrated, fit_calibration
+from agcnn_training.evaluation.calibration import calibrated, fit_calibration
 from agcnn_training.evaluation.metrics import Truth, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.recipe import Aim
@@ -30,7 +30,7 @@ class Decision:
             first set is the one in use.
     """
 
-    scales: Mapping[str, PlattScale]
+    scales: Mapping[str, Platt]
     threshold_sets: tuple[ThresholdSet, ...]
 
 
@@ -91,8 +91,7 @@ def fit_decision(validation: Predictions, model: str) -> Decision:
 def decision_of(bundle: Bundle) -> Decision:
     """The calibration and the thresholds that a bundle carries."""
     manifest = bundle.manifest
-    scales = {label: PlattScale(one.a, one.b) for label, one in manifest.calibration.coefficients.items()}
-    return Decision(scales, (manifest.thresholds, *manifest.further_thresholds))
+    return Decision(manifest.calibration.coefficients, (manifest.thresholds, *manifest.further_thresholds))
 
 
 def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float | None:
