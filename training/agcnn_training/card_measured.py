@@ -169,7 +169,7 @@ def _label_range(branch: BranchResult, label: str) -> str:
 
 
 def _range(interval: Interval) -> str:
-    return "-" if np.isnan(interval.low) else f"{interval.low:.3f} to {interval.high:.3f}"
+    return "-" if not interval.known else f"{interval.low:.3f} to {interval.high:.3f}"
 
 
 def _number(value: float | None) -> str:

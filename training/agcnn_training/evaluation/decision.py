@@ -11,7 +11,7 @@ from scipy.stats import norm
 from agcnn_models.bundle import Bundle
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Platt, ThresholdSet
-from agcnn_training.evaluation.bootstrap import LEVEL, Interval
+from agcnn_training.evaluation.bootstrap import LEVEL, NO_INTERVAL, Interval
 from agcnn_training.evaluation.calibration import calibrated, fit_calibration
 from agcnn_training.evaluation.metrics import Truth, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
@@ -160,9 +160,7 @@ def operating_points(
     return points
 
 
-def patient_proportion(
-    hits: NDArray[np.bool_], patients: Sequence[str] | NDArray[np.str_], level: float = LEVEL
-) -> Proportion:
+def patient_proportion(hits: NDArray[np.bool_], patients: Sequence[str] | NDArray[np.str_]) -> Proportion:
     """A share of films and Wilson's interval at the effective number of films (Korn and Graubard 1998).
 
     Films of one patient resemble each other, so N films are worth fewer independent ones: as many as give the variance
@@ -172,11 +170,10 @@ def patient_proportion(
     Args:
         hits: [N].
         patients: [N].
-        level: the coverage, in (0, 1).
     """
     films = len(hits)
     if not films:
-        return Proportion(float("nan"), Interval(float("nan"), float("nan"), level))
+        return Proportion(float("nan"), NO_INTERVAL)
     share = float(hits.mean())
     _, members = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
     clusters = int(members.max()) + 1
@@ -184,15 +181,15 @@ def patient_proportion(
     spread = (films * np.bincount(members[hits], minlength=clusters) - hits.sum() * np.bincount(members)) / films
     variance = float(np.sum(spread**2)) * clusters / max(clusters - 1, 1) / films**2
     effective = min(share * (1 - share) / variance, films) if variance > 0 else clusters
-    return Proportion(share, wilson_interval(share, effective, level))
+    return Proportion(share, wilson_interval(share, effective))
 
 
-def wilson_interval(share: float, number: float, level: float = LEVEL) -> Interval:
+def wilson_interval(share: float, number: float) -> Interval:
     """Wilson's score interval of a share of so many independent films."""
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(norm.ppf(0.5 + LEVEL / 2))
     middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
     reach = z / (1 + z**2 / number) * float(np.sqrt(share * (1 - share) / number + z**2 / (4 * number**2)))
-    return Interval(max(middle - reach, 0.0), min(middle + reach, 1.0), level)
+    return Interval(max(middle - reach, 0.0), min(middle + reach, 1.0))
 
 
 def _cuts(

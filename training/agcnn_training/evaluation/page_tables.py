@@ -38,7 +38,7 @@ def signed(value: float | None) -> str:
 
 def span(interval: Interval | None, number: Callable[[float], str] = three) -> str:
     """0.701 to 0.766, or a dash where there is no interval."""
-    if interval is None or math.isnan(interval.low):
+    if interval is None or not interval.known:
         return NONE
     return f"{number(interval.low)} to {number(interval.high)}"
 
