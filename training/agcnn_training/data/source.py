@@ -26,17 +26,6 @@ from agcnn_training.data.table import Row, labelled, read_pretraining_table, rea
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import SplitMethod, SplitRecipe
 
-__all__ = [
-    "Dataset",
-    "LesionBox",
-    "Split",
-    "account",
-    "fingerprint",
-    "fingerprint_pretraining",
-    "open_data",
-    "require_judges",
-]
-
 
 @dataclass(frozen=True)
 class Dataset:

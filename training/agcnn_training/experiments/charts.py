@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
-from agcnn_training.evaluation.metrics import area_under_curve, labelled_films
+from agcnn_training.evaluation.metrics import area_under_curve, labelled_films, roc_curve
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.experiments.outcomes import Measured
 from agcnn_training.experiments.style import (
@@ -29,8 +29,6 @@ from agcnn_training.experiments.style import (
 from agcnn_training.experiments.tables import Cell, Table
 
 _TITLES: Final = {BranchName.GLOBAL: "global", BranchName.LOCAL: "local", BranchName.FUSION: "fusion (AG-CNN)"}
-
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def dot_chart(table: Table) -> Figure:
@@ -112,19 +110,6 @@ def tau_chart(title: str, tables: Sequence[Table]) -> Figure:
     hollow = Line2D([], [], color=BLACK, marker="D", markersize=5, linestyle="none", fillstyle="none", label="paper")
     figure.legend(handles=[*handles, hollow], loc="outside lower center", ncols=4)
     return figure
-
-
-def roc_curve(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> Curve:
-    """The ROC curve: false and true positive rates [T], from (0, 0) to (1, 1), a point for each distinct score.
-
-    Both outcomes must be present.
-    """
-    order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal scores cross a threshold together
-    true = np.concatenate(([0], np.cumsum(truth[order])[last]))
-    false = np.concatenate(([0], np.cumsum(~truth[order])[last]))
-    return false / false[-1], true / true[-1]
 
 
 def _dot(axes: Axes, place: float, cell: Cell, colour: str, marker: str) -> None:

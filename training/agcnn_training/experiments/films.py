@@ -16,8 +16,9 @@ from agcnn_models import attention
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
 from agcnn_models.preprocessing import centre, resized
 from agcnn_models.settings import Preprocessing
+from agcnn_training.data.boxes import LesionBox
 from agcnn_training.data.pictures import ImageLoader
-from agcnn_training.data.source import Dataset, LesionBox
+from agcnn_training.data.source import Dataset
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.experiments.style import BLUE, GREY, PALE, new_figure
