@@ -143,7 +143,6 @@ def _batches(setting: Setting) -> Batches:
         torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8),
         (torch.rand(count, 15) < 0.1).float(),
         torch.empty(count, 0),
-        ("",) * count,
     )
     return Batches(films, np.arange(count), PhaseRecipe(batch_size=setting.batch), setting.preprocessing, (0,))
 

@@ -42,7 +42,7 @@ def network(kind: str) -> nn.Module:
 def films() -> Films:
     """Twenty-four random films."""
     pixels = torch.randint(0, 256, (24, 1, 36, 36), dtype=torch.uint8)
-    return Films(pixels, (torch.rand(24, 15) < 0.3).float(), torch.empty(24, 0), ("x",) * 24)
+    return Films(pixels, (torch.rand(24, 15) < 0.3).float(), torch.empty(24, 0))
 
 
 def train(folder: Path, kind: str, ranks: Ranks, event: str) -> dict[str, Tensor] | str:

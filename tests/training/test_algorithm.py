@@ -57,7 +57,7 @@ def course(recipe: Recipe, store: Path | None = None) -> Course:
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (12, 1, 36, 36), dtype=torch.uint8, generator=random)
     targets = (torch.rand(12, 15, generator=random) < 0.4).float()
-    films = Films(pixels, targets, torch.empty(12, 0), tuple(map(str, range(12))))
+    films = Films(pixels, targets, torch.empty(12, 0))
     return Course(
         recipe=recipe,
         films=films,

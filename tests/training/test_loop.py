@@ -61,7 +61,7 @@ def a_task(phase: PhaseRecipe, judge: Judge) -> Task:
     """Sixteen random films for the reader."""
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (16, 1, 36, 36), dtype=torch.uint8)
-    films = Films(pixels, (torch.rand(16, 15) < 0.3).float(), torch.empty(16, 0), ("x",) * 16)
+    films = Films(pixels, (torch.rand(16, 15) < 0.3).float(), torch.empty(16, 0))
     batches = Batches(films, np.arange(16), phase, Preprocessing(resize=36, crop=32), (0,))
     return Task("global-1", Reader(), judge, batches)
 

@@ -62,7 +62,7 @@ def batches(phase: PhaseRecipe) -> Batches:
     pixels = torch.randint(0, 256, (16, 1, 36, 36), dtype=torch.uint8, generator=generator)
     targets = (torch.rand(16, 15, generator=generator) < 0.3).float()
     targets[::3, 2] = torch.nan
-    films = Films(pixels, targets, torch.empty(16, 0), ("x",) * 16)
+    films = Films(pixels, targets, torch.empty(16, 0))
     return Batches(films, np.arange(16), phase, Preprocessing(resize=36, crop=32), (7,))
 
 

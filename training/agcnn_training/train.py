@@ -9,13 +9,15 @@ from rich.console import Console
 
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import stored_weights, write_bundle
+from agcnn_models.cores import usable_cores
 from agcnn_models.manifest import WeightsDtype, limits
 from agcnn_models.precision import computes_bfloat16
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
 from agcnn_training.compute import EMULATED, choose_device, settle_precision
+from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import label_targets
-from agcnn_training.data.pictures import ImageLoader, read_picture
+from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.data.source import (
     Dataset,
     account,
@@ -35,7 +37,7 @@ from agcnn_training.given import Given, cautions, initial_weights, read_given, r
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.learnt import never_learnt, told
 from agcnn_training.loop import Surroundings
-from agcnn_training.material import Material, Sources, nearer, read_material, required_further_films
+from agcnn_training.material import Material, further_films, nearer, read_material
 from agcnn_training.met import write_given
 from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
 from agcnn_training.progress import Journal, StopRequest
@@ -104,9 +106,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     recipe = request.recipe if isinstance(request.recipe, Recipe) else load_recipe(request.recipe)
     require_start_file(recipe, request.init)
     require_replaceable(recipe, request.global_weights)
-    if recipe.joint.pretraining_share:
-        # Before there is a run's folder, which would be in the way of the same run with what it lacks.
-        required_further_films(recipe, request.pretrain_data, request.pretrain_images)
+    # Before there is a run's folder, which would be in the way of the same run with what it lacks.
+    further = further_films(recipe, request.pretrain_data, request.pretrain_images)
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
     data_sha256 = given_sha256(request, fingerprint(dataset))
@@ -128,7 +129,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
             journal.say(EMULATED)
         _introduce(dataset, given, unlearnt, journal)
         with ranks.leader_first():
-            material = nearer(read_material(_sources(request), recipe, dataset, journal, stop), device)
+            reading = _reading(request, len(dataset.rows), recipe, journal, stop)
+            material = nearer(read_material(recipe, dataset, further, reading), device)
         if ranks.leads:
             folder.write_split(material.rows, material.split)
             write_given(folder.path, given.known, given.unknown)
@@ -165,15 +167,12 @@ def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: 
     return RunFolder(path)
 
 
-def _sources(request: TrainRequest) -> Sources:
-    return Sources(
-        out=request.out,
-        pretrain_data=request.pretrain_data,
-        pretrain_images=request.pretrain_images,
-        cache=request.cache,
-        workers=request.workers,
-        image_loader=request.image_loader,
-    )
+def _reading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal, stop: StopRequest) -> Reading:
+    """How so many films are read."""
+    cache = request.cache
+    if cache is None and not fits_in_memory(films, recipe.preprocessing()):
+        cache = request.out.absolute().parent / "film-cache"
+    return Reading(request.image_loader, request.workers or usable_cores(), cache, journal, stop)
 
 
 def _course(request: TrainRequest, material: Material, evaluator: Evaluator, data_sha256: str) -> Course:
