@@ -4,10 +4,11 @@ import numpy as np
 
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.branches import BranchResult
 from agcnn_training.evaluation.decision import OperatingPoint, Proportion
-from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, SetResult
+from agcnn_training.evaluation.results import Measured, SetResult
 
 
 def measured_part(measured: Measured, *, cautioned: bool = False, not_assessed: tuple[str, ...] = ()) -> str:

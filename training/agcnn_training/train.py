@@ -29,9 +29,9 @@ from agcnn_training.data.source import (
 from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
-from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
+from agcnn_training.evaluation.results import measure, summary
 from agcnn_training.evaluation.served import ServedReader
-from agcnn_training.evaluation.writing import split_counts, write_results
+from agcnn_training.evaluation.writing import write_results
 from agcnn_training.files import file_sha256
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
@@ -211,7 +211,6 @@ def _publish(
         # Rounding to float16 moves the logits a little: thresholds and metrics must be those of the stored weights.
         network.load_state_dict(stored_weights(network, WeightsDtype.FLOAT16))
     recipe, split, journal = material.recipe, material.split, around.journal
-    sides = {TRAIN: split.train, VALIDATION: split.validation, TEST: split.test}
     reader = ServedReader(
         recipe.preprocessing(),
         recipe.compute.evaluation_batch,
@@ -221,13 +220,12 @@ def _publish(
     )
     measured = measure(network, reader, material.dataset, recipe)
     journal.say(summary(measured.sets, measured.unjudged))
-    write_results(around.folder.path, measured, recipe, split_counts(material.rows, sides))
+    write_results(around.folder.path, measured, recipe, material.dataset)
     if not isinstance(network, AGCNN):
         journal.say(f"No bundle is written: a bundle is an AG-CNN, and {recipe.name} trains one branch alone.")
         return around.folder.path
     provenance = describe(
-        recipe, material.rows, sides, material.pretraining,
-        split=split.description,
+        recipe, material.rows, split, material.pretraining,
         initial_weights=initial_weights(given, recipe),
         replaced=(recipe.stages[0].name,) if given.branch else (),
         cautions=cautions(given, material.rows, split),

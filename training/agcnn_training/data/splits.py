@@ -15,9 +15,12 @@ from agcnn_training.errors import TrainingError
 
 Indices = NDArray[np.int64]
 
-SIDES: Final = ("train", "validation", "test")
+TRAIN: Final = "train"
+VALIDATION: Final = "validation"
+TEST: Final = "test"
+SIDES: Final = (TRAIN, VALIDATION, TEST)
 
-_PAPER_SHARES: Final = {"validation": 0.1, "test": 0.2}
+_PAPER_SHARES: Final = {VALIDATION: 0.1, TEST: 0.2}
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,21 @@ class Split:
             TrainingError: no film trains, or none validates.
         """
         chosen = {side: np.sort(sides.get(side, np.empty(0, np.int64))).astype(np.int64) for side in SIDES}
-        for side in ("train", "validation"):
+        for side in (TRAIN, VALIDATION):
             if not len(chosen[side]):
                 raise TrainingError(
                     f"The split ({description}) leaves no {side} films: choose another split, or add films to the data."
                 )
         return cls(**chosen, overlap=MappingProxyType(patient_overlap(patients, chosen)), description=description)
 
+    @property
+    def sides(self) -> dict[str, Indices]:
+        """The indices of each side's films, by its name."""
+        return {TRAIN: self.train, VALIDATION: self.validation, TEST: self.test}
+
     def side_of(self) -> dict[int, str]:
         """The side of each film that lies on one, by index."""
-        return {int(index): side for side in SIDES for index in getattr(self, side)}
+        return {int(index): side for side, chosen in self.sides.items() for index in chosen}
 
 
 def split_by_patient(patients: Sequence[str], share: float, seed: int, *, test: float = 0.0) -> Split:
@@ -107,13 +115,13 @@ def split_by_image(images: Sequence[str], patients: Sequence[str], seed: int) ->
         TrainingError: there are too few films for three sides.
     """
     shuffled = np.random.default_rng(seed).permutation(np.argsort(images))
-    testing, validating = (round(_PAPER_SHARES[side] * len(images)) for side in ("test", "validation"))
+    testing, validating = (round(_PAPER_SHARES[side] * len(images)) for side in (TEST, VALIDATION))
     return Split.measured(
         patients,
         {
-            "test": shuffled[:testing],
-            "validation": shuffled[testing : testing + validating],
-            "train": shuffled[testing + validating :],
+            TEST: shuffled[:testing],
+            VALIDATION: shuffled[testing : testing + validating],
+            TRAIN: shuffled[testing + validating :],
         },
         f"by image, 70/10/20 as in the paper, seed {seed}: films of one patient train and test",
     )
@@ -164,7 +172,7 @@ def split_officially(
     parts = split_by_patient([patients[index] for index in learning], share, seed)
     return Split.measured(
         patients,
-        {"train": learning[parts.train], "validation": learning[parts.validation], "test": testing},
+        {TRAIN: learning[parts.train], VALIDATION: learning[parts.validation], TEST: testing},
         f"the official lists, {share:g} of the train_val patients for validation, seed {seed}",
     )
 

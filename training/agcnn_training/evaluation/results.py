@@ -5,7 +5,6 @@ Calibration and thresholds come from the validation films, so the test films are
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from scipy.special import expit
@@ -16,6 +15,7 @@ from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.boxes import LesionBox
 from agcnn_training.data.source import Dataset
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import draw_patients
@@ -29,10 +29,6 @@ from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import Subgroup, judge_subgroups
 from agcnn_training.recipe import Recipe
-
-TRAIN: Final = "train"
-VALIDATION: Final = "validation"
-TEST: Final = "test"
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,10 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from agcnn_training.data.table import Row
+from agcnn_training.data.source import Dataset
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.branches import BranchResult, Comparison
 from agcnn_training.evaluation.decision import OperatingPoint
@@ -24,32 +20,28 @@ RESULTS_FILE: Final = "results.json"
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | float | int | bool | None"
 
 
-def write_results(folder: Path, measured: Measured, recipe: Recipe, split: Mapping[str, Json]) -> None:
+def write_results(folder: Path, measured: Measured, recipe: Recipe, dataset: Dataset) -> None:
     """Write ``results.json`` and ``predictions-<set>.npz`` into a run's folder.
 
     Args:
         folder: of the run.
         measured: what to write.
         recipe: of the run.
-        split: what is known of the split: counts of films and patients, and overlaps.
+        dataset: that it trained on.
 
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
     for name, predictions in measured.predictions.items():
         predictions.save(folder / f"predictions-{name}.npz")
-    head: dict[str, Json] = {"recipe": recipe.name, "version": recipe.version, "seed": recipe.seed, "split": split}
-    write_json(folder / RESULTS_FILE, {**head, "sets": as_json(measured.sets)})
-
-
-def split_counts(rows: Sequence[Row], sides: Mapping[str, NDArray[np.int64]]) -> dict[str, Json]:
-    """Films and patients on each side of a split, and how many patients each two sides share."""
-    patients = {name: {rows[index].patient for index in chosen} for name, chosen in sides.items()}
-    return {
-        "films": {name: len(chosen) for name, chosen in sides.items()},
-        "patients": {name: len(whose) for name, whose in patients.items()},
-        "overlap": {f"{one}-{other}": len(patients[one] & patients[other]) for one, other in combinations(patients, 2)},
+    content: dict[str, Json] = {
+        "recipe": recipe.name,
+        "version": recipe.version,
+        "seed": recipe.seed,
+        "split": _split_json(dataset),
+        "sets": as_json(measured.sets),
     }
+    write_json(folder / RESULTS_FILE, content)
 
 
 def as_json(sets: Mapping[str, SetResult]) -> dict[str, Json]:
@@ -64,6 +56,16 @@ def write_json(path: Path, content: Json) -> None:
         TrainingError: the disk is full or cannot be written.
     """
     replace_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def _split_json(dataset: Dataset) -> dict[str, Json]:
+    """Films and patients on each side of a split, and how many patients each two sides share."""
+    sides = dataset.split.sides
+    return {
+        "films": {name: len(chosen) for name, chosen in sides.items()},
+        "patients": {name: len({dataset.rows[index].patient for index in chosen}) for name, chosen in sides.items()},
+        "overlap": {f"{one}-{other}": shared for (one, other), shared in dataset.split.overlap.items()},
+    }
 
 
 def _set_json(result: SetResult) -> dict[str, Json]:

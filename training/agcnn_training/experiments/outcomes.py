@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.manifest import BranchName
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.predictions import Predictions
+from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.recipe import Recipe
-
-RESULTS_FILE: Final = "results.json"
-
-TEST, VALIDATION = "test", "validation"
 
 _NO_BOUNDS: Final = (None, None)
 

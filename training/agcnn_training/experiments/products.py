@@ -9,10 +9,11 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from agcnn_models.settings import Backbone
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.errors import TrainingError
 from agcnn_training.experiments.charts import branch_curves, dot_chart, network_curves, tau_chart
 from agcnn_training.experiments.films import ShownFilm, choose_films, regions, top_ten
-from agcnn_training.experiments.outcomes import TEST, VALIDATION, Outcome, common_set
+from agcnn_training.experiments.outcomes import Outcome, common_set
 from agcnn_training.experiments.style import save, styled
 from agcnn_training.experiments.tables import (
     Table,

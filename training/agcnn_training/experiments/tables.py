@@ -7,7 +7,8 @@ from typing import Final
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, Backbone
-from agcnn_training.experiments.outcomes import TEST, Measured, Outcome, common_set
+from agcnn_training.data.splits import TEST
+from agcnn_training.experiments.outcomes import Measured, Outcome, common_set
 from agcnn_training.files import csv_text
 
 SHORT_NAMES: Final[Mapping[str, str]] = dict(
