@@ -1,8 +1,6 @@
 """From a finished run to what a bundle says of it."""
 
-import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import (
@@ -19,6 +17,7 @@ from agcnn_training.data.films import Films
 from agcnn_training.data.splits import TEST, TRAIN, VALIDATION, Split
 from agcnn_training.data.table import Row, labelled
 from agcnn_training.evaluation.results import Measured
+from agcnn_training.identity import software
 from agcnn_training.recipe import Recipe
 
 
@@ -83,6 +82,7 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
         measured: the weights as stored, measured; its decision becomes the bundle's calibration and thresholds.
     """
     first, *further = measured.decision.threshold_sets
+    versions = software()
     trained = [stage for stage in recipe.stages if stage.name not in provenance.replaced]
     return Draft(
         name=recipe.name,
@@ -110,10 +110,10 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
         ),
         metrics=_metrics(measured, provenance),
         software=Software(
-            agcnn=_version("agcnn-clinic"),
-            torch=_version("torch"),
-            torchvision=_version("torchvision"),
-            python=platform.python_version(),
+            agcnn=versions["agcnn-clinic"],
+            torch=versions["torch"],
+            torchvision=versions["torchvision"],
+            python=versions["python"],
         ),
     )
 
@@ -151,11 +151,3 @@ def _metrics(measured: Measured, provenance: Provenance) -> Metrics:
             for name, branch in result.branches.items()
         },
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        # Run from a source tree that was never installed.
-        return "unknown"
