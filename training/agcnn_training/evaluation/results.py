@@ -22,8 +22,7 @@ from agcnn_training.evaluation.bootstrap import draw_patients
 from agcnn_training.evaluation.branches import BranchResult, Comparison, judge_branches
 from agcnn_training.evaluation.calibration import Calibration, calibrated, judge_calibration
 from agcnn_training.evaluation.decision import Decision, OperatingPoint, fit_decision, operating_points
-from agcnn_training.evaluation.lesions import lesions_on
-from agcnn_training.evaluation.localisation import Localisation, judge_localisation
+from agcnn_training.evaluation.localisation import Localisation, judge_localisation, lesions_on
 from agcnn_training.evaluation.metrics import both_outcomes, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.served import ServedReader
