@@ -60,7 +60,7 @@ READER = ServedReader(PREPROCESSING, 8, torch.device("cpu"), Reading(grey_film, 
 def dataset_of(rows: Sequence[Row], **sides: Indices) -> Dataset:
     """These films, divided so."""
     split = Split.measured([row.patient for row in rows], {"train": np.arange(1), **sides}, "for a test")
-    return Dataset("grey", tuple(rows), tuple(Path(row.image) for row in rows), split)
+    return Dataset(tuple(rows), tuple(Path(row.image) for row in rows), split)
 
 
 def test_test_films_choose_nothing(grey, tiny) -> None:
