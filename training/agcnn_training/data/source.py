@@ -96,7 +96,7 @@ def open_collection(data: Path, images: Path | None, *, boxes: Path | None = Non
         return _of_table(data, images or data.parent, boxes, partial=partial)
     dataset = ChestXray14(data, images)
     films = _of_chestxray14(dataset, boxes, partial=partial)
-    listed = frozenset(map(film_key, dataset.test if dataset.has_lists else ()))
+    listed = dataset.test if dataset.has_lists else frozenset()
     return replace(films, test=frozenset(i for i, row in enumerate(films.rows) if film_key(row.image) in listed))
 
 

@@ -132,15 +132,14 @@ def split_by_lists(rows: Sequence[Row], lists: Mapping[str, frozenset[str]], des
 
     Args:
         rows: the films.
-        lists: film names by side; names match without their suffix, since copies are often converted.
+        lists: film names by side (see ``read_names``).
         description: where the lists are from.
 
     Raises:
         TrainingError: a film is in two lists, or a side that a run needs has no films.
     """
-    keys = {side: frozenset(map(film_key, names)) for side, names in lists.items()}
-    for one, other in combinations(keys, 2):
-        if twice := keys[one] & keys[other]:
+    for one, other in combinations(lists, 2):
+        if twice := lists[one] & lists[other]:
             raise TrainingError(f"{min(twice)} is in both the {one} and the {other} list: take it out of one of them.")
     sides = {side: _listed(rows, names) for side, names in lists.items()}
     return Split.measured([row.patient for row in rows], sides, description)
@@ -153,7 +152,7 @@ def split_officially(
 
     Args:
         rows: the films.
-        train_val: the names of the films that train or validate.
+        train_val: the names of the films that train or validate (see ``read_names``).
         test: the names of the films that test.
         share: the share of train_val's patients that validates; the list itself draws no such line.
         seed: of the shuffle of those patients.
@@ -161,7 +160,7 @@ def split_officially(
     Raises:
         TrainingError: a film is in both lists, or fewer than two patients of train_val are there.
     """
-    if twice := frozenset(map(film_key, train_val)) & frozenset(map(film_key, test)):
+    if twice := train_val & test:
         raise TrainingError(f"{min(twice)} is in both official lists: get them anew, they share no film.")
     patients = [row.patient for row in rows]
     learning, testing = (_listed(rows, names) for names in (train_val, test))
@@ -190,5 +189,4 @@ def leaking_share(patients: Sequence[str], split: Split) -> float:
 
 
 def _listed(rows: Sequence[Row], names: frozenset[str]) -> Indices:
-    keys = frozenset(map(film_key, names))
-    return np.flatnonzero([film_key(row.image) in keys for row in rows])
+    return np.flatnonzero([film_key(row.image) in names for row in rows])
