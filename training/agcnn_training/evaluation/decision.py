@@ -59,6 +59,11 @@ class OperatingPoint:
     ppv: Proportion
     npv: Proportion
 
+    @property
+    def shares(self) -> dict[str, Proportion]:
+        """What it does, by name."""
+        return {"sensitivity": self.sensitivity, "specificity": self.specificity, "ppv": self.ppv, "npv": self.npv}
+
 
 def fit_decision(validation: Predictions, model: str) -> Decision:
     """Fit calibration and choose two threshold sets on the validation films, for the branch whose word counts.

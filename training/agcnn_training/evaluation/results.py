@@ -68,6 +68,11 @@ class SetResult:
         return BranchName.FUSION if BranchName.FUSION in self.branches else BranchName.GLOBAL
 
     @property
+    def prevalence(self) -> dict[str, float]:
+        """The share of films that bear each label, of those of which it is known."""
+        return {label: self.positives[label] / films for label, films in self.known.items()}
+
+    @property
     def skipped(self) -> tuple[str, ...]:
         """The pathologies without an area: one outcome is missing in this set, or the network does not assess them."""
         return self.branches[self.headline].score.skipped

@@ -76,8 +76,7 @@ def numbers(name: str, result: SetResult) -> Iterator[Number]:
     for chosen, points in result.operating.items():
         for label, point in points.items():
             yield Number(name, headline, label, f"threshold:{chosen}", point.threshold)
-            for metric in ("sensitivity", "specificity", "ppv", "npv"):
-                share = getattr(point, metric)
+            for metric, share in point.shares.items():
                 yield _with(Number(name, headline, label, f"{metric}:{chosen}", share.value), share.interval)
     for group in result.subgroups:
         metric = f"auc:{group.attribute}={group.group}"

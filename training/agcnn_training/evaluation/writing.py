@@ -128,15 +128,9 @@ def _comparison_json(one: Comparison) -> dict[str, Json]:
 
 
 def _point_json(point: OperatingPoint) -> dict[str, Json]:
-    shares = {
-        "sensitivity": point.sensitivity,
-        "specificity": point.specificity,
-        "ppv": point.ppv,
-        "npv": point.npv,
-    }
     return {
         "threshold": point.threshold,
-        **{name: {"value": share.value, "ci": _bounds(share.interval)} for name, share in shares.items()},
+        **{name: {"value": share.value, "ci": _bounds(share.interval)} for name, share in point.shares.items()},
     }
 
 
