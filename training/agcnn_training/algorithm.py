@@ -10,7 +10,7 @@ from agcnn_models.backbones import Branch, load_trained
 from agcnn_models.importing import read_provenance
 from agcnn_models.manifest import BranchName
 from agcnn_training.data.batches import Batches, Joint
-from agcnn_training.data.films import Films, auxiliary_width
+from agcnn_training.data.films import Films
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.loop import Surroundings, Task, run_phase
@@ -50,9 +50,7 @@ class Course:
     @property
     def joint(self) -> Joint:
         """What the global branch learns beside the labels."""
-        recipe = self.recipe.joint
-        classes = self.pretraining.targets.shape[1] if self.pretraining else 0
-        return Joint(recipe, self.pretraining, auxiliary_width(recipe.auxiliary), classes)
+        return Joint(self.recipe.joint, self.pretraining)
 
 
 def train_stages(network: Network, course: Course, around: Surroundings) -> None:
@@ -63,7 +61,7 @@ def train_stages(network: Network, course: Course, around: Surroundings) -> None
         TrainingError: a phase cannot go on.
         agcnn_models.errors.ModelError: initial weights or the given global branch do not fit.
     """
-    further = course.joint.auxiliary + course.joint.classes
+    further = course.joint.auxiliary.columns + course.joint.classes.columns
     for number, stage in enumerate(course.recipe.stages, start=1):
         if number == 1 and course.global_weights is not None:
             _take_global(network, course.global_weights, around)

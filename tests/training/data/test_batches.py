@@ -29,7 +29,7 @@ def joint() -> Joint:
     recipe = JointRecipe(
         auxiliary=(Auxiliary.VIEW,), auxiliary_weight=0.5, pretraining_share=0.25, pretraining_weight=0.5
     )
-    return Joint(recipe, some_films(6, 2, 0), auxiliary=1, classes=2)
+    return Joint(recipe, some_films(6, 2, 0))
 
 
 def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
