@@ -15,7 +15,6 @@ from agcnn_training.data.splits import (
     SIDES,
     Split,
     leaking_share,
-    patient_overlap,
     split_by_image,
     split_by_lists,
     split_by_patient,
@@ -133,8 +132,8 @@ def test_lists_that_do_not_fit_are_one_sentence(lists: dict[str, set[str]], said
 def test_overlap_is_counted_in_patients() -> None:
     """Two films of one patient on each side are one patient too many, not four."""
     sides = {"train": np.array([0, 1]), "validation": np.array([2, 3]), "test": np.array([4])}
-    overlap = patient_overlap(["a", "a", "a", "a", "b"], sides)
-    assert overlap == {("train", "validation"): 1, ("train", "test"): 0, ("validation", "test"): 0}
+    split = Split.measured(["a", "a", "a", "a", "b"], sides, "by hand")
+    assert split.overlap == {("train", "validation"): 1, ("train", "test"): 0, ("validation", "test"): 0}
 
 
 def test_too_few_patients_cannot_be_split() -> None:

@@ -59,7 +59,9 @@ class Split:
                 raise TrainingError(
                     f"The split ({description}) leaves no {side} films: choose another split, or add films to the data."
                 )
-        return cls(**chosen, overlap=MappingProxyType(patient_overlap(patients, chosen)), description=description)
+        whose = {side: {patients[index] for index in indices} for side, indices in chosen.items()}
+        overlap = {(one, other): len(whose[one] & whose[other]) for one, other in combinations(SIDES, 2)}
+        return cls(**chosen, overlap=MappingProxyType(overlap), description=description)
 
     @property
     def sides(self) -> dict[str, Indices]:
@@ -174,12 +176,6 @@ def split_officially(
         {TRAIN: learning[parts.train], VALIDATION: learning[parts.validation], TEST: testing},
         f"the official lists, {share:g} of the train_val patients for validation, seed {seed}",
     )
-
-
-def patient_overlap(patients: Sequence[str], sides: Mapping[str, Indices]) -> dict[tuple[str, str], int]:
-    """The number of patients who have films on both sides, for each pair of sides."""
-    names = {side: {patients[index] for index in chosen} for side, chosen in sides.items()}
-    return {(one, other): len(names[one] & names[other]) for one, other in combinations(sides, 2)}
 
 
 def leaking_share(patients: Sequence[str], split: Split) -> float:
