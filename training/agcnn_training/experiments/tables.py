@@ -8,7 +8,7 @@ from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, Backbone
 from agcnn_training.data.splits import TEST
-from agcnn_training.experiments.outcomes import Measured, Outcome, common_set
+from agcnn_training.experiments.outcomes import Outcome, OverSeeds, common_set
 from agcnn_training.files import csv_text
 
 SHORT_NAMES: Final[Mapping[str, str]] = dict(
@@ -52,7 +52,7 @@ class Cell:
     """One figure: the paper's and ours, either of which may be missing."""
 
     published: float | None
-    measured: Measured | None
+    measured: OverSeeds | None
 
 
 @dataclass(frozen=True)
@@ -269,7 +269,7 @@ def _shorter_means(table: Table) -> Iterator[str]:
             )
 
 
-def _ours(measured: Measured | None, digits: int, *, interval: bool) -> str:
+def _ours(measured: OverSeeds | None, digits: int, *, interval: bool) -> str:
     if measured is None:
         return "-"
     spread = "" if measured.spread is None else f" ± {measured.spread:.{digits}f}"
@@ -277,13 +277,13 @@ def _ours(measured: Measured | None, digits: int, *, interval: bool) -> str:
     return f"**{measured.value:.{digits}f}**{spread}{bounds}"
 
 
-def _bounds(measured: Measured, style: str) -> str:
+def _bounds(measured: OverSeeds, style: str) -> str:
     """The interval in brackets; nothing where there is none."""
     low, high = measured.low, measured.high
     return "" if low is None or high is None else f"({low:{style}} to {high:{style}})"
 
 
-def _ends(measured: Measured | None) -> tuple[float | None, float | None, float | None]:
+def _ends(measured: OverSeeds | None) -> tuple[float | None, float | None, float | None]:
     return (measured.low, measured.high, measured.spread) if measured else (None, None, None)
 
 
