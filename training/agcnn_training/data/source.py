@@ -71,7 +71,7 @@ def open_data(
 
 @dataclass(frozen=True)
 class Collection:
-    """Films that are to be read, not learnt from: nothing divides them but NIH's own list of test films.
+    """Films with labels that nothing divides but NIH's own list of test films: to be read, or yet to be split.
 
     Attributes:
         rows: the films.
