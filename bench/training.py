@@ -22,6 +22,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from agcnn_models.agcnn import AGCNN, build_agcnn
+from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Backbone, Preprocessing
 from agcnn_training.ahead import drawn_ahead, drawn_beside
 from agcnn_training.compute import choose_device
@@ -30,11 +31,10 @@ from agcnn_training.data.films import Films
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.optimise import make_optimiser
 from agcnn_training.recipe import PhaseRecipe
-from agcnn_training.shards import Read, Shards
-from agcnn_training.stages import freeze, thaw
+from agcnn_training.shards import Shards
+from agcnn_training.stages import Trainee, freeze, thaw
 
 FILMS = 64
-STAGES = ("global", "local", "fusion")
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def _on_device(setting: Setting) -> dict[str, float]:
         table.add_column(column, justify="left" if column in ("backbone", "stage") else "right")
     for backbone in Backbone:
         network = build_agcnn(backbone).to(setting.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        for stage in STAGES:
+        for stage in BranchName:
             alone, whole = _stage(network, stage, batches, setting)
             results |= {f"{backbone}_{stage}_network": round(alone, 2), f"{backbone}_{stage}_loop": round(whole, 2)}
             table.add_row(backbone, stage, f"{alone:.1f}", f"{whole:.1f}", f"{data / alone:.0f}")
@@ -93,17 +93,17 @@ def _on_device(setting: Setting) -> dict[str, float]:
     return results
 
 
-def _stage(network: AGCNN, stage: str, batches: Batches, setting: Setting) -> tuple[float, float]:
+def _stage(network: AGCNN, stage: BranchName, batches: Batches, setting: Setting) -> tuple[float, float]:
     """Films a second of a stage: forward and back on one batch, and batch after batch with the optimiser's steps.
 
     The second is what the loop does with a plain recipe on a CPU. On a GPU the loop also records its steps and repeats
     them whole, and a recipe may clip gradients and average weights: none of that is timed here.
     """
-    trainee, read = _trainee(network, stage)
+    trainee = _trainee(network, stage)
     batch = batches.batch(0, 0, setting.device)
     optimiser = make_optimiser(trainee, PhaseRecipe(batch_size=setting.batch))
     with Shards(trainee, 1) as shards:
-        alone = _rate(setting, lambda _: shards.backward(read, batches.loss, batch.images, batch.targets))
+        alone = _rate(setting, lambda _: shards.backward(_read, batches.loss, batch.images, batch.targets))
         steps = [step % len(batches) for step in range(10_000)]
 
         def draw(step: int) -> Batch:
@@ -114,7 +114,7 @@ def _stage(network: AGCNN, stage: str, batches: Batches, setting: Setting) -> tu
 
         def step(_: int) -> None:
             _, drawn = next(coming)
-            shards.backward(read, batches.loss, drawn.images, drawn.targets)
+            shards.backward(_read, batches.loss, drawn.images, drawn.targets)
             optimiser.step()
 
         whole = _rate(setting, step)
@@ -122,31 +122,17 @@ def _stage(network: AGCNN, stage: str, batches: Batches, setting: Setting) -> tu
     return alone, whole
 
 
-def _trainee(network: AGCNN, stage: str) -> tuple[nn.Module, Read]:
-    """What a stage of Algorithm 1 moves, and its logits of images."""
+def _trainee(network: AGCNN, stage: BranchName) -> Trainee:
+    """What a stage of Algorithm 1 moves, all else being fixed."""
     freeze(network)
-    trainee = {"global": network.global_branch, "local": network.local_branch, "fusion": network.fusion}[stage]
+    trainee = Trainee(network, (stage,))
     thaw(trainee)
+    return trainee
 
-    def crops(images: Tensor, features: Tensor) -> Tensor:
-        return network.attend(images, features).crops
 
-    @torch.no_grad()
-    def pooled(images: Tensor) -> Tensor:
-        features = network.global_branch.feature_map(images)
-        local = network.local_branch.feature_map(crops(images, features))
-        return torch.cat((network.global_branch.pool(features), network.local_branch.pool(local)), dim=1)
-
-    def attended(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return crops(images, network.global_branch.feature_map(images))
-
-    reads: dict[str, Read] = {
-        "global": lambda module, images: module(images),
-        "local": lambda module, images: module(attended(images)),
-        "fusion": lambda module, images: module(pooled(images)),
-    }
-    return trainee, reads[stage]
+def _read(trainee: nn.Module, images: Tensor) -> Tensor:
+    logits: Tensor = trainee(images)
+    return logits
 
 
 def _batches(setting: Setting) -> Batches:
@@ -157,7 +143,6 @@ def _batches(setting: Setting) -> Batches:
         torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8),
         (torch.rand(count, 15) < 0.1).float(),
         torch.empty(count, 0),
-        ("",) * count,
     )
     return Batches(films, np.arange(count), PhaseRecipe(batch_size=setting.batch), setting.preprocessing, (0,))
 
@@ -203,11 +188,11 @@ def _time_steps(setting: Setting, kept: bool, answers: "SimpleQueue[float]") -> 
     if kept:
         keep_freed_memory()
     batches = _batches(setting)
-    trainee, read = _trainee(build_agcnn(Backbone.DENSENET121), "global")
+    trainee = _trainee(build_agcnn(Backbone.DENSENET121), BranchName.GLOBAL)
     batch = batches.batch(0, 0)
     with Shards(trainee, 1) as shards:
         answers.put(
-            setting.batch / _rate(setting, lambda _: shards.backward(read, batches.loss, batch.images, batch.targets))
+            setting.batch / _rate(setting, lambda _: shards.backward(_read, batches.loss, batch.images, batch.targets))
         )
 
 

@@ -57,7 +57,7 @@ def course(recipe: Recipe, store: Path | None = None) -> Course:
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (12, 1, 36, 36), dtype=torch.uint8, generator=random)
     targets = (torch.rand(12, 15, generator=random) < 0.4).float()
-    films = Films(pixels, targets, torch.empty(12, 0), tuple(map(str, range(12))))
+    films = Films(pixels, targets, torch.empty(12, 0))
     return Course(
         recipe=recipe,
         films=films,
@@ -137,9 +137,9 @@ def test_the_best_of_all_phases_is_kept(recipe: Recipe, tmp_path: Path) -> None:
     alone = Recipe.model_validate(recipe.resolved() | {"stages": stages})
     lesson, (around, said) = course(alone), surroundings(tmp_path / "run")
     network = build_network(alone)
-    stage = prepare_stage(network, alone.stages[0], lesson.beginnings)
+    trainee = prepare_stage(network, alone.stages[0], lesson.beginnings)
     for number, kept_from in ((1, "global-1"), (2, "global-1")):
-        weights = {name: value.clone() for name, value in stage.trainee.state_dict().items()}
+        weights = {name: value.clone() for name, value in trainee.state_dict().items()}
         around.folder.finish(f"global-{number}", Best(weights, 0.7, kept_from, 1, 32))
     train_stages(network, lesson, around)
     assert said.getvalue().count("finished earlier") == 2

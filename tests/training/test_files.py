@@ -17,6 +17,7 @@ import torch
 from agcnn_training.errors import TrainingError
 from agcnn_training.data.splits import split_by_patient
 from agcnn_training.data.table import Row
+from agcnn_training.evaluation.writing import write_json
 from agcnn_training.met import Meeting, Met, write_given
 from agcnn_training.run_folder import NOTHING_YET, Best, Checkpoint, RunFolder
 rows = [Row(f"{number:050}", str(number), frozenset()) for number in range(600)]
@@ -31,6 +32,7 @@ for name, write in (
     ("metrics", lambda: folder.metrics.append({"phase": "global-1", "epoch": 1, "note": "x" * 30_000})),
     ("split", lambda: folder.write_split(rows, split_by_patient([row.patient for row in rows], 0.5, 0))),
     ("given", lambda: write_given(folder.path, [("a.safetensors", met)], [])),
+    ("results", lambda: write_json(folder.path / "results.json", ["x" * 30_000])),
 ):
     try:
         write()
@@ -43,8 +45,18 @@ print("kept", folder.load("global-1").epoch)
 def test_a_full_disk_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     """Where the disk takes no more the run is told so in a sentence, and the last whole checkpoint stays."""
     output = subprocess.check_output([sys.executable, "-c", FULL_DISK, str(tmp_path)], text=True).splitlines()
-    assert [line.split()[0] for line in output] == ["checkpoint", "phase", "metrics", "split", "given", "kept"]
-    assert all("free disk space, then use --resume" in line for line in output[:-1])
+    assert [line.split()[0] for line in output] == [
+        "checkpoint",
+        "phase",
+        "metrics",
+        "split",
+        "given",
+        "results",
+        "kept",
+    ]
+    assert all(
+        "free disk space and repeat the command; a training run goes on with --resume" in line for line in output[:-1]
+    )
     assert output[-1] == "kept 1"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
 

@@ -61,9 +61,9 @@ def a_task(phase: PhaseRecipe, judge: Judge) -> Task:
     """Sixteen random films for the reader."""
     torch.manual_seed(0)
     pixels = torch.randint(0, 256, (16, 1, 36, 36), dtype=torch.uint8)
-    films = Films(pixels, (torch.rand(16, 15) < 0.3).float(), torch.empty(16, 0), ("x",) * 16)
+    films = Films(pixels, (torch.rand(16, 15) < 0.3).float(), torch.empty(16, 0))
     batches = Batches(films, np.arange(16), phase, Preprocessing(resize=36, crop=32), (0,))
-    return Task("global-1", Reader(), lambda module, images: module(images), judge, batches)
+    return Task("global-1", Reader(), judge, batches)
 
 
 @pytest.mark.parametrize("average", [0.0, 0.5])
@@ -165,13 +165,13 @@ def test_a_phase_that_is_judged_seldom_goes_on_where_it_was(tmp_path: Path) -> N
     around = surroundings(tmp_path / "stopped")
     task, reads = a_task(phase, Judge([0.6])), []
 
-    def read(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    def note(*_: object) -> None:
         reads.append(1)
         around.stop.made = len(reads) == 5
-        return module(images)
 
+    task.trainee.register_forward_pre_hook(note)
     with pytest.raises(TrainingStopped, match="epoch 3/4"):
-        run_phase(replace(task, read=read), phase, around)
+        run_phase(task, phase, around)
     around.stop.made = False
     resumed = a_task(phase, Judge([0.7]))
     run_phase(resumed, phase, around)
@@ -191,14 +191,14 @@ def test_a_killed_run_loses_ten_minutes_at_most(tmp_path: Path) -> None:
     task, reads = a_task(phase, Judge([])), []
     around = surroundings(tmp_path / "killed", clock=lambda: 240.0 * len(reads))
 
-    def read(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    def note(*_: object) -> None:
         reads.append(1)
         if len(reads) > 7:
             raise Killed
-        return module(images)
 
+    task.trainee.register_forward_pre_hook(note)
     with pytest.raises(Killed):
-        run_phase(replace(task, read=read), phase, around)
+        run_phase(task, phase, around)
     kept = around.folder.load("global-1")
     assert kept is not None
     assert kept.step == 6
@@ -256,12 +256,9 @@ def test_checkpoints_are_kept_between_judgings(tmp_path: Path, monkeypatch: pyte
         kept.append(around.clock() / 60)
         save(folder, checkpoint)
 
-    def read(module: nn.Module, images: torch.Tensor) -> torch.Tensor:
-        reads.append(1)
-        return module(images)
-
+    task.trainee.register_forward_pre_hook(lambda *_: reads.append(1))
     monkeypatch.setattr(RunFolder, "save", noting)
-    run_phase(replace(task, read=read), phase, around)
+    run_phase(task, phase, around)
     assert kept[-1] == 80
     *between, last = (later - earlier for earlier, later in pairwise(kept))
     assert all(10 <= minutes <= 14 for minutes in between)
@@ -306,7 +303,8 @@ def test_memory_that_is_too_small_to_judge_is_one_sentence(tmp_path: Path) -> No
 def test_memory_that_is_too_small_is_one_sentence(tmp_path: Path) -> None:
     """A batch that does not fit ends with the two settings that make it smaller."""
     phase = PhaseRecipe(epochs=1, batch_size=8, accumulate=2)
-    task = replace(a_task(phase, Judge([])), read=lambda module, images: module(images.new_empty(2**55)))
+    task = a_task(phase, Judge([]))
+    task.trainee.register_forward_pre_hook(lambda _, images: (images[0].new_empty(2**55),))
     with pytest.raises(TrainingError, match=r"too small for 8 films in 2 part\(s\): raise accumulate or lower batch"):
         run_phase(task, phase, surroundings(tmp_path))
 

@@ -62,7 +62,7 @@ def batches(phase: PhaseRecipe) -> Batches:
     pixels = torch.randint(0, 256, (16, 1, 36, 36), dtype=torch.uint8, generator=generator)
     targets = (torch.rand(16, 15, generator=generator) < 0.3).float()
     targets[::3, 2] = torch.nan
-    films = Films(pixels, targets, torch.empty(16, 0), ("x",) * 16)
+    films = Films(pixels, targets, torch.empty(16, 0))
     return Batches(films, np.arange(16), phase, Preprocessing(resize=36, crop=32), (7,))
 
 
@@ -132,7 +132,7 @@ def test_a_phase_is_the_arithmetic_written_out(tmp_path: Path, name: str) -> Non
         seen.append([value.detach().clone() for value in trainee.parameters()])
         return Score(0.5 + len(seen) / 10, {}, ())
 
-    task = Task("global-1", reader, lambda module, images: module(images), score, batches(phase))
+    task = Task("global-1", reader, score, batches(phase))
     journal = Journal(Console(file=io.StringIO()))
     run_phase(task, phase, Surroundings(RunFolder(tmp_path), journal, StopRequest(), ComputeRecipe(), seed=0))
     judged, losses = by_hand(phase, first)

@@ -13,7 +13,7 @@ from agcnn_models.settings import Backbone, Pooling
 from agcnn_training.loss import binary_cross_entropy, stage_loss
 from agcnn_training.networks import Beginnings
 from agcnn_training.recipe import Recipe, StageRecipe, Start
-from agcnn_training.stages import Stage, prepare_stage
+from agcnn_training.stages import Trainee, prepare_stage
 
 GLOBAL, LOCAL, FUSION = BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION
 IMAGES = torch.randn(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -37,8 +37,8 @@ def beginnings(tiny: Recipe) -> Beginnings:
     return Beginnings(tiny, None, torch.full((15,), 0.1))
 
 
-def prepare(network: AGCNN, trains: tuple[BranchName, ...], beginnings: Beginnings, further: int = 0) -> Stage:
-    """A stage that goes on with the weights that the network has."""
+def prepare(network: AGCNN, trains: tuple[BranchName, ...], beginnings: Beginnings, further: int = 0) -> Trainee:
+    """What a stage trains that goes on with the weights that the network has."""
     return prepare_stage(network, StageRecipe(trains=trains), beginnings, further)
 
 
@@ -59,12 +59,12 @@ def test_a_stage_moves_its_own_parts_alone(
 ) -> None:
     """After two steps, weights and BatchNorm's running statistics of all fixed parts are bit-equal."""
     network = copy.deepcopy(untrained)
-    stage = prepare(network, trains, beginnings, further=3)
+    trainee = prepare(network, trains, beginnings, further=3)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    optimiser = torch.optim.SGD([p for p in stage.trainee.parameters() if p.requires_grad], lr=0.1)
+    optimiser = torch.optim.SGD([p for p in trainee.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
-        stage.trainee.train()  # as the loop does before each step
-        loss = stage_loss(stage.read(stage.trainee, IMAGES), TARGETS, binary_cross_entropy, len(trains))
+        trainee.train()  # as the loop does before each step
+        loss = stage_loss(trainee(IMAGES), TARGETS, binary_cross_entropy, len(trains))
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -77,10 +77,10 @@ def test_a_joint_gradient_is_the_sum_of_the_separate_ones(
 ) -> None:
     """One backward pass gives what the network's own forward gives when each loss goes back alone."""
     network = copy.deepcopy(untrained)
-    stage = prepare(network, trains, beginnings)
-    stage.trainee.train()
-    parameters = [p for p in stage.trainee.parameters() if p.requires_grad]
-    loss = stage_loss(stage.read(stage.trainee, IMAGES), TARGETS, binary_cross_entropy, len(trains))
+    trainee = prepare(network, trains, beginnings)
+    trainee.train()
+    parameters = [p for p in trainee.parameters() if p.requires_grad]
+    loss = stage_loss(trainee(IMAGES), TARGETS, binary_cross_entropy, len(trains))
     joint = torch.autograd.grad(loss, parameters)
 
     total = [torch.zeros_like(parameter) for parameter in parameters]
@@ -95,8 +95,8 @@ def test_a_joint_gradient_is_the_sum_of_the_separate_ones(
 def test_no_gradient_goes_through_the_crop(untrained: AGCNN, beginnings: Beginnings) -> None:
     """The local branch's loss does not reach the global branch that chose its region, the fusion's reaches both."""
     network = copy.deepcopy(untrained)
-    stage = prepare(network, (GLOBAL, LOCAL, FUSION), beginnings)
-    logits = stage.read(stage.trainee.train(), IMAGES)
+    trainee = prepare(network, (GLOBAL, LOCAL, FUSION), beginnings)
+    logits = trainee.train()(IMAGES)
 
     def reached(columns: slice) -> set[str]:
         loss = binary_cross_entropy(logits[:, columns], TARGETS)
@@ -117,21 +117,21 @@ def test_a_stage_reads_what_the_network_reads(
 ) -> None:
     """In eval mode its columns are the parts' logits in order; the last part judges, whatever heads stand behind."""
     network = copy.deepcopy(untrained)
-    stage = prepare(network, trains, beginnings, further=3)
-    stage.trainee.eval()
+    trainee = prepare(network, trains, beginnings, further=3)
+    trainee.eval()
     with torch.no_grad():
         reading = network(IMAGES)
-        logits = stage.read(stage.trainee, IMAGES)
+        logits = trainee(IMAGES)
         expected = torch.cat([getattr(reading, f"{part}_logits") for part in trains], dim=1)
         assert torch.equal(logits[:, : 15 * len(trains)], expected)
         assert logits.shape[1] == 15 * len(trains) + (3 if GLOBAL in trains else 0)
-        assert torch.equal(stage.read_judged(stage.trainee, IMAGES), expected[:, -15:])
+        assert torch.equal(logits[:, trainee.judged], expected[:, -15:])
 
 
 def test_a_trainee_owns_what_it_trains_and_nothing_else(untrained: AGCNN, beginnings: Beginnings) -> None:
     """Checkpoints hold the trained parts under the network's own names; a copy shares the fixed ones."""
     network = copy.deepcopy(untrained)
-    trainee = prepare(network, (LOCAL, FUSION), beginnings).trainee
+    trainee = prepare(network, (LOCAL, FUSION), beginnings)
     assert {key.split(".")[0] for key in trainee.state_dict()} == {"local_branch", "fusion"}
     assert set(trainee.state_dict()) <= set(network.state_dict())
     fixed = network.global_branch.get_parameter("features.conv0.weight")
@@ -147,11 +147,11 @@ def test_one_branch_is_trained_like_the_global_one(beginnings: Beginnings) -> No
     """A recipe with the global stage alone needs no AG-CNN around it, and stores its weights under the same names."""
     torch.manual_seed(0)
     branch = build_branch(Backbone.DENSENET121, pooling=Pooling.AVG)
-    stage = prepare_stage(branch, StageRecipe(trains=(GLOBAL,)), beginnings)
-    assert all(key.startswith("global_branch.") for key in stage.trainee.state_dict())
-    stage.trainee.eval()
+    trainee = prepare_stage(branch, StageRecipe(trains=(GLOBAL,)), beginnings)
+    assert all(key.startswith("global_branch.") for key in trainee.state_dict())
+    trainee.eval()
     with torch.no_grad():
-        assert torch.equal(stage.read(stage.trainee, IMAGES), branch(IMAGES))
+        assert torch.equal(trainee(IMAGES), branch(IMAGES))
 
 
 def test_the_local_branch_can_start_as_the_global_one(untrained: AGCNN, beginnings: Beginnings) -> None:
@@ -191,7 +191,7 @@ def test_a_part_can_begin_again(untrained: AGCNN, beginnings: Beginnings) -> Non
 
 def test_a_copy_for_another_thread_shares_the_weights(untrained: AGCNN, beginnings: Beginnings) -> None:
     """As ``Shards`` copies it: the same parameters, BatchNorm buffers of its own, the same gradient."""
-    trainee = prepare(copy.deepcopy(untrained), (LOCAL, FUSION), beginnings).trainee.eval()
+    trainee = prepare(copy.deepcopy(untrained), (LOCAL, FUSION), beginnings).eval()
     parameters = list(trainee.parameters())
     twin = copy.deepcopy(trainee, {id(parameter): parameter for parameter in parameters})
     assert all(mine is theirs for mine, theirs in zip(twin.parameters(), parameters, strict=True))

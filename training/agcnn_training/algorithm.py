@@ -10,15 +10,15 @@ from agcnn_models.backbones import Branch, load_trained
 from agcnn_models.importing import read_provenance
 from agcnn_models.manifest import BranchName
 from agcnn_training.data.batches import Batches, Joint
-from agcnn_training.data.films import Films, auxiliary_width
+from agcnn_training.data.films import Films
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
 from agcnn_training.loop import Surroundings, Task, run_phase
 from agcnn_training.networks import Beginnings, Network, parts_of
-from agcnn_training.recipe import PhaseRecipe, Recipe, stage_key
+from agcnn_training.recipe import PhaseRecipe, Recipe, StageRecipe, stage_key
 from agcnn_training.run_folder import NOTHING_YET
 from agcnn_training.stage_store import StageStore
-from agcnn_training.stages import Stage, freeze, prepare_stage
+from agcnn_training.stages import Trainee, freeze, prepare_stage
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,7 @@ class Course:
     @property
     def joint(self) -> Joint:
         """What the global branch learns beside the labels."""
-        recipe = self.recipe.joint
-        classes = self.pretraining.targets.shape[1] if self.pretraining else 0
-        return Joint(recipe, self.pretraining, auxiliary_width(recipe.auxiliary), classes)
+        return Joint(self.recipe.joint, self.pretraining)
 
 
 def train_stages(network: Network, course: Course, around: Surroundings) -> None:
@@ -63,17 +61,21 @@ def train_stages(network: Network, course: Course, around: Surroundings) -> None
         TrainingError: a phase cannot go on.
         agcnn_models.errors.ModelError: initial weights or the given global branch do not fit.
     """
-    further = course.joint.auxiliary + course.joint.classes
-    for index, recipe in enumerate(course.recipe.stages):
-        if index == 0 and course.global_weights is not None:
+    further = course.joint.auxiliary.columns + course.joint.classes.columns
+    for number, stage in enumerate(course.recipe.stages, start=1):
+        if number == 1 and course.global_weights is not None:
             _take_global(network, course.global_weights, around)
             continue
-        stage = prepare_stage(network, recipe, course.beginnings, further)
-        stage.trainee.to(around.device)
-        if not _take_from_store(stage, index + 1, course, around):
-            _train_stage(stage, index + 1, course, around)
-            if around.ranks.leads:
-                _give_to_store(stage, index + 1, course)
+        trainee = prepare_stage(network, stage, course.beginnings, further)
+        trainee.to(around.device)
+        key = stage_key(course.recipe, number, course.data_sha256)
+        if course.store is not None and (stored := course.store.load(key)) is not None:
+            trainee.load_state_dict(stored)
+            around.journal.say(f"{stage.name}: taken from a run that trained the same.")
+            continue
+        _train_stage(trainee, stage, number, course, around)
+        if course.store is not None and around.ranks.leads:
+            course.store.save(key, trainee.state_dict())
     freeze(network)
 
 
@@ -87,10 +89,10 @@ def require_replaceable(recipe: Recipe, global_weights: Path | None) -> None:
         )
 
 
-def _train_stage(stage: Stage, number: int, course: Course, around: Surroundings) -> None:
+def _train_stage(trainee: Trainee, stage: StageRecipe, number: int, course: Course, around: Surroundings) -> None:
     """One stage, phase after phase; what a stopped run had finished is taken as it is."""
-    recipe, best = course.recipe, NOTHING_YET
-    for index, phase in enumerate(stage.recipe.phases, start=1):
+    best = NOTHING_YET
+    for index, phase in enumerate(stage.phases, start=1):
         name = f"{stage.name}-{index}"
         if (kept := around.folder.finished(name)) is not None:
             best = kept
@@ -98,17 +100,16 @@ def _train_stage(stage: Stage, number: int, course: Course, around: Surroundings
             continue
         task = Task(
             name=name,
-            trainee=stage.trainee,
-            read=stage.read,
-            score=lambda trainee, size: course.evaluator.score(stage.read_judged, trainee, size, around.precision),
-            batches=_batches(stage, phase, (recipe.seed, number, index), course),
+            trainee=trainee,
+            score=lambda module, size: course.evaluator.score(module, trainee.judged, size, around.precision),
+            batches=_batches(trainee, phase, (course.recipe.seed, number, index), course),
         )
         best = run_phase(task, phase, around, best)
-    stage.trainee.load_state_dict(best.weights)
+    trainee.load_state_dict(best.weights)
 
 
-def _batches(stage: Stage, phase: PhaseRecipe, seed: tuple[int, ...], course: Course) -> Batches:
-    learns_more = phase.joint and BranchName.GLOBAL in stage.recipe.trains
+def _batches(trainee: Trainee, phase: PhaseRecipe, seed: tuple[int, ...], course: Course) -> Batches:
+    learns_more = phase.joint and BranchName.GLOBAL in trainee.trains
     return Batches(
         course.films,
         course.chosen,
@@ -116,7 +117,7 @@ def _batches(stage: Stage, phase: PhaseRecipe, seed: tuple[int, ...], course: Co
         course.recipe.preprocessing(),
         seed,
         course.joint if learns_more else None,
-        outputs=stage.trainee.outputs,
+        outputs=trainee.outputs,
         detail=course.recipe.network.attention.detail,
     )
 
@@ -134,20 +135,3 @@ def _take_global(network: Network, path: Path, around: Surroundings) -> None:
             "classifier reads other numbers than it learnt from."
         )
     around.journal.say(f"global: not trained; its weights are those of {path.name}.")
-
-
-def _take_from_store(stage: Stage, number: int, course: Course, around: Surroundings) -> bool:
-    """Whether another run has finished the very same stage; then its weights are taken."""
-    if course.store is None:
-        return False
-    weights = course.store.load(stage_key(course.recipe, number, course.data_sha256))
-    if weights is None:
-        return False
-    stage.trainee.load_state_dict(weights)
-    around.journal.say(f"{stage.name}: taken from a run that trained the same.")
-    return True
-
-
-def _give_to_store(stage: Stage, number: int, course: Course) -> None:
-    if course.store is not None:
-        course.store.save(stage_key(course.recipe, number, course.data_sha256), stage.trainee.state_dict())

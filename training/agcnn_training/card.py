@@ -6,7 +6,8 @@ from typing import Final
 
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
 from agcnn_training.card_measured import calibration_part, measured_part, subgroup_part
-from agcnn_training.evaluation.results import TRAIN, Measured
+from agcnn_training.data.splits import TEST, TRAIN, VALIDATION
+from agcnn_training.evaluation.results import Measured
 from agcnn_training.recipe import Recipe
 
 INTENDED_USE: Final = (
@@ -28,11 +29,10 @@ class Provenance:
         data: a sentence on the films.
         split: how the films were divided, in words.
         pretraining: a sentence on the pretraining films, or "none".
-        films_train, films_validation, films_test: counts; without a test side 0.
-        patients_train, patients_validation, patients_test: counts.
+        films, patients: how many lie on each side; without a test side 0 there.
         overlap: patients with films both in training and in validation.
         overlap_test: patients with films both in the test side and in one of the others.
-        positives: for each label, how many films of each side bear it.
+        positives: for each label, how many films of each side that has any bear it.
         initial_weights: where the branches began.
         replaced: the stages that did not train, since a trained branch was given in their place.
         cautions: what has to be said of the weights that the run was given, a sentence each.
@@ -42,12 +42,8 @@ class Provenance:
     data: str
     split: str
     pretraining: str
-    films_train: int
-    films_validation: int
-    films_test: int
-    patients_train: int
-    patients_validation: int
-    patients_test: int
+    films: Mapping[str, int]
+    patients: Mapping[str, int]
     overlap: int
     overlap_test: int
     positives: Mapping[str, Mapping[str, int]]
@@ -105,12 +101,11 @@ def _says(not_assessed: tuple[str, ...]) -> str:
 
 
 def _learnt_from(provenance: Provenance, recipe: Recipe) -> str:
-    together = provenance.films_train + provenance.films_validation
-    patients = provenance.patients_train + provenance.patients_validation - provenance.overlap
+    films, patients = provenance.films, provenance.patients
     tested = ""
-    if provenance.films_test:
+    if films[TEST]:
         tested = (
-            f" {provenance.films_test} test films of {provenance.patients_test} patients chose nothing; "
+            f" {films[TEST]} test films of {patients[TEST]} patients chose nothing; "
             f"{provenance.overlap_test} of those patients have films among the others."
         )
     sides = list(next(iter(provenance.positives.values())))
@@ -120,9 +115,10 @@ def _learnt_from(provenance: Provenance, recipe: Recipe) -> str:
     )
     return (
         "## What it learnt from\n\n"
-        f"{provenance.data} {together} films of {patients} patients: {provenance.films_train} films of "
-        f"{provenance.patients_train} patients trained the weights, {provenance.films_validation} films of "
-        f"{provenance.patients_validation} {'other ' if not provenance.overlap else ''}patients chose epochs, "
+        f"{provenance.data} {films[TRAIN] + films[VALIDATION]} films of "
+        f"{patients[TRAIN] + patients[VALIDATION] - provenance.overlap} patients: {films[TRAIN]} films of "
+        f"{patients[TRAIN]} patients trained the weights, {films[VALIDATION]} films of "
+        f"{patients[VALIDATION]} {'other ' if not provenance.overlap else ''}patients chose epochs, "
         f"thresholds and calibration (split: {provenance.split}). Patients on both sides: {provenance.overlap}."
         f"{tested} Pretraining: {provenance.pretraining}. "
         f"Initial weights: {provenance.initial_weights}.{_given(provenance)} "

@@ -3,11 +3,10 @@
 import numpy as np
 
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
-from agcnn_models.manifest import BranchName
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.evaluation.bootstrap import Interval
-from agcnn_training.evaluation.branches import BranchResult
 from agcnn_training.evaluation.decision import OperatingPoint, Proportion
-from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, SetResult
+from agcnn_training.evaluation.results import Measured, SetResult
 
 
 def measured_part(measured: Measured, *, cautioned: bool = False, not_assessed: tuple[str, ...] = ()) -> str:
@@ -94,8 +93,7 @@ def subgroup_part(result: SetResult) -> str:
     if not result.subgroups:
         return "## Groups\n\nSex, age and view of these films are unknown, so nothing can be said of groups."
     rows = "\n".join(
-        f"| {one.attribute} {one.group}{' (small)' if one.small else ''} | {one.films} | {one.patients} | {one.labels} "
-        f"| {_number(one.mean)} | {_range(one.interval)} |"
+        f"| {one.name} | {one.films} | {one.patients} | {one.labels} | {_number(one.mean)} | {_range(one.interval)} |"
         for one in result.subgroups
     )
     return (
@@ -122,7 +120,7 @@ def _differences(result: SetResult) -> list[str]:
         "same draws of patients for both."
         + (" The interval includes zero." if one.interval.low <= 0 <= one.interval.high else "")
         for one in result.comparisons
-        if (one.first, one.second) == (BranchName.GLOBAL, BranchName.FUSION) and one.interval.known
+        if one.is_gain and one.interval.known
     ]
 
 
@@ -131,9 +129,9 @@ def _labels(result: SetResult) -> str:
     best = result.branches[result.headline]
     rows = "\n".join(
         f"| {display_name(label)} | "
-        + " | ".join(_area(branch, label) for branch in result.branches.values())
-        + f" | {_label_range(best, label)} | {_number(best.average_precision.get(label))} "
-        f"| {_share(result, label)} |"
+        + " | ".join(_number(branch.score.per_label.get(label)) for branch in result.branches.values())
+        + f" | {_range(best.label_intervals.get(label))} | {_number(best.average_precision.get(label))} "
+        f"| {_number(result.prevalence.get(label))} |"
         for label in PATHOLOGIES
     )
     return (
@@ -144,13 +142,9 @@ def _labels(result: SetResult) -> str:
     )
 
 
-def _share(result: SetResult, label: str) -> str:
-    return f"{result.positives[label] / result.known[label]:.3f}" if label in result.known else "-"
-
-
 def _point(label: str, point: OperatingPoint) -> str:
-    shares = (point.sensitivity, point.specificity, point.ppv, point.npv)
-    return f"| {display_name(label)} | {point.threshold:.3f} | {' | '.join(_proportion(share) for share in shares)} |"
+    shares = " | ".join(map(_proportion, point.shares.values()))
+    return f"| {display_name(label)} | {point.threshold:.3f} | {shares} |"
 
 
 def _proportion(share: Proportion) -> str:
@@ -159,17 +153,8 @@ def _proportion(share: Proportion) -> str:
     )
 
 
-def _area(branch: BranchResult, label: str) -> str:
-    return _number(branch.score.per_label.get(label))
-
-
-def _label_range(branch: BranchResult, label: str) -> str:
-    interval = branch.label_intervals.get(label)
-    return "-" if interval is None else _range(interval)
-
-
-def _range(interval: Interval) -> str:
-    return "-" if np.isnan(interval.low) else f"{interval.low:.3f} to {interval.high:.3f}"
+def _range(interval: Interval | None) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}" if interval is not None and interval.known else "-"
 
 
 def _number(value: float | None) -> str:

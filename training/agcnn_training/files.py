@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -30,26 +31,29 @@ def replace_file(path: Path, write: Callable[[Path], object], *, own: str = "") 
         _flush(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
         raise TrainingError(
-            f"{path.name} cannot be written in {path.parent} ({error}): free disk space, then use --resume."
+            f"{path.name} cannot be written in {path.parent} ({error}): free disk space and repeat the command; a "
+            "training run goes on with --resume."
         ) from error
     finally:
         partial.unlink(missing_ok=True)
 
 
-def replace_table(path: Path, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> None:
-    """Write a CSV file in the same way.
+def replace_text(path: Path, text: str) -> None:
+    """Write a text in the same way.
 
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8", newline=""))
 
-    def write(partial: Path) -> None:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(columns)
-            writer.writerows(lines)
 
-    replace_file(path, write)
+def csv_text(columns: Sequence[str], lines: Iterable[Iterable[object]]) -> str:
+    """A table as CSV; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(lines)
+    return text.getvalue()
 
 
 def file_sha256(path: Path) -> str:

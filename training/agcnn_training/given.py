@@ -78,7 +78,7 @@ def require_apart(given: Given, rows: Sequence[Row], split: Split) -> None:
 
 def cautions(given: Given, rows: Sequence[Row], split: Split) -> tuple[str, ...]:
     """What a reader of the run's results must know of the weights that it was given: a sentence each."""
-    patients = {side: {rows[index].patient for index in getattr(split, side)} for side in ("validation", "test")}
+    patients = {side: {rows[index].patient for index in split.sides[side]} for side in ("validation", "test")}
     sentences = []
     for name, met in given.known:
         shared = {patient for before, here in _LEAKS for patient in met.patients[before] & patients[here]}

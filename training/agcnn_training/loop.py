@@ -34,15 +34,13 @@ class Task:
 
     Attributes:
         name: of the phase, as "global-1".
-        trainee: the one module that moves.
-        read: gives a trainee's logits [B, W] of images [B, 3, S, S].
+        trainee: the one module that moves: logits [B, W] of images [B, 3, S, S].
         score: judges a trainee on the validation films at a size.
         batches: the training batches; their loss is a sum over films, as ``shards.Criterion`` wants it.
     """
 
     name: str
     trainee: nn.Module
-    read: Callable[[nn.Module, Tensor], Tensor]
     score: Callable[[nn.Module, int], Score]
     batches: Batches
 
@@ -165,7 +163,7 @@ def run_phase(task: Task, phase: PhaseRecipe, around: Surroundings, best: Best =
     with Shards(task.trainee, threads, around.ranks) as shards:
         _check_pieces(task, phase, shards)
         stepper = Stepper(
-            task.trainee, task.read, task.batches.loss, phase,
+            task.trainee, task.batches.loss, phase,
             around.compute, around.ranks, shards, state.optimiser, around.journal,
         )  # fmt: skip
         while state.epoch < phase.epochs:

@@ -1,42 +1,17 @@
 """Everything that is read before training begins."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from agcnn_models.cores import usable_cores
-from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
-from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
+from agcnn_training.data.pictures import Reading
 from agcnn_training.data.source import Dataset
 from agcnn_training.data.splits import Split
-from agcnn_training.data.table import PretrainingRow, Row, read_pretraining_table
+from agcnn_training.data.table import Row, read_pretraining_table
 from agcnn_training.errors import TrainingError
-from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where films come from, and how they are read.
-
-    Attributes:
-        out: the bundle to write; film caches lie beside it unless ``cache`` says otherwise.
-        pretrain_data: the label table of further films (see ``read_pretraining_table``).
-        pretrain_images: the folder of their images.
-        cache: the folder of film caches; None makes one where the films are too many for memory.
-        workers: threads or processes that read images; None for one a core.
-        image_loader: reads one image file.
-    """
-
-    out: Path
-    pretrain_data: Path | None = None
-    pretrain_images: Path | None = None
-    cache: Path | None = None
-    workers: int | None = None
-    image_loader: ImageLoader = field(default=read_picture)
 
 
 @dataclass(frozen=True)
@@ -68,44 +43,40 @@ class Material:
         return self.dataset.split
 
 
-def read_material(sources: Sources, recipe: Recipe, dataset: Dataset, journal: Journal, stop: StopRequest) -> Material:
+def read_material(recipe: Recipe, dataset: Dataset, further: tuple[Path, Path] | None, reading: Reading) -> Material:
     """Read the films.
 
+    Args:
+        recipe: of the run.
+        dataset: whose films they are.
+        further: the table and the folder of the further films (see ``further_films``).
+        reading: how files are read.
+
     Raises:
-        TrainingError: films are missing or cannot be read, or the recipe needs further films and none are given.
+        TrainingError: films are missing or cannot be read.
     """
-    preprocessing = recipe.preprocessing()
-    cache = sources.cache
-    if cache is None and not fits_in_memory(len(dataset.rows), preprocessing):
-        cache = sources.out.absolute().parent / "film-cache"
-    reading = Reading(sources.image_loader, sources.workers or usable_cores(), cache, journal, stop)
-    further = _further_films(sources, recipe)
+    preprocessing, pretraining = recipe.preprocessing(), None
+    rows = read_pretraining_table(further[0]) if further else ()
     films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, reading)
-    pretraining = load_pretraining_films(*further, preprocessing, reading) if further else None
+    if further:
+        pretraining = load_pretraining_films(rows, [further[1] / row.image for row in rows], preprocessing, reading)
     return Material(recipe, dataset, films, pretraining, reading)
 
 
-def required_further_films(recipe: Recipe, table: Path | None, folder: Path | None) -> tuple[Path, Path]:
-    """The table and the folder of the further films, for a recipe that learns from them.
+def further_films(recipe: Recipe, table: Path | None, folder: Path | None) -> tuple[Path, Path] | None:
+    """The table and the folder of the further films that a recipe learns from; None where it learns from none.
 
     Raises:
-        TrainingError: one of the two is not given.
+        TrainingError: it does, and one of the two is not given.
     """
+    if not recipe.joint.pretraining_share:
+        return None
     if table is None or folder is None:
         raise TrainingError(
             f"The recipe {recipe.name} learns from pretraining films too: give their table and folder "
             "(--pretrain-data, --pretrain-images), or set joint.pretraining_share to 0."
         )
     return table, folder
-
-
-def _further_films(sources: Sources, recipe: Recipe) -> tuple[Sequence[PretrainingRow], Sequence[Path]] | None:
-    """The further films that the recipe learns from, and the file of each; None where it learns from none."""
-    if not recipe.joint.pretraining_share:
-        return None
-    table, folder = required_further_films(recipe, sources.pretrain_data, sources.pretrain_images)
-    rows = read_pretraining_table(table)
-    return rows, [folder / row.image for row in rows]
 
 
 def nearer(material: Material, device: torch.device) -> Material:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from agcnn_training.data.names import film_key
 from agcnn_training.data.splits import SIDES
 from agcnn_training.errors import TrainingError
-from agcnn_training.files import replace_table
+from agcnn_training.files import csv_text, replace_text
 from agcnn_training.run_folder import GIVEN_FILE, SPLIT_FILE, run_path
 
 CHOOSING: Final = ("train", "validation")
@@ -91,7 +91,7 @@ def write_given(run: Path, known: Sequence[tuple[str, Met]], unknown: Sequence[s
     """
     lines = [(name, *film) for name, met in known for film in met.traces] + [(name, "", "", "") for name in unknown]
     if lines:
-        replace_table(run / GIVEN_FILE, ("weights", *Meeting._fields), lines)
+        replace_text(run / GIVEN_FILE, csv_text(("weights", *Meeting._fields), lines))
 
 
 def _read_run(folder: Path) -> Met | None:

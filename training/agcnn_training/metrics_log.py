@@ -1,14 +1,12 @@
 """How a run went, epoch by epoch: metrics.jsonl, the same as metrics.csv, and TensorBoard's files where that is."""
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from agcnn_training.errors import TrainingError
-from agcnn_training.files import replace_file
+from agcnn_training.files import csv_text, replace_text
 
 _PER_LABEL: Final = "auc"
 
@@ -54,25 +52,21 @@ class MetricsLog:
             ) from error
 
     def _write(self, records: list[dict[str, Any]]) -> None:
-        lines = "".join(json.dumps(record) + "\n" for record in records)
-        replace_file(self._lines, lambda partial: partial.write_text(lines, encoding="utf-8"))
-        table = _as_csv(records)
-        replace_file(
-            self._folder / "metrics.csv", lambda partial: partial.write_text(table, encoding="utf-8", newline="")
-        )
+        replace_text(self._lines, "".join(json.dumps(record) + "\n" for record in records))
+        replace_text(self._folder / "metrics.csv", _as_csv(records))
 
 
 def _as_csv(records: list[dict[str, Any]]) -> str:
     """One row an epoch; a column a label after the rest, empty where a label has no area."""
     names = dict.fromkeys(name for record in records for name in record if name != _PER_LABEL)
     labels = dict.fromkeys(label for record in records for label in record.get(_PER_LABEL, {}))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *(f"{_PER_LABEL}_{label}" for label in labels)])
-    for record in records:
-        areas = record.get(_PER_LABEL, {})
-        writer.writerow([*(record.get(name, "") for name in names), *(areas.get(label, "") for label in labels)])
-    return text.getvalue()
+    return csv_text(
+        [*names, *(f"{_PER_LABEL}_{label}" for label in labels)],
+        (
+            [*(record.get(name) for name in names), *(record.get(_PER_LABEL, {}).get(label) for label in labels)]
+            for record in records
+        ),
+    )
 
 
 def _to_tensorboard(folder: Path, record: Mapping[str, Any]) -> None:

@@ -1,11 +1,6 @@
 """From a finished run to what a bundle says of it."""
 
-import platform
-from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Sequence
 
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import (
@@ -14,24 +9,24 @@ from agcnn_models.manifest import (
     CalibrationSet,
     Draft,
     Metrics,
-    Platt,
     Software,
     Training,
 )
 from agcnn_training.card import INTENDED_USE, Provenance
 from agcnn_training.data.films import Films
+from agcnn_training.data.splits import TEST, TRAIN, VALIDATION, Split
 from agcnn_training.data.table import Row, labelled
-from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, Measured
+from agcnn_training.evaluation.results import Measured
+from agcnn_training.identity import software
 from agcnn_training.recipe import Recipe
 
 
 def describe(
     recipe: Recipe,
     rows: Sequence[Row],
-    sides: Mapping[str, NDArray[np.int64]],
+    split: Split,
     pretraining: Films | None,
     *,
-    split: str,
     initial_weights: str,
     replaced: tuple[str, ...] = (),
     cautions: tuple[str, ...] = (),
@@ -42,20 +37,17 @@ def describe(
     Args:
         recipe: of the run.
         rows: what is known of all films.
-        sides: the indices of the films of "train", "validation" and, if there are any, "test".
+        split: how they were divided.
         pretraining: further films.
-        split: how the films were divided, in words.
         initial_weights: where the branches began, in words.
         replaced: the stages that did not train, since a trained branch was given in their place.
         cautions: what has to be said of the weights that the run was given, a sentence each.
         not_assessed: the labels that the run did not teach (see ``never_learnt``).
     """
-    sides = {name: chosen for name, chosen in sides.items() if len(chosen)}
-    patients = {name: {rows[index].patient for index in chosen} for name, chosen in sides.items()}
-    learnt = patients[TRAIN] | patients[VALIDATION]
+    patients = {name: {rows[index].patient for index in chosen} for name, chosen in split.sides.items()}
     return Provenance(
         data=recipe.card.data,
-        split=split,
+        split=split.description,
         initial_weights=initial_weights,
         replaced=replaced,
         cautions=cautions,
@@ -66,16 +58,16 @@ def describe(
             if pretraining
             else "none"
         ),
-        films_train=len(sides[TRAIN]),
-        films_validation=len(sides[VALIDATION]),
-        films_test=len(sides.get(TEST, ())),
-        patients_train=len(patients[TRAIN]),
-        patients_validation=len(patients[VALIDATION]),
-        patients_test=len(patients.get(TEST, ())),
-        overlap=len(patients[TRAIN] & patients[VALIDATION]),
-        overlap_test=len(learnt & patients.get(TEST, set())),
+        films={name: len(chosen) for name, chosen in split.sides.items()},
+        patients={name: len(whose) for name, whose in patients.items()},
+        overlap=split.overlap[TRAIN, VALIDATION],
+        overlap_test=len((patients[TRAIN] | patients[VALIDATION]) & patients[TEST]),
         positives={
-            label: {name: sum(label in labelled(rows[index]) for index in chosen) for name, chosen in sides.items()}
+            label: {
+                name: sum(label in labelled(rows[index]) for index in chosen)
+                for name, chosen in split.sides.items()
+                if len(chosen)
+            }
             for label in LABELS
         },
     )
@@ -90,6 +82,7 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
         measured: the weights as stored, measured; its decision becomes the bundle's calibration and thresholds.
     """
     first, *further = measured.decision.threshold_sets
+    versions = software()
     trained = [stage for stage in recipe.stages if stage.name not in provenance.replaced]
     return Draft(
         name=recipe.name,
@@ -102,28 +95,25 @@ def draft_manifest(recipe: Recipe, provenance: Provenance, measured: Measured) -
         not_assessed=provenance.not_assessed,
         thresholds=first,
         further_thresholds=tuple(further),
-        calibration=CalibrationSet(
-            method=CalibrationMethod.PLATT,
-            coefficients={label: Platt(a=scale.a, b=scale.b) for label, scale in measured.decision.scales.items()},
-        ),
+        calibration=CalibrationSet(method=CalibrationMethod.PLATT, coefficients=measured.decision.scales),
         training=Training(
             data=provenance.data,
             recipe=recipe.name,
             split=provenance.split,
             seed=recipe.seed,
-            films_train=provenance.films_train,
-            films_validation=provenance.films_validation,
-            patients_train=provenance.patients_train,
-            patients_validation=provenance.patients_validation,
+            films_train=provenance.films[TRAIN],
+            films_validation=provenance.films[VALIDATION],
+            patients_train=provenance.patients[TRAIN],
+            patients_validation=provenance.patients[VALIDATION],
             epochs={stage.name: sum(phase.epochs for phase in stage.phases) for stage in trained},
             pretraining=_before(provenance),
         ),
         metrics=_metrics(measured, provenance),
         software=Software(
-            agcnn=_version("agcnn-clinic"),
-            torch=_version("torch"),
-            torchvision=_version("torchvision"),
-            python=platform.python_version(),
+            agcnn=versions["agcnn-clinic"],
+            torch=versions["torch"],
+            torchvision=versions["torchvision"],
+            python=versions["python"],
         ),
     )
 
@@ -161,11 +151,3 @@ def _metrics(measured: Measured, provenance: Provenance) -> Metrics:
             for name, branch in result.branches.items()
         },
     )
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        # Run from a source tree that was never installed.
-        return "unknown"

@@ -15,7 +15,7 @@ from torch import Tensor
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
-from agcnn_training.files import replace_file, replace_table
+from agcnn_training.files import csv_text, replace_file, replace_text
 from agcnn_training.identity import RUN_FILE, identify, read_identity, what_differs
 from agcnn_training.metrics_log import MetricsLog
 from agcnn_training.recipe import Recipe
@@ -106,8 +106,7 @@ class RunFolder:
                 path.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise TrainingError(f"{path} cannot be made ({error.strerror}): give another --out.") from error
-            content = json.dumps(identity, indent=2) + "\n"
-            replace_file(file, lambda partial: partial.write_text(content, encoding="utf-8"))
+            replace_text(file, json.dumps(identity, indent=2) + "\n")
         elif not resume:
             raise TrainingError(f"A run lies in {path}: go on with --resume, or take the folder away to start anew.")
         else:
@@ -122,7 +121,7 @@ class RunFolder:
         """
         sides = split.side_of()
         lines = ((row.image, row.patient, sides.get(index, "")) for index, row in enumerate(rows))
-        replace_table(self.path / SPLIT_FILE, ("image", "patient", "side"), lines)
+        replace_text(self.path / SPLIT_FILE, csv_text(("image", "patient", "side"), lines))
 
     def finished(self, phase: str) -> Best | None:
         """What a finished phase kept, or None when it has not finished.

@@ -4,9 +4,8 @@ The paper has three stages, of one part each; Table II also trains several parts
 train is fixed: without gradient, and in eval(), since BatchNorm's statistics would move without any gradient at all.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -18,9 +17,6 @@ from agcnn_models.manifest import BranchName
 from agcnn_models.references import ReferenceNetwork
 from agcnn_training.networks import PART_NAMES, Beginnings, Network, parts_of, start_from_branches
 from agcnn_training.recipe import StageRecipe, Start
-
-Read = Callable[[nn.Module, Tensor], Tensor]
-"""(trainee, images [B, 3, S, S]) -> logits [B, W]."""
 
 GLOBAL, LOCAL, FUSION = BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION
 
@@ -51,6 +47,12 @@ class Trainee(nn.Module):
         """How many sets of labels it says at once: one a part, but for networks that learn from several."""
         whole = self._fixed.network
         return whole.training_outputs if isinstance(whole, ReferenceNetwork) else len(self.trains)
+
+    @property
+    def judged(self) -> slice:
+        """The columns by which epochs are chosen: those of the last of its parts."""
+        last = self.outputs * len(LABELS)
+        return slice(last - len(LABELS), last)
 
     def forward(self, images: Tensor) -> Tensor:
         """Read images [B, 3, S, S]: float32 [B, outputs x 15 + further], the parts' labels one after the other.
@@ -104,30 +106,7 @@ class _Fixed:
         return self
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One stage, ready to be trained: the module that moves, and what its logits mean."""
-
-    recipe: StageRecipe
-    trainee: Trainee
-
-    @property
-    def name(self) -> str:
-        """The stage's, as "global" or "local+fusion"."""
-        return self.recipe.name
-
-    def read(self, trainee: nn.Module, images: Tensor) -> Tensor:
-        """All that the stage learns from: [B, 3, S, S] -> [B, W]."""
-        logits: Tensor = trainee(images)
-        return logits
-
-    def read_judged(self, trainee: nn.Module, images: Tensor) -> Tensor:
-        """What the last of its parts says, by which epochs are chosen: [B, 3, S, S] -> [B, 15]."""
-        last = self.trainee.outputs * len(LABELS)
-        return self.read(trainee, images)[:, last - len(LABELS) : last]
-
-
-def prepare_stage(network: Network, recipe: StageRecipe, beginnings: Beginnings, further: int = 0) -> Stage:
+def prepare_stage(network: Network, recipe: StageRecipe, beginnings: Beginnings, further: int = 0) -> Trainee:
     """Fix what a stage does not train, and let what it trains begin where its recipe says.
 
     Args:
@@ -144,7 +123,7 @@ def prepare_stage(network: Network, recipe: StageRecipe, beginnings: Beginnings,
         trainee = Trainee(network, recipe.trains, further if GLOBAL in recipe.trains else 0)
     freeze(network)
     thaw(trainee)
-    return Stage(recipe, trainee)
+    return trainee
 
 
 def freeze(module: nn.Module) -> None:

@@ -14,7 +14,7 @@ from agcnn_training.errors import TrainingError
 from agcnn_training.progress import Journal
 from agcnn_training.recipe import ComputeRecipe, PhaseRecipe
 from agcnn_training.recorded import Recorder, on_gpu
-from agcnn_training.shards import Criterion, Read, Shards
+from agcnn_training.shards import Criterion, Shards
 
 
 @dataclass
@@ -22,8 +22,7 @@ class Stepper:
     """Takes the steps of one phase.
 
     Attributes:
-        trainee: the module that moves.
-        read: its logits of images.
+        trainee: the module that moves: logits [B, W] of images [B, 3, S, S].
         criterion: the loss of a batch.
         phase: how many parts a batch goes in, and where gradients are clipped.
         compute: number format and memory layout.
@@ -34,7 +33,6 @@ class Stepper:
     """
 
     trainee: nn.Module
-    read: Read
     criterion: Criterion
     phase: PhaseRecipe
     compute: ComputeRecipe
@@ -104,7 +102,8 @@ class Stepper:
         if self.compute.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
         with autocast(self.ranks.device, self.compute.precision):
-            return self.read(module if self._compiled is None else self._compiled, images).float()
+            logits: Tensor = (module if self._compiled is None else self._compiled)(images)
+        return logits.float()
 
 
 def memory_is_full(error: RuntimeError) -> bool:

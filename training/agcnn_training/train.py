@@ -9,13 +9,15 @@ from rich.console import Console
 
 from agcnn_models.agcnn import AGCNN
 from agcnn_models.bundle import stored_weights, write_bundle
+from agcnn_models.cores import usable_cores
 from agcnn_models.manifest import WeightsDtype, limits
 from agcnn_models.precision import computes_bfloat16
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.card import model_card
 from agcnn_training.compute import EMULATED, choose_device, settle_precision
+from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import label_targets
-from agcnn_training.data.pictures import ImageLoader, read_picture
+from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.data.source import (
     Dataset,
     account,
@@ -27,15 +29,15 @@ from agcnn_training.data.source import (
 from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.readings import Evaluator
-from agcnn_training.evaluation.results import TEST, TRAIN, VALIDATION, measure, summary
+from agcnn_training.evaluation.results import measure, summary
 from agcnn_training.evaluation.served import ServedReader
-from agcnn_training.evaluation.writing import split_counts, write_results
+from agcnn_training.evaluation.writing import write_results
 from agcnn_training.files import file_sha256
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.learnt import never_learnt, told
 from agcnn_training.loop import Surroundings
-from agcnn_training.material import Material, Sources, nearer, read_material, required_further_films
+from agcnn_training.material import Material, further_films, nearer, read_material
 from agcnn_training.met import write_given
 from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
 from agcnn_training.progress import Journal, StopRequest
@@ -104,9 +106,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     recipe = request.recipe if isinstance(request.recipe, Recipe) else load_recipe(request.recipe)
     require_start_file(recipe, request.init)
     require_replaceable(recipe, request.global_weights)
-    if recipe.joint.pretraining_share:
-        # Before there is a run's folder, which would be in the way of the same run with what it lacks.
-        required_further_films(recipe, request.pretrain_data, request.pretrain_images)
+    # Before there is a run's folder, which would be in the way of the same run with what it lacks.
+    further = further_films(recipe, request.pretrain_data, request.pretrain_images)
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
     data_sha256 = given_sha256(request, fingerprint(dataset))
@@ -128,7 +129,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
             journal.say(EMULATED)
         _introduce(dataset, given, unlearnt, journal)
         with ranks.leader_first():
-            material = nearer(read_material(_sources(request), recipe, dataset, journal, stop), device)
+            reading = _reading(request, len(dataset.rows), recipe, journal, stop)
+            material = nearer(read_material(recipe, dataset, further, reading), device)
         if ranks.leads:
             folder.write_split(material.rows, material.split)
             write_given(folder.path, given.known, given.unknown)
@@ -165,15 +167,12 @@ def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: 
     return RunFolder(path)
 
 
-def _sources(request: TrainRequest) -> Sources:
-    return Sources(
-        out=request.out,
-        pretrain_data=request.pretrain_data,
-        pretrain_images=request.pretrain_images,
-        cache=request.cache,
-        workers=request.workers,
-        image_loader=request.image_loader,
-    )
+def _reading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal, stop: StopRequest) -> Reading:
+    """How so many films are read."""
+    cache = request.cache
+    if cache is None and not fits_in_memory(films, recipe.preprocessing()):
+        cache = request.out.absolute().parent / "film-cache"
+    return Reading(request.image_loader, request.workers or usable_cores(), cache, journal, stop)
 
 
 def _course(request: TrainRequest, material: Material, evaluator: Evaluator, data_sha256: str) -> Course:
@@ -212,7 +211,6 @@ def _publish(
         # Rounding to float16 moves the logits a little: thresholds and metrics must be those of the stored weights.
         network.load_state_dict(stored_weights(network, WeightsDtype.FLOAT16))
     recipe, split, journal = material.recipe, material.split, around.journal
-    sides = {TRAIN: split.train, VALIDATION: split.validation, TEST: split.test}
     reader = ServedReader(
         recipe.preprocessing(),
         recipe.compute.evaluation_batch,
@@ -222,13 +220,12 @@ def _publish(
     )
     measured = measure(network, reader, material.dataset, recipe)
     journal.say(summary(measured.sets, measured.unjudged))
-    write_results(around.folder.path, measured, recipe, split_counts(material.rows, sides))
+    write_results(around.folder.path, measured, recipe, material.dataset)
     if not isinstance(network, AGCNN):
         journal.say(f"No bundle is written: a bundle is an AG-CNN, and {recipe.name} trains one branch alone.")
         return around.folder.path
     provenance = describe(
-        recipe, material.rows, sides, material.pretraining,
-        split=split.description,
+        recipe, material.rows, split, material.pretraining,
         initial_weights=initial_weights(given, recipe),
         replaced=(recipe.stages[0].name,) if given.branch else (),
         cautions=cautions(given, material.rows, split),

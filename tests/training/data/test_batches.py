@@ -21,7 +21,7 @@ def some_films(count: int, columns: int, auxiliary: int) -> Films:
     pixels = torch.arange(count, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 40, 40).contiguous()
     targets = torch.zeros(count, columns)
     targets[torch.arange(count), torch.arange(count) % columns] = 1
-    return Films(pixels, targets, torch.ones(count, auxiliary), tuple(map(str, range(count))))
+    return Films(pixels, targets, torch.ones(count, auxiliary))
 
 
 def joint() -> Joint:
@@ -29,7 +29,7 @@ def joint() -> Joint:
     recipe = JointRecipe(
         auxiliary=(Auxiliary.VIEW,), auxiliary_weight=0.5, pretraining_share=0.25, pretraining_weight=0.5
     )
-    return Joint(recipe, some_films(6, 2, 0), auxiliary=1, classes=2)
+    return Joint(recipe, some_films(6, 2, 0))
 
 
 def test_a_batch_does_not_depend_on_what_was_drawn_before() -> None:
@@ -175,7 +175,7 @@ def test_a_phase_has_the_loss_that_its_recipe_names() -> None:
 
 def test_large_images_are_only_a_matter_of_size() -> None:
     """585 and 512 pixels keep the paper's ratio of 256 to 224."""
-    films = Films(torch.zeros(4, 1, 585, 585, dtype=torch.uint8), torch.zeros(4, 15), torch.empty(4, 0), ("x",) * 4)
+    films = Films(torch.zeros(4, 1, 585, 585, dtype=torch.uint8), torch.zeros(4, 15), torch.empty(4, 0))
     phase = PHASE.model_copy(update={"batch_size": 2})
     batches = Batches(films, np.arange(4), phase, Preprocessing(resize=585, crop=512), (0,))
     assert batches.batch(0, 0).images.shape == (2, 3, 512, 512)

@@ -1,6 +1,7 @@
 """The check names what is missing, where to get it, and what is damaged."""
 
 import shutil
+import time
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def test_a_tables_films_are_checked_too(films: Path, tmp_path: Path) -> None:
     assert check_data(films / "labels.csv", films / "images", Reading()).is_sound
     shutil.copy(films / "labels.csv", tmp_path)
     assert len(check_data(tmp_path / "labels.csv", None, Reading()).missing) == 24
+
+
+def test_a_long_table_in_the_wrong_folder_takes_seconds(tmp_path: Path) -> None:
+    """Of 20,000 films none is there: each is looked for once, and not among all others again."""
+    lines = ["image,patient,finding_labels", *(f"{number}.png,{number},Mass" for number in range(20_000))]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    began = time.process_time()
+    assert len(check_data(tmp_path / "labels.csv", None, Reading()).missing) == 20_000
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])

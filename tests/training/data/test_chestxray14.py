@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agcnn_models.labels import PATHOLOGIES
 from agcnn_training.data.chestxray14 import ChestXray14, with_histories
+from agcnn_training.data.names import film_key
 from agcnn_training.data.source import account, open_data
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
@@ -95,9 +96,9 @@ rows_of_patients = st.lists(
 @given(rows_of_patients)
 def test_history_never_crosses_the_official_lists(drawn: list[tuple[str, frozenset[str], bool]]) -> None:
     """A film sees the nearest earlier and the nearest later film of its patient on its own side, found film by film."""
-    rows = [Row(f"{index:02}", patient, findings) for index, (patient, findings, _) in enumerate(drawn)]
+    rows = [Row(f"{index:02}.jpg", patient, findings) for index, (patient, findings, _) in enumerate(drawn)]
     train_val = frozenset(row.image for row, (_, _, trains) in zip(rows, drawn, strict=True) if trains)
-    for row in with_histories(rows[::-1], frozenset(f"{image}.jpg" for image in train_val)):  # of a converted copy
+    for row in with_histories(rows[::-1], frozenset(map(film_key, train_val))):  # of a converted copy
         same = [
             other
             for other in rows

@@ -43,7 +43,6 @@ def test_the_loader_that_is_given_reads() -> None:
     assert films.pixels[0].unique().tolist() == [51]
     assert films.targets[:, 4].tolist() == [1, 0]
     assert films.targets[:, 14].tolist() == [0, 1]
-    assert films.patients == ("1", "2")
 
 
 def test_auxiliary_targets_are_unknown_where_the_table_is_silent() -> None:
@@ -98,7 +97,7 @@ def test_uncertain_labels_are_no_targets() -> None:
 def test_films_go_where_the_network_is() -> None:
     """On the CPU they stay as they are; on a GPU, where there is one, they are the same pixels."""
     pixels = torch.randint(0, 256, (5000, 1, 8, 8), dtype=torch.uint8)
-    films = Films(pixels, torch.zeros(5000, 15), torch.empty(5000, 0), ("x",) * 5000)
+    films = Films(pixels, torch.zeros(5000, 15), torch.empty(5000, 0))
     assert films_on_device(films, torch.device("cpu")) is films
     if torch.cuda.is_available():
         moved = films_on_device(films, torch.device("cuda"))

@@ -1,5 +1,6 @@
 """Splits: patients stay whole where they should, and where they do not it is counted."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from agcnn_training.data.splits import (
     SIDES,
     Split,
     leaking_share,
-    patient_overlap,
     split_by_image,
     split_by_lists,
     split_by_patient,
@@ -94,18 +94,24 @@ def test_the_papers_split_is_by_image(count: int, seed: int, order: object) -> N
 def test_the_official_split_divides_train_val_alone(names: list[str], testing: int, seed: int) -> None:
     """The test side is the test list, whatever the seed; train and validation share no patient."""
     rows = rows_of(["a", "b", *names, *(f"t{index}" for index in range(testing))])
-    train_val = frozenset(row.image for row in rows[:-testing])
-    test = frozenset(row.image for row in rows[-testing:])
+    train_val, test = (frozenset(film_key(row.image) for row in part) for part in (rows[:-testing], rows[-testing:]))
     split = split_officially(rows, train_val, test, 0.2, seed)
     assert split.test.tolist() == list(range(len(rows) - testing, len(rows)))
     assert indices(split) == list(range(len(rows)))
     assert split.overlap["train", "validation"] == 0
 
 
-def test_lists_match_without_suffix_and_may_leave_films_out() -> None:
+def names_of(lists: Mapping[str, Iterable[str]], folder: Path) -> dict[str, frozenset[str]]:
+    """The lists, written and read again."""
+    for side, names in lists.items():
+        (folder / side).write_text("\n".join(names))
+    return {side: read_names(folder / side) for side in lists}
+
+
+def test_lists_match_without_suffix_and_may_leave_films_out(tmp_path: Path) -> None:
     """A JPEG is the film that a list calls PNG; a film that no list names lies on no side."""
     rows = [Row("a.jpg", "1", frozenset()), Row("b.jpg", "1", frozenset()), Row("c.jpg", "2", frozenset())]
-    split = split_by_lists(rows, {"train": frozenset({"a.png"}), "validation": frozenset({"c.png", "z.png"})}, "files")
+    split = split_by_lists(rows, names_of({"train": ["a.png"], "validation": ["c.png", "z.png"]}, tmp_path), "files")
     assert split.side_of() == {0: "train", 2: "validation"}
 
 
@@ -117,17 +123,17 @@ def test_lists_match_without_suffix_and_may_leave_films_out() -> None:
         ({"train": {"9.png"}, "validation": {"0.png"}}, "leaves no train films"),
     ],
 )
-def test_lists_that_do_not_fit_are_one_sentence(lists: dict[str, set[str]], said: str) -> None:
+def test_lists_that_do_not_fit_are_one_sentence(lists: dict[str, set[str]], said: str, tmp_path: Path) -> None:
     """A film on two sides, and a side without films, are named."""
     with pytest.raises(TrainingError, match=said):
-        split_by_lists(rows_of(["a", "b"]), {side: frozenset(names) for side, names in lists.items()}, "files")
+        split_by_lists(rows_of(["a", "b"]), names_of(lists, tmp_path), "files")
 
 
 def test_overlap_is_counted_in_patients() -> None:
     """Two films of one patient on each side are one patient too many, not four."""
     sides = {"train": np.array([0, 1]), "validation": np.array([2, 3]), "test": np.array([4])}
-    overlap = patient_overlap(["a", "a", "a", "a", "b"], sides)
-    assert overlap == {("train", "validation"): 1, ("train", "test"): 0, ("validation", "test"): 0}
+    split = Split.measured(["a", "a", "a", "a", "b"], sides, "by hand")
+    assert split.overlap == {("train", "validation"): 1, ("train", "test"): 0, ("validation", "test"): 0}
 
 
 def test_too_few_patients_cannot_be_split() -> None:
@@ -153,9 +159,9 @@ def test_the_real_splits_leak_as_they_are_known_to(shared_data: Path) -> None:
 
 
 def test_a_list_is_a_film_a_line(tmp_path: Path) -> None:
-    """What follows a name is passed over, blank lines too; an empty list is no list."""
+    """What follows a name is passed over, blank lines and suffixes too; an empty list is no list."""
     (tmp_path / "list.txt").write_text("a.png 0 1\n\nb.png\r\n")
-    assert read_names(tmp_path / "list.txt") == {"a.png", "b.png"}
+    assert read_names(tmp_path / "list.txt") == {"a", "b"}
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(TrainingError, match="is empty"):
         read_names(tmp_path / "empty.txt")
@@ -176,9 +182,9 @@ def test_only_an_images_suffix_is_taken_off(image: str, name: str) -> None:
     assert film_key(image) == name
 
 
-def test_films_named_by_their_uid_are_told_apart() -> None:
+def test_films_named_by_their_uid_are_told_apart(tmp_path: Path) -> None:
     """A list of names without suffixes puts each film where it says, and not all of a series with the last one."""
     rows = [Row(f"1.2.840.2000.{number}", str(number), frozenset()) for number in range(3)]
     lists = {"train": {"1.2.840.2000.0"}, "validation": {"1.2.840.2000.1.dcm"}, "test": {"1.2.840.2000.2"}}
-    split = split_by_lists(rows, {side: frozenset(names) for side, names in lists.items()}, "files")
+    split = split_by_lists(rows, names_of(lists, tmp_path), "files")
     assert split.side_of() == {0: "train", 1: "validation", 2: "test"}

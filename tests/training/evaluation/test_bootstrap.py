@@ -90,9 +90,9 @@ def test_a_single_patient_is_not_drawn_again() -> None:
 def test_the_interval_leaves_out_draws_without_a_value() -> None:
     """A draw without an area says nothing; without any there is no interval."""
     values = np.array([np.nan, *np.linspace(0, 1, 101)])
-    interval = percentile_interval(values, 0.9)
-    assert (interval.low, interval.high) == (pytest.approx(0.05), pytest.approx(0.95))
-    assert np.isnan(percentile_interval(np.array([np.nan])).low)
+    interval = percentile_interval(values)
+    assert (interval.low, interval.high) == (pytest.approx(0.025), pytest.approx(0.975))
+    assert not percentile_interval(np.array([np.nan])).known
     np.testing.assert_array_equal(mean_over_known(np.array([[1.0, np.nan, 3.0], [np.nan] * 3])), [2.0, np.nan])
 
 

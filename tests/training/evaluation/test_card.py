@@ -1,5 +1,7 @@
 """What a bundle says of a measured network: its manifest and its card."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -8,8 +10,10 @@ from agcnn_models.manifest import BranchName, Weights, WeightsDtype, bind
 from agcnn_models.manifest_file import require_consistent, to_toml
 from agcnn_models.settings import Preprocessing
 from agcnn_training.card import Provenance, model_card
+from agcnn_training.data.splits import TEST, VALIDATION, Split
+from agcnn_training.data.table import Row
 from agcnn_training.evaluation.decision import fit_decision
-from agcnn_training.evaluation.results import TEST, VALIDATION, Measured, judge, summary
+from agcnn_training.evaluation.results import Measured, judge, summary
 from agcnn_training.given import unknown_origin
 from agcnn_training.publish import describe, draft_manifest
 
@@ -28,12 +32,18 @@ def measured(make_predictions, make_rows) -> Measured:
     return Measured(predictions, decision, sets)
 
 
+def split_of(rows: Sequence[Row], **sides: range) -> Split:
+    """These films, divided so."""
+    chosen = {side: np.array(indices) for side, indices in sides.items()}
+    return Split.measured([row.patient for row in rows], chosen, "by hand")
+
+
 @pytest.fixture
 def provenance(tiny, make_rows) -> Provenance:
     """160 films, of which the first of the test side is of a patient who trained."""
     rows = make_rows(160)
-    sides = {"train": range(61), VALIDATION: range(62, 100), TEST: range(61, 62)}
-    return describe(tiny, rows, sides, None, split="by hand", initial_weights="random")
+    split = split_of(rows, train=range(61), validation=range(62, 100), test=range(61, 62))
+    return describe(tiny, rows, split, None, initial_weights="random")
 
 
 def test_the_manifest_speaks_of_the_test_films(tiny, measured: Measured, provenance: Provenance) -> None:
@@ -86,10 +96,10 @@ def test_the_card_says_how_sure_it_is(tiny, measured: Measured, provenance: Prov
 
 def test_given_weights_of_unknown_origin_are_said_everywhere(tiny, measured: Measured, make_rows) -> None:
     """Card and manifest say which stage did not train, and take back that the test films were never met."""
-    sides = {"train": range(61), VALIDATION: range(62, 100), TEST: range(100, 160)}
+    rows = make_rows(160)
+    split = split_of(rows, train=range(61), validation=range(62, 100), test=range(100, 160))
     told = describe(
-        tiny, make_rows(160), sides, None, split="by hand", initial_weights="a file", replaced=("global",),
-        cautions=unknown_origin(["a.pth"]),
+        tiny, rows, split, None, initial_weights="a file", replaced=("global",), cautions=unknown_origin(["a.pth"]),
     )  # fmt: skip
     manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
     assert manifest.training.epochs == {"local": 1, "fusion": 1}
@@ -110,10 +120,11 @@ def test_what_was_not_learnt_is_said_and_not_judged(tiny, make_predictions, make
         found.truth[:, [LABELS.index(label) for label in unlearnt]] = np.nan
     predictions[VALIDATION].truth[:, LABELS.index(undecided)] = 0
     decision = fit_decision(predictions[VALIDATION], "tiny-1.0.0")
-    rows, sides = make_rows(60), {"train": range(40), VALIDATION: range(40, 60)}
+    rows = make_rows(60)
+    split = split_of(rows, train=range(40), validation=range(40, 60))
     sets = {name: judge(found, rows, decision, PREPROCESSING, seed=0) for name, found in predictions.items()}
     measured = Measured(predictions, decision, sets)
-    told = describe(tiny, rows, sides, None, split="by hand", initial_weights="random", not_assessed=unlearnt)
+    told = describe(tiny, rows, split, None, initial_weights="random", not_assessed=unlearnt)
     manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
     assert (manifest.not_assessed, manifest.undecided) == (unlearnt, (undecided,))
     assert len(manifest.metrics.branches[BranchName.FUSION].auc) == 13

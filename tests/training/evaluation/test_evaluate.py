@@ -30,7 +30,7 @@ from agcnn_training.evaluation.evaluate import (
     EvaluateRequest,
     evaluate,
 )
-from agcnn_training.evaluation.figures import area_figure, roc_points
+from agcnn_training.evaluation.figures import area_figure
 from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.page import Report, page
 from agcnn_training.evaluation.predictions import Predictions
@@ -236,13 +236,3 @@ def test_a_network_of_one_branch_has_a_page(bundle: Path, make_predictions, make
     html = page(Report(shown, "validation", (), predictions, result))
     assert "What each branch adds" not in html
     assert "Where it looked" not in html
-
-
-def test_a_roc_curve_has_its_area() -> None:
-    """The trapezoids under the corners add up to scikit-learn's area, ties and all."""
-    from sklearn.metrics import roc_auc_score
-
-    random = np.random.default_rng(0)
-    bears, score = random.random(80) < 0.3, random.integers(0, 12, 80).astype(float)
-    across, up = roc_points(bears, score)
-    assert np.trapezoid(up, across) == pytest.approx(roc_auc_score(bears, score))

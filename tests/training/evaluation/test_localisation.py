@@ -15,15 +15,16 @@ from agcnn_models.manifest_file import read_manifest
 from agcnn_models.preprocessing import box_to_source
 from agcnn_models.settings import Preprocessing
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.lesions import Lesions, lesions_on
 from agcnn_training.evaluation.localisation import (
     ALL,
     POINTING,
     Hit,
+    Lesions,
     area,
     intersection,
     judge_localisation,
     lesion_edges,
+    lesions_on,
     pointing,
     random_box_measures,
 )

@@ -17,17 +17,17 @@ from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.pictures import Reading
 from agcnn_training.data.source import Dataset
-from agcnn_training.data.splits import Indices, Split
+from agcnn_training.data.splits import TEST, VALIDATION, Indices, Split
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.evaluation.decision import fit_decision
 from agcnn_training.evaluation.metrics import area_under_curve
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.evaluation.results import TEST, VALIDATION, judge, measure, summary
+from agcnn_training.evaluation.results import judge, measure, summary
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import judge_subgroups
 from agcnn_training.evaluation.tables import write_localisation, write_metrics
-from agcnn_training.evaluation.writing import RESULTS_FILE, split_counts, write_json, write_results
+from agcnn_training.evaluation.writing import RESULTS_FILE, write_json, write_results
 from agcnn_training.progress import StopRequest
 
 PREPROCESSING = Preprocessing(resize=72, crop=64)
@@ -60,7 +60,7 @@ READER = ServedReader(PREPROCESSING, 8, torch.device("cpu"), Reading(grey_film, 
 def dataset_of(rows: Sequence[Row], **sides: Indices) -> Dataset:
     """These films, divided so."""
     split = Split.measured([row.patient for row in rows], {"train": np.arange(1), **sides}, "for a test")
-    return Dataset("grey", tuple(rows), tuple(Path(row.image) for row in rows), split)
+    return Dataset(tuple(rows), tuple(Path(row.image) for row in rows), split)
 
 
 def test_test_films_choose_nothing(grey, tiny) -> None:
@@ -180,13 +180,16 @@ def test_an_interval_is_of_the_mean_that_it_stands_beside(make_predictions, make
 
 def test_results_say_what_was_measured(grey, tiny, tmp_path: Path) -> None:
     """results.json has the agreed keys, and its numbers are those of the predictions beside it."""
-    rows, sides = grey, {"train": np.arange(0, 8), VALIDATION: np.arange(8, 32)}
-    found = measure(Brightness(), READER, dataset_of(grey, **sides), tiny)
-    write_results(tmp_path, found, tiny, split_counts(rows, sides))
+    dataset = dataset_of(grey, train=np.arange(0, 8), validation=np.arange(8, 32))
+    found = measure(Brightness(), READER, dataset, tiny)
+    write_results(tmp_path, found, tiny, dataset)
     content = json.loads((tmp_path / RESULTS_FILE).read_text())
     assert (content["recipe"], content["version"], content["seed"]) == ("tiny", "1.0.0", 3)
-    assert content["split"]["films"] == {"train": 8, "validation": 24}
-    assert content["split"]["overlap"] == {"train-validation": 0}
+    assert content["split"] == {
+        "films": {"train": 8, "validation": 24, "test": 0},
+        "patients": {"train": 4, "validation": 12, "test": 0},
+        "overlap": {"train-validation": 0, "train-test": 0, "validation-test": 0},
+    }
     branch = content["sets"]["validation"]["branches"]["global"]
     stored = Predictions.load(tmp_path / "predictions-validation.npz")
     areas = {

@@ -6,8 +6,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from agcnn_training.data.source import open_data
-from agcnn_training.evaluation.lesions import lesions_on
-from agcnn_training.evaluation.localisation import Hit, judge_localisation
+from agcnn_training.evaluation.localisation import Hit, judge_localisation, lesions_on
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.recipe import load_recipe
 from agcnn_training.run_folder import run_path

@@ -8,7 +8,7 @@ import pytest
 
 from agcnn_models.manifest import BranchName
 from agcnn_training.errors import TrainingError
-from agcnn_training.experiments.outcomes import Measured, Outcome, common_set, read_run
+from agcnn_training.experiments.outcomes import Outcome, OverSeeds, common_set, read_run
 from agcnn_training.experiments.products import Material, orders_product, statistics_product
 from agcnn_training.experiments.registry import EXPERIMENTS
 from agcnn_training.experiments.tables import (
@@ -193,7 +193,7 @@ def test_what_fusion_adds_is_said_with_its_interval(make_outcome, tmp_path, prod
     """The paper's claim is this difference; it has the decimals of the table above it."""
     outcome = make_outcome(name)
     gain = outcome.difference("test", BranchName.GLOBAL, BranchName.FUSION)
-    assert isinstance(gain, Measured)
+    assert isinstance(gain, OverSeeds)
     page, *_ = product(Material("table", "A table", (outcome,), (), tmp_path, (), show=None))
     style = f"+.{digits}f"
     assert f"{name} {gain.value:{style}} ({-0.01:{style}} to {0.03:{style}})" in page.read_text()

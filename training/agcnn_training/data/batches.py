@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 from agcnn_models.preprocessing import standardise
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.augment import augment, mix
-from agcnn_training.data.films import Films
+from agcnn_training.data.films import Films, auxiliary_width
 from agcnn_training.loss import Further, label_loss, smoothed, stage_loss
 from agcnn_training.recipe import JointRecipe, PhaseRecipe
 
@@ -31,16 +31,16 @@ class Joint(NamedTuple):
 
     recipe: JointRecipe
     films: Films | None  # the pretraining films
-    auxiliary: int  # columns
-    classes: int  # columns
 
     @property
-    def further(self) -> tuple[Further, Further]:
-        """The columns behind the labels, and what they count."""
-        return (
-            Further(self.auxiliary, self.recipe.auxiliary_weight),
-            Further(self.classes, self.recipe.pretraining_weight),
-        )
+    def auxiliary(self) -> Further:
+        """The columns of what else is told from a film."""
+        return Further(auxiliary_width(self.recipe.auxiliary), self.recipe.auxiliary_weight)
+
+    @property
+    def classes(self) -> Further:
+        """The columns of the pretraining films' classes, which stand last."""
+        return Further(self.films.targets.shape[1] if self.films else 0, self.recipe.pretraining_weight)
 
 
 class Batches:
@@ -72,7 +72,7 @@ class Batches:
         """
         self.size = phase.size * detail if phase.size else preprocessing.crop
         self._label_loss, self._outputs = label_loss(phase), outputs
-        self._further = () if joint is None else joint.further
+        self._further = () if joint is None else (joint.auxiliary, joint.classes)
         self._phase, self._preprocessing, self._seed, self._joint = phase, preprocessing, seed, joint
         side = preprocessing.resize
         if self.size < preprocessing.crop:
@@ -141,7 +141,7 @@ class Batches:
     def _own_targets(self, own: Tensor) -> Tensor:
         if not self._joint:
             return self._targets[own]
-        unknown = torch.full((len(own), self._joint.classes), torch.nan)
+        unknown = torch.full((len(own), self._joint.classes.columns), torch.nan)
         return torch.cat((self._targets[own], self._auxiliary[own], unknown), dim=1)
 
     def _orders(self, epoch: int) -> tuple[Tensor, Tensor]:

@@ -88,34 +88,23 @@ def check_data(data: Path, images: Path | None, reading: Reading, *, deep: bool 
         TrainingError: the labels cannot be read.
     """
     if data.is_dir():
-        return check_chestxray14(ChestXray14(data, images), reading, deep=deep)
-    rows = read_table(data)
-    paths = {row.image: (images or data.parent) / row.image for row in rows}
-    missing = tuple(sorted(image for image, path in paths.items() if not path.is_file()))
-    there = [path for image, path in paths.items() if image not in set(missing)]
+        dataset = ChestXray14(data, images)
+        name, rows, missing = f"ChestX-ray14 in {data}", dataset.rows, dataset.missing()
+        listed = {film_key(row.image) for row in rows}
+        there = [path for key, path in sorted(dataset.films.items()) if key in listed]
+        remarks = _remarks(dataset, missing, strangers=len(dataset.films) - len(there))
+    else:
+        name, rows, remarks = data.name, read_table(data), []
+        paths = {row.image: (images or data.parent) / row.image for row in rows}
+        found = {image: path for image, path in paths.items() if path.is_file()}
+        there, missing = list(found.values()), tuple(sorted(paths.keys() - found.keys()))
     return Check(
-        name=data.name,
+        name=name,
         films=len(rows),
         patients=len({row.patient for row in rows}),
         missing=missing,
         damaged=find_damaged(there, reading, deep=deep),
-        remarks=(),
-        deep=deep,
-    )
-
-
-def check_chestxray14(dataset: ChestXray14, reading: Reading, *, deep: bool = False) -> Check:
-    """Look through a copy of ChestX-ray14; arguments as for ``check_data``."""
-    rows, missing = dataset.rows, dataset.missing()
-    listed = {film_key(row.image) for row in rows}
-    there = [path for name, path in sorted(dataset.films.items()) if name in listed]
-    return Check(
-        name=f"ChestX-ray14 in {dataset.root}",
-        films=len(rows),
-        patients=len({row.patient for row in rows}),
-        missing=missing,
-        damaged=find_damaged(there, reading, deep=deep),
-        remarks=tuple(_remarks(dataset, missing, strangers=len(dataset.films) - len(there))),
+        remarks=tuple(remarks),
         deep=deep,
     )
 

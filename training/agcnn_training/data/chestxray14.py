@@ -154,8 +154,8 @@ class ChestXray14:
     def _official(self, name: str, other: str) -> frozenset[str]:
         if path := _labels_file(self.root, name):
             return read_names(path)
-        rest = frozenset(map(film_key, read_names(self._needed(name, other))))
-        return frozenset(row.image for row in self._table if film_key(row.image) not in rest)
+        rest = read_names(self._needed(name, other))
+        return frozenset(key for row in self._table if (key := film_key(row.image)) not in rest)
 
     def _needed(self, *names: str) -> Path:
         path = _labels_file(self.root, *names)
@@ -172,11 +172,11 @@ def with_histories(rows: Sequence[Row], train_val: frozenset[str]) -> tuple[Row,
 
     Args:
         rows: all rows of the label table; NIH numbers a patient's films in the order in which they were taken.
-        train_val: the films of one side, matched without their suffix; all others are the other side.
+        train_val: the films of one side (see ``read_names``); all others are the other side.
     """
-    sides, one_side = defaultdict(list), frozenset(map(film_key, train_val))
+    sides = defaultdict(list)
     for row in sorted(rows, key=lambda row: row.image):
-        sides[row.patient, film_key(row.image) in one_side].append(row)
+        sides[row.patient, film_key(row.image) in train_val].append(row)
     histories: dict[str, frozenset[str]] = {}
     for films in sides.values():
         for index, row in enumerate(films):

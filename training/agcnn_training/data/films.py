@@ -35,13 +35,11 @@ class Films:
         pixels: uint8 [N, 1, R, R], squashed to the recipe's ``resize`` as serving does; never to be written to.
         targets: float32 [N, C] in {0, 1}, NaN where unknown; for pretraining films one column a class.
         auxiliary: float32 [N, A] in {0, 1}, NaN where unknown; A may be 0.
-        patients: the patient of each film; empty strings for pretraining films.
     """
 
     pixels: Tensor
     targets: Tensor
     auxiliary: Tensor
-    patients: tuple[str, ...]
 
     def __len__(self) -> int:
         """How many films."""
@@ -77,7 +75,6 @@ def load_films(
         pixels=read_pixels(paths, preprocessing, reading or Reading()),
         targets=label_targets(rows),
         auxiliary=torch.tensor([_auxiliary_targets(row, auxiliary) for row in rows]).reshape(len(rows), -1),
-        patients=tuple(row.patient for row in rows),
     )
 
 
@@ -94,7 +91,6 @@ def load_pretraining_films(
         pixels=read_pixels(paths, preprocessing, reading or Reading()),
         targets=torch.tensor([[float(row.category == name) for name in names] for row in rows]),
         auxiliary=torch.empty(len(rows), 0),
-        patients=("",) * len(rows),
     )
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from agcnn_training.data.names import film_key
 from agcnn_training.errors import TrainingError
 
 Columns = Mapping[str, tuple[str, ...]]
@@ -54,10 +55,13 @@ def read_records(path: Path, columns: Columns, needed: Sequence[str]) -> list[Re
 def read_names(path: Path) -> frozenset[str]:
     """Read a list of films, one a line, ``.gz`` unpacked; what follows a name after a blank is not looked at.
 
+    Returns:
+        The names by which films match (see ``film_key``): copies are often converted.
+
     Raises:
         TrainingError: the file cannot be read, or is empty.
     """
-    names = frozenset(line.split()[0] for line in io.StringIO(_text(path)) if line.strip())
+    names = frozenset(film_key(line.split()[0]) for line in io.StringIO(_text(path)) if line.strip())
     if not names:
         raise TrainingError(f"The list {path} is empty: it should name a film a line.")
     return names

@@ -26,31 +26,18 @@ from agcnn_training.data.table import Row, labelled, read_pretraining_table, rea
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import SplitMethod, SplitRecipe
 
-__all__ = [
-    "Dataset",
-    "LesionBox",
-    "Split",
-    "account",
-    "fingerprint",
-    "fingerprint_pretraining",
-    "open_data",
-    "require_judges",
-]
-
 
 @dataclass(frozen=True)
 class Dataset:
     """Films with labels, and what is to be done with each.
 
     Attributes:
-        name: what the data are called.
         rows: what is known of each film.
         paths: the file of each film; ``rows[i]`` lies in ``paths[i]``.
         split: indices into both.
         boxes: lesions that were drawn on some of the films.
     """
 
-    name: str
     rows: tuple[Row, ...]
     paths: tuple[Path, ...]
     split: Split
@@ -73,25 +60,30 @@ def open_data(
         TrainingError: something is missing or wrong; the sentence says what to do.
     """
     if data.is_dir():
-        return _open_chestxray14(ChestXray14(data, images), split, boxes, partial=partial)
-    return _open_table(data, images or data.parent, split, boxes, partial=partial)
+        dataset = ChestXray14(data, images)
+        films = _of_chestxray14(dataset, boxes, partial=partial)
+        made = _split_chestxray14(dataset, films.rows, split)
+    else:
+        films = _of_table(data, images or data.parent, boxes, partial=partial)
+        made = _split_table(data, films.rows, split)
+    return Dataset(_without_shared_histories(films.rows, made), films.paths, made, films.boxes)
 
 
 @dataclass(frozen=True)
 class Collection:
-    """Films that are to be read, not learnt from: nothing divides them but NIH's own list of test films.
+    """Films with labels that nothing divides but NIH's own list of test films: to be read, or yet to be split.
 
     Attributes:
         rows: the films.
         paths: the file of each.
-        test: indices of those on the official test list; empty for a table.
         boxes: lesions drawn on them.
+        test: indices of those on the official test list; empty for a table.
     """
 
     rows: tuple[Row, ...]
     paths: tuple[Path, ...]
-    test: frozenset[int]
     boxes: tuple[LesionBox, ...]
+    test: frozenset[int] = frozenset()
 
 
 def open_collection(data: Path, images: Path | None, *, boxes: Path | None = None, partial: bool = False) -> Collection:
@@ -101,19 +93,11 @@ def open_collection(data: Path, images: Path | None, *, boxes: Path | None = Non
         TrainingError: something is missing or wrong; the sentence says what to do.
     """
     if not data.is_dir():
-        folder = images or data.parent
-        rows = _present_in_table(data, folder, partial=partial)
-        drawn = _read_boxes(boxes, rows) if boxes else ()
-        return Collection(rows, tuple(folder / row.image for row in rows), frozenset(), drawn)
+        return _of_table(data, images or data.parent, boxes, partial=partial)
     dataset = ChestXray14(data, images)
-    rows = _present(dataset, partial=partial)
-    listed = frozenset(map(film_key, dataset.test if dataset.has_lists else ()))
-    return Collection(
-        rows=rows,
-        paths=tuple(dataset.films[film_key(row.image)] for row in rows),
-        test=frozenset(index for index, row in enumerate(rows) if film_key(row.image) in listed),
-        boxes=_read_boxes(boxes, rows) if boxes else dataset.boxes(rows),
-    )
+    films = _of_chestxray14(dataset, boxes, partial=partial)
+    listed = dataset.test if dataset.has_lists else frozenset()
+    return replace(films, test=frozenset(i for i, row in enumerate(films.rows) if film_key(row.image) in listed))
 
 
 def account(dataset: Dataset) -> tuple[str, ...]:
@@ -190,25 +174,25 @@ def fingerprint_pretraining(table: Path, images: Path) -> str:
     return digest.hexdigest()
 
 
-def _present(dataset: ChestXray14, *, partial: bool) -> tuple[Row, ...]:
-    """The rows whose films are there; without ``partial`` that has to be all."""
+def _of_chestxray14(dataset: ChestXray14, boxes: Path | None, *, partial: bool) -> Collection:
+    """The films that are there; without ``partial`` that has to be all."""
     if not partial and (missing := dataset.missing()):
         archives = ", ".join(dataset.archives(missing))
         raise TrainingError(
             f"Of the {len(dataset.rows):,} films that {dataset.root} lists {len(missing):,} are missing, {missing[0]} "
             f"first: get {archives or 'them'} from {SOURCE}, or go on without them with --partial."
         )
-    there = set(dataset.films)
-    rows = tuple(row for row in dataset.rows if film_key(row.image) in there)
+    rows = tuple(row for row in dataset.rows if film_key(row.image) in dataset.films)
     if not rows:
         raise TrainingError(
             f"None of the films that {dataset.root} lists is there: put them into its folder images, or name their "
             "folder with --images."
         )
-    return rows
+    paths = tuple(dataset.films[film_key(row.image)] for row in rows)
+    return Collection(rows, paths, _read_boxes(boxes, rows) if boxes else dataset.boxes(rows))
 
 
-def _present_in_table(data: Path, folder: Path, *, partial: bool) -> tuple[Row, ...]:
+def _of_table(data: Path, folder: Path, boxes: Path | None, *, partial: bool) -> Collection:
     """The same of a table."""
     rows = read_table(data)
     there = [(folder / row.image).is_file() for row in rows]
@@ -222,36 +206,7 @@ def _present_in_table(data: Path, folder: Path, *, partial: bool) -> tuple[Row, 
         )
     if not rows:
         raise TrainingError(f"None of the images of {data.name} is in {folder}: name their folder with --images.")
-    return rows
-
-
-def _open_chestxray14(dataset: ChestXray14, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
-    rows = _present(dataset, partial=partial)
-    made = _split_chestxray14(dataset, rows, split)
-    return Dataset(
-        name="ChestX-ray14",
-        rows=_without_shared_histories(rows, made),
-        paths=tuple(dataset.films[film_key(row.image)] for row in rows),
-        split=made,
-        boxes=_read_boxes(boxes, rows) if boxes else dataset.boxes(rows),
-    )
-
-
-def _open_table(data: Path, folder: Path, split: SplitRecipe, boxes: Path | None, *, partial: bool) -> Dataset:
-    rows = _present_in_table(data, folder, partial=partial)
-    if split.method in (SplitMethod.OFFICIAL, SplitMethod.CHEXNET):
-        raise TrainingError(
-            f"The split {split.method} belongs to ChestX-ray14 and {data.name} is a table: give the root of "
-            "ChestX-ray14 as --data, or choose another split.method (patient, paper, lists)."
-        )
-    made = _split_rows(rows, split, data.parent)
-    return Dataset(
-        name=data.name,
-        rows=_without_shared_histories(rows, made),
-        paths=tuple(folder / row.image for row in rows),
-        split=made,
-        boxes=_read_boxes(boxes, rows) if boxes else (),
-    )
+    return Collection(rows, tuple(folder / row.image for row in rows), _read_boxes(boxes, rows) if boxes else ())
 
 
 def _split_chestxray14(dataset: ChestXray14, rows: Sequence[Row], split: SplitRecipe) -> Split:
@@ -262,6 +217,15 @@ def _split_chestxray14(dataset: ChestXray14, rows: Sequence[Row], split: SplitRe
             return split_by_lists(rows, dataset.chexnet_lists(), "the lists of the CheXNet ports")
         case _:
             return _split_rows(rows, split, dataset.root)
+
+
+def _split_table(data: Path, rows: Sequence[Row], split: SplitRecipe) -> Split:
+    if split.method in (SplitMethod.OFFICIAL, SplitMethod.CHEXNET):
+        raise TrainingError(
+            f"The split {split.method} belongs to ChestX-ray14 and {data.name} is a table: give the root of "
+            "ChestX-ray14 as --data, or choose another split.method (patient, paper, lists)."
+        )
+    return _split_rows(rows, split, data.parent)
 
 
 def _split_rows(rows: Sequence[Row], split: SplitRecipe, folder: Path) -> Split:

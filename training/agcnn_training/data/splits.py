@@ -15,9 +15,12 @@ from agcnn_training.errors import TrainingError
 
 Indices = NDArray[np.int64]
 
-SIDES: Final = ("train", "validation", "test")
+TRAIN: Final = "train"
+VALIDATION: Final = "validation"
+TEST: Final = "test"
+SIDES: Final = (TRAIN, VALIDATION, TEST)
 
-_PAPER_SHARES: Final = {"validation": 0.1, "test": 0.2}
+_PAPER_SHARES: Final = {VALIDATION: 0.1, TEST: 0.2}
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,23 @@ class Split:
             TrainingError: no film trains, or none validates.
         """
         chosen = {side: np.sort(sides.get(side, np.empty(0, np.int64))).astype(np.int64) for side in SIDES}
-        for side in ("train", "validation"):
+        for side in (TRAIN, VALIDATION):
             if not len(chosen[side]):
                 raise TrainingError(
                     f"The split ({description}) leaves no {side} films: choose another split, or add films to the data."
                 )
-        return cls(**chosen, overlap=MappingProxyType(patient_overlap(patients, chosen)), description=description)
+        whose = {side: {patients[index] for index in indices} for side, indices in chosen.items()}
+        overlap = {(one, other): len(whose[one] & whose[other]) for one, other in combinations(SIDES, 2)}
+        return cls(**chosen, overlap=MappingProxyType(overlap), description=description)
+
+    @property
+    def sides(self) -> dict[str, Indices]:
+        """The indices of each side's films, by its name."""
+        return {TRAIN: self.train, VALIDATION: self.validation, TEST: self.test}
 
     def side_of(self) -> dict[int, str]:
         """The side of each film that lies on one, by index."""
-        return {int(index): side for side in SIDES for index in getattr(self, side)}
+        return {int(index): side for side, chosen in self.sides.items() for index in chosen}
 
 
 def split_by_patient(patients: Sequence[str], share: float, seed: int, *, test: float = 0.0) -> Split:
@@ -107,13 +117,13 @@ def split_by_image(images: Sequence[str], patients: Sequence[str], seed: int) ->
         TrainingError: there are too few films for three sides.
     """
     shuffled = np.random.default_rng(seed).permutation(np.argsort(images))
-    testing, validating = (round(_PAPER_SHARES[side] * len(images)) for side in ("test", "validation"))
+    testing, validating = (round(_PAPER_SHARES[side] * len(images)) for side in (TEST, VALIDATION))
     return Split.measured(
         patients,
         {
-            "test": shuffled[:testing],
-            "validation": shuffled[testing : testing + validating],
-            "train": shuffled[testing + validating :],
+            TEST: shuffled[:testing],
+            VALIDATION: shuffled[testing : testing + validating],
+            TRAIN: shuffled[testing + validating :],
         },
         f"by image, 70/10/20 as in the paper, seed {seed}: films of one patient train and test",
     )
@@ -124,15 +134,14 @@ def split_by_lists(rows: Sequence[Row], lists: Mapping[str, frozenset[str]], des
 
     Args:
         rows: the films.
-        lists: film names by side; names match without their suffix, since copies are often converted.
+        lists: film names by side (see ``read_names``).
         description: where the lists are from.
 
     Raises:
         TrainingError: a film is in two lists, or a side that a run needs has no films.
     """
-    keys = {side: frozenset(map(film_key, names)) for side, names in lists.items()}
-    for one, other in combinations(keys, 2):
-        if twice := keys[one] & keys[other]:
+    for one, other in combinations(lists, 2):
+        if twice := lists[one] & lists[other]:
             raise TrainingError(f"{min(twice)} is in both the {one} and the {other} list: take it out of one of them.")
     sides = {side: _listed(rows, names) for side, names in lists.items()}
     return Split.measured([row.patient for row in rows], sides, description)
@@ -145,7 +154,7 @@ def split_officially(
 
     Args:
         rows: the films.
-        train_val: the names of the films that train or validate.
+        train_val: the names of the films that train or validate (see ``read_names``).
         test: the names of the films that test.
         share: the share of train_val's patients that validates; the list itself draws no such line.
         seed: of the shuffle of those patients.
@@ -153,7 +162,7 @@ def split_officially(
     Raises:
         TrainingError: a film is in both lists, or fewer than two patients of train_val are there.
     """
-    if twice := frozenset(map(film_key, train_val)) & frozenset(map(film_key, test)):
+    if twice := train_val & test:
         raise TrainingError(f"{min(twice)} is in both official lists: get them anew, they share no film.")
     patients = [row.patient for row in rows]
     learning, testing = (_listed(rows, names) for names in (train_val, test))
@@ -164,15 +173,9 @@ def split_officially(
     parts = split_by_patient([patients[index] for index in learning], share, seed)
     return Split.measured(
         patients,
-        {"train": learning[parts.train], "validation": learning[parts.validation], "test": testing},
+        {TRAIN: learning[parts.train], VALIDATION: learning[parts.validation], TEST: testing},
         f"the official lists, {share:g} of the train_val patients for validation, seed {seed}",
     )
-
-
-def patient_overlap(patients: Sequence[str], sides: Mapping[str, Indices]) -> dict[tuple[str, str], int]:
-    """The number of patients who have films on both sides, for each pair of sides."""
-    names = {side: {patients[index] for index in chosen} for side, chosen in sides.items()}
-    return {(one, other): len(names[one] & names[other]) for one, other in combinations(sides, 2)}
 
 
 def leaking_share(patients: Sequence[str], split: Split) -> float:
@@ -182,5 +185,4 @@ def leaking_share(patients: Sequence[str], split: Split) -> float:
 
 
 def _listed(rows: Sequence[Row], names: frozenset[str]) -> Indices:
-    keys = frozenset(map(film_key, names))
-    return np.flatnonzero([film_key(row.image) in keys for row in rows])
+    return np.flatnonzero([film_key(row.image) in names for row in rows])

@@ -14,6 +14,7 @@ from scipy.sparse import csr_array
 
 SAMPLES: Final = 1000
 LEVEL: Final = 0.95
+"""The coverage of every interval."""
 
 _ROUNDS: Final = 100
 """How often as many draws are made as are wanted before those that have what is needed count as too few."""
@@ -24,16 +25,18 @@ _DRAWS_AT_ONCE: Final = 250
 
 @dataclass(frozen=True)
 class Interval:
-    """A bootstrap percentile interval; ``level`` is its coverage in (0, 1)."""
+    """A 95 % interval."""
 
     low: float
     high: float
-    level: float
 
     @property
     def known(self) -> bool:
-        """Whether there is one: its bounds are NaN where too few draws have a value."""
+        """Whether there is one: its bounds are NaN where too few draws have a value, or nothing was there to judge."""
         return not np.isnan(self.low)
+
+
+NO_INTERVAL: Final = Interval(float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,14 @@ def area_draws(truth: NDArray[np.bool_], score: NDArray[np.floating], draws: Pat
     )
 
 
-def percentile_interval(draws: NDArray[np.float64], level: float = LEVEL) -> Interval:
-    """The middle ``level`` of the draws [D] that have a value; NaN bounds where none has."""
+def percentile_interval(draws: NDArray[np.float64]) -> Interval:
+    """The middle ``LEVEL`` of the draws [D] that have a value; NaN bounds where none has."""
     known = draws[~np.isnan(draws)]
     if not len(known):
-        return Interval(float("nan"), float("nan"), level)
-    tail = 100 * (1 - level) / 2
+        return NO_INTERVAL
+    tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(known, [tail, 100 - tail])
-    return Interval(float(low), float(high), level)
+    return Interval(float(low), float(high))
 
 
 def mean_over_known(draws: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -64,6 +64,11 @@ class Comparison:
     per_label: Mapping[str, AreaDifference]
     label_intervals: Mapping[str, Interval]
 
+    @property
+    def is_gain(self) -> bool:
+        """Whether it says what the fusion adds to the global branch, which is what the paper claims."""
+        return (self.first, self.second) == (BranchName.GLOBAL, BranchName.FUSION)
+
 
 def judge_branches(
     predictions: Predictions, draws: PatientDraws, whole: PatientDraws

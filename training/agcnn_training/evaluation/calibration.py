@@ -11,21 +11,11 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from agcnn_models.labels import LABELS
+from agcnn_models.manifest import UNCALIBRATED, Platt
 from agcnn_training.evaluation.metrics import Truth, brier_score, labelled_films
 
 BINS: Final = 15
 """As Guo et al. 2017, *On Calibration of Modern Neural Networks*."""
-
-
-@dataclass(frozen=True)
-class PlattScale:
-    """Calibrated probability = 1 / (1 + exp(-(a z + b))) of a logit z (Platt 1999, with a positive sign)."""
-
-    a: float
-    b: float
-
-
-_AS_THEY_ARE: Final = PlattScale(1.0, 0.0)
 
 
 class Binning(StrEnum):
@@ -77,7 +67,7 @@ class Calibration:
     reliability: Reliability
 
 
-def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> PlattScale | None:
+def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> Platt | None:
     """Fit Platt's scaling of one label by maximum likelihood with Platt's smoothed targets.
 
     The slope is kept positive, so that calibration never reorders films. Without both outcomes there is nothing to fit
@@ -104,18 +94,18 @@ def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> PlattScale | None:
 
     # exp(-3) to exp(3): a slope outside says that the label cannot be told at all, or far too few films.
     fitted = minimize(negative_log_likelihood, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3, 3), (-20, 20)])
-    return PlattScale(float(np.exp(fitted.x[0])), float(fitted.x[1]))
+    return Platt(a=float(np.exp(fitted.x[0])), b=float(fitted.x[1]))
 
 
-def fit_calibration(truth: Truth, logits: NDArray[np.floating]) -> dict[str, PlattScale]:
+def fit_calibration(truth: Truth, logits: NDArray[np.floating]) -> dict[str, Platt]:
     """Fit the scaling of each label that has both outcomes: truth and logits [N, 15]."""
     scales = {label: fit_platt(truth[:, column], logits[:, column]) for column, label in enumerate(LABELS)}
     return {label: scale for label, scale in scales.items() if scale is not None}
 
 
-def calibrated(logits: NDArray[np.floating], scales: Mapping[str, PlattScale]) -> NDArray[np.float64]:
+def calibrated(logits: NDArray[np.floating], scales: Mapping[str, Platt]) -> NDArray[np.float64]:
     """Calibrated probabilities of logits [N, 15]; of a label without a scaling sigmoid(logit)."""
-    fitted = [scales.get(label, _AS_THEY_ARE) for label in LABELS]
+    fitted = [scales.get(label, UNCALIBRATED) for label in LABELS]
     slopes, offsets = np.array([one.a for one in fitted]), np.array([one.b for one in fitted])
     return np.asarray(expit(logits.astype(np.float64) * slopes + offsets))
 

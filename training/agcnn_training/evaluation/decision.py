@@ -10,9 +10,9 @@ from scipy.stats import norm
 
 from agcnn_models.bundle import Bundle
 from agcnn_models.labels import LABELS
-from agcnn_models.manifest import ThresholdSet
-from agcnn_training.evaluation.bootstrap import LEVEL, Interval
-from agcnn_training.evaluation.calibration import PlattScale, calibrated, fit_calibration
+from agcnn_models.manifest import Platt, ThresholdSet
+from agcnn_training.evaluation.bootstrap import LEVEL, NO_INTERVAL, Interval
+from agcnn_training.evaluation.calibration import calibrated, fit_calibration
 from agcnn_training.evaluation.metrics import Truth, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.recipe import Aim
@@ -30,7 +30,7 @@ class Decision:
             first set is the one in use.
     """
 
-    scales: Mapping[str, PlattScale]
+    scales: Mapping[str, Platt]
     threshold_sets: tuple[ThresholdSet, ...]
 
 
@@ -58,6 +58,11 @@ class OperatingPoint:
     specificity: Proportion
     ppv: Proportion
     npv: Proportion
+
+    @property
+    def shares(self) -> dict[str, Proportion]:
+        """What it does, by name."""
+        return {"sensitivity": self.sensitivity, "specificity": self.specificity, "ppv": self.ppv, "npv": self.npv}
 
 
 def fit_decision(validation: Predictions, model: str) -> Decision:
@@ -91,8 +96,7 @@ def fit_decision(validation: Predictions, model: str) -> Decision:
 def decision_of(bundle: Bundle) -> Decision:
     """The calibration and the thresholds that a bundle carries."""
     manifest = bundle.manifest
-    scales = {label: PlattScale(one.a, one.b) for label, one in manifest.calibration.coefficients.items()}
-    return Decision(scales, (manifest.thresholds, *manifest.further_thresholds))
+    return Decision(manifest.calibration.coefficients, (manifest.thresholds, *manifest.further_thresholds))
 
 
 def youden_threshold(truth: Truth, probability: NDArray[np.float64]) -> float | None:
@@ -161,9 +165,7 @@ def operating_points(
     return points
 
 
-def patient_proportion(
-    hits: NDArray[np.bool_], patients: Sequence[str] | NDArray[np.str_], level: float = LEVEL
-) -> Proportion:
+def patient_proportion(hits: NDArray[np.bool_], patients: Sequence[str] | NDArray[np.str_]) -> Proportion:
     """A share of films and Wilson's interval at the effective number of films (Korn and Graubard 1998).
 
     Films of one patient resemble each other, so N films are worth fewer independent ones: as many as give the variance
@@ -173,11 +175,10 @@ def patient_proportion(
     Args:
         hits: [N].
         patients: [N].
-        level: the coverage, in (0, 1).
     """
     films = len(hits)
     if not films:
-        return Proportion(float("nan"), Interval(float("nan"), float("nan"), level))
+        return Proportion(float("nan"), NO_INTERVAL)
     share = float(hits.mean())
     _, members = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
     clusters = int(members.max()) + 1
@@ -185,15 +186,15 @@ def patient_proportion(
     spread = (films * np.bincount(members[hits], minlength=clusters) - hits.sum() * np.bincount(members)) / films
     variance = float(np.sum(spread**2)) * clusters / max(clusters - 1, 1) / films**2
     effective = min(share * (1 - share) / variance, films) if variance > 0 else clusters
-    return Proportion(share, wilson_interval(share, effective, level))
+    return Proportion(share, wilson_interval(share, effective))
 
 
-def wilson_interval(share: float, number: float, level: float = LEVEL) -> Interval:
+def wilson_interval(share: float, number: float) -> Interval:
     """Wilson's score interval of a share of so many independent films."""
-    z = float(norm.ppf(0.5 + level / 2))
+    z = float(norm.ppf(0.5 + LEVEL / 2))
     middle = (share + z**2 / (2 * number)) / (1 + z**2 / number)
     reach = z / (1 + z**2 / number) * float(np.sqrt(share * (1 - share) / number + z**2 / (4 * number**2)))
-    return Interval(max(middle - reach, 0.0), min(middle + reach, 1.0), level)
+    return Interval(max(middle - reach, 0.0), min(middle + reach, 1.0))
 
 
 def _cuts(

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm, rankdata
 
+from agcnn_training.evaluation.bootstrap import LEVEL
+
 
 @dataclass(frozen=True)
 class Areas:
@@ -62,14 +64,14 @@ def delong_areas(truth: NDArray[np.bool_], scores: NDArray[np.floating]) -> Area
 
 
 def delong_difference(
-    truth: NDArray[np.bool_], first: NDArray[np.floating], second: NDArray[np.floating], level: float = 0.95
+    truth: NDArray[np.bool_], first: NDArray[np.floating], second: NDArray[np.floating]
 ) -> AreaDifference:
     """Compare two readings [N] of the same films; see ``delong_areas``."""
     found = delong_areas(truth, np.stack((first, second)))
     contrast = np.array([-1.0, 1.0])
     difference = float(contrast @ found.areas)
     error = float(np.sqrt(max(contrast @ found.covariance @ contrast, 0.0)))
-    reach = float(norm.ppf(0.5 + level / 2)) * error
+    reach = float(norm.ppf(0.5 + LEVEL / 2)) * error
     # Without any error both readings rank alike, and are equal for certain.
     p = float(2 * norm.sf(abs(difference) / error)) if error > 0 else float(difference == 0)
     return AreaDifference(difference, difference - reach, difference + reach, p)

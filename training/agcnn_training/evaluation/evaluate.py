@@ -14,12 +14,13 @@ from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.decision import decision_of
 from agcnn_training.evaluation.opening import FilmSet, Side, open_films, warnings
-from agcnn_training.evaluation.page import Report, write_page
+from agcnn_training.evaluation.page import Report, page
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.results import judge, summary
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.tables import write_localisation, write_metrics
 from agcnn_training.evaluation.writing import RESULTS_FILE, Json, as_json, write_json
+from agcnn_training.files import replace_text
 from agcnn_training.met import read_met
 from agcnn_training.progress import Journal
 from agcnn_training.recipe import Precision
@@ -129,7 +130,8 @@ def _write(request: EvaluateRequest, report: Report) -> Path:
     write_json(request.out / RESULTS_FILE, {**_head(request, report), "sets": as_json(sets)})
     write_metrics(request.out / METRICS_FILE, sets)
     write_localisation(request.out / LOCALISATION_FILE, sets)
-    return write_page(request.out / PAGE_FILE, report)
+    replace_text(request.out / PAGE_FILE, page(report))
+    return request.out / PAGE_FILE
 
 
 def _head(request: EvaluateRequest, report: Report) -> dict[str, Json]:

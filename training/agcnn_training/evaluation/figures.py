@@ -10,14 +10,13 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.branches import Comparison
 from agcnn_training.evaluation.localisation import ALL, Hit
-from agcnn_training.evaluation.metrics import labelled_films
+from agcnn_training.evaluation.metrics import labelled_films, roc_curve
 from agcnn_training.evaluation.page_tables import measure_name
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.results import SetResult
@@ -103,7 +102,7 @@ def roc_figure(predictions: Predictions) -> str:
             known, bears = labelled_films(predictions.truth[:, column])
             axes.plot((0, 1), (0, 1), color=RULE, linewidth=0.8)
             for branch, logits in predictions.logits.items():
-                axes.plot(*roc_points(bears, logits[known, column]), color=COLOURS[branch], linewidth=1.1, label=branch)
+                axes.plot(*roc_curve(bears, logits[known, column]), color=COLOURS[branch], linewidth=1.1, label=branch)
             axes.set(title=display_name(label), xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 1), yticks=(0, 1))
         _shared_legend(figure)
         figure.supxlabel("1 - specificity", color=MUTED, fontsize=8.5)
@@ -147,22 +146,6 @@ def localisation_figure(hits: Sequence[Hit]) -> str:
         axes.set(xlim=(0, 1), xlabel="share of the lesions (mean IoU: its value)")
         axes.legend(loc="lower right")
     return drawn[0]
-
-
-def roc_points(
-    bears: NDArray[np.bool_], score: NDArray[np.floating]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The corners of a ROC curve: 1 - specificity and sensitivity, each [K + 1] for K different scores.
-
-    Args:
-        bears: [N], whether the film shows the finding; both outcomes occur.
-        score: [N].
-    """
-    order = np.argsort(-score, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # where films of equal score end
-    hits = np.concatenate(([0], np.cumsum(bears[order])[last]))
-    alarms = np.concatenate(([0], last + 1)) - hits
-    return alarms / alarms[-1], hits / hits[-1]
 
 
 @contextmanager

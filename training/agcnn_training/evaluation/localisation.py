@@ -8,7 +8,7 @@ All boxes are edges (x_min, y_min, x_max, y_max) in pixels of the network's inpu
 outside: the centre crop cuts off the film's margin, and what it loses counts as missed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,9 +20,10 @@ from agcnn_models.attention import upsample
 from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.preprocessing import box_to_source
 from agcnn_models.settings import Preprocessing
+from agcnn_training.data.boxes import LesionBox
+from agcnn_training.data.names import film_key
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import Interval, PatientDraws, draw_patients, percentile_interval
-from agcnn_training.evaluation.lesions import Lesions
 from agcnn_training.evaluation.predictions import Predictions
 
 CUTS: Final = (0.1, 0.25, 0.5)
@@ -31,6 +32,21 @@ ALL: Final = "all"
 POINTING: Final = "pointing"
 
 _AT_ONCE: Final = 64
+
+
+@dataclass(frozen=True)
+class Lesions:
+    """M lesions.
+
+    Attributes:
+        film: int64 [M], on which film of the set each lies.
+        labels: the finding of each.
+        edges: float64 [M, 4], x_min, y_min, x_max, y_max as shares of the film's width and height.
+    """
+
+    film: NDArray[np.int64]
+    labels: tuple[str, ...]
+    edges: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,19 @@ class Localisation:
     lost: int
     cut: int
     attended: float
+
+
+def lesions_on(images: Sequence[str], boxes: Iterable[LesionBox]) -> Lesions:
+    """The lesions on the films of a set, found by name without its ending: NIH's boxes say .png, copies may not."""
+    index = {film_key(image): film for film, image in enumerate(images)}
+    found = [(index[name], box) for box in boxes if (name := film_key(box.image)) in index]
+    return Lesions(
+        film=np.array([film for film, _ in found], dtype=np.int64),
+        labels=tuple(box.label for _, box in found),
+        edges=np.array(
+            [(box.x, box.y, box.x + box.width, box.y + box.height) for _, box in found], dtype=np.float64
+        ).reshape(-1, 4),
+    )
 
 
 def judge_localisation(

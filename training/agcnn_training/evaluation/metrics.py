@@ -11,26 +11,7 @@ from torch import Tensor
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.bootstrap import (
-    Interval,
-    PatientDraws,
-    area_draws,
-)
-
-__all__ = [
-    "Interval",
-    "Score",
-    "Truth",
-    "area_under_curve",
-    "average_precision",
-    "both_outcomes",
-    "brier_score",
-    "judged_truth",
-    "label_draws",
-    "labelled_films",
-    "prevalence",
-    "score_branch",
-]
+from agcnn_training.evaluation.bootstrap import PatientDraws, area_draws
 
 Truth: TypeAlias = NDArray[np.bool_] | NDArray[np.floating]
 """Whether films bear labels: booleans, or numbers in {0, 1} that are NaN where it is unknown."""
@@ -91,6 +72,20 @@ def area_under_curve(truth: Truth, score: NDArray[np.floating]) -> float:
     return float((ranks[bears].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
+def roc_curve(bears: NDArray[np.bool_], score: NDArray[np.floating]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The corners of a ROC curve: 1 - specificity and sensitivity, each [K + 1] for K different scores.
+
+    Args:
+        bears: [N], whether the film shows the finding; both outcomes occur.
+        score: [N], any monotone score.
+    """
+    order = np.argsort(-score, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(score[order])), len(score) - 1)  # equal scores cross a threshold together
+    hits = np.concatenate(([0], np.cumsum(bears[order])[last]))
+    alarms = np.concatenate(([0], last + 1)) - hits
+    return alarms / alarms[-1], hits / hits[-1]
+
+
 def average_precision(truth: Truth, score: NDArray[np.floating]) -> float:
     """The mean over positives of the precision at their score: the step-wise area under precision and recall.
 
@@ -117,12 +112,6 @@ def brier_score(truth: Truth, probability: NDArray[np.floating]) -> float:
     """The mean squared distance of a probability [N] from what is true [N]; NaN when nothing is known."""
     known, bears = labelled_films(truth)
     return float(np.mean((probability[known] - bears) ** 2)) if known.any() else float("nan")
-
-
-def prevalence(truth: Truth) -> float:
-    """The share of the films with a known label that bear it; NaN when nothing is known."""
-    _, bears = labelled_films(truth)
-    return float(bears.mean()) if len(bears) else float("nan")
 
 
 def score_branch(truth: Truth, logits: NDArray[np.floating]) -> Score:

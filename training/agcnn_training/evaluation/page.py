@@ -3,16 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from agcnn_models.labels import display_name
-from agcnn_models.manifest import BranchName, Manifest
-from agcnn_training.errors import TrainingError
+from agcnn_models.manifest import Manifest
 from agcnn_training.evaluation import figures, page_tables
-from agcnn_training.evaluation.branches import Comparison
 from agcnn_training.evaluation.localisation import Localisation
 from agcnn_training.evaluation.page_tables import Table, signed, span, three
 from agcnn_training.evaluation.predictions import Predictions
@@ -60,21 +57,6 @@ class Section:
     tables: tuple[Table, ...] = ()
 
 
-def write_page(path: Path, report: Report) -> Path:
-    """Write the page whole or not at all, and return its path.
-
-    Raises:
-        TrainingError: the disk is full or cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(page(report), encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space and repeat.") from error
-    return path
-
-
 def page(report: Report) -> str:
     """The page as HTML; the same report gives the same page."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -98,7 +80,7 @@ def _tiles(result: SetResult) -> Iterator[Tile]:
             span(branch.interval),
         )
     for one in result.comparisons:
-        if _is_gain(one):
+        if one.is_gain:
             yield Tile("fusion minus global", signed(one.difference), span(one.interval, signed))
 
 
@@ -145,7 +127,7 @@ def _comparisons(result: SetResult) -> Section:
         "p is DeLong's, which takes films to be independent; films of one patient are not, so it stands here for "
         "comparison with other papers, one test a finding and not corrected for their number."
     )
-    shown = next((one for one in result.comparisons if _is_gain(one)), result.comparisons[0])
+    shown = next((one for one in result.comparisons if one.is_gain), result.comparisons[0])
     table = page_tables.comparison_table(result.comparisons)
     return Section("What each branch adds", (meaning,), _svg(figures.difference_figure(shown)), (table,))
 
@@ -195,11 +177,6 @@ def _localisation(found: Localisation) -> Section:
     figure = _svg(figures.localisation_figure(found.hits))
     tables = (page_tables.lesion_table(found.hits), page_tables.lesion_table_by_finding(found.hits))
     return Section("Where it looked", (measures, chance, lost), figure, tables)
-
-
-def _is_gain(one: Comparison) -> bool:
-    """Whether it says what the fusion adds to the global branch, which is what the paper claims."""
-    return (one.first, one.second) == (BranchName.GLOBAL, BranchName.FUSION)
 
 
 def _svg(content: str) -> Markup:

@@ -38,7 +38,7 @@ def signed(value: float | None) -> str:
 
 def span(interval: Interval | None, number: Callable[[float], str] = three) -> str:
     """0.701 to 0.766, or a dash where there is no interval."""
-    if interval is None or math.isnan(interval.low):
+    if interval is None or not interval.known:
         return NONE
     return f"{number(interval.low)} to {number(interval.high)}"
 
@@ -103,7 +103,7 @@ def decision_table(name: str, method: str, points: Mapping[str, OperatingPoint])
             (
                 display_name(label),
                 three(point.threshold),
-                *(_proportion(share) for share in (point.sensitivity, point.specificity, point.ppv, point.npv)),
+                *map(_proportion, point.shares.values()),
             )
             for label, point in points.items()
         ),
@@ -117,7 +117,7 @@ def group_table(result: SetResult) -> Table:
         ("Group", "Films", "Patients", "Findings", "Mean AUC", "95 % over patients"),
         tuple(
             (
-                f"{one.attribute} {one.group}{' (small)' if one.small else ''}",
+                one.name,
                 str(one.films),
                 str(one.patients),
                 str(one.labels),
@@ -195,12 +195,8 @@ def _finding_row(result: SetResult, label: str) -> tuple[str, ...]:
         *(three(branch.score.per_label.get(label)) for branch in result.branches.values()),
         span(best.label_intervals.get(label)),
         three(best.average_precision.get(label)),
-        _prevalence(result, label),
+        three(result.prevalence.get(label)),
     )
-
-
-def _prevalence(result: SetResult, label: str) -> str:
-    return three(result.positives[label] / result.known[label]) if label in result.known else NONE
 
 
 def _proportion(share: Proportion) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from agcnn_models.manifest import BranchName
 from agcnn_training.errors import TrainingError
+from agcnn_training.files import replace_file
 
 _LOGITS: Final = "logits_"
 
@@ -65,14 +66,12 @@ class Predictions:
             for name, values in (("boxes", self.boxes), ("heat_maps", self.heat_maps))
             if values is not None
         }
-        partial = path.with_name(path.name + ".partial")
-        try:
-            with partial.open("wb") as file:
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as file:  # to a path whose name does not end in .npz NumPy would add that
                 np.savez_compressed(file, allow_pickle=False, **arrays)
-            partial.replace(path)
-        except OSError as error:
-            partial.unlink(missing_ok=True)
-            raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space and repeat.") from error
+
+        replace_file(path, write)
 
     @classmethod
     def load(cls, path: Path) -> Self:

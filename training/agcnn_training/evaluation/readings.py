@@ -8,13 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agcnn_models.labels import LABELS
 from agcnn_models.settings import Preprocessing
 from agcnn_training.compute import autocast
 from agcnn_training.data.films import Films, evaluation_images
 from agcnn_training.evaluation.metrics import Score, judged_truth, score_branch
 from agcnn_training.recipe import Precision
-from agcnn_training.stages import Read
 
 
 @dataclass(frozen=True)
@@ -42,11 +40,11 @@ class Evaluator:
         """Which labels the chosen films bear: [N, 15] in {0, 1}, NaN where that is unknown or is not judged."""
         return judged_truth(self.films.targets[torch.from_numpy(self.chosen)], self.not_assessed)
 
-    def score(self, read: Read, trainee: nn.Module, size: int, precision: Precision) -> Score:
-        """Judge a stage's trainee on images of a size, at the precision it trains in."""
+    def score(self, trainee: nn.Module, columns: slice, size: int, precision: Precision) -> Score:
+        """Judge 15 columns of what a trainee says of images of a size, at the precision it trains in."""
         trainee.eval()
         with torch.no_grad(), autocast(self.device, precision):
-            logits = [read(trainee, images)[:, : len(LABELS)] for images in self._images(size)]
+            logits = [trainee(images)[:, columns] for images in self._images(size)]
         return score_branch(self.truth, torch.cat(logits).float().cpu().numpy())
 
     def _images(self, size: int) -> Iterator[Tensor]:

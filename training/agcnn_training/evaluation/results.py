@@ -5,7 +5,6 @@ Calibration and thresholds come from the validation films, so the test films are
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from scipy.special import expit
@@ -16,23 +15,19 @@ from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.boxes import LesionBox
 from agcnn_training.data.source import Dataset
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import draw_patients
 from agcnn_training.evaluation.branches import BranchResult, Comparison, judge_branches
 from agcnn_training.evaluation.calibration import Calibration, calibrated, judge_calibration
 from agcnn_training.evaluation.decision import Decision, OperatingPoint, fit_decision, operating_points
-from agcnn_training.evaluation.lesions import lesions_on
-from agcnn_training.evaluation.localisation import Localisation, judge_localisation
+from agcnn_training.evaluation.localisation import Localisation, judge_localisation, lesions_on
 from agcnn_training.evaluation.metrics import both_outcomes, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import Subgroup, judge_subgroups
 from agcnn_training.recipe import Recipe
-
-TRAIN: Final = "train"
-VALIDATION: Final = "validation"
-TEST: Final = "test"
 
 
 @dataclass(frozen=True)
@@ -71,6 +66,11 @@ class SetResult:
     def headline(self) -> BranchName:
         """The branch whose word counts: the fusion where there is one."""
         return BranchName.FUSION if BranchName.FUSION in self.branches else BranchName.GLOBAL
+
+    @property
+    def prevalence(self) -> dict[str, float]:
+        """The share of films that bear each label, of those of which it is known."""
+        return {label: self.positives[label] / films for label, films in self.known.items()}
 
     @property
     def skipped(self) -> tuple[str, ...]:

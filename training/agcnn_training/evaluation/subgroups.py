@@ -49,6 +49,11 @@ class Subgroup:
     interval: Interval
 
     @property
+    def name(self) -> str:
+        """As tables say it: "sex F", or "sex F (small)"."""
+        return f"{self.attribute} {self.group}{' (small)' if self.small else ''}"
+
+    @property
     def small(self) -> bool:
         """Whether the group has too few patients to compare it with others."""
         return self.patients < SMALL

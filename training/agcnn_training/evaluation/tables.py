@@ -1,15 +1,14 @@
 """Results as long tables, for pandas, R or a spreadsheet: one row a number, with its interval where it has one."""
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from agcnn_models.labels import LABELS
-from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.results import SetResult
+from agcnn_training.files import csv_text, replace_text
 
 MEAN: Final = "mean"
 
@@ -77,8 +76,7 @@ def numbers(name: str, result: SetResult) -> Iterator[Number]:
     for chosen, points in result.operating.items():
         for label, point in points.items():
             yield Number(name, headline, label, f"threshold:{chosen}", point.threshold)
-            for metric in ("sensitivity", "specificity", "ppv", "npv"):
-                share = getattr(point, metric)
+            for metric, share in point.shares.items():
                 yield _with(Number(name, headline, label, f"{metric}:{chosen}", share.value), share.interval)
     for group in result.subgroups:
         metric = f"auc:{group.attribute}={group.group}"
@@ -109,16 +107,8 @@ def _with(number: Number, interval: Interval | None) -> Number:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Sequence[Sequence[str | float | None]]) -> None:
-    partial = path.with_name(path.name + ".partial")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows(["" if _missing(cell) else cell for cell in row] for row in rows)
-        partial.replace(path)
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space and repeat.") from error
+    replace_text(path, csv_text(columns, (map(_known, row) for row in rows)))
 
 
-def _missing(cell: str | float | None) -> bool:
-    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+def _known(cell: str | float | None) -> str | float | None:
+    return None if isinstance(cell, float) and math.isnan(cell) else cell

@@ -3,20 +3,16 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import Final, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
-from agcnn_training.data.table import Row
-from agcnn_training.errors import TrainingError
+from agcnn_training.data.source import Dataset
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.branches import BranchResult, Comparison
 from agcnn_training.evaluation.decision import OperatingPoint
 from agcnn_training.evaluation.localisation import Localisation
 from agcnn_training.evaluation.results import Measured, SetResult
+from agcnn_training.files import replace_text
 from agcnn_training.recipe import Recipe
 
 RESULTS_FILE: Final = "results.json"
@@ -24,32 +20,28 @@ RESULTS_FILE: Final = "results.json"
 Json: TypeAlias = "Mapping[str, Json] | Sequence[Json] | str | float | int | bool | None"
 
 
-def write_results(folder: Path, measured: Measured, recipe: Recipe, split: Mapping[str, Json]) -> None:
+def write_results(folder: Path, measured: Measured, recipe: Recipe, dataset: Dataset) -> None:
     """Write ``results.json`` and ``predictions-<set>.npz`` into a run's folder.
 
     Args:
         folder: of the run.
         measured: what to write.
         recipe: of the run.
-        split: what is known of the split: counts of films and patients, and overlaps.
+        dataset: that it trained on.
 
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
     for name, predictions in measured.predictions.items():
         predictions.save(folder / f"predictions-{name}.npz")
-    head: dict[str, Json] = {"recipe": recipe.name, "version": recipe.version, "seed": recipe.seed, "split": split}
-    write_json(folder / RESULTS_FILE, {**head, "sets": as_json(measured.sets)})
-
-
-def split_counts(rows: Sequence[Row], sides: Mapping[str, NDArray[np.int64]]) -> dict[str, Json]:
-    """Films and patients on each side of a split, and how many patients each two sides share."""
-    patients = {name: {rows[index].patient for index in chosen} for name, chosen in sides.items()}
-    return {
-        "films": {name: len(chosen) for name, chosen in sides.items()},
-        "patients": {name: len(whose) for name, whose in patients.items()},
-        "overlap": {f"{one}-{other}": len(patients[one] & patients[other]) for one, other in combinations(patients, 2)},
+    content: dict[str, Json] = {
+        "recipe": recipe.name,
+        "version": recipe.version,
+        "seed": recipe.seed,
+        "split": _split_json(dataset),
+        "sets": as_json(measured.sets),
     }
+    write_json(folder / RESULTS_FILE, content)
 
 
 def as_json(sets: Mapping[str, SetResult]) -> dict[str, Json]:
@@ -63,12 +55,17 @@ def write_json(path: Path, content: Json) -> None:
     Raises:
         TrainingError: the disk is full or cannot be written.
     """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space and repeat.") from error
+    replace_text(path, json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
+
+
+def _split_json(dataset: Dataset) -> dict[str, Json]:
+    """Films and patients on each side of a split, and how many patients each two sides share."""
+    sides = dataset.split.sides
+    return {
+        "films": {name: len(chosen) for name, chosen in sides.items()},
+        "patients": {name: len({dataset.rows[index].patient for index in chosen}) for name, chosen in sides.items()},
+        "overlap": {f"{one}-{other}": shared for (one, other), shared in dataset.split.overlap.items()},
+    }
 
 
 def _set_json(result: SetResult) -> dict[str, Json]:
@@ -131,15 +128,9 @@ def _comparison_json(one: Comparison) -> dict[str, Json]:
 
 
 def _point_json(point: OperatingPoint) -> dict[str, Json]:
-    shares = {
-        "sensitivity": point.sensitivity,
-        "specificity": point.specificity,
-        "ppv": point.ppv,
-        "npv": point.npv,
-    }
     return {
         "threshold": point.threshold,
-        **{name: {"value": share.value, "ci": _bounds(share.interval)} for name, share in shares.items()},
+        **{name: {"value": share.value, "ci": _bounds(share.interval)} for name, share in point.shares.items()},
     }
 
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
-from agcnn_training.evaluation.metrics import area_under_curve, labelled_films
+from agcnn_training.evaluation.metrics import area_under_curve, labelled_films, roc_curve
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.experiments.outcomes import Measured
+from agcnn_training.experiments.outcomes import OverSeeds
 from agcnn_training.experiments.style import (
     BLACK,
     BRANCH_COLOURS,
@@ -29,8 +29,6 @@ from agcnn_training.experiments.style import (
 from agcnn_training.experiments.tables import Cell, Table
 
 _TITLES: Final = {BranchName.GLOBAL: "global", BranchName.LOCAL: "local", BranchName.FUSION: "fusion (AG-CNN)"}
-
-Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
 def dot_chart(table: Table) -> Figure:
@@ -51,8 +49,7 @@ def dot_chart(table: Table) -> Figure:
     axes.grid(visible=False, axis="y")
     named = [_key(_TITLES[branch], BRANCH_COLOURS[branch], BRANCH_MARKERS[branch]) for _, branch in branches]
     ours = named or [_key("here", BRANCH_COLOURS[BranchName.GLOBAL], "o")]
-    hollow = Line2D([], [], color=BLACK, marker="D", markersize=5, linestyle="none", fillstyle="none", label="paper")
-    figure.legend(handles=[*ours, hollow], loc="outside lower center", ncols=4)
+    figure.legend(handles=[*ours, _key_of_the_paper()], loc="outside lower center", ncols=4)
     figure.suptitle(table.title, fontsize=10)
     return figure
 
@@ -109,22 +106,8 @@ def tau_chart(title: str, tables: Sequence[Table]) -> Figure:
     if first is not None:
         first.set_ylabel("mean AUC over the 14 pathologies")
     handles = [_key(_TITLES[branch], BRANCH_COLOURS[branch], BRANCH_MARKERS[branch]) for branch in BranchName]
-    hollow = Line2D([], [], color=BLACK, marker="D", markersize=5, linestyle="none", fillstyle="none", label="paper")
-    figure.legend(handles=[*handles, hollow], loc="outside lower center", ncols=4)
+    figure.legend(handles=[*handles, _key_of_the_paper()], loc="outside lower center", ncols=4)
     return figure
-
-
-def roc_curve(truth: NDArray[np.bool_], score: NDArray[np.floating]) -> Curve:
-    """The ROC curve: false and true positive rates [T], from (0, 0) to (1, 1), a point for each distinct score.
-
-    Both outcomes must be present.
-    """
-    order = np.argsort(-score, kind="stable")
-    ordered = score[order]
-    last = np.append(np.flatnonzero(np.diff(ordered)), len(ordered) - 1)  # equal scores cross a threshold together
-    true = np.concatenate(([0], np.cumsum(truth[order])[last]))
-    false = np.concatenate(([0], np.cumsum(~truth[order])[last]))
-    return false / false[-1], true / true[-1]
 
 
 def _dot(axes: Axes, place: float, cell: Cell, colour: str, marker: str) -> None:
@@ -161,7 +144,7 @@ def _against(axes: Axes, taus: NDArray[np.float64], cells: Sequence[Cell], branc
         axes.plot(tau, area, marker="D", markersize=6.5, color=colour, fillstyle="none", linestyle="none")
 
 
-def _ends(measured: Measured) -> tuple[float, float]:
+def _ends(measured: OverSeeds) -> tuple[float, float]:
     low, high = measured.low, measured.high
     return (measured.value, measured.value) if low is None or high is None else (low, high)
 
@@ -220,3 +203,7 @@ def _legend_in_the_gap(gap: Sequence[Axes], handles: Sequence[Line2D]) -> None:
 
 def _key(label: str, colour: str, marker: str) -> Line2D:
     return Line2D([], [], color=colour, marker=marker, markersize=5.5, linestyle="none", label=label)
+
+
+def _key_of_the_paper() -> Line2D:
+    return Line2D([], [], color=BLACK, marker="D", markersize=5, linestyle="none", fillstyle="none", label="paper")

@@ -17,8 +17,9 @@ from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
 from agcnn_models.preprocessing import centre, resized
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.pictures import ImageLoader
-from agcnn_training.data.source import Dataset, LesionBox
+from agcnn_training.data.source import Dataset
 from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.localisation import lesion_edges, lesions_on
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.experiments.style import BLUE, GREY, PALE, new_figure
 
@@ -34,12 +35,12 @@ class ShownFilm:
     Attributes:
         name: of the image.
         picture: float32 [S, S] in [0, 1].
-        lesions: what a radiologist drew, as edges in pixels of the picture: x_min, y_min, x_max, y_max.
+        lesions: float64 [M, 4], what a radiologist drew: x_min, y_min, x_max, y_max in pixels of the picture.
     """
 
     name: str
     picture: NDArray[np.float32]
-    lesions: tuple[tuple[float, float, float, float], ...]
+    lesions: NDArray[np.float64]
 
 
 def choose_films(predictions: Predictions, count: int, seed: int = 0) -> tuple[str, ...]:
@@ -69,7 +70,7 @@ def show_films(
         ShownFilm(
             name=name,
             picture=centre(resized(loader(places[name]), preprocessing), preprocessing)[0].numpy(),
-            lesions=tuple(_in_pixels(box, preprocessing) for box in dataset.boxes if box.image == name),
+            lesions=lesion_edges(lesions_on([name], dataset.boxes), preprocessing),
         )
         for name in names
     )
@@ -98,7 +99,7 @@ def top_ten(title: str, films: Sequence[ShownFilm], predictions: Predictions) ->
             predictions.truth[place],
         )
     words = "blue, with a dot: true labels; yellow: attended region"
-    drawn = "; dashed: drawn by a radiologist" if any(film.lesions for film in films) else ""
+    drawn = "; dashed: drawn by a radiologist" if any(len(film.lesions) for film in films) else ""
     figure.supxlabel(f"probability of the ten likeliest labels ({words}{drawn})", fontsize=8.5)
     return figure
 
@@ -123,17 +124,6 @@ def regions(title: str, films: Sequence[ShownFilm], sweep: Mapping[float, Predic
         grid[2 * row, 0].set_ylabel("region", fontsize=8)
         grid[2 * row + 1, 0].set_ylabel("crop", fontsize=8)
     return figure
-
-
-def _in_pixels(box: LesionBox, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
-    """A lesion's edges in pixels of the network's input; some may lie outside the central crop."""
-    side, margin = preprocessing.resize, round((preprocessing.resize - preprocessing.crop) / 2)
-    return (
-        box.x * side - margin,
-        box.y * side - margin,
-        (box.x + box.width) * side - margin,
-        (box.y + box.height) * side - margin,
-    )
 
 
 def _crop(picture: NDArray[np.float32], box: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -166,7 +156,7 @@ def _draw_attention(axes: Axes, heat: NDArray[np.float16], box: NDArray[np.int64
     axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=_BOX, linewidth=1.4))
 
 
-def _draw_lesion(axes: Axes, edges: tuple[float, float, float, float]) -> None:
+def _draw_lesion(axes: Axes, edges: NDArray[np.float64]) -> None:
     x_min, y_min, x_max, y_max = edges
     axes.add_patch(
         Rectangle(

@@ -10,13 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.manifest import BranchName
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.predictions import Predictions
+from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.recipe import Recipe
-
-RESULTS_FILE: Final = "results.json"
-
-TEST, VALIDATION = "test", "validation"
 
 _NO_BOUNDS: Final = (None, None)
 
@@ -65,7 +63,7 @@ class RunAreas(_Part):
 
 
 @dataclass(frozen=True)
-class Measured:
+class OverSeeds:
     """A figure over the seeds of one recipe.
 
     Attributes:
@@ -106,7 +104,7 @@ class Outcome:
             return self.recipe.paper.mean_auc.get(branch)
         return self.recipe.paper.auc.get(branch, {}).get(label)
 
-    def measured(self, films: str, branch: BranchName, label: str | None = None) -> Measured | None:
+    def measured(self, films: str, branch: BranchName, label: str | None = None) -> OverSeeds | None:
         """Our figure on a set of films, or None where no run has it."""
         found = {
             run.seed: areas
@@ -123,7 +121,7 @@ class Outcome:
             }
         )
 
-    def difference(self, films: str, first: BranchName, second: BranchName) -> Measured | None:
+    def difference(self, films: str, first: BranchName, second: BranchName) -> OverSeeds | None:
         """How much the mean area of the second branch exceeds the first one's, or None where no run has both."""
         return _over_seeds(
             {
@@ -172,14 +170,14 @@ def common_set(outcomes: Sequence[Outcome]) -> str:
     return TEST if runs and all(TEST in run.sets for run in runs) else VALIDATION
 
 
-def _over_seeds(found: Mapping[int, tuple[float, Bounds]]) -> Measured | None:
+def _over_seeds(found: Mapping[int, tuple[float, Bounds]]) -> OverSeeds | None:
     """One figure of each seed's value and interval."""
     if not found:
         return None
     values = [value for value, _ in found.values()]
     lows = [low for _, (low, _) in found.values() if low is not None]
     highs = [high for _, (_, high) in found.values() if high is not None]
-    return Measured(
+    return OverSeeds(
         value=fmean(values),
         low=fmean(lows) if lows else None,
         high=fmean(highs) if highs else None,

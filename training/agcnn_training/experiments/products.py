@@ -9,10 +9,11 @@ from typing import Final
 from matplotlib.figure import Figure
 
 from agcnn_models.settings import Backbone
+from agcnn_training.data.splits import TEST, VALIDATION
 from agcnn_training.errors import TrainingError
 from agcnn_training.experiments.charts import branch_curves, dot_chart, network_curves, tau_chart
 from agcnn_training.experiments.films import ShownFilm, choose_films, regions, top_ten
-from agcnn_training.experiments.outcomes import TEST, VALIDATION, Outcome, common_set
+from agcnn_training.experiments.outcomes import Outcome, common_set
 from agcnn_training.experiments.style import save, styled
 from agcnn_training.experiments.tables import (
     Table,
@@ -25,6 +26,7 @@ from agcnn_training.experiments.tables import (
     to_csv,
     to_markdown,
 )
+from agcnn_training.files import replace_text
 from agcnn_training.recipe import Recipe
 
 SHOWN_FILMS: Final = 7
@@ -143,11 +145,8 @@ def _write(
     """Write a table as Markdown, CSV and figure."""
     texts = {".md": to_markdown(table, (*notes, *material.notes)), ".csv": to_csv(table)}
     paths = tuple(material.out / f"{material.name}{suffix}" for suffix in texts)
-    try:
-        for path, text in zip(paths, texts.values(), strict=True):
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(f"{path} cannot be written ({error.strerror}): free disk space there.") from error
+    for path, text in zip(paths, texts.values(), strict=True):
+        replace_text(path, text)
     return paths + _draw(material, chart or partial(dot_chart, table))
 
 

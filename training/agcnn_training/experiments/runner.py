@@ -16,8 +16,9 @@ from agcnn_training.compute import choose_device, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
 from agcnn_training.data.source import fingerprint, open_data
 from agcnn_training.errors import TrainingError, TrainingStopped
+from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.experiments.films import ShownFilm, show_films
-from agcnn_training.experiments.outcomes import RESULTS_FILE, Outcome, read_run
+from agcnn_training.experiments.outcomes import Outcome, read_run
 from agcnn_training.experiments.overrides import notes_on
 from agcnn_training.experiments.products import Material
 from agcnn_training.experiments.registry import find_experiment

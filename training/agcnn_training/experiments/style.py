@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.typing import LineStyleType, RcKeyType
 
 from agcnn_models.manifest import BranchName
-from agcnn_training.errors import TrainingError
+from agcnn_training.files import replace_file
 
 # Okabe and Ito (2008).
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
@@ -68,13 +69,10 @@ def save(figure: Figure, folder: Path, name: str) -> tuple[Path, ...]:
         TrainingError: the folder cannot be written.
     """
     paths = folder / f"{name}.png", folder / f"{name}.pdf"
-    try:
-        with rc_context(_STYLE):
-            for path in paths:
-                undated = {"CreationDate": None} if path.suffix == ".pdf" else {}
-                figure.savefig(path, dpi=_RESOLUTION, metadata=undated)
-    except OSError as error:
-        raise TrainingError(f"{name} cannot be drawn in {folder} ({error.strerror}): free disk space there.") from error
+    with rc_context(_STYLE):
+        for path, undated in zip(paths, ({}, {"CreationDate": None}), strict=True):
+            draw = partial(figure.savefig, format=path.suffix[1:], dpi=_RESOLUTION, metadata=undated)
+            replace_file(path, draw)
     return paths
 
 

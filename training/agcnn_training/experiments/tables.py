@@ -1,7 +1,5 @@
 """A table in the paper's shape: its rows and columns, and under each row of the paper's ours."""
 
-import csv
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -9,7 +7,9 @@ from typing import Final
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, Backbone
-from agcnn_training.experiments.outcomes import TEST, Measured, Outcome, common_set
+from agcnn_training.data.splits import TEST
+from agcnn_training.experiments.outcomes import Outcome, OverSeeds, common_set
+from agcnn_training.files import csv_text
 
 SHORT_NAMES: Final[Mapping[str, str]] = dict(
     zip(
@@ -52,7 +52,7 @@ class Cell:
     """One figure: the paper's and ours, either of which may be missing."""
 
     published: float | None
-    measured: Measured | None
+    measured: OverSeeds | None
 
 
 @dataclass(frozen=True)
@@ -196,17 +196,15 @@ def to_markdown(table: Table, notes: Sequence[str] = ()) -> str:
 
 def to_csv(table: Table) -> str:
     """The same figures for programs: a line for the paper, for the mean over seeds, and for each seed."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     ends = [f"{column} {end}" for column in table.columns for end in ("low", "high", "spread")]
-    writer.writerow((*table.heads, "recipe", "films", "source", *table.columns, *ends))
+    lines = []
     for row in table.rows:
         for source, films, values in _sources(table, row):
             extra: list[float | None] = [None] * len(ends)
             if source == _HERE:
                 extra = [end for cell in row.cells for end in _ends(cell.measured)]
-            writer.writerow((*row.heads, row.ours[0], films, source, *map(_number, (*values, *extra))))
-    return text.getvalue()
+            lines.append((*row.heads, row.ours[0], films, source, *map(_number, (*values, *extra))))
+    return csv_text((*table.heads, "recipe", "films", "source", *table.columns, *ends), lines)
 
 
 def _sources(table: Table, row: TableRow) -> Iterator[tuple[str, str, list[float | None]]]:
@@ -271,7 +269,7 @@ def _shorter_means(table: Table) -> Iterator[str]:
             )
 
 
-def _ours(measured: Measured | None, digits: int, *, interval: bool) -> str:
+def _ours(measured: OverSeeds | None, digits: int, *, interval: bool) -> str:
     if measured is None:
         return "-"
     spread = "" if measured.spread is None else f" ± {measured.spread:.{digits}f}"
@@ -279,13 +277,13 @@ def _ours(measured: Measured | None, digits: int, *, interval: bool) -> str:
     return f"**{measured.value:.{digits}f}**{spread}{bounds}"
 
 
-def _bounds(measured: Measured, style: str) -> str:
+def _bounds(measured: OverSeeds, style: str) -> str:
     """The interval in brackets; nothing where there is none."""
     low, high = measured.low, measured.high
     return "" if low is None or high is None else f"({low:{style}} to {high:{style}})"
 
 
-def _ends(measured: Measured | None) -> tuple[float | None, float | None, float | None]:
+def _ends(measured: OverSeeds | None) -> tuple[float | None, float | None, float | None]:
     return (measured.low, measured.high, measured.spread) if measured else (None, None, None)
 
 
