@@ -18,7 +18,7 @@ from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS
 from agcnn_clinic.domain import Outcome, ReasonCode, StudyState, remark_sentence
-from agcnn_clinic.reporting.content import person_name
+from agcnn_clinic.reporting.content import computed_on, person_name
 
 _BAR = 20
 """Characters from probability 0 to 1."""
@@ -198,9 +198,9 @@ def _named(patient: Mapping[str, str]) -> str:
 
 
 def _print_inference(console: Console, inference: Inference, reviews: Mapping[str, Review]) -> None:
-    model = inference.model
+    model, device = inference.model, computed_on(inference.device)
     facts = [
-        ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {inference.device}"),
+        ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {device}"),
         ("weights", model.weights_sha256),
         ("counts", "no: it stands beside the reading that does" if inference.beside else ""),
         ("attended region", _region(inference.attended_region)),
