@@ -54,7 +54,9 @@ def batch(
     ] = None,
     cpus: Annotated[int | None, typer.Option(min=1, help="Cores to use. Default: all.")] = None,
     gpus: Annotated[int | None, typer.Option(min=0, help="GPUs, each with one network. Default: all.")] = None,
-    decoders: Annotated[int, typer.Option(min=0, help="Workers that decode. Default: by cores and GPUs.")] = 0,
+    decoders: Annotated[
+        int, typer.Option(min=0, show_default=False, help="Workers that decode. Default: by cores and GPUs.")
+    ] = 0,
     batch_size: Annotated[
         int | None,
         typer.Option(min=1, max=4096, help=f"Films that go through the network together. Default: {BATCH_SIZE}."),

@@ -101,7 +101,7 @@ def process(
     ctx: typer.Context,
     sources: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[PATH]...", help="Files and folders to read besides the inbox; they stay in place."),
+        typer.Argument(metavar="PATH", help="Files and folders to read besides the inbox; they stay in place."),
     ] = None,
 ) -> None:
     """Read what lies in the inbox, and PATHs, once; then exit."""

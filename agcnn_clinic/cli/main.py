@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from inspect import cleandoc
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -74,10 +75,14 @@ def _require_no_empty(args: Sequence[str]) -> None:
 
 
 def _print_help_as_written(command: Any) -> None:
-    """Of a command and those below it: a help that says [gate] names a section, and is no markup of rich's."""
+    """Of a command and those below it: a help that says [gate] names a section, and is no markup of rich's.
+
+    Nor are the lines of a docstring those of a terminal, where typer would keep them from the second paragraph on.
+    """
     for one in (command, *command.params):
         if one.help:
-            one.help = escape(one.help)
+            paragraphs = cleandoc(one.help).split("\n\n")
+            one.help = escape("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
     for below in getattr(command, "commands", {}).values():
         _print_help_as_written(below)
 

@@ -25,10 +25,10 @@ Name = Annotated[str, typer.Argument(metavar="MODEL", help="The name of a bundle
 @models_app.command("list")
 def list_models(ctx: typer.Context) -> None:
     """The models that ship, the one that the clinic reads with (marked *), and what each has read here."""
-    from rich.console import Console
     from rich.table import Table
 
     from agcnn_clinic.bundles import known_bundles
+    from agcnn_clinic.cli.output import text_console
     from agcnn_models.manifest import digest, limits
 
     current = _current(ctx)
@@ -50,7 +50,8 @@ def list_models(ctx: typer.Context) -> None:
     for reader in readers.values():
         model = reader.model
         table.add_row("", model.name, model.version, model.manifest.get("backbone", ""), "", _has_read(reader), "")
-    Console(highlight=False, markup=False, soft_wrap=True).print(table)
+    with text_console(None) as console:  # a folder that another program reads is not folded
+        console.print(table)
     for sentence in told:
         typer.echo(sentence)
 

@@ -26,7 +26,7 @@ def reanalyse(
     ctx: typer.Context,
     studies: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[STUDY]...", help="UIDs, keys, accession numbers or patient ids, as for `show`."),
+        typer.Argument(metavar="STUDY", help="UIDs, keys, accession numbers or patient ids, as for `show`."),
     ] = None,
     model: Annotated[
         str,

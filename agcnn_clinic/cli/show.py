@@ -18,13 +18,16 @@ from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS
 from agcnn_clinic.domain import Outcome, ReasonCode, StudyState, remark_sentence
-from agcnn_clinic.reporting.content import person_name
+from agcnn_clinic.reporting.content import computed_on, person_name
+from agcnn_models.labels import NO_FINDING
 
 _BAR = 20
 """Characters from probability 0 to 1."""
 _BRANCHES = ("global", "local", "fusion")
 _WIDE = 104
 """On a narrower terminal the branches' own probabilities are left out."""
+_NARROW, _REVIEW = 78, 11
+"""On a terminal narrower than the first bars are left out, so that labels are whole; a review takes the second."""
 _INDENT = 2
 _GONE = "To try it again, drop the file into the inbox once more, then requeue it."
 _FACT_WIDTH = 20
@@ -198,9 +201,9 @@ def _named(patient: Mapping[str, str]) -> str:
 
 
 def _print_inference(console: Console, inference: Inference, reviews: Mapping[str, Review]) -> None:
-    model = inference.model
+    model, device = inference.model, computed_on(inference.device)
     facts = [
-        ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {inference.device}"),
+        ("read", f"{local_time(inference.created_at)} by {model.name} {model.version} on {device}"),
         ("weights", model.weights_sha256),
         ("counts", "no: it stands beside the reading that does" if inference.beside else ""),
         ("attended region", _region(inference.attended_region)),
@@ -208,36 +211,45 @@ def _print_inference(console: Console, inference: Inference, reviews: Mapping[st
     ]
     console.print(_facts(facts, 2 * _INDENT))
     console.print()
-    table = _findings(inference.findings, reviews, branches=console.width >= _WIDE)
+    table = _findings(inference.findings, reviews, console.width)
     console.print(Padding(table, (0, 0, 0, 2 * _INDENT), expand=False))
 
 
-def _findings(findings: Iterable[Finding], reviews: Mapping[str, Review], *, branches: bool) -> Table:
+def _findings(findings: Iterable[Finding], reviews: Mapping[str, Review], width: int) -> Table:
+    """The labels as a report has them: by falling probability, those that are not assessed, and No Finding last."""
+    branches = _BRANCHES if width >= _WIDE else ()
+    bars = width >= _NARROW + (_REVIEW if reviews else 0)
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    table.add_column("finding")
+    table.add_column("finding", no_wrap=True)
     table.add_column("positive")
     if reviews:
-        table.add_column("review")
+        table.add_column("review", no_wrap=True)
     table.add_column("probability", justify="right")
     table.add_column("threshold", justify="right")
-    table.add_column("0" + "1".rjust(_BAR - 1), no_wrap=True)
-    for branch in _BRANCHES if branches else ():
+    if bars:
+        table.add_column("0" + "1".rjust(_BAR - 1), no_wrap=True)
+    for branch in branches:
         table.add_column(branch, justify="right")
-    assessed = sorted(findings, key=lambda finding: -finding.probability)
-    for finding in assessed:
+    read = {finding.label: finding for finding in findings}
+    assessed = sorted(read, key=lambda label: -read[label].probability)
+    missing = [label for label in LABEL_COLUMNS if label not in read]
+    for label in sorted([*assessed, *missing], key=lambda label: label == NO_FINDING):
+        name = printable(label.replace("_", " "))
+        verdict = [reviews[label].verdict if label in reviews else ""] if reviews else []
+        finding = read.get(label)
+        if finding is None:
+            table.add_row(name, "", *verdict, "not assessed", style="dim")
+            continue
         table.add_row(
-            printable(finding.label.replace("_", " ")),
+            name,
             "\u25cf" if finding.positive else "",
-            *([reviews[finding.label].verdict if finding.label in reviews else ""] if reviews else []),
+            *verdict,
             f"{finding.probability:.3f}",
             "-" if finding.threshold is None else f"{finding.threshold:.3f}",
-            bar(finding.probability, finding.threshold),
-            *(f"{getattr(finding, f'probability_{branch}'):.3f}" for branch in _BRANCHES if branches),
+            *([bar(finding.probability, finding.threshold)] if bars else []),
+            *(f"{getattr(finding, f'probability_{branch}'):.3f}" for branch in branches),
             style="bold" if finding.positive else None,
         )
-    for label in (label for label in LABEL_COLUMNS if label not in {finding.label for finding in assessed}):
-        verdict = [reviews[label].verdict if label in reviews else ""] if reviews else []
-        table.add_row(label.replace("_", " "), "", *verdict, "not assessed", style="dim")
     return table
 
 

@@ -233,6 +233,12 @@ def person_name(name: str) -> list[str]:
     return lines
 
 
+def computed_on(device: str) -> str:
+    """On what an image was read, as a person reads it: the device, and the precision where not all was in float32."""
+    name, _, precision = device.partition(" ")
+    return f"{name} in {precision} precision" if precision else name
+
+
 def _eastern(character: str) -> bool:
     return "\u1100" <= character <= "\u11ff" or "\u2e80" <= character <= "\ud7ff" or character >= "\U00020000"
 

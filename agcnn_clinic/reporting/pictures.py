@@ -26,6 +26,8 @@ _UNDER = 3 * CAPTION + 14
 """The captions under the film and its overlay, and the space below them."""
 _FILM = "Film"
 _OVERLAY = "Attention of the global branch"
+_HOTTEST = "1, this film\u2019s highest"
+"""The end of the scale: so the hottest place of every film is drawn, also where nothing is found."""
 DETECTOR_SPACING = frozenset({"ImagerPixelSpacing"})
 """Spacings measured at the detector: the patient is nearer to the tube, so that sizes come out too large."""
 
@@ -149,7 +151,7 @@ def _region_lines(image: ReadImage, width: float) -> list[str]:
     across, down = region.x_max - region.x_min, region.y_max - region.y_min
     size_in_pixels = f"{across:.0f} \u00d7 {down:.0f} pixels"
     if region.width_mm is None or region.height_mm is None:
-        sizes = [f"{size_in_pixels}; spacing unknown"]
+        sizes = [size_in_pixels, "spacing unknown"]
     else:
         plane = "at the detector" if region.spacing_source in DETECTOR_SPACING else f"by {region.spacing_source}"
         sizes = [f"{region.width_mm:.0f} \u00d7 {region.height_mm:.0f} mm {plane}", size_in_pixels]
@@ -184,9 +186,9 @@ def _mark_box(sheet: Sheet, plates: Plates, left: float, top: float, width: floa
 def _scale(sheet: Sheet, image: ReadImage, plates: Plates, left: float, baseline: float, column: float) -> None:
     sheet.text(left, baseline, _OVERLAY, Size.SMALL, weight=Weight.SEMIBOLD)
     used = sheet.text(left, baseline + CAPTION, "heat 0", Size.SMALL, ink=Ink.MUTED)
-    bar = column - used - 40
+    bar = column - used - text_width(_HOTTEST, Size.SMALL) - 8
     sheet.picture(plates.scale, left + used + 4, baseline + CAPTION - _SCALE_HEIGHT, bar, _SCALE_HEIGHT)
-    sheet.text(left + used + bar + 8, baseline + CAPTION, "1", Size.SMALL, ink=Ink.MUTED)
+    sheet.text(left + used + bar + 8, baseline + CAPTION, _HOTTEST, Size.SMALL, ink=Ink.MUTED)
     sheet.text(left, baseline + 2 * CAPTION, _marks_line(image.model.seen), Size.SMALL, ink=Ink.MUTED)
 
 

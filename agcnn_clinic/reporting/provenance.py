@@ -2,7 +2,7 @@
 
 from agcnn_clinic.domain import Outcome
 from agcnn_clinic.reporting.blocks import LABEL_WIDTH, LEADING, Block, fact, heading, paragraph, space
-from agcnn_clinic.reporting.content import BranchFigures, ModelFacts, ReadImage, ReportContent, UnreadImage
+from agcnn_clinic.reporting.content import BranchFigures, ModelFacts, ReadImage, ReportContent, UnreadImage, computed_on
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.heads import moment
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
@@ -12,7 +12,8 @@ from agcnn_clinic.reporting.shaping import wrapped
 LIMITS = (
     "A neural network read these images. It knows the listed labels as its training films were labelled, and nothing "
     "else; it does not see earlier films, the history or other views. Its probabilities hold for patients and "
-    "machines like those it was trained on. The heat map shows where the network responded, not where a disease is."
+    "machines like those it was trained on. A heat map shows where the network responded, not where a disease is; each "
+    "is scaled to its own film, so that the heat of two films cannot be compared."
 )
 _OUTCOMES = {
     Outcome.ANALYSED: "not read by this model",
@@ -154,7 +155,8 @@ def _source(image: ReadImage, read_by: str, frame: Frame) -> Block:
     made_by = f", {image.manufacturer}" if image.manufacturer else ""
     acquired = f", acquired {image.acquired}" if image.acquired else ""
     model = f" with {read_by}" if read_by else ""
-    read = f"read {moment(image.read_at)} on {image.device}{model} by agcnn-clinic {image.software_version}"
+    read = f"read {moment(image.read_at)} on {computed_on(image.device)}{model}"
+    read += f" by agcnn-clinic {image.software_version}"
     text = f"SOP Instance UID {image.sop_instance_uid}. {kind or 'Kind not stated'}{made_by}{acquired}; {read}."
     return fact(f"Image {image.number}", text, frame)
 

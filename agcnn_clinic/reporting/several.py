@@ -1,12 +1,13 @@
 """Several images of a study, for the report's first page: beside each other, and what is remarked on each."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from agcnn_clinic.reporting.blocks import Block, fact, heading, space
+from agcnn_clinic.reporting.blocks import LEADING, Block, fact, heading, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.findings import MOST_LINES, ROW, figure
-from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
+from agcnn_clinic.reporting.findings import MOST_LINES, NOT_EXCLUDED, ROW, figure
+from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size, fit
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
@@ -15,17 +16,38 @@ from agcnn_models.labels import NO_FINDING
 _ACROSS = 5
 """Images beside each other in the comparison."""
 _THUMBNAIL = 92.0
+"""The most that a film in the comparison is high."""
 _TITLE_LINES = 3
 """Of an image's title under its thumbnail, however long the view is that its header states."""
 
 
 def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], frame: Frame) -> list[Block]:
-    """All images of a study beside each other: small films, and under each the probability of every label."""
+    """All images of a study beside each other: small films, under each the probability of every label; and a legend."""
     blocks = []
     for start in range(0, len(images), _ACROSS):
         part = images[start : start + _ACROSS]
         blocks.append(_compare(part, plates[start : start + _ACROSS], frame, _order(images)))
+    if blocks:
+        blocks[-1] = replace(blocks[-1], with_next=True)
+        blocks.append(_legend(frame, boxes=any(pictures is not None for pictures in plates)))
     return blocks
+
+
+def _legend(frame: Frame, *, boxes: bool) -> Block:
+    """What the numbers of the comparison are, and the boxes where there are any; the rest is on the images' pages."""
+    told = "Box: the region that the model attended to. " if boxes else ""
+    text = (
+        f"Numbers: the probability of each label. {told}{NOT_EXCLUDED} "
+        "The pages that follow have the thresholds, and what each branch says."
+    )
+    lines = wrapped(text, Size.SMALL, frame.width)
+
+    def draw(sheet: Sheet, top: float) -> None:
+        for number, line in enumerate(lines):
+            baseline = top + Size.SMALL + number * Size.SMALL * LEADING
+            sheet.text(frame.left, baseline, line, Size.SMALL, ink=Ink.MUTED)
+
+    return Block(len(lines) * Size.SMALL * LEADING + 6, draw)
 
 
 def of_other_patients(images: Sequence[ReadImage], frame: Frame) -> list[Block]:
@@ -84,19 +106,21 @@ def _compare(
         + ([("another patient?", Weight.SEMIBOLD)] if image.other_patient else [])
         for image in images
     ]
-    head = _THUMBNAIL + 26 + (max(map(len, captions)) - 1) * CAPTION
-    height = head + len(labels) * ROW + 12
+    # No higher than the highest film becomes in its column: five beside each other leave no gap above them.
+    side = max((fit(one.width, one.height, column - 10, _THUMBNAIL)[1] for one in plates if one), default=_THUMBNAIL)
+    head = side + 26 + (max(map(len, captions)) - 1) * CAPTION
+    height = head + len(labels) * ROW + 4
 
     def draw(sheet: Sheet, top: float) -> None:
         for position, pictures in enumerate(plates):
             left = frame.left + label_width + position * column
             middle = left + column / 2
-            thumbnail(sheet, pictures, left + 5, top, column - 10, _THUMBNAIL)
+            thumbnail(sheet, pictures, left + 5, top, column - 10, side)
             for number, (line, weight) in enumerate(captions[position]):
-                caption(sheet, line, middle, top + _THUMBNAIL + 12 + number * CAPTION, column - 6, weight)
-        sheet.triangle(frame.left + 4, top + _THUMBNAIL + 9.5, 5.0)
+                caption(sheet, line, middle, top + side + 12 + number * CAPTION, column - 6, weight)
+        sheet.triangle(frame.left + 4, top + side + 9.5, 5.0)
         told = "at or above its threshold"
-        sheet.text(frame.left + 14, top + _THUMBNAIL + 12, told, Size.SMALL, ink=Ink.MUTED)
+        sheet.text(frame.left + 14, top + side + 12, told, Size.SMALL, ink=Ink.MUTED)
         sheet.rule(top + head - 6, ink=Ink.TEXT)
         for number, label in enumerate(labels):
             _compare_row(sheet, images, label, frame.left, label_width, column, top + head - 5 + number * ROW)

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import get_type_hints
 
@@ -49,6 +50,17 @@ def test_help_prints_every_word_that_was_written(path, monkeypatch):
     for hint in get_type_hints(info.callback, include_extras=True).values() if info.callback else ():
         for option in getattr(hint, "__metadata__", ()):
             assert plain(option.help or "") in printed
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_fills_the_lines_of_a_terminal(path, monkeypatch):
+    """What a command says of itself breaks where a line of 80 columns is full, not where its docstring's lines end."""
+    monkeypatch.setenv("COLUMNS", "80")
+    text = CliRunner().invoke(app, [*path, "--help"]).stdout.partition("Usage")[2].partition("\u256d")[0]
+    lines = [line.strip() for line in text.splitlines()]
+    for line, following in pairwise(lines):
+        if line and following:
+            assert len(line) + 1 + len(following.split()[0]) > 78
 
 
 @pytest.mark.parametrize(
@@ -173,3 +185,10 @@ def program(folder, *arguments, stdout=subprocess.PIPE, **environment):
 def plain(text):
     """Text without the breaks of its lines."""
     return re.sub(r"\s+", " ", text).strip()
+
+
+def test_the_folder_of_a_model_is_whole_in_a_pipe(tmp_path):
+    """`models list` folds it on a terminal alone, whatever COLUMNS says; another program reads one line a model."""
+    environment = os.environ | {"COLUMNS": "60"}
+    listed = subprocess.check_output([PROGRAM, "models", "list"], cwd=tmp_path, env=environment, text=True)
+    assert Path(listed.splitlines()[1].split()[-1]).is_dir()

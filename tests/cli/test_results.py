@@ -245,17 +245,41 @@ for width in %r:
 
 def test_tables_fit_the_terminal(rows_clinic):
     """On a real terminal of any usual width no line is wider than it, and what a table is about is there."""
-    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     from rich.cells import cell_len
 
-    widths = (40, 60, 80, 100, 120, 160, 200)
     commands = [["findings", "--limit", "0"], ["studies"], ["quarantine", "list"], ["show", "P0001"]]
     heads = {"findings": "probability", "studies": "positive", "quarantine": "reason", "show": "Study"}
+    for (width, command), lines in on_terminals(rows_clinic, (40, 60, 80, 100, 120, 160, 200), commands):
+        assert max(map(cell_len, lines)) <= width, (width, command)
+        assert any(heads[command] in line for line in lines[:2]) or width < 80, (width, command)
+
+
+def test_show_cuts_no_label_on_a_narrow_terminal(rows_clinic):
+    """Pneumonia and Pneumothorax begin alike: bars go first. No Finding stands last, as in a report."""
+    from agcnn_models.labels import LABELS, display_name
+
+    commands = [["show", "P0001"], ["review", "P0001", "--confirm", "--by", "A"], ["show", "P0001"]]
+    for (width, command), lines in on_terminals(rows_clinic, (60, 80, 84), commands):
+        if command == "show":
+            table = [
+                line.strip() for line in lines[next(at for at, line in enumerate(lines) if "\u2500" in line) + 1 :]
+            ]
+            shown = [
+                next((label for label in map(display_name, LABELS) if row.startswith(label)), row) for row in table
+            ]
+            assert sorted(shown[: len(LABELS)]) == sorted(map(display_name, LABELS)), width
+            assert shown[len(LABELS) - 1] == "No Finding"
+            assert all(re.search(r"0\.\d{3}( |$)|not assessed", row) for row in table[: len(LABELS)]), width
+
+
+def on_terminals(clinic, widths, commands):
+    """What commands print on real terminals of some widths: width and command, with the lines without their colours."""
+    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
     master, slave = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", ON_A_TERMINAL % (widths, commands)],
-        cwd=rows_clinic,
+        cwd=clinic,
         stdout=slave,
         stderr=slave,
         env=environment | {"TERM": "xterm", "NO_COLOR": "1"},
@@ -268,8 +292,7 @@ def test_tables_fit_the_terminal(rows_clinic):
     for section in sections:
         heading, *lines = re.sub(r"\x1b\[[0-9;]*m", "", section).splitlines()
         width, command = heading.split()
-        assert max(map(cell_len, lines)) <= int(width), heading
-        assert any(heads[command] in line for line in lines[:2]) or int(width) < 80, heading
+        yield (int(width), command), lines
 
 
 def read_to_end(terminal):

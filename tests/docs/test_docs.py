@@ -41,7 +41,18 @@ def test_every_column_of_a_view_is_documented_in_order(view):
     """docs/DATABASE.md lists exactly the columns that there are."""
     section = DATABASE.split(f"## {view.name}\n")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (\w+) \| \w+ \| (.+) \|$", section, flags=re.MULTILINE)
-    assert rows == [(column.name, column.comment) for column in view.columns]
+    assert rows == [(column.name, column.comment.replace("|", r"\|")) for column in view.columns]
+
+
+CARD = ROOT / "models" / "bundles" / "starter" / "MODEL_CARD.md"
+
+
+@pytest.mark.parametrize("path", [*DOCUMENTS, CARD], ids=lambda path: path.name)
+def test_every_line_of_a_table_has_the_cells_of_its_heading(path):
+    """What is beyond them is not shown at all, as after a stroke in a cell that should be written with a backslash."""
+    for table in re.findall(r"(?:^\|.*\n)+", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+        heading, *lines = [len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()]
+        assert lines == [heading] * len(lines), table
 
 
 def test_every_reason_is_documented_and_leads_to_an_outcome():

@@ -65,14 +65,16 @@ def test_the_film_is_placed_where_the_page_says(content, picture, settings, pixe
 
 
 def test_the_scale_of_colours_stands_under_the_overlay(content, picture, settings, pixels_of, text_of, render) -> None:
-    """A strip that runs from bare grey to the map's brightest colour, with its ends named."""
+    """A strip from bare grey to the map's brightest colour; its end says that it is this film's own highest."""
     data = render(content, picture, settings)
     shown = pixels_of(data, 0, dpi=144).astype(int)
     colour = shown.max(axis=2) - shown.min(axis=2)
     overlay_left = int((MARGIN + 0.372 * 511 + 12) * 2)
     strips = [row for row in colour[:, overlay_left : overlay_left + 380] if (row > 40).sum() > 100]
     assert len(strips) >= 8
-    assert "heat 0 1" in text_of(data)[0]
+    first, last = text_of(data)
+    assert "heat 0 1, this film\u2019s highest" in first
+    assert "the heat of two films cannot be compared" in last
 
 
 @pytest.mark.parametrize("shape", [(400, 1000), (1000, 400), (300, 310)])
@@ -134,6 +136,7 @@ def test_captions_are_whole_under_a_narrow_film(content, picture, text_of, page_
     narrow = replace(picture(), pixels=np.full((1024, 420), 0.5, np.float32))
     first = text_of(render(content, lambda _image: narrow, Reporting(page_size=page_size)))[0]
     assert "box: attended; dashed: the network\u2019s view" in first
+    assert "heat 0 1, this film\u2019s highest" in first
     assert "\u2026" not in first
 
 

@@ -137,7 +137,7 @@ def test_sizes_without_spacing_are_in_pixels(clinic, composed, picture, settings
     study = clinic.add_study()
     clinic.add_file(study, warnings=[Warn.SPACING_UNKNOWN])
     first = text_of(render(composed(study), picture, settings))[0]
-    assert "300 \u00d7 250 pixels; spacing unknown" in first
+    assert "300 \u00d7 250 pixels spacing unknown" in first
     assert " mm" not in first
     assert WARNINGS[Warn.SPACING_UNKNOWN] in first
 

@@ -5,8 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from agcnn_clinic.domain import Geometry
+from agcnn_clinic.domain import Geometry, ReasonCode
+from agcnn_clinic.errors import ImageError
 from agcnn_clinic.picture import picture_of
+from agcnn_clinic.reporting.findings import NOT_EXCLUDED
 from agcnn_clinic.reporting.paper import MARGIN, Frame
 
 DPI = 72
@@ -78,3 +80,27 @@ def test_a_label_is_called_not_assessed_of_the_image_whose_model_says_so(
     stating = replace(without, model=replace(without.model, not_assessed=("Mass",)))
     for image, told in ((stating, "Mass 0.81 not assessed Effusion"), (without, "Mass 0.81 Effusion")):
         assert told in text_of(render(replace(content, images=(first, image)), picture, settings))[0]
+
+
+def test_the_comparison_says_what_its_numbers_and_boxes_are(images_of, picture, settings, text_of, render) -> None:
+    """A number without a name could be taken for a score, and a box for a lesion; the legend stands once, below."""
+    pages = text_of(render(images_of(7), picture, settings))
+    told = "Numbers: the probability of each label. Box: the region that the model attended to. " + NOT_EXCLUDED
+    assert [told in page for page in pages[:2]] == [False, True]
+
+    def lost(_image):
+        raise ImageError(ReasonCode.UNREADABLE_PIXELS)
+
+    first = text_of(render(images_of(2), lost, settings))[0]
+    assert "Numbers: the probability of each label. A label" in first
+
+
+def test_films_in_narrow_columns_leave_no_gap_above_them(images_of, picture, settings, pixels_of, render) -> None:
+    """Five beside each other are smaller than two, and begin as close below the heading."""
+
+    def first_row(count):
+        shown = pixels_of(render(images_of(count), picture, settings), 0, DPI)[:, int(MARGIN + 112) :].astype(int)
+        grey = (abs(shown - 128) < 100).all(axis=2) & (np.ptp(shown, axis=2) < 4)
+        return int(np.flatnonzero(grey.sum(axis=1) > 60)[0])
+
+    assert first_row(5) == pytest.approx(first_row(2), abs=2)

@@ -31,7 +31,7 @@ def split() -> Split:
 
 def split_of(sides: Mapping[str, range], rows: list[Row]) -> Split:
     """A split by hand."""
-    lists = {side: frozenset(f"{number}.png" for number in numbers) for side, numbers in sides.items()}
+    lists = {side: frozenset(str(number) for number in numbers) for side, numbers in sides.items()}
     return split_by_lists(rows, lists, "by hand")
 
 

@@ -1,5 +1,6 @@
 """Figures: their arithmetic, and that each is drawn whole."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
+from pypdf import PdfReader
 
+from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
@@ -16,9 +19,10 @@ from agcnn_training.data.source import open_data
 from agcnn_training.errors import TrainingError
 from agcnn_training.experiments.charts import branch_curves, dot_chart, network_curves, tau_chart
 from agcnn_training.experiments.films import choose_films, regions, show_films, top_ten
+from agcnn_training.experiments.products import Material, network_curves_product
 from agcnn_training.experiments.registry import EXPERIMENTS
-from agcnn_training.experiments.style import new_figure, save
-from agcnn_training.experiments.tables import label_table, order_table, tau_table
+from agcnn_training.experiments.style import BRANCH_COLOURS, new_figure, save
+from agcnn_training.experiments.tables import Table, label_table, order_table, tau_table
 from agcnn_training.recipe import SplitRecipe
 
 
@@ -140,3 +144,46 @@ def test_a_film_that_is_not_there_is_one_sentence(small_root: Path) -> None:
     dataset = open_data(small_root, None, SplitRecipe())
     with pytest.raises(TrainingError, match=r"other\.png is not among the data"):
         show_films(dataset, ["other.png"], read_picture, Preprocessing())
+
+
+def test_areas_stand_in_the_order_of_the_legend(make_outcome) -> None:
+    """In a print without colours only their order says whose they are; a panel with none below it has the scale."""
+    figure = branch_curves("Fig. 5", make_outcome("table1-densenet121").predictions("test"))
+    for axes in figure.axes[: len(PATHOLOGIES)]:
+        falling = sorted(axes.texts, key=lambda text: -text.get_position()[1])
+        assert [text.get_color() for text in falling] == [BRANCH_COLOURS[branch] for branch in BranchName]
+    FigureCanvasAgg(figure).draw()
+    numbered = [any(tick.label1.get_visible() for tick in axes.xaxis.get_major_ticks()) for axes in figure.axes]
+    assert numbered[: len(PATHOLOGIES)] == [False] * 10 + [True] * 4
+
+
+def test_a_figure_says_over_how_many_pathologies_its_means_are(make_outcome) -> None:
+    """It says 14 only where ours are over 14, as the paper's are."""
+    table = label_table("Table I", [make_outcome("table1-densenet121")])
+    fewer = replace(table, rows=tuple(replace(row, lacking=("Hernia", "Fibrosis")) for row in table.rows))
+    assert dot_chart(table).axes[0].get_xlabel() == "mean AUC over the 14 pathologies, test films"
+    assert dot_chart(fewer).axes[0].get_xlabel() == "mean AUC over pathologies (ours 12, paper 14), test films"
+    panels = tau_chart("Fig. 9", [against_tau(make_outcome, 2), against_tau(make_outcome, 0)]).axes
+    titles = [axes.get_title() for axes in panels]
+    assert titles == ["test films, over pathologies (ours 12, paper 14)", "test films, over the 14 pathologies"]
+
+
+def against_tau(make_outcome, lacking: int) -> Table:
+    """A table against tau in which so many pathologies lack one outcome."""
+    table = tau_table("tau", [make_outcome("tau-0.1" if lacking else "tau-0.2")], "test")
+    return replace(table, rows=tuple(replace(row, lacking=PATHOLOGIES[:lacking]) for row in table.rows))
+
+
+def test_a_figure_says_which_network_was_trained_and_what_was_set(make_outcome, tmp_path: Path) -> None:
+    """Shown without its table, it must not pass a small run of another backbone for the paper's."""
+    outcomes = [make_outcome(name) for name in ("table1-resnet50", "table1-densenet121")]
+    changed = outcomes[1].recipe.network
+    first = replace(outcomes[0], as_run=outcomes[0].recipe.model_copy(update={"network": changed}))
+    note = "NOT the recipes' settings: network.backbone densenet121 instead of resnet50 or densenet121."
+    material = Material("fig6", "Fig. 6", (first, outcomes[1]), (note,), tmp_path, (), lambda _names, _recipe: ())
+    network_curves_product(material)
+    text = " ".join(PdfReader(tmp_path / "fig6.pdf").pages[0].extract_text().split())
+    assert note in text
+    assert "table1-resnet50, DenseNet-121" in text
+    assert "table1-densenet121, DenseNet-121" in text
+    assert "ResNet-50" not in text

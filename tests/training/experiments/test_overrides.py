@@ -38,3 +38,11 @@ def test_what_was_set_is_said_beside_what_the_recipes_say() -> None:
     assert "phase.batch_size 4 instead of 128 or 64 or 32;" in note
     assert "network.attention.tau 0.5 instead of 0.7." in note
     assert notes_on({}, recipes) == ()
+
+
+def test_what_the_recipes_say_themselves_is_no_change() -> None:
+    """A setting that every recipe has already is not told of as another one."""
+    recipes = [load_recipe("table1-densenet121")]
+    (note,) = notes_on({"network.backbone": "densenet121", "phase.epochs": 2}, recipes)
+    assert note == "NOT the recipes' settings: phase.epochs 2 instead of 50."
+    assert notes_on({"network.backbone": "densenet121"}, recipes) == ()

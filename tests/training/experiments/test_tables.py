@@ -206,3 +206,15 @@ def test_results_of_another_shape_are_one_sentence(tmp_path) -> None:
     (tmp_path / "results.json").write_text('{"recipe": "table3-max", "seed": "none"}')
     with pytest.raises(TrainingError, match=r"results\.json holds no results"):
         read_run(tmp_path)
+
+
+def test_the_short_names_of_table_1_are_explained(make_outcome) -> None:
+    """Pne1 and Pne2 are told apart below the table; so is the star, where a row has it. Table II has neither."""
+    names = "Pne1: Pneumonia; Pne2: Pneumothorax; PT: Pleural Thickening"
+    with_star, without = (
+        to_markdown(label_table("I", [make_outcome(name)])) for name in ("chexnet", "table1-resnet50")
+    )
+    assert (names in with_star, "A star: by the paper" in with_star) == (True, True)
+    assert (names in without, "A star: by the paper" in without) == (True, False)
+    second = to_markdown(order_table("II", [make_outcome("table2-G_L_F_star")]))
+    assert (names in second, "A star" in second) == (False, False)

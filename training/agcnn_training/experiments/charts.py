@@ -22,13 +22,17 @@ from agcnn_training.experiments.style import (
     BRANCH_DASHES,
     BRANCH_MARKERS,
     GREY,
+    PALE,
     PALETTE,
     new_figure,
     plain,
 )
-from agcnn_training.experiments.tables import Cell, Table
+from agcnn_training.experiments.tables import Cell, Table, TableRow
 
 _TITLES: Final = {BranchName.GLOBAL: "global", BranchName.LOCAL: "local", BranchName.FUSION: "fusion (AG-CNN)"}
+
+_ACROSS: Final = 4
+"""Panels in a row, and rows."""
 
 
 def dot_chart(table: Table) -> Figure:
@@ -44,7 +48,7 @@ def dot_chart(table: Table) -> Figure:
             _dot(axes, place, row.cells[-1], BRANCH_COLOURS[BranchName.GLOBAL], "o")
     axes.set_yticks(range(len(table.rows)), [", ".join(row.heads) for row in table.rows])
     axes.set_ylim(len(table.rows) - 0.4, -0.6)
-    axes.set_xlabel(f"mean AUC over the 14 pathologies, {table.films} films")
+    axes.set_xlabel(f"mean AUC over {_averaged(table.rows)}, {table.films} films")
     plain(axes)
     axes.grid(visible=False, axis="y")
     named = [_key(_TITLES[branch], BRANCH_COLOURS[branch], BRANCH_MARKERS[branch]) for _, branch in branches]
@@ -65,7 +69,7 @@ def branch_curves(title: str, predictions: Predictions) -> Figure:
         Line2D([], [], color=BRANCH_COLOURS[branch], linestyle=BRANCH_DASHES[branch], label=_TITLES[branch])
         for branch in predictions.logits
     ]
-    _legend_in_the_gap(panels[len(PATHOLOGIES) :], handles)
+    _legend_in_the_gap(panels[len(PATHOLOGIES) :], panels[len(PATHOLOGIES) - _ACROSS : -_ACROSS], handles)
     return figure
 
 
@@ -83,7 +87,8 @@ def network_curves(title: str, networks: Mapping[str, Predictions]) -> Figure:
         _finish(axes, name)
         axes.set_xlabel("1 - specificity")
         axes.set_ylabel("sensitivity")
-        axes.legend(loc="lower right", fontsize=7, handlelength=2.6, labelspacing=0.25)
+        # Its ground covers the curves of a poor network, which run through the corner.
+        axes.legend(loc="lower right", fontsize=7, handlelength=2.6, labelspacing=0.25, frameon=True, edgecolor=PALE)
     return figure
 
 
@@ -99,15 +104,24 @@ def tau_chart(title: str, tables: Sequence[Table]) -> Figure:
         for column, branch in enumerate(BranchName):
             cells = [row.cells[column] for row in table.rows]
             _against(axes, taus, cells, branch)
-        axes.set_title(f"{table.films} films")
+        axes.set_title(f"{table.films} films, over {_averaged(table.rows)}", fontsize=9)
         axes.set_xlabel("tau")
         axes.set_xticks(taus)
         plain(axes)
     if first is not None:
-        first.set_ylabel("mean AUC over the 14 pathologies")
+        first.set_ylabel("mean AUC")
     handles = [_key(_TITLES[branch], BRANCH_COLOURS[branch], BRANCH_MARKERS[branch]) for branch in BranchName]
     figure.legend(handles=[*handles, _key_of_the_paper()], loc="outside lower center", ncols=4)
     return figure
+
+
+def _averaged(rows: Sequence[TableRow]) -> str:
+    """What our means are over: fewer than the paper's 14 where films of ours show one outcome of a pathology only."""
+    counts = sorted({len(PATHOLOGIES) - len(row.lacking) for row in rows})
+    if counts == [len(PATHOLOGIES)]:
+        return f"the {len(PATHOLOGIES)} pathologies"
+    ours = " to ".join(str(count) for count in dict.fromkeys((counts[0], counts[-1])))
+    return f"pathologies (ours {ours}, paper {len(PATHOLOGIES)})"
 
 
 def _dot(axes: Axes, place: float, cell: Cell, colour: str, marker: str) -> None:
@@ -167,15 +181,16 @@ def _curve(
     area = area_under_curve(truth, score)
     axes.plot(*roc_curve(truth, score), color=colour, linestyle=dash, linewidth=1.3, label=f"{name} {area:.3f}".strip())
     if not name:
-        lines = len(axes.texts)
-        axes.text(0.97, 0.05 + 0.12 * lines, f"{area:.3f}", color=colour, ha="right", transform=axes.transAxes)
+        # In the legend's order: in a print without colours nothing else tells whose area it is.
+        height = 0.29 - 0.12 * len(axes.texts)
+        axes.text(0.97, height, f"{area:.3f}", color=colour, ha="right", transform=axes.transAxes)
 
 
 def _panels(title: str) -> tuple[Figure, list[Axes]]:
     """Four by four square panels that share their scales."""
     figure = new_figure(8.4, 8.8)
     figure.suptitle(title, fontsize=10)
-    grid = figure.subplots(4, 4, sharex=True, sharey=True)
+    grid = figure.subplots(_ACROSS, _ACROSS, sharex=True, sharey=True)
     figure.supxlabel("1 - specificity", fontsize=9)
     figure.supylabel("sensitivity", fontsize=9)
     return figure, list(grid.flat)
@@ -194,10 +209,12 @@ def _finish(axes: Axes, title: str) -> None:
         axes.text(0.5, 0.5, "not both\noutcomes", ha="center", va="center", color=GREY)
 
 
-def _legend_in_the_gap(gap: Sequence[Axes], handles: Sequence[Line2D]) -> None:
-    """Two panels are left over; the legend takes their place."""
+def _legend_in_the_gap(gap: Sequence[Axes], above: Sequence[Axes], handles: Sequence[Line2D]) -> None:
+    """Two panels are left over; the legend takes their place, and the panels above them get the scale's numbers."""
     for axes in gap:
         axes.set_axis_off()
+    for axes in above:
+        axes.tick_params(labelbottom=True)
     gap[0].legend(handles=handles, loc="center left", title="branch, area in the panel", alignment="left")
 
 

@@ -26,10 +26,12 @@ def parse_settings(texts: Sequence[str]) -> dict[str, object]:
 
 def notes_on(settings: Mapping[str, object], recipes: Sequence[Recipe]) -> tuple[str, ...]:
     """A sentence on what was set instead of what the recipes say; none when nothing was."""
-    if not settings:
-        return ()
-    changes = (f"{key} {_text(value)} instead of {_instead_of(key, recipes)}" for key, value in settings.items())
-    return (f"NOT the recipes' settings: {'; '.join(changes)}.",)
+    changes = [
+        f"{key} {_text(value)} instead of {own}"
+        for key, value in settings.items()
+        if (own := _instead_of(key, recipes)) != _text(value)
+    ]
+    return (f"NOT the recipes' settings: {'; '.join(changes)}.",) if changes else ()
 
 
 def _value(text: str) -> object:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from textwrap import wrap
 from typing import Final
 
 from matplotlib.figure import Figure
@@ -34,6 +35,10 @@ SHOWN_FILMS: Final = 7
 
 _SWEPT_FILMS: Final = 3
 
+_LETTERS_AN_INCH: Final = 14
+_LINE: Final = 0.15
+"""Inches from one line of a title to the next."""
+
 _NAMES: Final = {Backbone.RESNET50: "ResNet-50", Backbone.DENSENET121: "DenseNet-121"}
 
 
@@ -45,7 +50,7 @@ class Material:
         name: of the experiment, and of its files.
         title: of its table or figure.
         outcomes: one a recipe, in the experiment's order.
-        notes: sentences that belong under every table.
+        notes: sentences that belong under every table and into every figure.
         out: the folder to write into.
         films: names of the films to show; drawn among the measured ones when empty.
         show: reads films as a recipe's network sees them.
@@ -99,7 +104,11 @@ def network_curves_product(material: Material) -> tuple[Path, ...]:
     paths, outcomes = labels_product(material), _finished(material)
     if outcomes:
         films = common_set(outcomes)
-        networks = {_network(outcome): outcome.predictions(films) for outcome in outcomes}
+        names = [_network(outcome) for outcome in outcomes]
+        networks = {
+            name if names.count(name) == 1 else f"{outcome.recipe.name}, {name}": outcome.predictions(films)
+            for name, outcome in zip(names, outcomes, strict=True)
+        }
         paths += _draw(material, partial(network_curves, f"{material.title} ({films} films)", networks))
     return paths
 
@@ -155,8 +164,15 @@ def _with_gain(material: Material, table: Table) -> tuple[Path, ...]:
 
 
 def _draw(material: Material, make: Callable[[], Figure], *, suffix: str = "") -> tuple[Path, ...]:
+    """Write a figure; what must be known of every number of it stands in it, since it is shown without its table."""
     with styled():
-        return save(make(), material.out, material.name + suffix)
+        figure = make()
+        if material.notes:
+            width, height = figure.get_size_inches()
+            lines = wrap(" ".join(material.notes), int(width * _LETTERS_AN_INCH))
+            figure.set_size_inches(width, height + _LINE * len(lines))
+            figure.suptitle("\n".join([figure.get_suptitle(), *lines]), fontsize=8.5)
+        return save(figure, material.out, material.name + suffix)
 
 
 def _finished(material: Material) -> tuple[Outcome, ...]:
@@ -164,7 +180,7 @@ def _finished(material: Material) -> tuple[Outcome, ...]:
 
 
 def _network(outcome: Outcome) -> str:
-    return _NAMES[outcome.recipe.network.backbone]
+    return _NAMES[outcome.as_run.network.backbone]
 
 
 def _require_measured(names: Sequence[str], measured: Sequence[str]) -> None:

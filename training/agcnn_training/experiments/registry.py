@@ -80,8 +80,8 @@ EXPERIMENTS: Final = {
             network_curves_product,
         ),
         Experiment("fig7", "Fig. 7. Examples of classification results", ("table1-resnet50",), top_ten_product),
-        Experiment("fig8", "Fig. 8. Average AUC for different tau", _TAUS, tau_curve_product),
-        Experiment("fig9", "Fig. 9. Average AUC for different tau", _TAUS, tau_sets_product),
+        Experiment("fig8", "Fig. 8. Average AUC for different tau on the validation set", _TAUS, tau_curve_product),
+        Experiment("fig9", "Fig. 9. Average AUC for different tau on the test set", _TAUS, tau_sets_product),
     )
 }
 

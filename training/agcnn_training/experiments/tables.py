@@ -242,6 +242,10 @@ def _legend(table: Table) -> Iterator[str]:
     cells = [cell for row in table.rows for cell in row.cells]
     yield f"Areas under the ROC curve; ours ({_HERE}) are measured on the {table.films} films."
     yield from _shorter_means(table)
+    if not table.branches:
+        yield "Pne1: Pneumonia; Pne2: Pneumothorax; PT: Pleural Thickening; the others by their first four letters."
+    if any("*" in head for row in table.rows for head in row.heads if not table.branches):
+        yield "A star: by the paper, another split of the data, 80 % to train and 20 % to test."
     if any(cell.measured and cell.measured.low is not None for cell in cells):
         yield "In brackets: the 95 % interval of the mean, by bootstrap over patients."
     if any(cell.measured and cell.measured.spread is not None for cell in cells):
