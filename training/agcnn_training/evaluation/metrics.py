@@ -28,7 +28,6 @@ __all__ = [
     "judged_truth",
     "label_draws",
     "labelled_films",
-    "prevalence",
     "score_branch",
 ]
 
@@ -117,12 +116,6 @@ def brier_score(truth: Truth, probability: NDArray[np.floating]) -> float:
     """The mean squared distance of a probability [N] from what is true [N]; NaN when nothing is known."""
     known, bears = labelled_films(truth)
     return float(np.mean((probability[known] - bears) ** 2)) if known.any() else float("nan")
-
-
-def prevalence(truth: Truth) -> float:
-    """The share of the films with a known label that bear it; NaN when nothing is known."""
-    _, bears = labelled_films(truth)
-    return float(bears.mean()) if len(bears) else float("nan")
 
 
 def score_branch(truth: Truth, logits: NDArray[np.floating]) -> Score:
