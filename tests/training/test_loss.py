@@ -159,7 +159,7 @@ def test_a_batch_can_be_computed_in_parts(loss: LabelLoss) -> None:
 
 
 def test_a_stages_loss_is_the_sum_over_its_outputs() -> None:
-    """Two branches at logits of zero cost 2 ln 2; auxiliary columns behind them count with their weight."""
+    """Two branches at logits of zero cost 2 ln 2; columns behind them count with their weight, by their targets."""
     targets = torch.zeros(4, len(LABELS) + 3)
     logits = torch.zeros(4, 2 * len(LABELS) + 3)
     further = (Further(2, 0.5), Further(1, 0.25))
@@ -171,6 +171,8 @@ def test_a_stages_loss_is_the_sum_over_its_outputs() -> None:
     assert stage_loss(logits, targets, binary_cross_entropy, 2, further).item() == pytest.approx(
         2.5 * math.log(2) + 250
     )
+    targets[:, -1] = 1.0
+    assert stage_loss(logits, targets, binary_cross_entropy, 2, further).item() == pytest.approx(2.5 * math.log(2))
 
 
 def test_smoothing_moves_both_ends() -> None:

@@ -130,6 +130,16 @@ def test_overlap_is_counted_in_patients() -> None:
     assert overlap == {("train", "validation"): 1, ("train", "test"): 0, ("validation", "test"): 0}
 
 
+@pytest.mark.parametrize(
+    ("patients", "share", "test", "sides"),
+    [(10, 0.2, 0.3, (5, 2, 3)), (10, 0.01, 0.01, (8, 1, 1)), (3, 0.9, 0.9, (1, 1, 1)), (2, 0.9, 0.0, (1, 1, 0))],
+)
+def test_a_share_is_one_of_patients(patients: int, share: float, test: float, sides: tuple[int, int, int]) -> None:
+    """Rounded, at least one patient a side, and one left for each of the others."""
+    split = split_by_patient([str(number) for number in range(patients)], share, 0, test=test)
+    assert (len(split.train), len(split.validation), len(split.test)) == sides
+
+
 def test_too_few_patients_cannot_be_split() -> None:
     """A table of one patient is refused in a sentence; two are too few for three sides."""
     with pytest.raises(TrainingError, match="one patient only"):
