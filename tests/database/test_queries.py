@@ -110,7 +110,7 @@ def test_candidates_cannot_command_a_terminal(database, factories):
     assert "\x1b" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(number=st.integers(0, 39), length=st.integers(1, 30))
 def test_beginnings_are_found_as_a_loop_would(filled, number, length):
     """The beginning of a UID or of a key finds what startswith() finds, if it is one study."""

@@ -28,7 +28,7 @@ def study_and_state(database, factories, reasons, reported, age) -> tuple[int, s
     return study.id, row["state"]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     reasons=st.lists(
         st.sampled_from([None, ReasonCode.READ, ReasonCode.WRONG_VIEW, ReasonCode.BLANK, ReasonCode.SAME_BYTES]),

@@ -32,7 +32,7 @@ def test_the_whole_image_by_hand() -> None:
     assert whole_image(2, 7, CPU).tolist() == [[0, 0, 6, 6], [0, 0, 6, 6]]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(1, 24), st.integers(1, 24), st.integers(0, 2**31))
 def test_a_random_box_keeps_its_size_and_lies_inside(width: int, height: int, seed: int) -> None:
     """Whatever its size, up to the whole image, which has one place only."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agcnn_training.data.chestxray14 import ChestXray14
@@ -38,7 +38,6 @@ def rows_of(names: list[str]) -> list[Row]:
     return [Row(f"{index}.png", name, frozenset()) for index, name in enumerate(names)]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(patients, st.floats(0.01, 0.89), tests, seeds)
 def test_no_patient_is_on_two_sides(names: list[str], share: float, test: float, seed: int) -> None:
     """Every film is on one side, every patient on one side, and no side that was asked for is empty."""
@@ -52,7 +51,6 @@ def test_no_patient_is_on_two_sides(names: list[str], share: float, test: float,
     assert set(split.overlap.values()) == {0}
 
 
-@settings(deadline=None)
 @given(patients, tests, seeds, st.randoms())
 def test_a_split_depends_on_the_seed_and_the_patients_alone(
     names: list[str], test: float, seed: int, order: object
@@ -65,7 +63,6 @@ def test_a_split_depends_on_the_seed_and_the_patients_alone(
         assert {names[i] for i in getattr(first, side)} == {shuffled[i] for i in getattr(second, side)}
 
 
-@settings(deadline=None)
 @given(patients, seeds)
 def test_a_test_side_takes_no_patient_from_validation(names: list[str], seed: int) -> None:
     """A recipe that is given a test share keeps the patients that chose before."""
@@ -73,7 +70,6 @@ def test_a_test_side_takes_no_patient_from_validation(names: list[str], seed: in
     assert without.validation.tolist() == with_test.validation.tolist()
 
 
-@settings(deadline=None)
 @given(st.integers(10, 200), seeds, st.randoms())
 def test_the_papers_split_is_by_image(count: int, seed: int, order: object) -> None:
     """70/10/20 of the films to within one film, each once, and the same for any order of the rows."""
@@ -89,7 +85,6 @@ def test_the_papers_split_is_by_image(count: int, seed: int, order: object) -> N
     assert leaking_share(["one"] * count, split) == 1
 
 
-@settings(deadline=None)
 @given(patients, st.integers(2, 6), seeds)
 def test_the_official_split_divides_train_val_alone(names: list[str], testing: int, seed: int) -> None:
     """The test side is the test list, whatever the seed; train and validation share no patient."""
