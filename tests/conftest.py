@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ from agcnn_clinic.faults import FaultPoint
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Draft, Software, ThresholdSet, Training
 from agcnn_models.settings import Backbone, Preprocessing
+
+# A busy machine is no failure of arithmetic.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 SHARED_DATA_VARIABLE = "AGCNN_SHARED_DATA"
 

@@ -99,9 +99,19 @@ def test_nothing_counts_as_read_that_no_network_saw(write_dicom, tmp_path, twelv
 
 @pytest.mark.parametrize("value", [float("nan"), -0.1, 1.1])
 def test_the_network_is_given_nothing_outside_of_the_range(value):
-    """Its view may come from a process that a file has taken over."""
+    """Its view may come from a process that a file has taken over; one pixel is enough."""
+    grey = np.linspace(0, 1, 16, dtype=np.float32).reshape(4, 4)
+    NetworkFilm(grey, 1, 1)
+    grey[1, 2] = value
     with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        NetworkFilm(np.full((4, 4), value, np.float32), 9, 9)
+        NetworkFilm(grey, 9, 9)
+
+
+@pytest.mark.parametrize(("height", "width"), [(0, 9), (9, 0)])
+def test_the_network_is_given_no_film_without_a_side(height, width):
+    """Its attended region would lie nowhere on the film."""
+    with pytest.raises(ValueError, match="has pixels"):
+        NetworkFilm(np.zeros((4, 4), np.float32), height, width)
 
 
 def test_a_png_is_normalised_and_its_stated_view_counts(tmp_path, film):

@@ -5,6 +5,7 @@ import pytest
 
 from agcnn_clinic.analysis.region import SourceRegion, source_region
 from agcnn_clinic.dicom.geometry import Spacing, isotropic
+from agcnn_clinic.domain import Geometry
 from agcnn_clinic.prints import Edges
 from agcnn_models.preprocessing import SourceBox
 
@@ -30,3 +31,14 @@ def test_a_region_has_no_size_where_that_of_the_pixels_is_unknown():
     """Pixel Aspect Ratio says how its edges lie and not how long they are."""
     _, geometry = isotropic(np.zeros((100, 60), np.float32), Spacing(3, 1, in_mm=False), 1_000_000)
     assert source_region(SourceBox(12, 30, 57, 42), geometry) == SourceRegion(12, 10, 57, 14, None, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"source_rows": 0}, {"source_columns": 2**31}, {"scale_x": 0.0}, {"scale_y": float("nan")}, {"spacing_mm": 0.0}],
+)
+def test_a_film_has_pixels_and_each_of_them_a_size(wrong):
+    """What a child that a file has taken over may say of it is no geometry: a region would lie nowhere on it."""
+    Geometry(source_rows=1, source_columns=1, spacing_mm=0.1)
+    with pytest.raises(ValueError, match="a size"):
+        Geometry(**{"source_rows": 1, "source_columns": 1} | wrong)

@@ -194,7 +194,7 @@ def _same(one, other) -> bool:
 
 
 @pytest.mark.sqlite_only("any type of value in any column")
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(row=st.integers(1, LENGTH), column=st.sampled_from(COLUMNS), value=VALUES)
 @example(row=LENGTH, column="id", value=0)
 @example(row=LENGTH, column="id", value=-3)

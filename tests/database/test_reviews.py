@@ -255,7 +255,7 @@ def test_no_finding_worked_by_hand(said, current, no_finding):
     assert completed(said, current).get(NO_FINDING) is no_finding
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(choices=st.lists(st.tuples(st.integers(0, 59), st.sampled_from(Verdict)), max_size=25))
 def test_the_view_and_the_program_agree_on_what_counts(emptied, factories, choices):
     """For any reviews of findings of two readings of two images, review_list marks as newest what `show` goes by."""

@@ -231,7 +231,7 @@ def fits(row, wanted):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data(), limit=st.none() | st.integers(0, 60))
 def test_filters_choose_as_a_loop_would(filled, all_findings, data, limit):
     """For any filter, `findings` gives what a loop over all rows keeps, in the same order, cut at the limit."""
@@ -241,7 +241,7 @@ def test_filters_choose_as_a_loop_would(filled, all_findings, data, limit):
     assert found == [row for row in all_findings if fits(row, wanted)][:limit]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     state=st.none() | st.sampled_from([str(state) for state in StudyState]),
     first=st.none() | st.dates(date(2025, 11, 20), date(2026, 2, 10)),

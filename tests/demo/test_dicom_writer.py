@@ -35,7 +35,7 @@ def _write(path, pixels, image, **more):
     return write_dicom(path, pixels, study=STUDY, image=image, **uids, **more)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     shape=st.tuples(st.integers(32, 45), st.integers(32, 45)),
     seed=st.integers(0, 1000),

@@ -31,7 +31,7 @@ def _mean(phantom: Phantom, rows: tuple[float, float], columns: tuple[float, flo
     return float(part.mean())
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(seed=seeds, view=st.sampled_from(View), collimated=st.booleans())
 def test_a_film_is_a_grey_picture_with_contrast(seed, view, collimated):
     """float32 in [0, 1], of the size asked for, neither blank nor clipped, whatever the seed."""
@@ -45,7 +45,7 @@ def test_a_film_is_a_grey_picture_with_contrast(seed, view, collimated):
     assert np.mean((phantom.pixels < 0.002) | (phantom.pixels > 0.998)) < 0.3
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(seed=seeds)
 def test_the_same_seed_draws_the_same_pixels(seed):
     """Nothing but the spec and the size decides about the film; a number stands for a healthy PA film."""
@@ -61,7 +61,7 @@ def test_another_seed_draws_another_patient():
         assert np.abs(first - second).max() > 0.1
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=seeds, view=frontal)
 def test_a_frontal_film_has_dark_lungs_around_a_bright_middle(seed, view):
     """Bright is dense: mediastinum and abdomen are brighter than both lungs, and the air beside the neck is darkest."""

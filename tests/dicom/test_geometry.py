@@ -53,7 +53,7 @@ def test_square_pixels_cover_the_same_area(rows, columns, sizes):
     """The finer spacing is kept, sides grow accordingly, and scales lead back to the source's edges."""
     pixels, geometry = isotropic(np.zeros((rows, columns), np.float32), Spacing(*sizes, in_mm=True, source="x"), LIMIT)
     height, width = pixels.shape
-    assert geometry.spacing_mm == min(sizes)
+    assert (geometry.spacing_mm, geometry.spacing_source) == (min(sizes), "x")
     assert abs(height * min(sizes) - rows * sizes[0]) <= min(sizes) / 2 + 1e-9
     assert abs(width * min(sizes) - columns * sizes[1]) <= min(sizes) / 2 + 1e-9
     assert (height * geometry.scale_y, width * geometry.scale_x) == pytest.approx((rows, columns))
@@ -77,9 +77,9 @@ def test_a_ramp_stays_a_ramp(across):
 def test_nearly_square_is_square():
     """A spacing rounded twice is not resampled for; sides of a film that differ by a hundredth are."""
     pixels = np.zeros((200, 300), np.float32)
-    same, geometry = isotropic(pixels, Spacing(0.1429, 0.143, in_mm=True), LIMIT)
+    same, geometry = isotropic(pixels, Spacing(0.1429, 0.143, in_mm=True, source="PixelSpacing"), LIMIT)
     assert same is pixels
-    assert geometry == Geometry(200, 300, spacing_mm=0.1429)
+    assert geometry == Geometry(200, 300, spacing_mm=0.1429, spacing_source="PixelSpacing")
     assert isotropic(pixels, Spacing(0.143, 0.1444, in_mm=True), LIMIT)[0].shape == (200, 303)
     assert isotropic(pixels, Spacing(0.1444, 0.143, in_mm=True), LIMIT)[0].shape == (202, 300)
 

@@ -25,7 +25,7 @@ def noise(bits: int, rows: int = 40, columns: int = 36, seed: int = 0):
     return np.random.default_rng(seed).integers(0, 1 << bits, (rows, columns)).astype(kind)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bits=st.integers(2, 16),
     predictor=st.integers(1, 7),

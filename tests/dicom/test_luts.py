@@ -134,6 +134,7 @@ def test_pydicom_agrees_where_it_can():
         (b"\x02\x01\x04\x03", "OW", False),
         (b"\x01\x00\x02\x00\x03\x00\x04\x00", "OW", True),
         (b"\x00\x01\x00\x02\x00\x03\x00\x04", "OW", False),
+        (b"\x01\x00\x02\x00\x03\x00\x04\x00", "OB", True),
         ([1, 2, 3, 4], "US", True),
         ([0x0201, 0x0403], "US", False),
     ],

@@ -86,9 +86,11 @@ def test_padding_among_unsigned_pixels_is_found_in_either_sign(write_dicom, tmp_
     assert picture.sha256 == render(read_dataset(path), max_pixels=LIMIT).sha256
 
 
-def test_an_image_of_padding_alone_is_black(rendered):
-    """Nothing to count is no division by 0."""
-    assert rendered(np.full((8, 8), 5, np.uint16), PixelPaddingValue=5).pixels.max() == 0
+def test_an_image_of_one_value_or_of_padding_alone_is_black(rendered):
+    """A range of nothing is no division by 0: the gate refuses such an image as blank."""
+    plate = np.full((8, 8), 5, np.uint16)
+    assert rendered(plate).pixels.max() == 0
+    assert rendered(plate, PixelPaddingValue=5).pixels.max() == 0
 
 
 def test_stray_bits_are_masked(rendered, twelve):

@@ -31,7 +31,7 @@ from agcnn_clinic.dicom.views import (
         (View.LEFT_LATERAL, ["LL", "LLAT", "LLATERAL", "LATL", "L-L"]),
         (View.RIGHT_LATERAL, ["RL", "RLAT"]),
         (View.LATERAL, ["LATERAL", "L LAT", "PA/LAT", "LATERALE", "LATERO-LATERALE", "PROFIL", "PERFIL", "SEITLICH"]),
-        (View.LATERAL, ["XTABLE", "X-TABLE", "CROSS TABLE", "SAGITTAL"]),
+        (View.LATERAL, ["XTABLE", "X-TABLE", "CROSS TABLE", "SAGITTAL", "PA/AP/LAT"]),
         (View.LEFT_DECUBITUS, ["LLD", "AP LLD"]),
         (View.DECUBITUS, ["LEFT DECUBITUS", "DECUB", "AP DECUBITUS", "AP LLDECUB", "LATERAL DECUBITUS"]),
         (View.DECUBITUS, ["DORSAL DECUBITUS"]),
@@ -68,6 +68,8 @@ def test_no_text_breaks_the_reading_of_words(text):
         ("Lordotic", View.LORDOTIC),
         ("CHEST PA AND LAT", View.UNKNOWN),
         ("PA/LAT", View.UNKNOWN),
+        ("TORACE PA E LL", View.UNKNOWN),
+        ("CHEST PA AND RLAT", View.UNKNOWN),
         ("Thorax face et profil", View.UNKNOWN),
         ("TORACE,FRN P->A", View.UNKNOWN),
         ("CHEST 2 VIEWS", View.UNKNOWN),
@@ -162,4 +164,6 @@ def test_a_kind_of_view_stands_for_its_sides_and_they_for_it():
     assert accepted_views(["pa", "AP"]) == {View.PA, View.AP, View.FRONTAL}
     assert accepted_views(["PA", "nonsense", ""]) == {View.PA}
     assert accepted_views(["LATERAL"]) == {View.LATERAL, View.LEFT_LATERAL, View.RIGHT_LATERAL}
+    assert accepted_views(["DECUBITUS"]) == {View.DECUBITUS, View.LEFT_DECUBITUS, View.RIGHT_DECUBITUS}
+    assert accepted_views(["OBLIQUE"]) == {View.OBLIQUE, View.LEFT_OBLIQUE, View.RIGHT_OBLIQUE}
     assert accepted_views(["LL", "other"]) == {View.LEFT_LATERAL, View.OTHER}

@@ -323,7 +323,7 @@ def _rows(database, batches) -> list[tuple]:
     return rows
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(groups=_GROUPS)
 def test_groups_get_the_same_rows_in_one_batch_as_one_after_another(database, groups):
     """Whatever they share (bytes, a study, an instance), and whichever of them cannot be laid out."""

@@ -23,6 +23,13 @@ def test_a_file_is_finished_after_staying_the_same_for_the_whole_time():
     assert tracker.observe([file()], now=102) == ([file()], None)
 
 
+def test_the_next_look_is_when_the_first_of_the_waiting_may_be_finished():
+    """Whatever comes after it waits by itself."""
+    tracker = StabilityTracker(2)
+    tracker.observe([file("a.dcm")], now=0)
+    assert tracker.observe([file("a.dcm"), file("b.dcm")], now=1.5) == ([], 0.5)
+
+
 def test_a_file_that_grows_starts_again():
     """Each change of size or time begins the wait anew."""
     tracker = StabilityTracker(2)
@@ -68,15 +75,15 @@ def below(name: str, size: int = 10) -> Found:
 
 def test_files_that_wait_for_long_are_told_of_once_and_without_their_names(caplog):
     """Those of a folder in which something else grows, at any depth; not those beside it, nor those that came later."""
-    waits, listing = LongWaits(), [below("pacs/deep/film.png"), below("pacs/export.zip"), below("other/film.png")]
-    growing = below("pacs/big/export.part2")
+    listing = [below(name) for name in ("pacs/deep/film.png", "pacs/export.zip", "other/film.png", "film.png")]
+    waits, growing = LongWaits(), [below("pacs/big/export.part2"), below("export.part3")]
     with caplog.at_level(logging.WARNING):
         for now in range(0, 600, 60):
-            waits.observe([*listing, growing], listing, now)
+            waits.observe([*listing, *growing], listing, now)
         assert not caplog.records
         late = below("pacs/late.png")
         for now in (600, 660, 900):
-            waits.observe([*listing, late, growing], [*listing, late], now)
+            waits.observe([*listing, late, *growing], [*listing, late], now)
     (record,) = caplog.records
     assert record.getMessage().startswith("2 finished files have waited in the inbox for 10 minutes")
     assert "pacs" not in record.getMessage()

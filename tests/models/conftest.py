@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 import torch
 from torch import nn
@@ -24,10 +23,6 @@ from agcnn_models.manifest import (
     Training,
 )
 from agcnn_models.settings import AttentionSettings, Backbone
-
-# A busy machine is no failure of arithmetic.
-hypothesis.settings.register_profile("patient", deadline=None)
-hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -153,7 +153,7 @@ def test_the_stem_on_blocks_is_the_stem(size):
     st.tuples(*(st.floats(0, 1) for _ in range(4))),
     st.integers(1, 24),
 )
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_a_crop_is_the_crop(sides, box, size):
     """Any box of any image, enlarged or reduced."""
     height, width = sides
@@ -166,7 +166,7 @@ def test_a_crop_is_the_crop(sides, box, size):
 
 
 @given(HEAT_MAPS, st.integers(0, 8).map(lambda n: n / 8))
-@settings(max_examples=200 if DEVICE.type == "cuda" else 25, deadline=None)
+@settings(max_examples=200 if DEVICE.type == "cuda" else 25)
 def test_the_largest_region_is_the_hosts(heat, tau):
     """`test_attention.py` holds that one against a flood fill. With many ties, and masks that are empty."""
     tensor = torch.from_numpy(heat)

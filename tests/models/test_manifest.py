@@ -162,6 +162,12 @@ def test_what_is_not_assessed_is_not_decided(partial, part):
         Draft.model_validate(partial)
 
 
+def test_a_misspelt_label_is_no_label_that_is_not_assessed(partial):
+    """Left out without a word, the label that was meant would count as learnt."""
+    with pytest.raises(ValidationError, match="Hernie: not among the labels"):
+        Draft.model_validate({**partial, "not_assessed": ("No Finding", "Hernie")})
+
+
 def test_a_model_assesses_something(partial):
     """Weights that never learnt a finding are no model."""
     nothing = {**partial, "not_assessed": PATHOLOGIES, "calibration": {}, "further_thresholds": ()}

@@ -137,7 +137,7 @@ def test_a_box_comes_back_from_the_source(drawn):
     assert back == pytest.approx(box, abs=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(8, 20), st.integers(8, 20), st.sampled_from([1, 2, 4]))
 def test_what_lies_at_the_mapped_box_is_what_the_network_sees_in_its_box(x, y, across, down, scale):
     """A rectangle drawn into the source at the mapped edges fills the box, and nothing beside it."""

@@ -104,8 +104,9 @@ def test_a_study_of_which_nothing_was_read_is_left_until_something_is(clinic) ->
     assert leave_unread(clinic.database, clinic.clock(), 30) == 0
 
 
-def test_a_study_of_which_something_is_read_meanwhile_is_not_left(clinic, monkeypatch) -> None:
-    """Between the look and the note an image is decided: the note is about what was, and is not made."""
+@pytest.mark.parametrize("reported", [False, True])
+def test_a_study_of_which_something_is_read_meanwhile_is_not_left(clinic, monkeypatch, reported) -> None:
+    """Between the look and the note an image is decided: it is reported, and no second time where that was done."""
     study = clinic.add_study()
     clinic.add_file(study, ReasonCode.WRONG_VIEW)
     write = clinic.database.write
@@ -113,21 +114,27 @@ def test_a_study_of_which_something_is_read_meanwhile_is_not_left(clinic, monkey
     def after_another_reading():
         monkeypatch.setattr(clinic.database, "write", write)
         clinic.add_file(study)
+        if reported:
+            with write() as session:
+                row = session.get_one(Study, study)
+                row.reported_revision = row.revision
         return write()
 
     monkeypatch.setattr(clinic.database, "write", after_another_reading)
     leave_unread(clinic.database, clinic.clock(), 30)
-    assert due_now(clinic) == [study]
+    assert due_now(clinic) == ([] if reported else [study])
 
 
 def test_the_longest_waiting_comes_first(clinic) -> None:
-    """Reports are due in the order in which their studies were completed."""
+    """Reports are due in the order in which their studies were completed; what is left out takes no place."""
     studies = [clinic.add_study() for _ in range(3)]
     for minutes, study in zip((5, 1, 3), studies, strict=True):
         clinic.add_file(study, at=clinic.clock.now - timedelta(minutes=minutes))
     with clinic.database.session() as session:
         assert studies_due(session, clinic.clock(), 0) == [studies[0], studies[2], studies[1]]
         assert studies_due(session, clinic.clock(), 0, limit=1) == [studies[0]]
+        assert studies_due(session, clinic.clock(), 0, limit=1, but_not=[studies[0]]) == [studies[2]]
+        assert studies_due(session, clinic.clock(), 0, among=studies[:2]) == studies[:2]
 
 
 @pytest.mark.sqlite_only("how SQLite tells its plan")

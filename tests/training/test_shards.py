@@ -48,7 +48,7 @@ def gradients(
 
 
 @given(count=st.integers(1, 3), accumulate=st.integers(1, 4), films=st.integers(12, 17), balanced=st.booleans())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_without_batchnorm_pieces_change_nothing(count: int, accumulate: int, films: int, balanced: bool) -> None:
     """Threads and micro-batches, of unequal sizes and with unknown targets, leave the batch's loss and gradient."""
     loss = weighted if balanced else binary_cross_entropy

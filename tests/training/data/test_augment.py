@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
@@ -49,7 +49,6 @@ def test_the_generator_is_the_only_randomness() -> None:
     assert first.max() <= 1
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.integers(0, 2**31), st.floats(0.05, 1), st.floats(1, 2))
 def test_the_papers_crop_lies_inside_the_film(seed: int, smallest: float, aspect: float) -> None:
     """No corner of a random resized crop is sampled from beyond the film's edge."""

@@ -16,7 +16,7 @@ ROWS = [Row("film.dcm", "1", frozenset({"Mass"}))]
 HEADER = "image,label,x,y,width,height,film_width,film_height\n"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.tuples(*[st.floats(0, 0.5)] * 2), st.tuples(*[st.floats(0.01, 0.5)] * 2), st.integers(16, 4000))
 def test_a_box_in_pixels_becomes_shares(corner: tuple, sides: tuple, width: int) -> None:
     """A table with film sizes, CSV or parquet, gives back the shares that it was made from."""

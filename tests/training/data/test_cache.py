@@ -70,7 +70,7 @@ def test_cached_films_are_what_is_read_without_a_cache(paths: list[Path]) -> Non
     assert stored.dtype == torch.uint8
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.integers(5, 90), st.integers(5, 90), st.integers(0, 99))
 def test_a_stored_film_is_serving_to_half_a_grey_level(height: int, width: int, seed: int) -> None:
     """Whatever the film's shape, the stored value is the nearest of 256 to what ``resized`` gives."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agcnn_training.data.chestxray14 import ChestXray14
@@ -38,7 +38,6 @@ def rows_of(names: list[str]) -> list[Row]:
     return [Row(f"{index}.png", name, frozenset()) for index, name in enumerate(names)]
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(patients, st.floats(0.01, 0.89), tests, seeds)
 def test_no_patient_is_on_two_sides(names: list[str], share: float, test: float, seed: int) -> None:
     """Every film is on one side, every patient on one side, and no side that was asked for is empty."""
@@ -52,7 +51,6 @@ def test_no_patient_is_on_two_sides(names: list[str], share: float, test: float,
     assert set(split.overlap.values()) == {0}
 
 
-@settings(deadline=None)
 @given(patients, tests, seeds, st.randoms())
 def test_a_split_depends_on_the_seed_and_the_patients_alone(
     names: list[str], test: float, seed: int, order: object
@@ -65,7 +63,6 @@ def test_a_split_depends_on_the_seed_and_the_patients_alone(
         assert {names[i] for i in getattr(first, side)} == {shuffled[i] for i in getattr(second, side)}
 
 
-@settings(deadline=None)
 @given(patients, seeds)
 def test_a_test_side_takes_no_patient_from_validation(names: list[str], seed: int) -> None:
     """A recipe that is given a test share keeps the patients that chose before."""
@@ -73,7 +70,6 @@ def test_a_test_side_takes_no_patient_from_validation(names: list[str], seed: in
     assert without.validation.tolist() == with_test.validation.tolist()
 
 
-@settings(deadline=None)
 @given(st.integers(10, 200), seeds, st.randoms())
 def test_the_papers_split_is_by_image(count: int, seed: int, order: object) -> None:
     """70/10/20 of the films to within one film, each once, and the same for any order of the rows."""
@@ -89,7 +85,6 @@ def test_the_papers_split_is_by_image(count: int, seed: int, order: object) -> N
     assert leaking_share(["one"] * count, split) == 1
 
 
-@settings(deadline=None)
 @given(patients, st.integers(2, 6), seeds)
 def test_the_official_split_divides_train_val_alone(names: list[str], testing: int, seed: int) -> None:
     """The test side is the test list, whatever the seed; train and validation share no patient."""
@@ -134,6 +129,16 @@ def test_overlap_is_counted_in_patients() -> None:
     sides = {"train": np.array([0, 1]), "validation": np.array([2, 3]), "test": np.array([4])}
     split = Split.measured(["a", "a", "a", "a", "b"], sides, "by hand")
     assert split.overlap == {("train", "validation"): 1, ("train", "test"): 0, ("validation", "test"): 0}
+
+
+@pytest.mark.parametrize(
+    ("patients", "share", "test", "sides"),
+    [(10, 0.2, 0.3, (5, 2, 3)), (10, 0.01, 0.01, (8, 1, 1)), (3, 0.9, 0.9, (1, 1, 1)), (2, 0.9, 0.0, (1, 1, 0))],
+)
+def test_a_share_is_one_of_patients(patients: int, share: float, test: float, sides: tuple[int, int, int]) -> None:
+    """Rounded, at least one patient a side, and one left for each of the others."""
+    split = split_by_patient([str(number) for number in range(patients)], share, 0, test=test)
+    assert (len(split.train), len(split.validation), len(split.test)) == sides
 
 
 def test_too_few_patients_cannot_be_split() -> None:

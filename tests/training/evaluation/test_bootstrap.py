@@ -11,7 +11,7 @@ from agcnn_training.evaluation.bootstrap import area_draws, draw_patients, mean_
 FILM = st.tuples(st.booleans(), st.integers(-3, 3), st.integers(0, 5))
 
 
-@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@settings(max_examples=60)
 @given(st.lists(FILM, min_size=1, max_size=40), st.integers(0, 9))
 def test_each_draw_has_the_area_of_the_drawn_films(films: list[tuple[bool, int, int]], seed: int) -> None:
     """With ties and all, every draw's area is scikit-learn's of its films, each counted as often as it was drawn."""
@@ -51,7 +51,7 @@ def test_a_draw_has_as_many_patients_as_there_are(patients: list[int], seed: int
     np.testing.assert_array_equal(draws.total(np.ones(len(names))), draws.counts[draws.members].sum(axis=0))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.booleans(), st.booleans(), st.integers(0, 6)), min_size=2, max_size=30).filter(
         lambda films: len({film[2] for film in films}) > 1

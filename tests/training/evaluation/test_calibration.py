@@ -39,7 +39,7 @@ def test_platts_targets_are_smoothed() -> None:
     assert expit(scale.b - scale.a) == pytest.approx(1 / 4, abs=1e-4)
 
 
-@settings(deadline=None, max_examples=30)  # a busy machine is no failure
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.booleans(), st.floats(-8, 8)), min_size=1, max_size=40))
 def test_platt_never_reorders_films(pairs: list[tuple[bool, float]]) -> None:
     """The slope is positive, whatever the labels say; where they say one thing only, there is none."""
@@ -53,7 +53,7 @@ def test_platt_never_reorders_films(pairs: list[tuple[bool, float]]) -> None:
     assert np.isfinite([scale.a, scale.b]).all()
 
 
-@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=80))
 def test_brier_and_equal_width_bins_are_scikit_learns(pairs: list[tuple[bool, float]]) -> None:
     """The Brier score is scikit-learn's, and each bin holds the films that scikit-learn puts together."""
@@ -68,7 +68,7 @@ def test_brier_and_equal_width_bins_are_scikit_learns(pairs: list[tuple[bool, fl
         np.testing.assert_allclose(found.said, said)
 
 
-@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 12)), min_size=1, max_size=80), st.integers(1, 20))
 def test_adaptive_bins_hold_all_films_and_part_no_equals(pairs: list[tuple[bool, int]], bins: int) -> None:
     """Films of one probability stay together, bins are in order, and no film is lost."""

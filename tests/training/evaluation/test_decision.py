@@ -46,7 +46,7 @@ def some_predictions(count: int = 60, seed: int = 0) -> Predictions:
     )
 
 
-@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@settings(max_examples=60)
 @given(FILMS)
 def test_youden_is_the_best_of_all_thresholds(films: list[tuple[bool, int]]) -> None:
     """No other cut has a larger sensitivity + specificity."""
@@ -64,7 +64,7 @@ def test_youden_is_the_best_of_all_thresholds(films: list[tuple[bool, int]]) -> 
     assert youden(cut) >= max(youden(at) for at in np.unique(probability)) - 1e-12
 
 
-@settings(deadline=None, max_examples=60)  # a busy machine is no failure
+@settings(max_examples=60)
 @given(FILMS, st.sampled_from([0.5, 0.8, 0.9, 1.0]))
 def test_the_wanted_sensitivity_is_reached_and_no_cut_above_reaches_it(
     films: list[tuple[bool, int]], wanted: float

@@ -62,7 +62,7 @@ def test_areas_are_counted_pixels(one: tuple[int, ...], other: tuple[int, ...]) 
     assert intersection(first, second)[0] == (grid[0] & grid[1]).sum()
 
 
-@settings(deadline=None, max_examples=40)  # a busy machine is no failure
+@settings(max_examples=40)
 @given(edges(size=12, margin=0), edges(size=12, margin=3))
 def test_the_control_is_the_mean_over_every_place(attended: tuple[int, ...], drawn: tuple[int, ...]) -> None:
     """Moving the attended box to every place and measuring there gives the same averages."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.metrics import roc_curve as slow_roc_curve
@@ -22,7 +22,6 @@ from agcnn_training.evaluation.metrics import (
 )
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=2, max_size=60))
 def test_area_equals_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
     """With ties and all, the area is scikit-learn's; without both outcomes there is none."""
@@ -47,7 +46,6 @@ def test_a_roc_curve_is_that_of_scikit_learn(films: list[tuple[bool, int]]) -> N
     np.testing.assert_allclose(true, slow_true)
 
 
-@settings(deadline=None)  # a busy machine is no failure
 @given(st.lists(st.tuples(st.booleans(), st.integers(-5, 5)), min_size=1, max_size=60))
 def test_average_precision_equals_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
     """With ties and all, average precision is scikit-learn's; without a positive there is none."""
