@@ -30,7 +30,7 @@ from agcnn_training.evaluation.evaluate import (
     EvaluateRequest,
     evaluate,
 )
-from agcnn_training.evaluation.figures import area_figure
+from agcnn_training.evaluation.figures import area_figure, roc_figure
 from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.page import Report, page
 from agcnn_training.evaluation.predictions import Predictions
@@ -219,6 +219,12 @@ def test_the_page_needs_nothing_beside_it(report: Report) -> None:
         ET.fromstring(drawing)
     assert "A &lt;b&gt;caution&lt;/b&gt; &amp; more." in html
     assert f"{report.result.branches[BranchName.FUSION].score.mean:.3f}" in html
+
+
+def test_branches_are_told_apart_without_colours(report: Report) -> None:
+    """In a grey print the curves of global and local are dashed, each in its way, and that of fusion is not."""
+    strokes = set(re.findall(r"stroke-dasharray: ([\d., ]+)", roc_figure(report.predictions)))
+    assert len(strokes) == 2
 
 
 def test_the_same_result_is_the_same_figure(report: Report) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import LineStyleType
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
@@ -30,6 +31,17 @@ COLOURS: Final[Mapping[BranchName, str]] = {
     BranchName.LOCAL: "#C9852B",
     BranchName.FUSION: "#0F4C6B",
 }
+DASHES: Final[Mapping[BranchName, LineStyleType]] = {
+    BranchName.GLOBAL: "--",
+    BranchName.LOCAL: ":",
+    BranchName.FUSION: "-",
+}
+MARKERS: Final[Mapping[BranchName, str]] = {
+    BranchName.GLOBAL: "o",
+    BranchName.LOCAL: "s",
+    BranchName.FUSION: "^",
+}
+"""Of a branch's curve and dots in every figure: so they are told apart in a print without colours, too."""
 
 _WIDTH: Final = 8.4
 """Inches at 100 to the inch: the width of the page's column."""
@@ -65,7 +77,7 @@ def area_figure(result: SetResult) -> str:
             offset = (position - (len(result.branches) - 1) / 2) * apart
             values = [found.score.mean, *(found.score.per_label[label] for label in names)]
             intervals = [found.interval, *(found.label_intervals.get(label) for label in names)]
-            _whiskers(axes, values, intervals, offset, COLOURS[branch], branch)
+            _whiskers(axes, values, intervals, offset, branch, branch)
         _lines(axes, ["Mean of the findings", *(display_name(label) for label in names)])
         axes.axhline(0.5, color=RULE, linewidth=0.8)
         axes.axvline(0.5, color=RULE, linewidth=0.8, linestyle=(0, (3, 3)))
@@ -82,7 +94,7 @@ def difference_figure(one: Comparison) -> str:
         axes = figure.subplots()
         values = [one.difference, *(found.difference for found in one.per_label.values())]
         intervals = [one.interval, *(one.label_intervals.get(label) for label in names)]
-        _whiskers(axes, values, intervals, 0.0, COLOURS[one.second], None)
+        _whiskers(axes, values, intervals, 0.0, one.second, None)
         _lines(axes, ["Mean of the findings", *(display_name(label) for label in names)])
         axes.axhline(0.5, color=RULE, linewidth=0.8)
         axes.axvline(0, color=MUTED, linewidth=0.8)
@@ -102,7 +114,8 @@ def roc_figure(predictions: Predictions) -> str:
             known, bears = labelled_films(predictions.truth[:, column])
             axes.plot((0, 1), (0, 1), color=RULE, linewidth=0.8)
             for branch, logits in predictions.logits.items():
-                axes.plot(*roc_curve(bears, logits[known, column]), color=COLOURS[branch], linewidth=1.1, label=branch)
+                curve = roc_curve(bears, logits[known, column])
+                axes.plot(*curve, color=COLOURS[branch], linestyle=DASHES[branch], linewidth=1.1, label=branch)
             axes.set(title=display_name(label), xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 1), yticks=(0, 1))
         _shared_legend(figure)
         figure.supxlabel("1 - specificity", color=MUTED, fontsize=8.5)
@@ -183,14 +196,15 @@ def _whiskers(
     values: Sequence[float],
     intervals: Sequence[Interval | None],
     offset: float,
-    colour: str,
+    branch: BranchName,
     label: str | None,
 ) -> None:
+    colour = COLOURS[branch]
     lines = np.arange(len(values)) + offset
     for line, interval in zip(lines, intervals, strict=True):
         if interval is not None:
             axes.plot((interval.low, interval.high), (line, line), color=colour, linewidth=1.2, solid_capstyle="butt")
-    axes.plot(values, lines, "o", color=colour, markersize=3.6, label=label)
+    axes.plot(values, lines, MARKERS[branch], color=colour, markersize=3.6, label=label)
 
 
 def _lines(axes: Axes, names: Sequence[str]) -> None:

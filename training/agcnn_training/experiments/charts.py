@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
+from agcnn_training.evaluation.figures import DASHES, MARKERS
 from agcnn_training.evaluation.metrics import area_under_curve, labelled_films, roc_curve
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.experiments.outcomes import OverSeeds
 from agcnn_training.experiments.style import (
     BLACK,
     BRANCH_COLOURS,
-    BRANCH_DASHES,
-    BRANCH_MARKERS,
     GREY,
     PALE,
     PALETTE,
@@ -43,7 +42,7 @@ def dot_chart(table: Table) -> Figure:
     for place, row in enumerate(table.rows):
         if branches:
             for offset, (column, branch) in zip((-0.24, 0, 0.24), branches, strict=True):
-                _dot(axes, place + offset, row.cells[column], BRANCH_COLOURS[branch], BRANCH_MARKERS[branch])
+                _dot(axes, place + offset, row.cells[column], BRANCH_COLOURS[branch], MARKERS[branch])
         else:
             _dot(axes, place, row.cells[-1], BRANCH_COLOURS[BranchName.GLOBAL], "o")
     axes.set_yticks(range(len(table.rows)), [", ".join(row.heads) for row in table.rows])
@@ -51,7 +50,7 @@ def dot_chart(table: Table) -> Figure:
     axes.set_xlabel(f"mean AUC over {_averaged(table.rows)}, {table.films} films")
     plain(axes)
     axes.grid(visible=False, axis="y")
-    named = [_key(_TITLES[branch], BRANCH_COLOURS[branch], BRANCH_MARKERS[branch]) for _, branch in branches]
+    named = [_key(_TITLES[branch], BRANCH_COLOURS[branch], MARKERS[branch]) for _, branch in branches]
     ours = named or [_key("here", BRANCH_COLOURS[BranchName.GLOBAL], "o")]
     figure.legend(handles=[*ours, _key_of_the_paper()], loc="outside lower center", ncols=4)
     figure.suptitle(table.title, fontsize=10)
@@ -63,10 +62,10 @@ def branch_curves(title: str, predictions: Predictions) -> Figure:
     figure, panels = _panels(title)
     for column, (label, axes) in enumerate(zip(PATHOLOGIES, panels, strict=False)):
         for branch, logits in predictions.logits.items():
-            _curve(axes, predictions, column, logits, BRANCH_COLOURS[branch], BRANCH_DASHES[branch])
+            _curve(axes, predictions, column, logits, BRANCH_COLOURS[branch], DASHES[branch])
         _finish(axes, display_name(label))
     handles = [
-        Line2D([], [], color=BRANCH_COLOURS[branch], linestyle=BRANCH_DASHES[branch], label=_TITLES[branch])
+        Line2D([], [], color=BRANCH_COLOURS[branch], linestyle=DASHES[branch], label=_TITLES[branch])
         for branch in predictions.logits
     ]
     _legend_in_the_gap(panels[len(PATHOLOGIES) :], panels[len(PATHOLOGIES) - _ACROSS : -_ACROSS], handles)
@@ -110,7 +109,7 @@ def tau_chart(title: str, tables: Sequence[Table]) -> Figure:
         plain(axes)
     if first is not None:
         first.set_ylabel("mean AUC")
-    handles = [_key(_TITLES[branch], BRANCH_COLOURS[branch], BRANCH_MARKERS[branch]) for branch in BranchName]
+    handles = [_key(_TITLES[branch], BRANCH_COLOURS[branch], MARKERS[branch]) for branch in BranchName]
     figure.legend(handles=[*handles, _key_of_the_paper()], loc="outside lower center", ncols=4)
     return figure
 
@@ -147,7 +146,7 @@ def _against(axes: Axes, taus: NDArray[np.float64], cells: Sequence[Cell], branc
         at = [tau for tau, _ in known]
         axes.plot(
             at, [measured.value for _, measured in known],
-            color=colour, marker=BRANCH_MARKERS[branch], linestyle=BRANCH_DASHES[branch], markersize=5,
+            color=colour, marker=MARKERS[branch], linestyle=DASHES[branch], markersize=5,
         )  # fmt: skip
         ends = [_ends(measured) for _, measured in known]
         axes.fill_between(

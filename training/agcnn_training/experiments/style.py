@@ -9,7 +9,7 @@ from typing import Any, Final
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.typing import LineStyleType, RcKeyType
+from matplotlib.typing import RcKeyType
 
 from agcnn_models.manifest import BranchName
 from agcnn_training.files import replace_file
@@ -27,16 +27,6 @@ BRANCH_COLOURS: Final[Mapping[BranchName, str]] = {
     BranchName.GLOBAL: BLUE,
     BranchName.LOCAL: ORANGE,
     BranchName.FUSION: GREEN,
-}
-BRANCH_MARKERS: Final[Mapping[BranchName, str]] = {
-    BranchName.GLOBAL: "o",
-    BranchName.LOCAL: "s",
-    BranchName.FUSION: "^",
-}
-BRANCH_DASHES: Final[Mapping[BranchName, LineStyleType]] = {
-    BranchName.GLOBAL: "--",
-    BranchName.LOCAL: ":",
-    BranchName.FUSION: "-",
 }
 
 _RESOLUTION: Final = 150
