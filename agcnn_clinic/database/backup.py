@@ -98,7 +98,9 @@ def _explained(what: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise DatabaseError(f"{what}: {error}.") from error
     except OSError as error:
-        raise DatabaseError(f"{what}, the disk cannot be written: {error.strerror}.") from error
+        raise DatabaseError(
+            f"{what}: {error.strerror}; the folder must be there, have room and let this user write."
+        ) from error
 
 
 def _revision(partial: Path, copy: Path) -> str:
