@@ -18,7 +18,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 _FILE_MODE = 0o600
-FOLDER_MODE = 0o700
+_FOLDER_MODE = 0o700
 SYNCED_AT_ONCE = 4
 """How many files or folders are synced side by side: the disk writes together what it is asked for together."""
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".agcnn-clinic-", ".part"
@@ -176,9 +176,18 @@ def make_folder(folder: Path) -> None:
     if folder.is_dir():
         return
     make_folder(folder.parent)
-    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
-    reached(FaultPoint.FOLDER_MADE)
+    add_folder(folder)
     fsync_folder(folder.parent)
+
+
+def add_folder(folder: Path) -> None:
+    """Make a folder, unless it is there; it survives a power cut once the one that it lies in is synced.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    folder.mkdir(mode=_FOLDER_MODE, exist_ok=True)
+    reached(FaultPoint.FOLDER_MADE)
 
 
 def fsync_file(path: Path) -> None:

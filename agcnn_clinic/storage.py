@@ -20,8 +20,8 @@ from agcnn_clinic import staging
 from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.durable import (
-    FOLDER_MODE,
     Steps,
+    add_folder,
     clear_temporaries,
     explained,
     fsync_folder,
@@ -128,8 +128,7 @@ class Storage:
             try:
                 staged.path.replace(final)
             except FileNotFoundError:
-                final.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-                reached(FaultPoint.FOLDER_MADE)
+                add_folder(final.parent)
                 staged.path.replace(final)
             reached(FaultPoint.ARCHIVE_RENAMED)
         return relative

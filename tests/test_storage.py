@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.domain import MediaType
-from agcnn_clinic.durable import write_atomically
+from agcnn_clinic.durable import side_by_side, write_atomically
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.staging import HEAD_BYTES
 from agcnn_clinic.storage import Storage
@@ -167,6 +167,12 @@ def test_a_quarantined_file_lies_beside_its_reason_and_can_be_released(storage, 
     storage.release(name)
     assert all_files(config.quarantine) == []
     assert storage.archived(relative).read_bytes() == b"broken"
+
+
+@given(things=st.lists(st.integers(), max_size=20))
+def test_what_is_done_side_by_side_is_given_in_order(things):
+    """However many there are: whose sync failed must not be another one."""
+    assert side_by_side(str, things) == list(map(str, things))
 
 
 def test_an_atomic_write_leaves_the_old_file_when_it_fails(tmp_path):
