@@ -107,6 +107,12 @@ def machines() -> ModuleType:
     return beside("machines")
 
 
+@pytest.fixture(scope="session")
+def shares() -> ModuleType:
+    """The module tests/shares.py: network file systems of this machine's own."""
+    return beside("shares")
+
+
 @pytest.fixture
 def ordinary_user() -> Any:
     """A context in which permissions count, also where the tests run as root."""

@@ -4,7 +4,7 @@ Each has its own process ids, name, time since boot, shared memory and temporary
 machine, as in a container. Where the kernel does not let us, they are processes of this machine.
 
 What the machines share is a folder of this one's, unless `AGCNN_SHARED_MOUNTS` names mount points of one network file
-system, divided by colons: then each machine has its own mount.
+system, divided by colons: then each machine has its own mount. tests/shares.py makes such mounts.
 """
 
 import functools
