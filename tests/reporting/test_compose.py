@@ -119,8 +119,9 @@ def test_an_image_that_was_taken_on_another_day_than_the_study_says_so(clinic, c
 
 
 def test_a_file_that_was_decided_at_the_moment_of_the_report_is_in_it(clinic) -> None:
-    """And one that was decided a microsecond later is not."""
+    """And one that was decided a microsecond later is not, nor one that is not decided yet."""
     study = clinic.add_study()
+    clinic.add_file(study, None, name="to be read.dcm")
     clinic.add_file(study, at=clinic.clock.now, name="in time.dcm")
     clinic.add_file(study, at=clinic.clock.now + timedelta(microseconds=1), name="too late.dcm")
     edition = Edition(1, clinic.clock.now, "1.0")
@@ -161,20 +162,32 @@ def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:
     clinic.add_file(study, ReasonCode.SAME_BYTES)
     unread = composed(study).unread
     assert [image.outcome for image in unread] == [Outcome.REFUSED, Outcome.QUARANTINED]
-    assert unread[0].original_name == "lateral.dcm"
+    assert (unread[0].original_name, unread[0].view_position) == ("lateral.dcm", "PA")
     assert "The view is not stated, or none that is read here" in unread[0].reason
 
 
 def test_an_image_that_was_sent_and_refused_twice_is_told_once(clinic, composed) -> None:
-    """What became of it last counts; another image is told beside it."""
+    """What became of it last counts, and when; another image is told beside it, in order of arrival."""
     study = clinic.add_study()
     clinic.add_file(study)
     clinic.add_file(study, ReasonCode.WRONG_VIEW, uid="1.2.7")
-    clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7")
     clinic.add_file(study, ReasonCode.WRONG_VIEW, uid="1.2.8")
-    assert [image.reason for image in composed(study).unread] == [
-        REASONS[code].sentence for code in (ReasonCode.BLANK, ReasonCode.WRONG_VIEW)
+    clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7")
+    assert [(image.sop_instance_uid, image.reason) for image in composed(study).unread] == [
+        ("1.2.8", REASONS[ReasonCode.WRONG_VIEW].sentence),
+        ("1.2.7", REASONS[ReasonCode.BLANK].sentence),
     ]
+
+
+def test_two_files_of_one_image_of_which_neither_was_read_are_both_told(clinic, composed) -> None:
+    """Only what was read takes another file's place."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    clinic.add_file(study, ReasonCode.PIXEL_LENGTH, uid="1.2.7", name="cut.dcm")
+    other = clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7", name="blank.dcm")
+    with clinic.database.write() as session:
+        session.get_one(ReceivedFile, other).sha256 = "0" * 64
+    assert [image.original_name for image in composed(study).unread] == ["cut.dcm", "blank.dcm"]
 
 
 def test_an_image_that_was_not_read_may_name_another_patient_too(clinic, composed) -> None:
@@ -186,7 +199,7 @@ def test_an_image_that_was_not_read_may_name_another_patient_too(clinic, compose
         file = session.get_one(ReceivedFile, file_id)
         file.header = file.header | {"remarks": [Warn.OTHER_PATIENT]}
     (image,) = composed(study).unread
-    assert image.reason.endswith(WARNINGS[Warn.OTHER_PATIENT])
+    assert image.reason == f"{REASONS[ReasonCode.WRONG_VIEW].sentence} {WARNINGS[Warn.OTHER_PATIENT]}"
 
 
 def test_a_file_whose_place_was_taken_is_not_called_unread(clinic, composed) -> None:
