@@ -4,13 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.compose import compose
-from agcnn_clinic.reporting.content import Edition, SeenArea
+from agcnn_clinic.reporting.content import BranchFigures, Edition, SeenArea
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model
 from agcnn_models.labels import NO_FINDING
 
@@ -33,7 +34,10 @@ def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
     assert image.model.seen == SeenArea(16 / 256, 240 / 256)
     assert image.model.film_side == 256
     assert image.model.training_counts == "2,540 films of 2,040 patients"
-    assert [figures.branch for figures in image.model.branches] == ["global", "fusion"]
+    assert image.model.branches == (
+        BranchFigures("global", 0.741, 0.722, 0.760),
+        BranchFigures("fusion", 0.748, 0.729, 0.767),
+    )
     assert image.model.auc_of_label == {"Mass": 0.813}
     assert content.models == (image.model,)
 
@@ -68,6 +72,20 @@ def test_what_was_recorded_of_an_image_is_printed_as_it_is(clinic, composed) -> 
     assert image.thresholds_id == "set-of-that-day"
 
 
+def test_an_image_is_described_as_its_header_does(clinic, composed) -> None:
+    """Its UID, kind, size and maker, and the moment of acquisition as far as that is known."""
+    study = clinic.add_study()
+    file_id = clinic.add_file(study, uid="1.2.7")
+    maker = {"manufacturer": "Roentgen Works", "manufacturer_model_name": "R 1"}
+    with clinic.database.write() as session:
+        file = session.get_one(ReceivedFile, file_id)
+        file.header = file.header | maker | {"acquisition_date_time": "2026-03-01"}
+    (image,) = composed(study).images
+    assert (image.sop_instance_uid, image.modality, image.view_position) == ("1.2.7", "DX", "PA")
+    assert (image.rows, image.columns, image.bits_stored) == (700, 800, 8)
+    assert (image.manufacturer, image.acquired) == ("Roentgen Works R 1", "2026-03-01")
+
+
 def test_an_empty_manifest_is_no_obstacle(clinic, composed) -> None:
     """A model of another make may say nothing of itself."""
     study = clinic.add_study()
@@ -77,6 +95,29 @@ def test_an_empty_manifest_is_no_obstacle(clinic, composed) -> None:
     (model,) = composed(study).models
     assert (model.seen, model.branches, model.calibrated) == (SeenArea(0.0, 1.0), (), False)
     assert model.film_side is None
+
+
+@pytest.mark.parametrize(
+    ("calibration", "told"),
+    [
+        ({}, (False, ())),
+        ({"method": "none"}, (False, ())),
+        ({"method": "platt"}, (True, ())),
+        ({"method": "platt", "coefficients": {"Mass": [1, 0]}}, (True, ("Nodule",))),
+    ],
+)
+def test_a_probability_is_called_calibrated_where_it_is(clinic, composed, calibration, told) -> None:
+    """The method says so, its coefficients say of which labels; one that is not assessed is not spoken of."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    with clinic.database.write() as session:
+        session.query(Model).one().manifest = {
+            "labels": ["Mass", "Nodule", "Hernia"],
+            "not_assessed": ["Hernia"],
+            "calibration": calibration,
+        }
+    (model,) = composed(study).models
+    assert (model.calibrated, model.uncalibrated) == told
 
 
 def test_images_stand_in_the_order_in_which_they_were_acquired(clinic, composed) -> None:
