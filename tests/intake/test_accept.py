@@ -12,6 +12,7 @@ from sqlalchemy import select
 from agcnn_clinic.database.outcomes import decide
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import UsageError
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.leave import Leaving
 from agcnn_clinic.intake.requeue import requeue_files
@@ -260,6 +261,18 @@ def test_a_damaged_file_that_is_requeued_stays_and_says_why(desk):
     (tried,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1])
     assert "stays in quarantine" in str(tried)
     assert desk.outcomes() == {"cut.dcm": ("quarantined", "unreadable_header")}
+
+
+def test_nothing_is_requeued_where_one_of_the_files_is_not_in_quarantine(desk):
+    """The ids that are wrong are named, and what else was asked for stays."""
+    for number in range(2):
+        png(desk.config.inbox / f"{number}.png", seed=number)
+    desk.new_inbox().sweep()
+    with desk.database.write() as session:
+        decide(session.get_one(ReceivedFile, 1), ReasonCode.UNREADABLE_PIXELS, now=datetime.now(UTC))
+    with pytest.raises(UsageError, match=r"Not in quarantine: 2, 99;"):
+        list(requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1, 2, 99]))
+    assert [row.outcome for row in desk.rows()] == ["quarantined", "pending"]
 
 
 def test_a_file_that_somebody_else_has_requeued_meanwhile_is_left_as_it_is(desk):
