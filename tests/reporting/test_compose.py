@@ -39,6 +39,11 @@ def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
         BranchFigures("fusion", 0.748, 0.729, 0.767),
     )
     assert image.model.auc_of_label == {"Mass": 0.813}
+    model = image.model
+    assert (model.backbone, model.intended_use) == ("densenet121", "Research only.")
+    assert (model.thresholds_id, model.thresholds_method) == ("youden-1", "Youden index on validation films")
+    assert (model.training_data, model.pretraining) == ("Films of the training list.", "")
+    assert model.evaluated_on == "349 films of 278 patients kept out of training."
     assert content.models == (image.model,)
 
 
@@ -118,6 +123,18 @@ def test_a_probability_is_called_calibrated_where_it_is(clinic, composed, calibr
         }
     (model,) = composed(study).models
     assert (model.calibrated, model.uncalibrated) == told
+
+
+@pytest.mark.parametrize("preprocessing", [{"resize": 256}, {"crop": 224}, {"resize": 224, "crop": 256}])
+def test_where_a_manifest_does_not_say_what_the_network_sees_it_is_the_whole_film(
+    clinic, composed, preprocessing
+) -> None:
+    """Nothing is drawn as left out that may have been seen."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    with clinic.database.write() as session:
+        session.query(Model).one().manifest = {"preprocessing": preprocessing}
+    assert composed(study).images[0].model.seen == SeenArea(0.0, 1.0)
 
 
 def test_images_stand_in_the_order_in_which_they_were_acquired(clinic, composed) -> None:
