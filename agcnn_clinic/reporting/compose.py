@@ -14,7 +14,6 @@ import numpy as np
 from agcnn_clinic.database.outcomes import corrects_the_patient
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import (
-    REASONS,
     WARNINGS,
     MediaType,
     Outcome,
@@ -139,8 +138,6 @@ def _without_repetition(files: list[ReceivedFile]) -> list[ReceivedFile]:
 
 def _unread(file: ReceivedFile) -> UnreadImage:
     reason = _NOT_BY_THIS_MODEL if file.outcome == Outcome.ANALYSED else file.reason
-    if not reason and file.reason_code in set(ReasonCode):
-        reason = REASONS[ReasonCode(file.reason_code)].sentence
     remarks = [remark_sentence(remark) for remark in file.header.get("remarks", ())]
     return UnreadImage(
         original_name=file.original_name,

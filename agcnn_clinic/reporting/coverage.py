@@ -32,10 +32,16 @@ def _texts(content: ReportContent, institution: str) -> Iterator[tuple[str, str]
     yield "referring physician", study.referring_physician_name
     yield "institution", institution or study.institution_name
     for image in content.images:
+        yield "view", image.view_position
         yield "manufacturer", image.manufacturer
     for unread in content.unread:
+        yield "view", unread.view_position
         yield "file name", unread.original_name
+        yield "why an image was not read", unread.reason
     for model in content.models:
         yield "model", f"{model.name} {model.version}"
-        for text in (model.training_data, model.thresholds_method, model.evaluated_on, model.intended_use):
+        for text in (
+            *(model.backbone, model.training_data, model.pretraining, model.evaluated_on),
+            *(model.thresholds_id, model.thresholds_method, model.intended_use),
+        ):
             yield "description of the model", text

@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,9 +13,11 @@ from sqlalchemy import select
 from agcnn_clinic.database.outcomes import decide
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import ReasonCode
+from agcnn_clinic.errors import UsageError
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.leave import Leaving
 from agcnn_clinic.intake.requeue import requeue_files
+from agcnn_clinic.sandbox.pool import Sandbox
 
 
 def png(path, seed=0, side=32):
@@ -260,6 +263,38 @@ def test_a_damaged_file_that_is_requeued_stays_and_says_why(desk):
     (tried,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1])
     assert "stays in quarantine" in str(tried)
     assert desk.outcomes() == {"cut.dcm": ("quarantined", "unreadable_header")}
+
+
+def test_a_film_whose_header_is_read_when_it_is_requeued_is_one_of_its_study(desk, write_dicom):
+    """As if it had just come: its study, what its header says, and that it names another patient than the study."""
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    of_study = {"StudyInstanceUID": "1.2.1"}
+    write_dicom(desk.config.inbox / "1.dcm", pixels, SOPInstanceUID="1.2.1.1", PatientID="A", **of_study)
+    desk.new_inbox().sweep()
+    write_dicom(desk.config.inbox / "2.dcm", pixels, SOPInstanceUID="1.2.1.2", PatientID="B", **of_study)
+    with Sandbox(1, seconds=1e-6, memory_mb=0) as hurried:  # the alarm rings before anything can be read
+        Inbox(desk.config, replace(desk.intake, sandbox=hurried)).sweep()
+    film = desk.rows()[1]
+    assert (film.reason_code, film.instance) == ("deadline", None)
+    (tried,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [film.id])
+    assert str(tried) == f"{film.id}: taken back; it is read at the next watch or process"
+    first, film = desk.rows()
+    assert (film.outcome, film.instance.sop_instance_uid) == ("pending", "1.2.1.2")
+    assert film.instance.study_id == first.instance.study_id
+    assert (film.header["sop_instance_uid"], film.header["remarks"]) == ("1.2.1.2", ["other_patient"])
+    assert list(desk.config.quarantine.iterdir()) == []
+
+
+def test_nothing_is_requeued_where_one_of_the_files_is_not_in_quarantine(desk):
+    """The ids that are wrong are named, and what else was asked for stays."""
+    for number in range(2):
+        png(desk.config.inbox / f"{number}.png", seed=number)
+    desk.new_inbox().sweep()
+    with desk.database.write() as session:
+        decide(session.get_one(ReceivedFile, 1), ReasonCode.UNREADABLE_PIXELS, now=datetime.now(UTC))
+    with pytest.raises(UsageError, match=r"Not in quarantine: 2, 99;"):
+        list(requeue_files(desk.database, desk.storage, desk.intake.sandbox, [1, 2, 99]))
+    assert [row.outcome for row in desk.rows()] == ["quarantined", "pending"]
 
 
 def test_a_file_that_somebody_else_has_requeued_meanwhile_is_left_as_it_is(desk):

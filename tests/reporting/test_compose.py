@@ -4,13 +4,14 @@ from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
+import pytest
 
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, WARNINGS, Outcome, ReasonCode, Warn
 from agcnn_clinic.reporting import making
 from agcnn_clinic.reporting.compose import compose
-from agcnn_clinic.reporting.content import Edition, SeenArea
+from agcnn_clinic.reporting.content import BranchFigures, Edition, SeenArea
 from agcnn_clinic.reporting.readings import counting_readings, readings_of_model
 from agcnn_models.labels import NO_FINDING
 
@@ -33,8 +34,16 @@ def test_an_image_brings_its_findings_and_its_model(clinic, composed) -> None:
     assert image.model.seen == SeenArea(16 / 256, 240 / 256)
     assert image.model.film_side == 256
     assert image.model.training_counts == "2,540 films of 2,040 patients"
-    assert [figures.branch for figures in image.model.branches] == ["global", "fusion"]
+    assert image.model.branches == (
+        BranchFigures("global", 0.741, 0.722, 0.760),
+        BranchFigures("fusion", 0.748, 0.729, 0.767),
+    )
     assert image.model.auc_of_label == {"Mass": 0.813}
+    model = image.model
+    assert (model.backbone, model.intended_use) == ("densenet121", "Research only.")
+    assert (model.thresholds_id, model.thresholds_method) == ("youden-1", "Youden index on validation films")
+    assert (model.training_data, model.pretraining) == ("Films of the training list.", "")
+    assert model.evaluated_on == "349 films of 278 patients kept out of training."
     assert content.models == (image.model,)
 
 
@@ -68,6 +77,20 @@ def test_what_was_recorded_of_an_image_is_printed_as_it_is(clinic, composed) -> 
     assert image.thresholds_id == "set-of-that-day"
 
 
+def test_an_image_is_described_as_its_header_does(clinic, composed) -> None:
+    """Its UID, kind, size and maker, and the moment of acquisition as far as that is known."""
+    study = clinic.add_study()
+    file_id = clinic.add_file(study, uid="1.2.7")
+    maker = {"manufacturer": "Roentgen Works", "manufacturer_model_name": "R 1"}
+    with clinic.database.write() as session:
+        file = session.get_one(ReceivedFile, file_id)
+        file.header = file.header | maker | {"acquisition_date_time": "2026-03-01"}
+    (image,) = composed(study).images
+    assert (image.sop_instance_uid, image.modality, image.view_position) == ("1.2.7", "DX", "PA")
+    assert (image.rows, image.columns, image.bits_stored) == (700, 800, 8)
+    assert (image.manufacturer, image.acquired) == ("Roentgen Works R 1", "2026-03-01")
+
+
 def test_an_empty_manifest_is_no_obstacle(clinic, composed) -> None:
     """A model of another make may say nothing of itself."""
     study = clinic.add_study()
@@ -77,6 +100,41 @@ def test_an_empty_manifest_is_no_obstacle(clinic, composed) -> None:
     (model,) = composed(study).models
     assert (model.seen, model.branches, model.calibrated) == (SeenArea(0.0, 1.0), (), False)
     assert model.film_side is None
+
+
+@pytest.mark.parametrize(
+    ("calibration", "told"),
+    [
+        ({}, (False, ())),
+        ({"method": "none"}, (False, ())),
+        ({"method": "platt"}, (True, ())),
+        ({"method": "platt", "coefficients": {"Mass": [1, 0]}}, (True, ("Nodule",))),
+    ],
+)
+def test_a_probability_is_called_calibrated_where_it_is(clinic, composed, calibration, told) -> None:
+    """The method says so, its coefficients say of which labels; one that is not assessed is not spoken of."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    with clinic.database.write() as session:
+        session.query(Model).one().manifest = {
+            "labels": ["Mass", "Nodule", "Hernia"],
+            "not_assessed": ["Hernia"],
+            "calibration": calibration,
+        }
+    (model,) = composed(study).models
+    assert (model.calibrated, model.uncalibrated) == told
+
+
+@pytest.mark.parametrize("preprocessing", [{"resize": 256}, {"crop": 224}, {"resize": 224, "crop": 256}])
+def test_where_a_manifest_does_not_say_what_the_network_sees_it_is_the_whole_film(
+    clinic, composed, preprocessing
+) -> None:
+    """Nothing is drawn as left out that may have been seen."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    with clinic.database.write() as session:
+        session.query(Model).one().manifest = {"preprocessing": preprocessing}
+    assert composed(study).images[0].model.seen == SeenArea(0.0, 1.0)
 
 
 def test_images_stand_in_the_order_in_which_they_were_acquired(clinic, composed) -> None:
@@ -119,8 +177,9 @@ def test_an_image_that_was_taken_on_another_day_than_the_study_says_so(clinic, c
 
 
 def test_a_file_that_was_decided_at_the_moment_of_the_report_is_in_it(clinic) -> None:
-    """And one that was decided a microsecond later is not."""
+    """And one that was decided a microsecond later is not, nor one that is not decided yet."""
     study = clinic.add_study()
+    clinic.add_file(study, None, name="to be read.dcm")
     clinic.add_file(study, at=clinic.clock.now, name="in time.dcm")
     clinic.add_file(study, at=clinic.clock.now + timedelta(microseconds=1), name="too late.dcm")
     edition = Edition(1, clinic.clock.now, "1.0")
@@ -161,20 +220,32 @@ def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:
     clinic.add_file(study, ReasonCode.SAME_BYTES)
     unread = composed(study).unread
     assert [image.outcome for image in unread] == [Outcome.REFUSED, Outcome.QUARANTINED]
-    assert unread[0].original_name == "lateral.dcm"
+    assert (unread[0].original_name, unread[0].view_position) == ("lateral.dcm", "PA")
     assert "The view is not stated, or none that is read here" in unread[0].reason
 
 
 def test_an_image_that_was_sent_and_refused_twice_is_told_once(clinic, composed) -> None:
-    """What became of it last counts; another image is told beside it."""
+    """What became of it last counts, and when; another image is told beside it, in order of arrival."""
     study = clinic.add_study()
     clinic.add_file(study)
     clinic.add_file(study, ReasonCode.WRONG_VIEW, uid="1.2.7")
-    clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7")
     clinic.add_file(study, ReasonCode.WRONG_VIEW, uid="1.2.8")
-    assert [image.reason for image in composed(study).unread] == [
-        REASONS[code].sentence for code in (ReasonCode.BLANK, ReasonCode.WRONG_VIEW)
+    clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7")
+    assert [(image.sop_instance_uid, image.reason) for image in composed(study).unread] == [
+        ("1.2.8", REASONS[ReasonCode.WRONG_VIEW].sentence),
+        ("1.2.7", REASONS[ReasonCode.BLANK].sentence),
     ]
+
+
+def test_two_files_of_one_image_of_which_neither_was_read_are_both_told(clinic, composed) -> None:
+    """Only what was read takes another file's place."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    clinic.add_file(study, ReasonCode.PIXEL_LENGTH, uid="1.2.7", name="cut.dcm")
+    other = clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7", name="blank.dcm")
+    with clinic.database.write() as session:
+        session.get_one(ReceivedFile, other).sha256 = "0" * 64
+    assert [image.original_name for image in composed(study).unread] == ["cut.dcm", "blank.dcm"]
 
 
 def test_an_image_that_was_not_read_may_name_another_patient_too(clinic, composed) -> None:
@@ -186,7 +257,7 @@ def test_an_image_that_was_not_read_may_name_another_patient_too(clinic, compose
         file = session.get_one(ReceivedFile, file_id)
         file.header = file.header | {"remarks": [Warn.OTHER_PATIENT]}
     (image,) = composed(study).unread
-    assert image.reason.endswith(WARNINGS[Warn.OTHER_PATIENT])
+    assert image.reason == f"{REASONS[ReasonCode.WRONG_VIEW].sentence} {WARNINGS[Warn.OTHER_PATIENT]}"
 
 
 def test_a_file_whose_place_was_taken_is_not_called_unread(clinic, composed) -> None:

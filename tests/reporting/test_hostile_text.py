@@ -9,6 +9,7 @@ from pypdf.generic import NameObject
 
 from agcnn_clinic.domain import ReasonCode, StudyDescription
 from agcnn_clinic.reporting.content import ModelFacts, ReadImage, UnreadImage
+from agcnn_clinic.reporting.coverage import fields_not_whole
 from agcnn_clinic.reporting.page import MAX_BOOKMARK
 
 TEXTS = {
@@ -26,6 +27,12 @@ ACTIVE = {
     *("/SubmitForm", "/AcroForm", "/XFA", "/RichMedia"),
 }
 FORBIDDEN = {*map(chr, range(9)), *"\x0b\x0c\x1b\x7f\x9b\u202e\u2066\u2067\u200b\ufeff"}
+NOT_FREE_TEXT = {
+    # A code, a number or a moment, or our own word.
+    *("study_instance_uid", "patient_birth_date", "study_date", "study_time", "sop_instance_uid", "modality"),
+    *("acquired", "when", "other_patient", "device", "software_version", "training_counts"),
+}
+NOT_PRINTED = {(ReadImage, "original_name"), (ReadImage, "thresholds_id")}
 PRINTED_AS_CODE = {
     *(ReadImage, "media_type", "path", "number"),
     *("outcome", "weights_sha256", "manifest_sha256"),
@@ -91,6 +98,26 @@ def test_what_is_printed_can_be_printed(content, picture, settings, text_of, wha
         assert not set(page) & FORBIDDEN
         assert "Not reviewed by a physician" in page
         assert len(page) < 12_000
+
+
+def test_every_free_text_that_is_printed_is_told_where_it_is_not_whole(content) -> None:
+    """A box never stands for a character without a word about the field, whichever it is."""
+    assert fields_not_whole(content, "") == []
+    (image,), (unread,) = content.images, content.unread
+    told = {}
+    for part, changed in (
+        (content.study, lambda one: replace(content, study=one)),
+        (image, lambda one: replace(content, images=(one,))),
+        (image.model, lambda one: replace(content, images=(replace(image, model=one),))),
+        (unread, lambda one: replace(content, unread=(one,))),
+    ):
+        for field in fields(part):
+            name, kind = field.name, type(part)
+            is_text = isinstance(getattr(part, name), str) and name not in PRINTED_AS_CODE | NOT_FREE_TEXT
+            if is_text and (kind, name) not in NOT_PRINTED:
+                told[kind.__name__, name] = fields_not_whole(changed(replace(part, **{name: "\u05d0"})), "")
+    assert len(told) >= 19
+    assert [field for field, remarked in told.items() if len(remarked) != 1] == []
 
 
 def _names(value):

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from agcnn_clinic.domain import ReasonCode
-from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.errors import ImageError, ReadersUnavailableError, StorageError
 from agcnn_clinic.png import read_png
 from agcnn_clinic.sandbox.ahead import ENVIRONMENT
 from agcnn_clinic.sandbox.pool import Sandbox
@@ -157,6 +157,30 @@ def test_a_child_that_ends_just_before_it_is_given_a_task_is_replaced():
             child = pool.run(os.getpid)
             os.kill(child, signal.SIGKILL)
             assert pool.run(os.getpid) != child
+
+
+class _EndsWhoTakesIt:
+    """What ends the process that unpickles it: a child that has its task on the way, and has not said so."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_children_that_end_again_and_again_before_they_have_a_task_are_no_files_fault(sandbox):
+    """Three are tried; then it is the machine's trouble, and no file is called crashing for it."""
+    with pytest.raises(ReadersUnavailableError, match="were ended 3 times before they had read anything"):
+        sandbox.run(repr, _EndsWhoTakesIt())
+    assert sandbox.run(divmod, 7, 2) == (3, 1)
+
+
+def test_a_child_that_takes_too_long_to_start_is_no_files_fault(monkeypatch):
+    """It is ended, and so is the wait for it."""
+    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr("agcnn_clinic.sandbox.pool.START_SECONDS", 0.0)
+            with pytest.raises(ReadersUnavailableError, match=r"cannot be started \(SIGKILL\)"):
+                pool.run(os.getpid)
+        assert pool.run(divmod, 7, 2) == (3, 1)
 
 
 def test_an_answer_for_fewer_things_than_were_asked_for_is_none(sandbox):

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from agcnn_clinic.config import Folders
+from agcnn_clinic.database.audit import EventFilter, events, moment_text
+from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.failures import DatabaseUnavailableError
 from agcnn_clinic.database.leases import Leases
-from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.faults import FaultPoint
@@ -152,6 +154,40 @@ def test_a_disk_that_refuses_is_told_and_tried_again(ward, monkeypatch):
     assert not ward.has(film)
 
 
+def test_a_report_that_cannot_be_removed_is_told_and_tried_again(ward):
+    """As for films: its row says gone, the error says why the PDF is not, and the next run removes it."""
+    _, _, report = ward.reported_study()
+    ward.reported_study(days_ago=1)  # whose report shows that the folder is there
+    path = ward.config.root / ward.report_row(report).path
+    path.unlink()
+    path.mkdir()  # which no unlink removes, whoever asks
+    with pytest.raises(StorageError, match="A report cannot be removed"):
+        ward.upkeep(reports_days=30).step()
+    path.rmdir()
+    path.write_bytes(b"%PDF")
+    ward.upkeep().step()
+    assert not ward.has_report(report)
+
+
+def test_the_audit_trail_is_told_once_for_each_reason(ward):
+    """Which files and which reports went for it, though others went for another one between them."""
+    study, film, _ = ward.reported_study(days_ago=100)
+    garbage = ward.file(None, ReasonCode.UNRECOGNISED, days_ago=99)
+    companion = ward.file(None, ReasonCode.MEDIA_COMPANION, days_ago=98)
+    assert len(ward.upkeep(archive_days=30, quarantine_days=60, reports_days=30).step()) == 4
+    with ward.database.session() as session:
+        key = session.get_one(Study, study).key
+    with ward.database.connection() as connection:
+        told = [
+            (json.loads(row["details"]), sorted(json.loads(row["files"])), row["recorded_at"])
+            for row in events(connection, EventFilter(event=AuditEvent.REMOVED))
+        ]
+    moment = moment_text(ward.now)
+    of_thirty = {"outcomes": {"analysed": 1, "refused": 1}, "reports": [[key, 1]], "why": "older than 30 days"}
+    of_sixty = {"outcomes": {"quarantined": 1}, "reports": [], "why": "older than 60 days"}
+    assert told == [(of_sixty, [garbage], moment), (of_thirty, [film, companion], moment)]
+
+
 def test_what_changed_since_the_plan_stays(ward):
     """A late image reopens the study, or the same bytes come again, between plan and removal: nothing goes."""
     study, film, report = ward.reported_study()
@@ -239,7 +275,8 @@ def test_a_stop_is_heard_between_batches(ward, monkeypatch):
 
 
 @pytest.mark.postgresql_only
-def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server):
+@pytest.mark.parametrize("finishing", [False, True])
+def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server, finishing):
     """The server was restarted since the rows said so, and another worker has kept the same bytes again."""
     film = ward.file(None, ReasonCode.UNRECOGNISED)
 
@@ -261,8 +298,14 @@ def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server):
     config = ward.config.model_copy(update={"retention": settings})
     with ward.database.session() as session:
         planned = plan(session, config, ward.now, lambda _: ward.disk)
-    with CutOff(ward.database, 3600, renewing=False) as claims, pytest.raises(DatabaseUnavailableError):
-        Remover(ward.database, ward.storage, config, claims).remove(planned, ward.now, lambda: False)
+    if finishing:
+        with ward.database.write() as session:
+            session.get_one(ReceivedFile, film).removed_at = ward.now
+    with CutOff(ward.database, 3600, renewing=False) as claims:
+        remover = Remover(ward.database, ward.storage, config, claims)
+        go = remover.finish if finishing else lambda: remover.remove(planned, ward.now, lambda: False)
+        with pytest.raises(DatabaseUnavailableError):
+            go()
     assert ward.has(film)
 
 

@@ -93,7 +93,8 @@ def test_the_interval_leaves_out_draws_without_a_value() -> None:
     interval = percentile_interval(values)
     assert (interval.low, interval.high) == (pytest.approx(0.025), pytest.approx(0.975))
     assert not percentile_interval(np.array([np.nan])).known
-    np.testing.assert_array_equal(mean_over_known(np.array([[1.0, np.nan, 3.0], [np.nan] * 3])), [2.0, np.nan])
+    areas = np.array([[1.0, np.nan, 3.0], [np.nan, 0.7, np.nan], [np.nan] * 3])
+    np.testing.assert_array_equal(mean_over_known(areas), [2.0, 0.7, np.nan])
 
 
 def test_the_official_test_list_takes_seconds() -> None:

@@ -1,0 +1,55 @@
+"""A file has one outcome: what its row holds then, and who may take it back."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from agcnn_clinic.database.outcomes import PENDING, decide, reopen
+from agcnn_clinic.database.tables import ReceivedFile, Study
+from agcnn_clinic.domain import REASONS, ReasonCode
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def columns(file: ReceivedFile) -> dict[str, object]:
+    """Those that an outcome is told in."""
+    return {name: getattr(file, name) for name in PENDING}
+
+
+@pytest.mark.parametrize(("of_study", "revision"), [(True, 1), (False, 0)])
+def test_a_file_has_one_outcome(database, factories, of_study, revision):
+    """Its row holds all that was found, its study, where it has one, is due again, and a second outcome is refused."""
+    with database.write() as session:
+        study = factories.make_study(session, 1)
+        file = factories.make_file(session, study if of_study else None, 1, None)
+        session.flush()
+        decide(file, ReasonCode.PIXEL_LENGTH, now=NOW, detail="all 0", details={"level": 0})
+        told = {
+            "outcome": "quarantined",
+            "reason_code": ReasonCode.PIXEL_LENGTH,
+            "reason": f"{REASONS[ReasonCode.PIXEL_LENGTH].sentence} (all 0.)",
+            "details": {"level": 0},
+            "decided_at": NOW,
+        }
+        with pytest.raises(ValueError, match=f"file {file.id} is quarantined already"):
+            decide(file, ReasonCode.READ, now=NOW)
+        file_id = file.id
+    with database.session() as session:
+        assert columns(session.get_one(ReceivedFile, file_id)) == told
+        assert session.query(Study).one().revision == revision
+
+
+def test_only_what_is_in_quarantine_is_taken_back(database, factories):
+    """Then it is as if it had just come; what was read or refused stays so."""
+    with database.write() as session:
+        study = factories.make_study(session, 1)
+        broken, read = (factories.make_file(session, study, n, None) for n in (1, 2))
+        session.flush()
+        for file, code in ((broken, ReasonCode.PIXEL_LENGTH), (read, ReasonCode.READ)):
+            decide(file, code, now=NOW)
+        broken.attempts, broken.quarantine_path = 3, "1-broken.dcm"
+        reopen(broken)
+        assert columns(broken) == dict(PENDING)
+        assert (broken.attempts, broken.quarantine_path) == (0, "")
+        with pytest.raises(ValueError, match="is analysed, not quarantined"):
+            reopen(read)
