@@ -83,5 +83,6 @@ class Mail:
         path.write_bytes(content)
         if also:
             os.link(path, self._outside / also)
-            (self._outside / also).rename(trial.config.inbox / also)
         path.rename(trial.config.inbox / name)
+        if also:  # after it, since the daemon may look between the two, and what comes first is no duplicate
+            (self._outside / also).rename(trial.config.inbox / also)
