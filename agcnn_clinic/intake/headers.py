@@ -70,7 +70,7 @@ def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> dict[I
             elif isinstance(error, ImageError):
                 items[0].error = error
             else:
-                unread[items[0]] = error
+                unread[items[0]] = _of_a_copy(error, items[0])
             continue
         if isinstance(found, MediaDirectory):
             _compare(database, items[0], found)
@@ -78,6 +78,11 @@ def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> dict[I
         for item, header in zip(items, [found] if isinstance(found, Header) else found, strict=True):
             item.header = header
     return unread | note(database, sandbox, again) if again else unread
+
+
+def _of_a_copy(error: StorageError, item: Item) -> StorageError:
+    """The same without the copy's name, another one at each look: the log says once what keeps so many files."""
+    return StorageError(str(error).replace(str(item.staged.path), "A copy in the archive"))
 
 
 def _ask_together(sandbox: Sandbox, items: Sequence[Item]) -> Asked:

@@ -87,9 +87,25 @@ def test_a_study_toml_of_which_a_child_says_so_waits_with_its_folder_alone(desk,
     assert (inbox.sweep()[0], inbox.left_behind) == (len(films), 2)
 
 
+def test_a_disk_of_which_no_copy_can_be_read_is_told_of_once(desk, films, monkeypatch, caplog):
+    """For all files, and not anew at each look, though each has copies of other names."""
+    monkeypatch.setattr(headers, "dicom_headers", first_fails)
+    inbox = desk.new_inbox()
+    assert [inbox.sweep()[0] for _ in range(3)] == [0, 0, 0]
+    assert caplog.messages == [
+        f"{COUNT} files are left in the inbox for now: A copy in the archive cannot be read: Host is down."
+    ]
+
+
+def first_fails(paths: list[Path]) -> list[Header]:
+    """Say that the first file cannot be read."""
+    disk_fails(paths[0])
+    return dicom_headers(paths)
+
+
 def disk_fails(path: Path) -> StudyToml:
     """Say that a file cannot be read."""
-    raise StorageError(f"{path.name} cannot be read.")
+    raise StorageError(f"{path} cannot be read: Host is down.")
 
 
 def lying(paths: list[Path]) -> list[Header]:
