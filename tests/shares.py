@@ -9,6 +9,7 @@ NFS and SMB are mounted by the kernel, which must know them, and by root. All se
 """
 
 import abc
+import argparse
 import os
 import shutil
 import signal
@@ -102,7 +103,8 @@ class Share(abc.ABC):
         """Unmount it, and end the server."""
         for mount in self._mounts:
             subprocess.run(["umount", "--lazy", "--force", mount], check=False, **QUIET)
-        self.away()
+        if self._server.poll() is None:
+            self.away()
 
     def _listens(self) -> bool:
         try:
@@ -289,13 +291,18 @@ KINDS: dict[str, type[Share]] = {"glusterfs": GlusterFS, "nfs": NFS, "smb": SMB}
 
 def main() -> int:
     """Run a command with two mounts of a share; its exit code is this one's."""
-    kind, folder, *command = sys.argv[1:]
-    if reason := KINDS[kind].missing():
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("folder", type=Path, help="where the share lies; it is made")
+    parser.add_argument("command", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
+    if reason := KINDS[given.kind].missing():
         sys.exit(reason)
-    share = KINDS[kind](Path(folder).resolve())
+    share = KINDS[given.kind](given.folder.resolve())
     try:
         mounts = [str(share.mount(name)) for name in ("one", "two")]
-        return subprocess.run(command, check=False, env=os.environ | {MOUNTS_VARIABLE: ":".join(mounts)}).returncode
+        environment = os.environ | {MOUNTS_VARIABLE: ":".join(mounts)}
+        return subprocess.run(given.command, check=False, env=environment).returncode
     finally:
         share.end()
 
