@@ -70,7 +70,8 @@ def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> dict[I
             elif isinstance(error, ImageError):
                 items[0].error = error
             else:
-                unread[items[0]] = _of_a_copy(error, items[0])
+                # Not the child's sentence: it names the copy, another one at each look, and would be news each time.
+                unread[items[0]] = StorageError(_COPY_UNREAD)
             continue
         if isinstance(found, MediaDirectory):
             _compare(database, items[0], found)
@@ -80,9 +81,7 @@ def note(database: Database, sandbox: Sandbox, asked: Sequence[Asked]) -> dict[I
     return unread | note(database, sandbox, again) if again else unread
 
 
-def _of_a_copy(error: StorageError, item: Item) -> StorageError:
-    """The same without the copy's name, another one at each look: the log says once what keeps so many files."""
-    return StorageError(str(error).replace(str(item.staged.path), "A copy in the archive"))
+_COPY_UNREAD = "A copy in the archive cannot be read; nothing is lost, it is tried again."
 
 
 def _ask_together(sandbox: Sandbox, items: Sequence[Item]) -> Asked:

@@ -92,9 +92,8 @@ def test_a_disk_of_which_no_copy_can_be_read_is_told_of_once(desk, films, monkey
     monkeypatch.setattr(headers, "dicom_headers", first_fails)
     inbox = desk.new_inbox()
     assert [inbox.sweep()[0] for _ in range(3)] == [0, 0, 0]
-    assert caplog.messages == [
-        f"{COUNT} files are left in the inbox for now: A copy in the archive cannot be read: Host is down."
-    ]
+    why = "A copy in the archive cannot be read; nothing is lost, it is tried again."
+    assert caplog.messages == [f"{COUNT} files are left in the inbox for now: {why}"]
 
 
 def first_fails(paths: list[Path]) -> list[Header]:
