@@ -11,6 +11,8 @@ from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
+from agcnn_clinic.intake.accept import Intake
+from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import SUFFIXES, Storage
 from agcnn_clinic.upkeep.loop import Upkeep
 from agcnn_clinic.upkeep.plan import Disk
@@ -162,3 +164,10 @@ def ward(tmp_path, empty_clinic, copy_of_clinic):
     storage.prepare()
     with open_database(config.database_url) as database:
         yield Ward(config, database, storage)
+
+
+@pytest.fixture
+def intake(ward):
+    """The intake of that clinic."""
+    with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
+        yield Intake(ward.storage, ward.database, sandbox, 1_000_000, ward.config.inbox)

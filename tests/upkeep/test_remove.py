@@ -1,9 +1,7 @@
 """Rows first, then bytes: whatever ends the process, no row claims what is gone, and nothing is left for ever."""
 
-import dataclasses
 import json
 import threading
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,28 +10,18 @@ import pytest
 from agcnn_clinic.config import Folders
 from agcnn_clinic.database.audit import EventFilter, events, moment_text
 from agcnn_clinic.database.audit_events import AuditEvent
-from agcnn_clinic.database.failures import DatabaseUnavailableError
-from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.faults import FaultPoint
-from agcnn_clinic.intake.accept import Group, Intake, accept
+from agcnn_clinic.intake.accept import Group, accept
 from agcnn_clinic.intake.discover import found
 from agcnn_clinic.intake.requeue import requeue_files
-from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep import remove
 from agcnn_clinic.upkeep.plan import plan
 from agcnn_clinic.upkeep.remove import Remover
 
 ALL = {"archive_days": 30, "quarantine_days": 30, "reports_days": 30}
-
-
-def end_connections(ward, server):
-    """End every connection to the clinic's database, as a restart of the server does."""
-    name = server.name_of(ward.config.database_url)
-    server.admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
 
 
 class KilledError(BaseException):
@@ -203,13 +191,6 @@ def test_what_changed_since_the_plan_stays(ward):
     assert ward.has_report(report)
 
 
-@pytest.fixture
-def intake(ward):
-    """The intake of that clinic."""
-    with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
-        yield Intake(ward.storage, ward.database, sandbox, 1_000_000, ward.config.inbox)
-
-
 def test_the_same_bytes_again_bring_them_back(ward, intake):
     """They are a duplicate still, and kept: the earlier row says so, and can be requeued again."""
     path = ward.config.inbox / "notes.txt"
@@ -272,80 +253,3 @@ def test_a_stop_is_heard_between_batches(ward, monkeypatch):
     assert len(upkeep.step(lambda: next(answers))) == 1
     with ward.database.session() as session:
         assert len(plan(session, upkeep._config, ward.now, lambda _: ward.disk)) == 2
-
-
-@pytest.mark.postgresql_only
-@pytest.mark.parametrize("finishing", [False, True])
-def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server, finishing):
-    """The server was restarted since the rows said so, and another worker has kept the same bytes again."""
-    film = ward.file(None, ReasonCode.UNRECOGNISED)
-
-    class CutOff(Leases):
-        @contextmanager
-        def removing(self):
-            with super().removing() as still_held:
-
-                def cut_off():
-                    end_connections(ward, server)
-                    assert ward.row(film).removed_at == ward.now
-                    with ward.database.write() as session:
-                        session.get_one(ReceivedFile, film).removed_at = None
-                    still_held()
-
-                yield cut_off
-
-    settings = ward.config.retention.model_copy(update=ALL)
-    config = ward.config.model_copy(update={"retention": settings})
-    with ward.database.session() as session:
-        planned = plan(session, config, ward.now, lambda _: ward.disk)
-    if finishing:
-        with ward.database.write() as session:
-            session.get_one(ReceivedFile, film).removed_at = ward.now
-    with CutOff(ward.database, 3600, renewing=False) as claims:
-        remover = Remover(ward.database, ward.storage, config, claims)
-        go = remover.finish if finishing else lambda: remover.remove(planned, ward.now, lambda: False)
-        with pytest.raises(DatabaseUnavailableError):
-            go()
-    assert ward.has(film)
-
-
-@pytest.mark.postgresql_only
-def test_a_worker_whose_lock_is_lost_keeps_nothing(ward, server, intake, at_point):
-    """The server was restarted since the bytes had their place, and another worker removed them: no row says kept."""
-    path = ward.config.inbox / "notes.txt"
-    path.write_bytes(b"not an image")
-    accept(intake, [Group((found(path),), remove=True)], ward.now - timedelta(days=100))
-    path.write_bytes(b"not an image")
-
-    def cut_off():
-        end_connections(ward, server)
-        with Leases(ward.database, 3600, renewing=False) as other:
-            removals = ward.upkeep(**ALL).planned()
-            remover = Remover(ward.database, Storage(ward.config), ward.config, other)
-            assert remover.remove(removals, ward.now, lambda: False)
-
-    at_point(FaultPoint.ARCHIVE_SYNCED, cut_off)
-    with Leases(ward.database, 3600, renewing=False) as claims, pytest.raises(DatabaseUnavailableError):
-        accept(dataclasses.replace(intake, claims=claims), [Group((found(path),), remove=True)], ward.now)
-    assert path.exists()
-    assert not ward.has(1)
-    accept(intake, [Group((found(path),), remove=True)], ward.now)
-    assert not path.exists()
-    assert ward.has(1)
-
-
-@pytest.mark.postgresql_only
-def test_what_is_finished_waits_for_rows_that_are_being_written(ward):
-    """A row of the same bytes that is not committed yet is waited for: they are kept again, and stay."""
-    film = ward.file(None, ReasonCode.UNRECOGNISED)
-    with ward.database.write() as session:
-        session.get_one(ReceivedFile, film).removed_at = ward.now
-    finishing = threading.Thread(target=ward.upkeep()._remover.finish)
-    with ward.database.write() as session:
-        session.get_one(ReceivedFile, film).removed_at = None
-        session.flush()
-        finishing.start()
-        # Long enough for one that does not wait to have removed the bytes.
-        finishing.join(1)
-    finishing.join(60)
-    assert ward.has(film)
