@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
-SYNCED_AT_ONCE = 4
+SYNCED_AT_ONCE = 8
 """How many files or folders are synced side by side: the disk writes together what it is asked for together."""
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".agcnn-clinic-", ".part"
 

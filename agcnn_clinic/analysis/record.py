@@ -12,6 +12,7 @@ from agcnn_clinic import __version__
 from agcnn_clinic.analysis.films import Result
 from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.analysis.region import source_region
+from agcnn_clinic.database.many import add_rows
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Model
 from agcnn_models.manifest import Manifest, digest
 
@@ -80,8 +81,7 @@ def record(
         }
         for result, developed, reading in read
     ]
-    added = insert(Inference).returning(Inference.id, sort_by_parameter_order=True)
-    of_inferences = list(zip(session.scalars(added, inferences), read, strict=True))
+    of_inferences = list(zip(add_rows(session, Inference, inferences), read, strict=True))
     findings = [
         {"inference_id": inference_id, **vars(label), "positive": label.positive}
         for inference_id, (_, _, reading) in of_inferences

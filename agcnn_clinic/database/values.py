@@ -20,6 +20,9 @@ LARGEST_ID = 2**31 - 1
 """No row has a larger id: PostgreSQL's have four bytes."""
 
 _REFUSED = re.compile("[\0\ud800-\udfff]")
+_ENCODE = json.JSONEncoder(allow_nan=False).encode
+_SUSPICIOUS = ("\\u0000", "\\ud")
+"""How a NUL and half of a surrogate pair begin in JSON; so do an emoji, and words about these."""
 
 
 def storable(text: str) -> str:
@@ -31,7 +34,12 @@ def storable(text: str) -> str:
 
 def storable_json(value: Any) -> str:
     """JSON that every database takes: its texts are `storable`, and numbers that JSON does not know become null."""
-    return json.dumps(_plain(value), allow_nan=False)
+    try:
+        encoded = _ENCODE(value)
+    except ValueError:
+        return _ENCODE(_plain(value))
+    # Of nearly all values that is told sooner of the JSON than of each text in them.
+    return _ENCODE(_plain(value)) if any(one in encoded for one in _SUSPICIOUS) else encoded
 
 
 class Text(TypeDecorator[str]):

@@ -5,10 +5,8 @@ row knows the arrival it was made from.
 """
 
 import contextlib
-import hashlib
 import logging
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +16,7 @@ from typing import NamedTuple
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from agcnn_clinic.database.claims import ALONE, Claims, Work
+from agcnn_clinic.database.claims import ALONE, Claims
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
@@ -27,6 +25,7 @@ from agcnn_clinic.durable import SYNCED_AT_ONCE, side_by_side
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake import headers
+from agcnn_clinic.intake.claimed import claimed, rests_on, still_claimed
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.hindered import Hindered
 from agcnn_clinic.intake.identify import media_type
@@ -80,93 +79,77 @@ class Taken(NamedTuple):
     """Zips that have a row and stay where they are until they are unpacked: see `release`."""
 
 
-def accept(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
-    """Take a batch of groups.
+def accept(intake: Intake, batches: Iterable[Sequence[Group]], now: Callable[[], datetime]) -> Iterator[Taken]:
+    """Take batches of groups, one after another.
+
+    The next batch is copied before one gets its rows: children read the headers of the one while this process writes
+    the rows of the other.
 
     Args:
         intake: the clinic's storage, database and child processes.
-        groups: settled files. A group that cannot be taken whole stays where it is and is found again: the images of
+        batches: settled files. A group that cannot be taken whole stays where it is and is found again: the images of
             one folder must not become two studies.
-        now: the time of arrival.
+        now: gives the time of arrival.
 
-    What another worker has in hand is neither taken nor left.
+    Yields:
+        What was done with each. What another worker has in hand is neither taken nor left.
 
     Raises:
-        DatabaseError: the database cannot be used; nothing was taken.
+        DatabaseError: the database cannot be used; of a batch that is not done by then nothing was taken.
     """
-    with _claimed(intake, groups) as mine:
-        return _accepted(intake, mine, now)
+    with contextlib.ExitStack() as end_of_last:
+        last: _Begun | None = None
+        for groups in batches:
+            with contextlib.ExitStack() as end_of_this:
+                this = end_of_this.enter_context(_begun(intake, groups))
+                if last is not None:
+                    yield _finished(intake, last, now())
+                    end_of_last.close()
+                last = this
+                end_of_last.callback(end_of_this.pop_all().close)
+        if last is not None:
+            yield _finished(intake, last, now())
 
 
-def _accepted(intake: Intake, groups: Sequence[Group], now: datetime) -> Taken:
-    batch: list[list[Item]] = [[] for _ in groups]
-    try:
-        asked, synced = _copied(intake, groups, batch)
-        new = set(_without_known_arrivals(intake.database, [item for items in synced for item in items]))
-        unread = headers.note(intake.database, intake.sandbox, [one for one in asked if not new.isdisjoint(one.items)])
-        synced = _without_unread(intake, synced, unread)
-        with intake.storage.changing, intake.claims.keeping() as still_held:
-            kept = _kept_groups(intake, synced, new)
-            registered = _registered(intake, kept, now, still_held)
-    finally:
-        for item in (item for items in batch for item in items):
-            with contextlib.suppress(OSError):
-                item.staged.path.unlink(missing_ok=True)
+class _Begun(NamedTuple):
+    """A batch whose copies are safe, and whose headers are being read."""
+
+    groups: list[Group]
+    items: list[list[Item]]
+    """Of those groups that are safe as a whole."""
+    asked: list[headers.Asked]
+
+
+@contextlib.contextmanager
+def _begun(intake: Intake, groups: Sequence[Group]) -> Iterator[_Begun]:
+    """Copy a batch; at the end, what has no place in the archive by then is gone again."""
+    with claimed(intake.claims, intake.inbox, groups) as mine:
+        batch: list[list[Item]] = [[] for _ in mine]
+        try:
+            asked, synced = _copied(intake, mine, batch)
+            yield _Begun(mine, synced, asked)
+        finally:
+            for item in (item for items in batch for item in items):
+                with contextlib.suppress(OSError):
+                    item.staged.path.unlink(missing_ok=True)
+
+
+def _finished(intake: Intake, batch: _Begun, now: datetime) -> Taken:
+    """Give a batch its place in the archive and its rows, and let go of the inbox's copies."""
+    new = set(_without_known_arrivals(intake.database, [item for items in batch.items for item in items]))
+    asked = [one for one in batch.asked if not new.isdisjoint(one.items)]
+    readable = _without_unread(intake, batch.items, headers.note(intake.database, intake.sandbox, asked))
+    with intake.storage.changing, intake.claims.keeping() as still_held:
+        kept = _kept_groups(intake, readable, new)
+        registered = _registered(intake, kept, now, still_held)
     reached(FaultPoint.ARRIVALS_COMMITTED)
     settled = [item for group in registered for item in group.items]
     held = release(intake, [item for item in settled if item.group.remove])
     return Taken(
         files=sum(len(group.registrations) for group in registered),
-        left=sum(len(group.files) for group in groups) - len(settled),
+        left=sum(len(group.files) for group in batch.groups) - len(settled),
         held=tuple(held),
     )
-
-
-@contextlib.contextmanager
-def _claimed(intake: Intake, groups: Sequence[Group]) -> Iterator[list[Group]]:
-    """Those groups that are this worker's, until their sources are out of the inbox or left there.
-
-    What left the inbox since it was looked through was taken by another worker, or by its sender.
-    """
-    keys = [(group, _keys(group, intake.inbox)) for group in groups]
-    taken = intake.claims.take(Work.ARRIVAL, {key for _, wanted in keys for key in wanted})
-    try:
-        yield [
-            group
-            for group, wanted in keys
-            if taken.issuperset(wanted) and (not wanted or all(os.path.lexists(file.path) for file in group.files))
-        ]
-    finally:
-        intake.claims.release(Work.ARRIVAL, taken)
-
-
-def _keys(group: Group, inbox: Path) -> list[int]:
-    """What a group is claimed by: its names in the inbox. None of a zip, or of what a person named, is another's."""
-    if not group.remove or group.container is not None:
-        return []
-    names = (os.fsencode(file.path.relative_to(inbox)) for file in group.files)
-    return [int.from_bytes(hashlib.sha256(name).digest()[:8], signed=True) for name in names]
-
-
-def _still_claimed(intake: Intake, session: Session, kept: Sequence[_Kept]) -> list[_Kept]:
-    """Without what was lost meanwhile: that is another worker's. Asked once, since it holds for the transaction."""
-    wanted = [_claims(intake, group.items) for group in kept]
-    mine = {
-        (work, key)
-        for work in {work for claims in wanted for work, _ in claims}
-        for key in intake.claims.kept(session, work, [key for claims in wanted for of, key in claims if of is work])
-    }
-    return [group for group, claims in zip(kept, wanted, strict=True) if claims <= mine]
-
-
-def _claims(intake: Intake, items: Sequence[Item]) -> set[tuple[Work, int]]:
-    """What the rows of a group rest on; nothing for a group without items, which could not be staged."""
-    if not items:
-        return set()
-    group = items[0].group
-    if group.container is not None:
-        return {(Work.FILE, group.container.file_id)}
-    return {(Work.ARRIVAL, key) for key in _keys(group, intake.inbox)}
 
 
 def release(intake: Intake, items: Sequence[Item]) -> list[Item]:
@@ -278,6 +261,14 @@ def _registered(intake: Intake, kept: Sequence[_Kept], now: datetime, still_held
         else:
             intake.hindered.by(error, [item.found for item in group.items])
     return taken
+
+
+def _still_claimed(intake: Intake, session: Session, kept: Sequence[_Kept]) -> list[_Kept]:
+    """Without what was lost meanwhile: that is another worker's."""
+    # One without items could not be staged: nothing of it rests on a claim.
+    wanted = [rests_on(group.items[0].group, intake.inbox) if group.items else set() for group in kept]
+    mine = still_claimed(intake.claims, session, wanted)
+    return [group for group, is_mine in zip(kept, mine, strict=True) if is_mine]
 
 
 def _staged_group(intake: Intake, group: Group) -> list[Item]:

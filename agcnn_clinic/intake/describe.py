@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from agcnn_clinic.database.many import in_parts
+from agcnn_clinic.database.many import add_rows, in_parts
 from agcnn_clinic.database.tables import Instance, Study
 from agcnn_clinic.dicom.uid import study_key
 from agcnn_clinic.domain import Header, ReasonCode, StudyDescription, Warn
@@ -119,22 +119,20 @@ def _added_studies(session: Session, headers: Sequence[Header], now: datetime) -
     first: dict[str, Header] = {}
     for header in headers:
         first.setdefault(header.study.study_instance_uid, header)
-    if not first:
-        return {}
-    keys = [study_key(uid) for uid in first]
-    rows = [
-        {"key": key, "first_received_at": now, "last_received_at": now, "revision": 0} | vars(header.study)
-        for key, header in zip(keys, first.values(), strict=True)
+    rows: list[dict[str, Any]] = [
+        {"key": study_key(uid), "first_received_at": now, "last_received_at": now, "revision": 0} | vars(header.study)
+        for uid, header in first.items()
     ]
-    # Found by their UIDs: in the order of the rows SQLite would be given them one by one.
-    return {row[2]: KnownStudy(*row) for row in session.execute(insert(Study).returning(*_STUDY), rows)}
+    ids = add_rows(session, Study, rows)
+    return {
+        uid: KnownStudy(study_id, row["key"], uid, header.study.patient_id, header.study.patient_name)
+        for study_id, row, (uid, header) in zip(ids, rows, first.items(), strict=True)
+    }
 
 
 def _added_instances(
     session: Session, headers: dict[str, Header], studies: dict[str, KnownStudy]
 ) -> dict[str, Described]:
-    if not headers:
-        return {}
     rows = [
         {
             "study_id": studies[header.study.study_instance_uid].id,
@@ -143,8 +141,11 @@ def _added_instances(
         }
         for uid, header in headers.items()
     ]
-    added = session.execute(insert(Instance).returning(Instance.sop_instance_uid, Instance.id), rows)
-    return {uid: Described(instance_id, studies[headers[uid].study.study_instance_uid]) for uid, instance_id in added}
+    ids = add_rows(session, Instance, rows)
+    return {
+        uid: Described(instance_id, studies[header.study.study_instance_uid])
+        for instance_id, (uid, header) in zip(ids, headers.items(), strict=True)
+    }
 
 
 def _names_another_patient(header: StudyDescription, study: KnownStudy) -> bool:

@@ -20,7 +20,7 @@ describes the PNG, or the DICOMDIR lists the file."""
 
 _Answer = Future[list[Header]] | Future[Header] | Future[MediaDirectory]
 
-TOGETHER = 8
+TOGETHER = 16
 """Headers that a child reads at one call: to read one of a small file takes hardly longer than to ask for it."""
 
 

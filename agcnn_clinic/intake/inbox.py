@@ -23,7 +23,7 @@ from agcnn_clinic.intake.unpack import Unpacker
 
 log = logging.getLogger(__name__)
 
-BATCH = 128
+BATCH = 512
 """Groups that share one transaction, at most."""
 BATCH_BYTES = 64_000_000
 """A batch that has reached this size is taken as it is: nothing can be read of it before all of it is copied."""
@@ -175,18 +175,22 @@ class Inbox:
     def _take(self, groups: Iterable[Group]) -> tuple[int, int]:
         """Take groups as far as there is room; returns how many files were taken, and how many were not."""
         taken = left = 0
-        for batch in _batches(groups):
-            fits = self.watermark.fitting([group.size for group in batch])
-            done = accept(self._intake, [group for group, fit in zip(batch, fits, strict=True) if fit], _now())
-            waiting = sum(len(group.files) for group, fit in zip(batch, fits, strict=True) if not fit)
-            self._offered += sum(len(group.files) for group in batch)
-            self._waiting += waiting
+        waited = self._waiting
+        for done in accept(self._intake, self._fitting(groups), _now):
             self._held += done.held
             taken += done.files
-            left += done.left + waiting
+            left += done.left
+        return taken, left + self._waiting - waited + int(self._stopped())
+
+    def _fitting(self, groups: Iterable[Group]) -> Iterator[list[Group]]:
+        """Batches of those groups for which there is room, until this is stopped."""
+        for batch in _batches(groups):
+            fits = self.watermark.fitting([group.size for group in batch])
+            self._offered += sum(len(group.files) for group in batch)
+            self._waiting += sum(len(group.files) for group, fit in zip(batch, fits, strict=True) if not fit)
+            yield [group for group, fit in zip(batch, fits, strict=True) if fit]
             if self._stopped():
-                return taken, left + 1
-        return taken, left
+                return
 
     def _unpack(self) -> int:
         """Unpack every zip that has not all its rows yet, each once; then those that are done leave the inbox."""

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session, aliased
 
 from agcnn_clinic.database import trail
-from agcnn_clinic.database.many import in_parts
+from agcnn_clinic.database.many import add_rows, in_parts
 from agcnn_clinic.database.outcomes import PENDING, decided, reason_file
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.database.trail import Told
@@ -194,8 +194,7 @@ class _Rows:
         """Write those that wait; from now on they have ids."""
         if not self._waiting:
             return
-        added = insert(ReceivedFile).returning(ReceivedFile.id, sort_by_parameter_order=True)
-        ids = self._session.scalars(added, [row for row, _ in self._waiting])
+        ids = add_rows(self._session, ReceivedFile, [row for row, _ in self._waiting])
         told = [Told(file_id, key, row["outcome"]) for file_id, (row, key) in zip(ids, self._waiting, strict=True)]
         for content, place in self._speaking.items():
             self._firsts[content] = _First(told[place].file_id, told[place].outcome)

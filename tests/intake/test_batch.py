@@ -36,7 +36,7 @@ EARLIER = datetime(2025, 1, 1, tzinfo=UTC)
 def take_in_one_batch(desk, now: datetime = NOW) -> None:
     """Take what lies in the inbox, in the order of names, a group for each file."""
     files = sorted(discover(desk.config.inbox, ()), key=lambda file: file.name)
-    accept(desk.intake, [Group((file,), remove=True) for file in files], now)
+    list(accept(desk.intake, [[Group((file,), remove=True) for file in files]], lambda: now))
 
 
 def taken_in_one_batch(desk) -> list[ReceivedFile]:
@@ -74,7 +74,7 @@ def test_of_two_equal_broken_files_in_a_batch_one_is_laid_out(desk, in_one_group
     for name in ("a.txt", "b.txt"):
         (desk.config.inbox / name).write_bytes(b"no image")
     if in_one_group:
-        accept(desk.intake, [Group(tuple(discover(desk.config.inbox, ())), remove=True)], NOW)
+        list(accept(desk.intake, [[Group(tuple(discover(desk.config.inbox, ())), remove=True)]], lambda: NOW))
     first, second = taken_in_one_batch(desk)
     assert (first.outcome, second.reason_code) == ("quarantined", "same_bytes")
     assert f"it is file {first.id}, quarantined" in second.reason
@@ -161,12 +161,12 @@ def test_a_group_that_cannot_be_laid_out_has_no_rows_and_holds_nobody_up(desk, f
     found = {file.name: file for file in discover(desk.config.inbox, ())}
     folder = Group((found["folder/1.txt"], found["folder/2.txt"]), remove=True)
     rest = [Group((found[name],), remove=True) for name in ("z.txt", "film.dcm")]
-    taken = accept(desk.intake, [folder, *rest], NOW)
+    (taken,) = accept(desk.intake, [[folder, *rest]], lambda: NOW)
     assert (taken.files, taken.left) == (2, 2)
     assert desk.outcomes() == {"z.txt": ("quarantined", "unrecognised"), "film.dcm": ("pending", "")}
     assert sorted(path.name for path in (desk.config.inbox / "folder").iterdir()) == ["1.txt", "2.txt"]
     in_the_way.rmdir()
-    accept(desk.intake, [folder], NOW)
+    list(accept(desk.intake, [[folder]], lambda: NOW))
     assert desk.outcomes()["folder/1.txt"] == ("duplicate", "same_bytes")
     assert desk.outcomes()["folder/2.txt"] == ("quarantined", "unrecognised")
 

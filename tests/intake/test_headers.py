@@ -37,7 +37,7 @@ def films(desk, write_dicom):
 
 def take(intake: Intake, inbox: Path) -> None:
     """Take each file of an inbox as a group of its own, all in one batch."""
-    accept(intake, [Group((file,), remove=True) for file in discover(inbox, ())], NOW)
+    list(accept(intake, [[Group((file,), remove=True) for file in discover(inbox, ())]], lambda: NOW))
 
 
 def test_each_file_gets_the_header_that_is_its_own(desk, films):

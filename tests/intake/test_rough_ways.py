@@ -27,7 +27,7 @@ def test_a_file_that_vanished_after_the_listing_is_no_error(desk):
         png(desk.config.inbox / name, ord(name[0]))
     files = list(discover(desk.config.inbox, ()))
     files[0].path.unlink()
-    taken = accept(desk.intake, [Group((file,), remove=True) for file in files], NOW)
+    (taken,) = accept(desk.intake, [[Group((file,), remove=True) for file in files]], lambda: NOW)
     assert (taken.files, taken.left) == (1, 0)
     assert list(desk.outcomes()) == ["b.png"]
 
@@ -53,7 +53,8 @@ def test_a_file_that_changed_since_it_settled_has_to_settle_again(desk):
     path = text(desk.config.inbox / "film.txt", 1000)
     listed = found(path)
     text(path, 500)
-    assert accept(desk.intake, [Group((listed,), remove=True)], NOW).left == 1
+    (taken,) = accept(desk.intake, [[Group((listed,), remove=True)]], lambda: NOW)
+    assert taken.left == 1
     assert desk.rows() == []
 
 
@@ -76,7 +77,8 @@ def test_a_pipe_in_place_of_a_listed_file_does_not_hold_up_the_inbox(desk):
     files = list(discover(desk.config.inbox, ()))
     files[0].path.unlink()
     os.mkfifo(files[0].path)
-    assert accept(desk.intake, [Group(tuple(files), remove=True)], NOW)[:2] == (0, 1)
+    (taken,) = accept(desk.intake, [[Group(tuple(files), remove=True)]], lambda: NOW)
+    assert taken[:2] == (0, 1)
     assert desk.new_inbox().sweep() == (0, None)
 
 

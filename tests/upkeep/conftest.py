@@ -1,17 +1,21 @@
 """A clinic with real files in archive, quarantine and reports, and a clock that is handed in."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agcnn_clinic.config import Config, load_config
+from agcnn_clinic.database.claims import ALONE, Claims
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
-from agcnn_clinic.intake.accept import Intake
+from agcnn_clinic.intake.accept import Intake, accept
+from agcnn_clinic.intake.discover import found
+from agcnn_clinic.intake.items import Group
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import SUFFIXES, Storage
 from agcnn_clinic.upkeep.loop import Upkeep
@@ -171,3 +175,14 @@ def intake(ward):
     """The intake of that clinic."""
     with Sandbox(1, seconds=60, memory_mb=4096) as sandbox:
         yield Intake(ward.storage, ward.database, sandbox, 1_000_000, ward.config.inbox)
+
+
+@pytest.fixture
+def take(ward, intake):
+    """Take one file from the inbox, as of a moment: `take(path, when)`."""
+
+    def take(path: Path, when: datetime, claims: Claims = ALONE) -> None:
+        group = Group((found(path),), remove=True)
+        list(accept(replace(intake, claims=claims), [[group]], lambda: when))
+
+    return take

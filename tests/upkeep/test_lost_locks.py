@@ -1,6 +1,5 @@
 """Several workers, retention and intake: one whose lock is lost removes and keeps nothing, and rows are waited for."""
 
-import dataclasses
 import threading
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,8 +11,6 @@ from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.faults import FaultPoint
-from agcnn_clinic.intake.accept import Group, accept
-from agcnn_clinic.intake.discover import found
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.plan import plan
 from agcnn_clinic.upkeep.remove import Remover
@@ -63,11 +60,11 @@ def test_a_worker_whose_lock_is_lost_removes_nothing(ward, server, finishing):
     assert ward.has(film)
 
 
-def test_a_worker_whose_lock_is_lost_keeps_nothing(ward, server, intake, at_point):
+def test_a_worker_whose_lock_is_lost_keeps_nothing(ward, server, take, at_point):
     """The server was restarted since the bytes had their place, and another worker removed them: no row says kept."""
     path = ward.config.inbox / "notes.txt"
     path.write_bytes(b"not an image")
-    accept(intake, [Group((found(path),), remove=True)], ward.now - timedelta(days=100))
+    take(path, ward.now - timedelta(days=100))
     path.write_bytes(b"not an image")
 
     def cut_off():
@@ -79,10 +76,10 @@ def test_a_worker_whose_lock_is_lost_keeps_nothing(ward, server, intake, at_poin
 
     at_point(FaultPoint.ARCHIVE_SYNCED, cut_off)
     with Leases(ward.database, 3600, renewing=False) as claims, pytest.raises(DatabaseUnavailableError):
-        accept(dataclasses.replace(intake, claims=claims), [Group((found(path),), remove=True)], ward.now)
+        take(path, ward.now, claims)
     assert path.exists()
     assert not ward.has(1)
-    accept(intake, [Group((found(path),), remove=True)], ward.now)
+    take(path, ward.now)
     assert not path.exists()
     assert ward.has(1)
 

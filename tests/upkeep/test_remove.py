@@ -13,8 +13,7 @@ from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.intake.accept import Group, accept
-from agcnn_clinic.intake.discover import found
+from agcnn_clinic.intake.accept import accept
 from agcnn_clinic.intake.requeue import requeue_files
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep import remove
@@ -191,30 +190,30 @@ def test_what_changed_since_the_plan_stays(ward):
     assert ward.has_report(report)
 
 
-def test_the_same_bytes_again_bring_them_back(ward, intake):
+def test_the_same_bytes_again_bring_them_back(ward, intake, take):
     """They are a duplicate still, and kept: the earlier row says so, and can be requeued again."""
     path = ward.config.inbox / "notes.txt"
     content = b"not an image"
     path.write_bytes(content)
-    accept(intake, [Group((found(path),), remove=True)], ward.now - timedelta(days=100))
+    take(path, ward.now - timedelta(days=100))
     assert json.loads(next(ward.config.quarantine.glob("*.json")).read_text())
     ward.upkeep(**ALL).step()
     assert not ward.has(1)
     (tried,) = requeue_files(ward.database, ward.storage, intake.sandbox, [1])
     assert "drop the file into the inbox again" in str(tried)
     path.write_bytes(content)
-    accept(intake, [Group((found(path),), remove=True)], ward.now)
+    take(path, ward.now)
     assert ward.row(2).reason_code == "same_bytes"
     assert ward.has(1)
     assert ward.has(2)
 
 
-def test_intake_and_retention_do_not_take_the_same_bytes_for_kept_and_gone(ward, intake, monkeypatch):
+def test_intake_and_retention_do_not_take_the_same_bytes_for_kept_and_gone(ward, take, monkeypatch):
     """While a file's bytes are kept and its row is not written yet, retention waits; then it sees the new row."""
     content = b"not an image"
     path = ward.config.inbox / "notes.txt"
     path.write_bytes(content)
-    accept(intake, [Group((found(path),), remove=True)], ward.now - timedelta(days=100))
+    take(path, ward.now - timedelta(days=100))
     path.write_bytes(content)
     in_between, began = threading.Event(), threading.Event()
     register = accept.__globals__["_registered"]
@@ -233,7 +232,7 @@ def test_intake_and_retention_do_not_take_the_same_bytes_for_kept_and_gone(ward,
         ward.upkeep(**ALL).step()
 
     tidying = threading.Thread(target=tidy)
-    taking = threading.Thread(target=accept, args=(intake, [Group((found(path),), remove=True)], ward.now))
+    taking = threading.Thread(target=take, args=(path, ward.now))
     taking.start()
     assert in_between.wait(30)
     tidying.start()
