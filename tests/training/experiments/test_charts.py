@@ -17,11 +17,12 @@ from agcnn_models.settings import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from agcnn_training.data.pictures import read_picture
 from agcnn_training.data.source import open_data
 from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.colours import BRANCH_COLOURS
 from agcnn_training.experiments.charts import branch_curves, dot_chart, network_curves, tau_chart
 from agcnn_training.experiments.films import choose_films, regions, show_films, top_ten
 from agcnn_training.experiments.products import Material, network_curves_product
 from agcnn_training.experiments.registry import EXPERIMENTS
-from agcnn_training.experiments.style import BRANCH_COLOURS, new_figure, save
+from agcnn_training.experiments.style import new_figure, save
 from agcnn_training.experiments.tables import Table, label_table, order_table, tau_table
 from agcnn_training.recipe import SplitRecipe
 
