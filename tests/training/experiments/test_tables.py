@@ -10,7 +10,7 @@ from agcnn_models.manifest import BranchName
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.printed import NONE
 from agcnn_training.experiments.outcomes import Outcome, OverSeeds, common_set, read_run
-from agcnn_training.experiments.products import Material, orders_product, statistics_product
+from agcnn_training.experiments.products import TrainedExperiment, orders_product, statistics_product
 from agcnn_training.experiments.registry import EXPERIMENTS
 from agcnn_training.experiments.tables import (
     gain_note,
@@ -195,7 +195,7 @@ def test_what_fusion_adds_is_said_with_its_interval(make_outcome, tmp_path, prod
     outcome = make_outcome(name)
     gain = outcome.difference("test", BranchName.GLOBAL, BranchName.FUSION)
     assert isinstance(gain, OverSeeds)
-    page, *_ = product(Material("table", "A table", (outcome,), (), tmp_path, (), show=None))
+    page, *_ = product(TrainedExperiment("table", "A table", (outcome,), (), tmp_path, (), show=None))
     style = f"+.{digits}f"
     told = f"{name} {gain.value:{style}} ({-0.01:{style}} to {0.03:{style}})"
     assert told.replace("-0", "\u22120") in page.read_text()
