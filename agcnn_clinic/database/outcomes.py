@@ -74,7 +74,7 @@ def decide(
     An outcome that changes what the study's report says counts up the study's revision, which makes a report due: not
     that of a file which came again and was refused again, as before, nor that of one which was taken back out of
     quarantine and is there again for the same reason, nor that of a duplicate, unless it is the first file of its image
-    that names another patient than the study.
+    that names another patient than the study, or was said to be unread before it was taken back.
 
     Raises:
         ValueError: the file has an outcome already.
@@ -86,7 +86,9 @@ def decide(
         setattr(file, name, value)
     if before.get(REASON_BEFORE) == file.reason:
         file.details = file.details | {SAME_SINCE: before[SAME_SINCE]}
-    elif file.instance is not None and _is_reported(file) and not _is_told_already(file):
+        return
+    was_unread = REASON_BEFORE in before and not _is_replaced(file)
+    if file.instance is not None and (was_unread or (_is_reported(file) and not _is_told_already(file))):
         file.instance.study.revision += 1
 
 
@@ -129,6 +131,17 @@ def corrects_the_patient(file: ReceivedFile) -> bool:
 def _is_reported(file: ReceivedFile) -> bool:
     """Whether a report says anything of a file with this outcome."""
     return file.outcome != Outcome.DUPLICATE or corrects_the_patient(file)
+
+
+def _is_replaced(file: ReceivedFile) -> bool:
+    """Whether a later file of the instance was read: then no report says that this one was not."""
+    session = object_session(file)
+    later = select(ReceivedFile.id).where(
+        ReceivedFile.instance_id == file.instance_id,
+        ReceivedFile.id > file.id,
+        ReceivedFile.outcome == Outcome.ANALYSED,
+    )
+    return session is not None and session.scalars(later.limit(1)).first() is not None
 
 
 def _is_told_already(file: ReceivedFile) -> bool:

@@ -94,3 +94,19 @@ def test_a_file_that_fails_again_before_any_report_leaves_the_first_one_due(clin
     with clinic.database.session() as session:
         row = session.get_one(Study, study)
         assert row.reported_revision == row.revision
+
+
+@pytest.mark.parametrize("read_later", [False, True])
+def test_a_file_that_turns_out_to_be_a_duplicate_is_no_longer_said_to_be_unread(
+    clinic, doors, try_again, text_of, read_later
+) -> None:
+    """A new version leaves it out; none is made where a file that came later was read in its place and told of it."""
+    study = clinic.add_study()
+    reasons = [ReasonCode.READ, ReasonCode.DEADLINE]
+    files = {reason: clinic.add_file(study, reason, uid="1.2.7") for reason in reasons[:: -1 if read_later else 1]}
+    first = make_report(clinic.database, study, **doors)
+    assert (STUCK in " ".join(text_of(first.read_bytes()))) is not read_later
+    try_again(files[ReasonCode.DEADLINE], ReasonCode.HEADER_DIFFERS)
+    assert is_due(clinic, study) is not read_later
+    if not read_later:
+        assert STUCK not in " ".join(text_of(make_report(clinic.database, study, **doors).read_bytes()))
