@@ -146,7 +146,7 @@ class Reporting:
             ends |= made.failed | dict.fromkeys(made.paths, True)
             if made.anew:
                 to_make.append(made.anew)
-            if lost := len(part) - len(made.paths) - len(made.anew) - len(made.failed):
+            if lost := len(part) - sum(map(len, made)):
                 log.warning("%d reports were made by another worker meanwhile; this one's are forgotten", lost)
         self._claims.release(
             Work.STUDY, [study_id for study_id, end in ends.items() if study_id in mine and end is not True]

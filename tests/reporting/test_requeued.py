@@ -2,10 +2,12 @@
 
 import pytest
 
+from agcnn_clinic.database.claims import WholeFolder
 from agcnn_clinic.database.outcomes import decide, reopen
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, ReasonCode
 from agcnn_clinic.reporting.due import studies_due
+from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import Remade, remake
 
@@ -94,6 +96,34 @@ def test_a_file_that_fails_again_before_any_report_leaves_the_first_one_due(clin
     with clinic.database.session() as session:
         row = session.get_one(Study, study)
         assert row.reported_revision == row.revision
+
+
+def test_no_report_is_made_while_a_file_is_taken_back(clinic, try_again, text_of, caplog) -> None:
+    """It was due when the loop looked: composed without the file, it would never tell that this was not read."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    stuck = clinic.add_file(study, ReasonCode.DEADLINE)
+
+    class Requeued(WholeFolder):
+        """Between the look and the composing somebody takes the file back."""
+
+        def take(self, work, keys, still_due=None):
+            with clinic.database.write() as session:
+                reopen(session.get_one(ReceivedFile, stuck))
+            return super().take(work, keys, still_due)
+
+    def reporting(claims):
+        return Reporting(clinic.database, clinic.config, clinic.press, clinic.clock, claims=claims)
+
+    assert reporting(Requeued()).step(quiet_seconds=0) == 0
+    assert not clinic.config.reports.exists()
+    clinic.clock.forward(hours=1)
+    with clinic.database.write() as session:
+        decide(session.get_one(ReceivedFile, stuck), ReasonCode.DEADLINE, now=clinic.clock.now)
+    assert reporting(WholeFolder()).step(quiet_seconds=0) == 1
+    (path,) = clinic.config.reports.iterdir()
+    assert STUCK in " ".join(text_of(path.read_bytes()))
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize("read_later", [False, True])
