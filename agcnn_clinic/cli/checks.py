@@ -14,6 +14,9 @@ from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
 
+UNUSABLE = "cannot be used"
+"""What is found where an error of the clinic ends a check; the advice is the error's sentence."""
+
 P = ParamSpec("P")
 
 
@@ -213,7 +216,7 @@ def _told(name: str, check: Callable[P, Iterator[Result]]) -> Callable[P, list[R
         try:
             results.extend(check(*args, **kwargs))
         except ClinicError as error:
-            results.append(Result(name, State.PROBLEM, "cannot be used", str(error)))
+            results.append(Result(name, State.PROBLEM, UNUSABLE, str(error)))
         except OSError as error:
             results.append(Result(name, State.PROBLEM, _short(error), "See whether this user may read it."))
         return results

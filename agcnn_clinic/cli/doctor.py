@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +12,8 @@ from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from agcnn_clinic.cli.result import Result
 
 
@@ -64,7 +66,21 @@ def examine(options: GlobalOptions, *, thorough: bool = False) -> "list[Result]"
     except ConfigError as error:
         return [*results, Result("configuration", State.PROBLEM, "not usable", str(error))]
     results.append(Result("configuration", State.OK, str(path.resolve())))
-    return results + [result for check in of_clinic(thorough=thorough) for result in check(config)]
+    found = [result for check in of_clinic(thorough=thorough) for result in check(config)]
+    return [*results, *_each_trouble_once(found)]
+
+
+def _each_trouble_once(results: "Iterable[Result]") -> "Iterator[Result]":
+    """One trouble that ends several checks, as of a database server that is away, is said at the first of them."""
+    from agcnn_clinic.cli.checks import UNUSABLE
+    from agcnn_clinic.cli.result import State
+
+    first: dict[str, str] = {}
+    for result in results:
+        if result.found != UNUSABLE or (check := first.setdefault(result.advice, result.check)) == result.check:
+            yield result
+        else:
+            yield replace(result, state=State.REMARK, found="cannot be looked at", advice=f"See {check} above.")
 
 
 def _print_table(results: "list[Result]") -> None:

@@ -15,6 +15,9 @@ PENDING: Mapping[str, Any] = MappingProxyType(
     {"outcome": Outcome.PENDING, "reason_code": "", "reason": "", "details": {}, "decided_at": None}
 )
 """What the row of a file without an outcome holds: the columns that `decided` speaks of."""
+REASON_BEFORE, SAME_SINCE = "reason_before", "same_since"
+"""In the details of a file of a study that was taken back out of quarantine: the reason that it was there for, while it
+is pending, and the moment since when its reason is what it is, also once it has come to the same end again."""
 OF_THE_PICTURE = (ReasonCode.READ, ReasonCode.HEADER_DIFFERS)
 """The outcomes of files that have the picture of their image, each under a header that no file before it had."""
 
@@ -69,18 +72,35 @@ def decide(
     """Give a file its outcome, in the caller's transaction.
 
     An outcome that changes what the study's report says counts up the study's revision, which makes a report due: not
-    that of a file which came again and was refused again, as before, nor that of a duplicate, unless it is the first
-    file of its image that names another patient than the study.
+    that of a file which came again and was refused again, as before, nor that of one which was taken back out of
+    quarantine and is there again for the same reason, nor that of a duplicate, unless it is the first file of its image
+    that names another patient than the study, or was said to be unread before it was taken back.
 
     Raises:
         ValueError: the file has an outcome already.
     """
     if file.outcome not in (None, Outcome.PENDING):
         raise ValueError(f"file {file.id} is {file.outcome} already")
+    before = file.details or {}
     for name, value in decided(code, now=now, detail=detail, details=details).items():
         setattr(file, name, value)
-    if file.instance is not None and _is_reported(file) and not _is_told_already(file):
+    if before.get(REASON_BEFORE) == file.reason:
+        file.details = file.details | {SAME_SINCE: before[SAME_SINCE]}
+        return
+    was_unread = REASON_BEFORE in before and not _is_replaced(file)
+    if file.instance is not None and (was_unread or (_is_reported(file) and not _is_told_already(file))):
         file.instance.study.revision += 1
+
+
+def told_since(file: ReceivedFile) -> datetime | None:
+    """Since when a report says of a file what it says; None while the file is pending.
+
+    When it was decided, or, where it was taken back out of quarantine and has come to the same end again, when it was
+    decided first: reports from before say the same, and no report is made while it is pending.
+    """
+    if file.decided_at is None or SAME_SINCE not in file.details:
+        return file.decided_at
+    return datetime.fromisoformat(file.details[SAME_SINCE])
 
 
 def study_has_file(outcome: Outcome) -> ColumnElement[bool]:
@@ -113,6 +133,17 @@ def _is_reported(file: ReceivedFile) -> bool:
     return file.outcome != Outcome.DUPLICATE or corrects_the_patient(file)
 
 
+def _is_replaced(file: ReceivedFile) -> bool:
+    """Whether a later file of the instance was read: then no report says that this one was not."""
+    session = object_session(file)
+    later = select(ReceivedFile.id).where(
+        ReceivedFile.instance_id == file.instance_id,
+        ReceivedFile.id > file.id,
+        ReceivedFile.outcome == Outcome.ANALYSED,
+    )
+    return session is not None and session.scalars(later.limit(1)).first() is not None
+
+
 def _is_told_already(file: ReceivedFile) -> bool:
     """Whether a file of the instance before it made the report say the same: senders send again."""
     session = object_session(file)
@@ -137,10 +168,17 @@ def _is_told_already(file: ReceivedFile) -> bool:
 
 
 def reopen(file: ReceivedFile) -> None:
-    """Take a quarantined file back to PENDING, in the caller's transaction: it is read again as if it had just come."""
+    """Take a quarantined file back to PENDING, in the caller's transaction: it is read again as if it had just come.
+
+    Its details keep what its study's report says of it. A file of no study is in no report yet: it is to be given its
+    study after this.
+    """
     if file.outcome != Outcome.QUARANTINED:
         raise ValueError(f"file {file.id} is {file.outcome}, not quarantined")
-    for name, value in PENDING.items():
+    told = {}
+    if file.instance is not None and (since := told_since(file)) is not None:
+        told = {REASON_BEFORE: file.reason, SAME_SINCE: since.isoformat()}
+    for name, value in (dict(PENDING) | {"details": told}).items():
         setattr(file, name, value)
     file.attempts = 0
     file.quarantine_path = ""

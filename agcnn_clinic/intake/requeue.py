@@ -70,15 +70,17 @@ def _requeued(database: Database, storage: Storage, file_id: int, header: Header
             return Tried(file_id, f"is not in quarantine any more: it is {file.outcome}")
         if file.removed_at is not None:
             return Tried(file_id, _staying(_GONE), stays=True)
-        if header is not None:
+        released = file.quarantine_path
+        if header is None:
+            reopen(file)
+        else:
             known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
             if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
                 return Tried(file_id, _staying(sentence(ReasonCode(error.code), error.detail)), stays=True)
+            reopen(file)
             described = describe(session, [header], known, datetime.now(UTC))[uid]
             file.instance = session.get_one(Instance, described.instance_id)
             file.header = vars(header.instance) | remarked(header, described)
-        released = file.quarantine_path
-        reopen(file)
         trail.requeued(session, file, datetime.now(UTC))
         session.flush()
         if _lies_there_for_another(session, file, released):

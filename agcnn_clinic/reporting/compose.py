@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agcnn_clinic.database.outcomes import corrects_the_patient
+from agcnn_clinic.database.outcomes import corrects_the_patient, told_since
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import (
     WARNINGS,
@@ -99,8 +99,8 @@ def compose(
 def _files(study: Study, edition: Edition) -> list[ReceivedFile]:
     """The study's files that were decided by then, in order of arrival."""
     files = (file for instance in study.instances for file in instance.files)
-    decided = (file for file in files if file.decided_at is not None and file.decided_at <= edition.created_at)
-    return sorted(decided, key=lambda file: file.id)
+    told = (file for file in files if (since := told_since(file)) is not None and since <= edition.created_at)
+    return sorted(told, key=lambda file: file.id)
 
 
 def _acquired(file: ReceivedFile) -> tuple[str, str]:

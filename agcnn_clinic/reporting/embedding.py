@@ -23,6 +23,9 @@ from agcnn_clinic.reporting.shaping import Cluster, Line, Part, Run
 
 MAX_CURVE_ERROR = 1.0
 """In thousandths of the font size: how far a quadratic outline may be from the font's own cubic one."""
+MARK = "\u25ba"
+"""What the mark of a positive finding is called where a report is copied out or read aloud: a pointer to the right."""
+_MARK_WIDTH = 800
 _SYMBOLIC = 4
 _NOT_DEFINED = Part(0, 0, 0)
 
@@ -33,6 +36,7 @@ class Typesetter:
     def __init__(self, canvas: Canvas) -> None:
         self._canvas = canvas
         self._fonts: dict[tuple[Face, Weight], _EmbeddedFont] = {}
+        self._mark_font: _MarkFont | None = None
 
     def draw(self, line: Line, x: float, y: float, size: float) -> None:
         """Draw a line with its left end and baseline at (x, y), in the canvas's fill colour."""
@@ -42,6 +46,14 @@ class Typesetter:
             code += self._run(run, pen, y, size, line.weight)
             pen += sum(cluster.advance for cluster in run.clusters) * size / PER_EM
         self._canvas.addLiteral("\n".join([*code, "ET"]))
+
+    def mark(self, x: float, y: float, size: float) -> None:
+        """Draw `MARK` with its lower left corner at (x, y) and as high as `size`, in the canvas's fill colour."""
+        if self._mark_font is None:
+            self._mark_font = _MarkFont()
+            self._canvas._doc.delayedFonts.append(self._mark_font)  # noqa: SLF001 (as for the others)
+        name = self._mark_font.name
+        self._canvas.addLiteral(f"BT\n{name} {_number(size)} Tf\n{_number(x)} {_number(y)} Td\n<01> Tj\nET")
 
     def _run(self, run: Run, x: float, y: float, size: float, weight: Weight) -> list[str]:
         font = self._font(run.face, weight)
@@ -136,6 +148,35 @@ class _EmbeddedFont:
         )
 
 
+class _MarkFont:
+    """A font of one glyph, `MARK`, which the Latin face lacks (PDF 32000-1, 9.6.5: a Type 3 font)."""
+
+    name = "/Mark"
+
+    def addObjects(self, doc: pdfdoc.PDFDocument) -> None:  # noqa: N802 (ReportLab's name)
+        """Write the font's objects: called by ReportLab when the document is saved."""
+        box = f"0 0 {_MARK_WIDTH} {PER_EM}"
+        outline = f"0 0 m 0 {PER_EM} l {_MARK_WIDTH} {PER_EM // 2} l f"
+        glyph = pdfdoc.PDFStream(content=f"{_MARK_WIDTH} 0 {box} d1\n{outline}".encode("ascii"))
+        to_unicode = pdfdoc.PDFStream(content=_to_unicode(["", MARK], code_bytes=1), filters=[pdfdoc.PDFZCompress])
+        doc.idToObject["BasicFonts"].dict[self.name[1:]] = doc.Reference(
+            _dictionary(
+                Type="/Font",
+                Subtype="/Type3",
+                FontBBox=pdfdoc.PDFArray([0, 0, _MARK_WIDTH, PER_EM]),
+                FontMatrix=pdfdoc.PDFArray([1 / PER_EM, 0, 0, 1 / PER_EM, 0, 0]),
+                CharProcs=_dictionary(mark=doc.Reference(glyph, "glyph:Mark")),
+                Encoding=_dictionary(Type="/Encoding", Differences=pdfdoc.PDFArray([1, "/mark"])),
+                FirstChar=1,
+                LastChar=1,
+                Widths=pdfdoc.PDFArray([_MARK_WIDTH]),
+                Resources=_dictionary(),
+                ToUnicode=doc.Reference(to_unicode, "unicode:Mark"),
+            ),
+            "font:Mark",
+        )
+
+
 def _dictionary(**entries: Any) -> pdfdoc.PDFDictionary:
     return pdfdoc.PDFDictionary(entries)
 
@@ -218,9 +259,10 @@ def _font_program(face: Face, weight: Weight, drawn: list[tuple[Part, ...]]) -> 
     return buffer.getvalue()
 
 
-def _to_unicode(texts: list[str]) -> bytes:
+def _to_unicode(texts: list[str], code_bytes: int = 2) -> bytes:
     """The CMap from codes to text (PDF 32000-1, 9.10.3), at most a hundred entries a block."""
-    entries = [f"<{code:04X}> <{_utf16(text)}>" for code, text in enumerate(texts) if text]
+    digits = 2 * code_bytes
+    entries = [f"<{code:0{digits}X}> <{_utf16(text)}>" for code, text in enumerate(texts) if text]
     blocks = [
         f"{len(block)} beginbfchar\n" + "\n".join(block) + "\nendbfchar"
         for block in (entries[start : start + 100] for start in range(0, len(entries), 100))
@@ -229,7 +271,7 @@ def _to_unicode(texts: list[str]) -> bytes:
         "/CIDInit /ProcSet findresource begin\n12 dict begin\nbegincmap\n"
         "/CIDSystemInfo << /Registry (Adobe) /Ordering (UCS) /Supplement 0 >> def\n"
         "/CMapName /Adobe-Identity-UCS def\n/CMapType 2 def\n"
-        "1 begincodespacerange\n<0000> <FFFF>\nendcodespacerange\n"
+        f"1 begincodespacerange\n<{'0' * digits}> <{'F' * digits}>\nendcodespacerange\n"
     )
     tail = "\nendcmap\nCMapName currentdict /CMap defineresource pop\nend\nend"
     return (head + "\n".join(blocks) + tail).encode("ascii")

@@ -174,7 +174,7 @@ def _row(sheet: Sheet, columns: _Columns, top: float, row: FindingRow, auc: floa
     baseline, middle = top + ROW - 3.9, top + ROW / 2
     if positive:
         sheet.box(sheet.frame.left, top, sheet.frame.width, ROW, fill=Ink.TINT)
-        sheet.triangle(columns.mark, middle, 6.0)
+        sheet.mark(columns.mark, middle, 6.0)
     small = Size.SMALL + 0.6
     probability, threshold = _told_apart(row)
     room = columns.bar - columns.label - 8
@@ -209,7 +209,7 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
 
     def draw(sheet: Sheet, top: float) -> None:
         if mark:
-            sheet.triangle(frame.left + 4, top + 5, 5.0)
+            sheet.mark(frame.left + 4, top + 5, 5.0)
         for number, line in enumerate(lines):
             baseline = top + Size.SMALL + 0.5 + number * Size.SMALL * LEADING
             sheet.text(frame.left + mark, baseline, line, Size.SMALL, ink=Ink.MUTED)

@@ -52,8 +52,10 @@ class Reporting:
         self._at_once = at_once
         self._claims = claims
         self._elapsed = elapsed
-        self._resting: set[int] = set()
-        """Studies whose report could not be made when it was tried last."""
+        self._resting: dict[int, str] = {}
+        """Studies whose report could not be made when it was tried last, and why."""
+        self._told: dict[int, str] = {}
+        """The same of the time before, until they are tried: a film that is lost stays so, and the log says it once."""
         self._tried_again_at: float | None = None
         """When those are tried again; None until all others were tried, however many those are."""
 
@@ -78,7 +80,7 @@ class Reporting:
         """
         due = self._due(quiet_seconds, among)
         if not due and self._are_rested():
-            self._resting.clear()
+            self._told, self._resting = self._resting, {}
             due = self._due(quiet_seconds, among)
         if not due and among is None:
             leave_unread(self._database, self._clock(), quiet_seconds)
@@ -89,15 +91,16 @@ class Reporting:
         parts = [due[start : start + size] for start in range(0, len(due), size)]
         with ThreadPoolExecutor(self._at_once, "report") as threads:
             ends = list(chain.from_iterable(threads.map(partial(self._make, quiet_seconds), parts)))
-        failed = {study_id: end for study_id, end in zip(due, ends, strict=True) if isinstance(end, ClinicError)}
-        if failed:
-            self._resting |= failed.keys()
-            why = next(iter(failed.values()))
-            log.warning("%d reports cannot be made now, of the studies %s: %s", len(failed), list(failed), why)
+        failed = {study_id: str(end) for study_id, end in zip(due, ends, strict=True) if isinstance(end, ClinicError)}
+        self._resting |= failed
+        told = {study_id: self._told.pop(study_id, None) for study_id in due}
+        if news := {study_id: why for study_id, why in failed.items() if told[study_id] != why}:
+            why = next(iter(news.values()))
+            log.warning("%d reports cannot be made now, of the studies %s: %s", len(news), list(news), why)
         return ends.count(True) + len(failed)
 
     def _due(self, quiet_seconds: float, among: Sequence[int] | None) -> list[int]:
-        not_now = self._resting.union(self._claims.others(Work.STUDY))
+        not_now = self._resting.keys() | self._claims.others(Work.STUDY)
         with self._database.session() as session:
             return studies_due(session, self._clock(), quiet_seconds, but_not=not_now, among=among)
 
@@ -143,7 +146,7 @@ class Reporting:
             ends |= made.failed | dict.fromkeys(made.paths, True)
             if made.anew:
                 to_make.append(made.anew)
-            if lost := len(part) - len(made.paths) - len(made.anew) - len(made.failed):
+            if lost := len(part) - sum(map(len, made)):
                 log.warning("%d reports were made by another worker meanwhile; this one's are forgotten", lost)
         self._claims.release(
             Work.STUDY, [study_id for study_id, end in ends.items() if study_id in mine and end is not True]

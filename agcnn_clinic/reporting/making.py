@@ -21,7 +21,8 @@ from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, Model, Report, ReportReading, Study
-from agcnn_clinic.errors import RenderingError, StorageError
+from agcnn_clinic.domain import Outcome
+from agcnn_clinic.errors import RenderingError, StorageError, UsageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
@@ -38,7 +39,9 @@ class Made(NamedTuple):
     anew: list[int]
     """Studies whose next version another process took meanwhile: they are to be composed anew."""
     failed: dict[int, StorageError | RenderingError]
-    """Why a PDF cannot be made now: the archive cannot be read, or what renders failed. What is in none of these is
+    """Why a PDF cannot be made now: the archive cannot be read, or what renders failed."""
+    waiting: list[int]
+    """Studies of which a file is pending again: they are not complete any more. What is in none of these four is
     another worker's by now."""
 
 
@@ -74,9 +77,14 @@ def make_reports(
     """
     with database.session() as session:
         readings = readings_to_print(session, study_ids, model_id)
+        studies = with_files(session, study_ids)
+        # A file that is taken back out of quarantine now, and ends there again, makes no further version: one that is
+        # composed meanwhile would never tell of it.
+        waiting = [study.id for study in studies if has_pending(study)]
         contents = {
             study.id: next_content(session, study, readings, clock, config, model_id)
-            for study in with_files(session, study_ids)
+            for study in studies
+            if study.id not in waiting
         }
     pdfs, failed = _rendered(contents, config, press)
     hashes = {study_id: sha256_of(pdf) for study_id, pdf in pdfs.items()}
@@ -85,7 +93,7 @@ def make_reports(
         for study_id in pdfs
     }
     if not pdfs:
-        return Made({}, [], failed)
+        return Made({}, [], failed, waiting)
     with contextlib.ExitStack() as stack:
         deliveries = {key: stack.enter_context(delivery(pdf, paths[key])) for key, pdf in pdfs.items()}
         session = stack.enter_context(database.write())
@@ -113,7 +121,7 @@ def make_reports(
         if made:
             take_effect(config.reports)
     reached(FaultPoint.REPORT_COMMITTED)
-    return Made({key: paths[key] for key in made}, [key for key in kept if key not in made], failed)
+    return Made({key: paths[key] for key in made}, [key for key in kept if key not in made], failed, waiting)
 
 
 def make_report(
@@ -131,6 +139,7 @@ def make_report(
     composed anew under the next number.
 
     Raises:
+        UsageError: an image of the study is still to be decided.
         StorageError: the archive cannot be read or the reports folder cannot be written.
         RenderingError: the PDF cannot be made.
         DatabaseError: the database cannot be used.
@@ -139,6 +148,8 @@ def make_report(
         made = make_reports(database, [study_id], clock=clock, config=config, press=press, model_id=model_id)
         if study_id in made.failed:
             raise made.failed[study_id]
+        if made.waiting:
+            raise UsageError("The study has images that are not decided yet; ask again once they are.")
         if not made.anew:
             return made.paths[study_id]
 
@@ -163,6 +174,11 @@ def with_files(session: Session, study_ids: Collection[int]) -> Sequence[Study]:
     """Studies with all that a report's content is composed of, but the readings."""
     files = selectinload(Study.instances).selectinload(Instance.files)
     return session.scalars(_studies(study_ids).options(files, selectinload(Study.reports))).all()
+
+
+def has_pending(study: Study) -> bool:
+    """Whether a file of it is still to be decided."""
+    return any(file.outcome == Outcome.PENDING for instance in study.instances for file in instance.files)
 
 
 def _with_reports(session: Session, study_ids: Collection[int]) -> Sequence[Study]:

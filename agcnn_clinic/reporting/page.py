@@ -121,15 +121,13 @@ class Sheet:
         self._canvas.setLineWidth(thickness)
         self._canvas.line(x0, self._height - y0, x1, self._height - y1)
 
-    def triangle(self, x: float, y: float, size: float) -> None:
-        """Draw the mark of what is positive: it points to the right, its left edge at x, its middle at y."""
-        path = self._canvas.beginPath()
-        path.moveTo(x, self._height - (y - size / 2))
-        path.lineTo(x, self._height - (y + size / 2))
-        path.lineTo(x + size * 0.8, self._height - y)
-        path.close()
+    def mark(self, x: float, y: float, size: float) -> None:
+        """Draw the mark of what is positive: it points to the right, its left edge at x, its middle at y.
+
+        It is text, so that whoever copies the page or has it read aloud has it, too.
+        """
         self._canvas.setFillColor(_colour(Ink.ACCENT))
-        self._canvas.drawPath(path, stroke=0, fill=1)
+        self._typesetter.mark(x, self._height - y - size / 2, size)
 
     def picture(self, plate: Plate, x: float, y: float, width: float, height: float) -> None:
         """Place a picture by its top left corner."""

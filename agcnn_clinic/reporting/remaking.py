@@ -13,13 +13,13 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Report, Study
-from agcnn_clinic.domain import Outcome
 from agcnn_clinic.errors import RemovedError, UsageError
 from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
 from agcnn_clinic.reporting.deliver import deliver
 from agcnn_clinic.reporting.making import (
+    has_pending,
     make_report,
     next_content,
     of_kind,
@@ -61,7 +61,7 @@ def make_on_request(
     """
     with database.session() as session:
         (study,) = with_files(session, [study_id])
-        if any(file.outcome == Outcome.PENDING for instance in study.instances for file in instance.files):
+        if has_pending(study):
             raise UsageError(f"Study {study.key} has images that are not decided yet; ask again once they are.")
         content = next_content(
             session, study, readings_to_print(session, [study_id], model_id), clock, config, model_id

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.domain import MediaType
-from agcnn_clinic.errors import ImageError
+from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.prints import Edges, Prints
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 
@@ -57,8 +57,20 @@ def _begun(image: ReadImage, press: Press) -> Callable[[], Prints] | None:
 
 
 def _made(prints: Callable[[], Prints] | None) -> Prints | None:
-    """What is printed of an image; None where its bytes are gone or broken."""
+    """What is printed of an image; None where its bytes are gone or broken.
+
+    Raises:
+        StorageError: the archive does not give it up.
+    """
     try:
         return None if prints is None else prints()
     except ImageError:
         return None
+    except StorageError as error:
+        # Not the child's sentence: it names the file, and could say anything.
+        raise StorageError(_FILM_UNREAD) from error
+
+
+_FILM_UNREAD = (
+    "An image in the archive cannot be read; `agcnn-clinic doctor` says whether the archive is there and whole."
+)

@@ -10,7 +10,7 @@ from agcnn_clinic.reporting.findings import MOST_LINES, NOT_EXCLUDED, ROW, figur
 from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size, fit
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
-from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+from agcnn_clinic.reporting.shaping import NO_BREAK, text_width, wrapped
 from agcnn_models.labels import NO_FINDING
 
 _ACROSS = 5
@@ -118,7 +118,7 @@ def _compare(
             thumbnail(sheet, pictures, left + 5, top, column - 10, side)
             for number, (line, weight) in enumerate(captions[position]):
                 caption(sheet, line, middle, top + side + 12 + number * CAPTION, column - 6, weight)
-        sheet.triangle(frame.left + 4, top + side + 9.5, 5.0)
+        sheet.mark(frame.left + 4, top + side + 9.5, 5.0)
         told = "at or above its threshold"
         sheet.text(frame.left + 14, top + side + 12, told, Size.SMALL, ink=Ink.MUTED)
         sheet.rule(top + head - 6, ink=Ink.TEXT)
@@ -158,11 +158,10 @@ def _compare_row(
         positive = bool(row.positive)
         weight = Weight.SEMIBOLD if positive else Weight.REGULAR
         ink = Ink.TEXT if positive else Ink.MUTED
-        used = sheet.text(
-            middle, baseline, figure(row.probability), Size.BODY, weight=weight, ink=ink, align=Align.CENTRE
-        )
+        number = figure(row.probability)
         if positive:
-            sheet.triangle(middle - used / 2 - 10, top + ROW / 2, 6.0)
+            sheet.mark(middle - text_width(number, Size.BODY, weight) / 2 - 10, top + ROW / 2, 6.0)
+        sheet.text(middle, baseline, number, Size.BODY, weight=weight, ink=ink, align=Align.CENTRE)
 
 
 def _title_lines(image: ReadImage, width: float) -> list[str]:

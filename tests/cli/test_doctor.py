@@ -177,6 +177,21 @@ def test_a_missing_database_is_a_problem(clinic):
 
 
 @pytest.mark.sqlite_only("its file")
+def test_what_ends_several_checks_is_said_once(run, clinic):
+    """A database that is away is one problem, beside any other; the checks that need it say where to look."""
+    (clinic.root / "clinic.sqlite").unlink()
+    shutil.rmtree(clinic.inbox)
+    result = run(clinic.root / "config.toml", "--format", "json")
+    assert result.exit_code == 1
+    rows = {row["check"]: row for row in json.loads(result.stdout)}
+    assert {name for name, row in rows.items() if row["state"] == "problem"} == {"database", "inbox folder"}
+    need_it = {name for name, row in rows.items() if row["advice"] == "See database above."}
+    assert need_it == {"database tables", "clock", "archived files", "audit trail"}
+    assert {rows[name]["state"] for name in need_it} == {"remark"}
+    assert "clinic.sqlite" in rows["database"]["advice"]
+
+
+@pytest.mark.sqlite_only("its file")
 def test_a_damaged_database_is_a_problem(clinic):
     """Pages overwritten in the middle of the file are found, or the file cannot be opened at all."""
     path = clinic.root / "clinic.sqlite"

@@ -40,7 +40,7 @@ def test_a_file_has_one_outcome(database, factories, of_study, revision):
 
 
 def test_only_what_is_in_quarantine_is_taken_back(database, factories):
-    """Then it is as if it had just come; what was read or refused stays so."""
+    """Then it is as if it had just come, but for what its study's report says; what was read or refused stays so."""
     with database.write() as session:
         study = factories.make_study(session, 1)
         broken, read = (factories.make_file(session, study, n, None) for n in (1, 2))
@@ -49,7 +49,8 @@ def test_only_what_is_in_quarantine_is_taken_back(database, factories):
             decide(file, code, now=NOW)
         broken.attempts, broken.quarantine_path = 3, "1-broken.dcm"
         reopen(broken)
-        assert columns(broken) == dict(PENDING)
+        told = {"reason_before": REASONS[ReasonCode.PIXEL_LENGTH].sentence, "same_since": NOW.isoformat()}
+        assert columns(broken) == PENDING | {"details": told}
         assert (broken.attempts, broken.quarantine_path) == (0, "")
         with pytest.raises(ValueError, match="is analysed, not quarantined"):
             reopen(read)

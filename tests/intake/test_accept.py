@@ -276,6 +276,7 @@ def test_a_film_whose_header_is_read_when_it_is_requeued_is_one_of_its_study(des
         Inbox(desk.config, replace(desk.intake, sandbox=hurried)).sweep()
     film = desk.rows()[1]
     assert (film.reason_code, film.instance) == ("deadline", None)
+    reason = film.reason
     (tried,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [film.id])
     assert str(tried) == f"{film.id}: taken back; it is read at the next watch or process"
     first, film = desk.rows()
@@ -283,6 +284,10 @@ def test_a_film_whose_header_is_read_when_it_is_requeued_is_one_of_its_study(des
     assert film.instance.study_id == first.instance.study_id
     assert (film.header["sop_instance_uid"], film.header["remarks"]) == ("1.2.1.2", ["other_patient"])
     assert list(desk.config.quarantine.iterdir()) == []
+    with desk.database.write() as session:  # its study's report said nothing of it yet, though the reason is the same
+        again = session.get_one(ReceivedFile, film.id)
+        decide(again, ReasonCode.DEADLINE, now=datetime.now(UTC), detail="after 1e-06 s")
+        assert (again.reason, again.instance.study.revision) == (reason, 1)
 
 
 def test_nothing_is_requeued_where_one_of_the_files_is_not_in_quarantine(desk):

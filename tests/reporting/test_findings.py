@@ -8,6 +8,7 @@ import pypdf
 import pytest
 
 from agcnn_clinic.config import Reporting
+from agcnn_clinic.reporting.embedding import MARK
 from agcnn_clinic.reporting.paper import MARGIN, Frame
 
 DPI = 144
@@ -62,6 +63,7 @@ def test_each_number_stands_in_its_column(content, printed) -> None:
             label=label,
             probability=0.11,
             threshold=0.22,
+            positive=False,
             probability_global=0.33,
             probability_local=0.44,
             probability_fusion=0.55,
@@ -75,6 +77,23 @@ def test_each_number_stands_in_its_column(content, printed) -> None:
     assert [word for word in told["Label"] if word.isalpha()] == ["Label", *columns]
     assert told["Mass"] == ["Mass", "0.11", "0.22", "0.33", "0.44", "0.55", "0.66"]
     assert told["Pleural"] == ["Pleural", "Thickening", "0.11", "0.22", "0.33", "0.44", "0.55", "0.77"]
+
+
+def test_what_is_positive_has_its_mark_in_the_text_and_in_print(content, printed, text_of, pixels_of) -> None:
+    """Before its label, and once where the mark is explained; what is below its threshold has none."""
+    mass = content.images[0].findings[0]
+
+    def shown(*, positive):
+        """How often the page says the mark, and how many dots are as dark where those of a label stand."""
+        data = printed(replace(mass, positive=positive))
+        dark = pixels_of(data, 0, DPI).astype(int)[:, int((MARGIN + 4) * DPI / 72) : int((MARGIN + 8) * DPI / 72)]
+        text = text_of(data)[0]
+        return f"{MARK} Mass 0.81" in text, text.count(MARK), (dark.sum(axis=2) < 240).sum()
+
+    said, count, dots = shown(positive=True)
+    without, count_without, dots_without = shown(positive=False)
+    assert (said, count, without, count_without) == (True, 2, False, 1)
+    assert dots - dots_without == pytest.approx(6 * 4.8 / 2 * (DPI / 72) ** 2, rel=0.4)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, 0.8, 1.0])

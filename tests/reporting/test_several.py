@@ -8,6 +8,7 @@ import pytest
 from agcnn_clinic.domain import Geometry, ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.picture import picture_of
+from agcnn_clinic.reporting.embedding import MARK
 from agcnn_clinic.reporting.findings import NOT_EXCLUDED
 from agcnn_clinic.reporting.paper import MARGIN, Frame
 
@@ -33,7 +34,10 @@ def test_each_of_many_images_stands_above_its_own_numbers(images_of, settings, p
     greys = {number: 30 * number for number in range(1, 8)}
     images = [
         replace(
-            image, findings=tuple(replace(row, probability=image.number / 10, threshold=None) for row in image.findings)
+            image,
+            findings=tuple(
+                replace(row, probability=image.number / 10, threshold=None, positive=None) for row in image.findings
+            ),
         )
         for image in content.images
     ]
@@ -61,7 +65,10 @@ def test_labels_stand_by_their_highest_probability_in_any_image(
     high, others = {"Mass": 0.9, "Hernia": 0.5}, {"Mass": 0.1, "Hernia": 0.6}
     probabilities = [high if number == highest_in else others for number in range(len(content.images))]
     images = [
-        replace(image, findings=tuple(replace(row, probability=said.get(row.label, 0)) for row in image.findings))
+        replace(
+            image,
+            findings=tuple(replace(row, probability=said.get(row.label, 0), positive=False) for row in image.findings),
+        )
         for image, said in zip(content.images, probabilities, strict=True)
     ]
     pages = " ".join(text_of(render(replace(content, images=tuple(images)), picture, settings)))
@@ -78,8 +85,22 @@ def test_a_label_is_called_not_assessed_of_the_image_whose_model_says_so(
     first, second = content.images
     without = replace(second, findings=tuple(row for row in second.findings if row.label != "Mass"))
     stating = replace(without, model=replace(without.model, not_assessed=("Mass",)))
-    for image, told in ((stating, "Mass 0.81 not assessed Effusion"), (without, "Mass 0.81 Effusion")):
+    for image, told in (
+        (stating, f"Mass {MARK} 0.81 not assessed Effusion"),
+        (without, f"Mass {MARK} 0.81 Effusion"),
+    ):
         assert told in text_of(render(replace(content, images=(first, image)), picture, settings))[0]
+
+
+def test_the_mark_stands_at_the_numbers_that_are_positive(images_of, picture, settings, text_of, render) -> None:
+    """In the text, too, beside its own number, and once where it is explained."""
+    content = images_of(2)
+    image = content.images[1]
+    negative = replace(image, findings=tuple(replace(row, positive=False) for row in image.findings))
+    first = text_of(render(replace(content, images=(content.images[0], negative)), picture, settings))[0]
+    assert f"Mass {MARK} 0.81 0.81 Effusion {MARK} 0.55 0.55 " in first
+    assert f"{MARK} at or above its threshold" in first
+    assert first.count(MARK) == 3
 
 
 def test_the_comparison_says_what_its_numbers_and_boxes_are(images_of, picture, settings, text_of, render) -> None:

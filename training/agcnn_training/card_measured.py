@@ -4,8 +4,8 @@ import numpy as np
 
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
 from agcnn_training.data.splits import TEST, VALIDATION
-from agcnn_training.evaluation.bootstrap import Interval
-from agcnn_training.evaluation.decision import OperatingPoint, Proportion
+from agcnn_training.evaluation.decision import OperatingPoint
+from agcnn_training.evaluation.printed import share, signed, span, three
 from agcnn_training.evaluation.results import Measured, SetResult
 
 
@@ -93,7 +93,7 @@ def subgroup_part(result: SetResult) -> str:
     if not result.subgroups:
         return "## Groups\n\nSex, age and view of these films are unknown, so nothing can be said of groups."
     rows = "\n".join(
-        f"| {one.name} | {one.films} | {one.patients} | {one.labels} | {_number(one.mean)} | {_range(one.interval)} |"
+        f"| {one.name} | {one.films} | {one.patients} | {one.labels} | {three(one.mean)} | {span(one.interval)} |"
         for one in result.subgroups
     )
     return (
@@ -108,7 +108,7 @@ def subgroup_part(result: SetResult) -> str:
 
 def _means(result: SetResult) -> str:
     rows = "\n".join(
-        f"| {name} | {branch.score.mean:.3f} | {_range(branch.interval)} |" for name, branch in result.branches.items()
+        f"| {name} | {branch.score.mean:.3f} | {span(branch.interval)} |" for name, branch in result.branches.items()
     )
     return f"| branch | mean AUC | 95 % interval |\n|---|---:|---|\n{rows}"
 
@@ -116,7 +116,7 @@ def _means(result: SetResult) -> str:
 def _differences(result: SetResult) -> list[str]:
     """What the fusion adds to the global branch, where there is one."""
     return [
-        f"Fusion minus global: {one.difference:+.4f} ({one.interval.low:+.4f} to {one.interval.high:+.4f}), from the "
+        f"Fusion minus global: {signed(one.difference)} ({span(one.interval, signed)}), from the "
         "same draws of patients for both."
         + (" The interval includes zero." if one.interval.low <= 0 <= one.interval.high else "")
         for one in result.comparisons
@@ -129,9 +129,9 @@ def _labels(result: SetResult) -> str:
     best = result.branches[result.headline]
     rows = "\n".join(
         f"| {display_name(label)} | "
-        + " | ".join(_number(branch.score.per_label.get(label)) for branch in result.branches.values())
-        + f" | {_range(best.label_intervals.get(label))} | {_number(best.average_precision.get(label))} "
-        f"| {_number(result.prevalence.get(label))} |"
+        + " | ".join(three(branch.score.per_label.get(label)) for branch in result.branches.values())
+        + f" | {span(best.label_intervals.get(label))} | {three(best.average_precision.get(label))} "
+        f"| {three(result.prevalence.get(label))} |"
         for label in PATHOLOGIES
     )
     return (
@@ -143,19 +143,5 @@ def _labels(result: SetResult) -> str:
 
 
 def _point(label: str, point: OperatingPoint) -> str:
-    shares = " | ".join(map(_proportion, point.shares.values()))
-    return f"| {display_name(label)} | {point.threshold:.3f} | {shares} |"
-
-
-def _proportion(share: Proportion) -> str:
-    return (
-        "-" if np.isnan(share.value) else f"{share.value:.2f} ({share.interval.low:.2f} to {share.interval.high:.2f})"
-    )
-
-
-def _range(interval: Interval | None) -> str:
-    return f"{interval.low:.3f} to {interval.high:.3f}" if interval is not None and interval.known else "-"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None or np.isnan(value) else f"{value:.3f}"
+    shares = " | ".join(map(share, point.shares.values()))
+    return f"| {display_name(label)} | {three(point.threshold)} | {shares} |"

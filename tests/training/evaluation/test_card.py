@@ -1,6 +1,7 @@
 """What a bundle says of a measured network: its manifest and its card."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from agcnn_models.settings import Preprocessing
 from agcnn_training.card import Provenance, model_card
 from agcnn_training.data.splits import TEST, VALIDATION, Split
 from agcnn_training.data.table import Row
+from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.decision import fit_decision
+from agcnn_training.evaluation.page_tables import finding_table
+from agcnn_training.evaluation.printed import NONE, signed
 from agcnn_training.evaluation.results import Measured, judge, summary
 from agcnn_training.given import unknown_origin
 from agcnn_training.publish import describe, draft_manifest
@@ -82,7 +86,8 @@ def test_the_card_says_how_sure_it_is(tiny, measured: Measured, provenance: Prov
     gain = measured.sets[TEST].comparisons[1]
     assert (gain.first, gain.second) == (BranchName.GLOBAL, BranchName.FUSION)
     assert (
-        f"Fusion minus global: {gain.difference:+.4f} ({gain.interval.low:+.4f} to {gain.interval.high:+.4f})" in card
+        f"Fusion minus global: {signed(gain.difference)} ({signed(gain.interval.low)} to {signed(gain.interval.high)})"
+        in card
     )
     assert "chose nothing" in card
     assert "1 of those patients have films among the others" in card
@@ -135,6 +140,23 @@ def test_what_was_not_learnt_is_said_and_not_judged(tiny, make_predictions, make
     assert "since the validation films have one outcome only: Mass." in card
     assert "Hernia: 0" not in card
     assert "mean AUC over 13 labels" in summary(sets)
+
+
+def test_card_and_page_write_numbers_alike(tiny, provenance: Provenance, make_predictions, make_rows) -> None:
+    """A number that is missing and one below zero look the same in both, and so does all else of a finding."""
+    predictions = {name: make_predictions(60, seed=seed) for seed, name in enumerate((VALIDATION, TEST))}
+    predictions[TEST].truth[:, PATHOLOGIES.index("Mass")] = 0
+    decision = fit_decision(predictions[VALIDATION], "tiny-1.0.0")
+    sets = {name: judge(found, make_rows(60), decision, PREPROCESSING, seed=0) for name, found in predictions.items()}
+    first, gain, *others = sets[TEST].comparisons
+    worse = replace(gain, difference=-0.0049, interval=Interval(-0.0136, 0.004))
+    result = replace(sets[TEST], comparisons=(first, worse, *others))
+    card = model_card(tiny, provenance, Measured(predictions, decision, {**sets, TEST: result}))
+    page = {row[0]: row[2:] for row in finding_table(result).rows}
+    for label in ("Mass", "Effusion"):
+        assert f"| {label} | {' | '.join(page[label])} |" in card
+    assert f"| Mass | {NONE} | {NONE} | {NONE} | {NONE} | {NONE} | 0.000 |" in card
+    assert "Fusion minus global: \u22120.0049 (\u22120.0136 to +0.0040)" in card
 
 
 def test_a_card_without_test_films_warns(tiny, measured: Measured, provenance: Provenance) -> None:

@@ -36,6 +36,7 @@ from agcnn_training.evaluation.page import Report, page
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.results import judge
 from agcnn_training.evaluation.writing import RESULTS_FILE
+from agcnn_training.experiments.charts import branch_curves
 from agcnn_training.met import read_met
 
 NIH_BOXES = "Image Index,Finding Label,Bbox [x,y,w,h],,,\n0.png,Mass,640,400,200,200\n1.png,Nodule,700,420,150,150\n"
@@ -225,6 +226,14 @@ def test_branches_are_told_apart_without_colours(report: Report) -> None:
     """In a grey print the curves of global and local are dashed, each in its way, and that of fusion is not."""
     strokes = set(re.findall(r"stroke-dasharray: ([\d., ]+)", roc_figure(report.predictions)))
     assert len(strokes) == 2
+
+
+def test_a_branch_has_the_colour_that_it_has_in_the_figures_of_experiments(report: Report) -> None:
+    """Page and figure lie beside each other: blue must not be one branch here and another there."""
+    drawn = set(re.findall(r"stroke: (#[0-9a-f]{6})", roc_figure(report.predictions)))
+    curves = branch_curves("", report.predictions).axes[0].get_lines()
+    coloured = {str(line.get_color()).lower() for line in curves} & drawn
+    assert len(coloured) == len(report.predictions.logits) == 3
 
 
 def test_the_same_result_is_the_same_figure(report: Report) -> None:

@@ -17,11 +17,12 @@ from agcnn_models.settings import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from agcnn_training.data.pictures import read_picture
 from agcnn_training.data.source import open_data
 from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.colours import BRANCH_COLOURS
 from agcnn_training.experiments.charts import branch_curves, dot_chart, network_curves, tau_chart
 from agcnn_training.experiments.films import choose_films, regions, show_films, top_ten
-from agcnn_training.experiments.products import Material, network_curves_product
+from agcnn_training.experiments.products import TrainedExperiment, network_curves_product
 from agcnn_training.experiments.registry import EXPERIMENTS
-from agcnn_training.experiments.style import BRANCH_COLOURS, new_figure, save
+from agcnn_training.experiments.style import new_figure, save
 from agcnn_training.experiments.tables import Table, label_table, order_table, tau_table
 from agcnn_training.recipe import SplitRecipe
 
@@ -180,8 +181,10 @@ def test_a_figure_says_which_network_was_trained_and_what_was_set(make_outcome, 
     changed = outcomes[1].recipe.network
     first = replace(outcomes[0], as_run=outcomes[0].recipe.model_copy(update={"network": changed}))
     note = "NOT the recipes' settings: network.backbone densenet121 instead of resnet50 or densenet121."
-    material = Material("fig6", "Fig. 6", (first, outcomes[1]), (note,), tmp_path, (), lambda _names, _recipe: ())
-    network_curves_product(material)
+    trained = TrainedExperiment(
+        "fig6", "Fig. 6", (first, outcomes[1]), (note,), tmp_path, (), lambda _names, _recipe: ()
+    )
+    network_curves_product(trained)
     text = " ".join(PdfReader(tmp_path / "fig6.pdf").pages[0].extract_text().split())
     assert note in text
     assert "table1-resnet50, DenseNet-121" in text

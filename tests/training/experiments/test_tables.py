@@ -8,8 +8,9 @@ import pytest
 
 from agcnn_models.manifest import BranchName
 from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.printed import NONE
 from agcnn_training.experiments.outcomes import Outcome, OverSeeds, common_set, read_run
-from agcnn_training.experiments.products import Material, orders_product, statistics_product
+from agcnn_training.experiments.products import TrainedExperiment, orders_product, statistics_product
 from agcnn_training.experiments.registry import EXPERIMENTS
 from agcnn_training.experiments.tables import (
     gain_note,
@@ -127,7 +128,7 @@ def test_controls_stand_beside_what_is_trained_alike(make_outcome) -> None:
         ["centre", apart],
     ]
     assert lines[2][3:] == ["0.845", "0.846", "0.851"]
-    assert lines[6][3:] == ["-", "-", "-"]
+    assert lines[6][3:] == [NONE, NONE, NONE]
 
 
 def test_the_papers_points_of_the_sweep_belong_to_test_films(make_outcome) -> None:
@@ -171,7 +172,7 @@ def test_a_recipe_that_failed_leaves_dashes(make_outcome) -> None:
     failed = load_recipe("table3-l1")
     outcomes = [make_outcome("table3-max"), Outcome(failed, failed, (), ()), make_outcome("table3-l2")]
     _, *lines = lines_of(to_markdown(statistic_table("Table III", outcomes)))
-    assert lines[3] == ["table3-l1", "here", "-", "-", "-"]
+    assert lines[3] == ["table3-l1", "here", NONE, NONE, NONE]
     assert lines[2][2:] == ["0.8412", "0.8210", "0.8681"]
     assert "table3-l1" not in gain_note(outcomes, 4)
     with pytest.raises(TrainingError, match="No run of table3-l1 has finished"):
@@ -194,9 +195,10 @@ def test_what_fusion_adds_is_said_with_its_interval(make_outcome, tmp_path, prod
     outcome = make_outcome(name)
     gain = outcome.difference("test", BranchName.GLOBAL, BranchName.FUSION)
     assert isinstance(gain, OverSeeds)
-    page, *_ = product(Material("table", "A table", (outcome,), (), tmp_path, (), show=None))
+    page, *_ = product(TrainedExperiment("table", "A table", (outcome,), (), tmp_path, (), show=None))
     style = f"+.{digits}f"
-    assert f"{name} {gain.value:{style}} ({-0.01:{style}} to {0.03:{style}})" in page.read_text()
+    told = f"{name} {gain.value:{style}} ({-0.01:{style}} to {0.03:{style}})"
+    assert told.replace("-0", "\u22120") in page.read_text()
 
 
 def test_results_of_another_shape_are_one_sentence(tmp_path) -> None:

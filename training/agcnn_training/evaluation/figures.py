@@ -2,7 +2,7 @@
 
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
@@ -10,12 +10,12 @@ import numpy as np
 from matplotlib import style
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.typing import LineStyleType
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.branches import Comparison
+from agcnn_training.evaluation.colours import BRANCH_COLOURS, DASHES, MARKERS
 from agcnn_training.evaluation.localisation import ALL, Hit
 from agcnn_training.evaluation.metrics import labelled_films, roc_curve
 from agcnn_training.evaluation.page_tables import measure_name
@@ -26,22 +26,8 @@ INK: Final = "#16191D"
 MUTED: Final = "#59636E"
 RULE: Final = "#C5CBD3"
 PALE: Final = "#9AA7B4"
-COLOURS: Final[Mapping[BranchName, str]] = {
-    BranchName.GLOBAL: "#8C98A5",
-    BranchName.LOCAL: "#C9852B",
-    BranchName.FUSION: "#0F4C6B",
-}
-DASHES: Final[Mapping[BranchName, LineStyleType]] = {
-    BranchName.GLOBAL: "--",
-    BranchName.LOCAL: ":",
-    BranchName.FUSION: "-",
-}
-MARKERS: Final[Mapping[BranchName, str]] = {
-    BranchName.GLOBAL: "o",
-    BranchName.LOCAL: "s",
-    BranchName.FUSION: "^",
-}
-"""Of a branch's curve and dots in every figure: so they are told apart in a print without colours, too."""
+ACCENT: Final = "#0F4C6B"
+"""What an evaluation is about, beside what it is compared with in `PALE`; the page's own accent."""
 
 _WIDTH: Final = 8.4
 """Inches at 100 to the inch: the width of the page's column."""
@@ -115,7 +101,7 @@ def roc_figure(predictions: Predictions) -> str:
             axes.plot((0, 1), (0, 1), color=RULE, linewidth=0.8)
             for branch, logits in predictions.logits.items():
                 curve = roc_curve(bears, logits[known, column])
-                axes.plot(*curve, color=COLOURS[branch], linestyle=DASHES[branch], linewidth=1.1, label=branch)
+                axes.plot(*curve, color=BRANCH_COLOURS[branch], linestyle=DASHES[branch], linewidth=1.1, label=branch)
             axes.set(title=display_name(label), xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 1), yticks=(0, 1))
         _shared_legend(figure)
         figure.supxlabel("1 - specificity", color=MUTED, fontsize=8.5)
@@ -130,7 +116,7 @@ def reliability_figure(result: SetResult) -> str:
         for axes, label in zip(_panels(figure, len(labels)), labels, strict=True):
             states = (
                 (result.before[label], PALE, "as it is"),
-                (result.after[label], COLOURS[BranchName.FUSION], "Platt"),
+                (result.after[label], ACCENT, "Platt"),
             )
             highest = max(0.05, *(max(one.reliability.said.max(), one.reliability.true.max()) for one, _, _ in states))
             axes.plot((0, 1), (0, 1), color=RULE, linewidth=0.8)
@@ -152,8 +138,7 @@ def localisation_figure(hits: Sequence[Hit]) -> str:
     with _figure(0.34 * len(shown) + 0.7) as (figure, drawn):
         axes = figure.subplots()
         lines = np.arange(len(shown))
-        accent = COLOURS[BranchName.FUSION]
-        axes.barh(lines - 0.17, [hit.value for hit in shown], height=0.32, color=accent, label="the network")
+        axes.barh(lines - 0.17, [hit.value for hit in shown], height=0.32, color=ACCENT, label="the network")
         axes.barh(lines + 0.17, [hit.control for hit in shown], height=0.32, color=PALE, label="chance")
         _lines(axes, [measure_name(hit.measure) for hit in shown])
         axes.set(xlim=(0, 1), xlabel="share of the lesions (mean IoU: its value)")
@@ -199,7 +184,7 @@ def _whiskers(
     branch: BranchName,
     label: str | None,
 ) -> None:
-    colour = COLOURS[branch]
+    colour = BRANCH_COLOURS[branch]
     lines = np.arange(len(values)) + offset
     for line, interval in zip(lines, intervals, strict=True):
         if interval is not None:

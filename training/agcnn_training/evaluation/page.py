@@ -11,8 +11,9 @@ from agcnn_models.labels import display_name
 from agcnn_models.manifest import Manifest
 from agcnn_training.evaluation import figures, page_tables
 from agcnn_training.evaluation.localisation import Localisation
-from agcnn_training.evaluation.page_tables import Table, signed, span, three
+from agcnn_training.evaluation.page_tables import Table
 from agcnn_training.evaluation.predictions import Predictions
+from agcnn_training.evaluation.printed import signed, span, three
 from agcnn_training.evaluation.results import SetResult, over_labels
 from agcnn_training.evaluation.subgroups import SMALL
 

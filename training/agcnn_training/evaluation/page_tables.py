@@ -1,19 +1,19 @@
 """The tables of an evaluation's page: numbers as a person reads them."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from typing import Final
 
 from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
 from agcnn_training.evaluation.bootstrap import Interval
 from agcnn_training.evaluation.branches import Comparison
-from agcnn_training.evaluation.decision import OperatingPoint, Proportion
+from agcnn_training.evaluation.decision import OperatingPoint
 from agcnn_training.evaluation.localisation import ALL, Hit
+from agcnn_training.evaluation.printed import NONE, share, signed, span, three
 from agcnn_training.evaluation.results import SetResult
 
-NONE: Final = "\u2013"
 TOTAL: Final = "Mean"
 
 
@@ -24,23 +24,6 @@ class Table:
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-
-
-def three(value: float | None) -> str:
-    """0.734, or a dash where there is no number."""
-    return NONE if value is None or math.isnan(value) else f"{value:.3f}"
-
-
-def signed(value: float | None) -> str:
-    """+0.0031, or a dash where there is no number."""
-    return NONE if value is None or math.isnan(value) else f"{value:+.4f}".replace("-", "\u2212")
-
-
-def span(interval: Interval | None, number: Callable[[float], str] = three) -> str:
-    """0.701 to 0.766, or a dash where there is no interval."""
-    if interval is None or not interval.known:
-        return NONE
-    return f"{number(interval.low)} to {number(interval.high)}"
 
 
 def finding_table(result: SetResult) -> Table:
@@ -103,7 +86,7 @@ def decision_table(name: str, method: str, points: Mapping[str, OperatingPoint])
             (
                 display_name(label),
                 three(point.threshold),
-                *map(_proportion, point.shares.values()),
+                *map(share, point.shares.values()),
             )
             for label, point in points.items()
         ),
@@ -180,11 +163,8 @@ def _compared(one: Comparison, label: str) -> tuple[str, str]:
 
 
 def _difference(value: float, interval: Interval | None) -> str:
-    return f"{_short(value)} ({span(interval, _short)})"
-
-
-def _short(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\u2212")
+    number = partial(signed, digits=3)
+    return f"{number(value)} ({span(interval, number)})"
 
 
 def _finding_row(result: SetResult, label: str) -> tuple[str, ...]:
@@ -197,12 +177,6 @@ def _finding_row(result: SetResult, label: str) -> tuple[str, ...]:
         three(best.average_precision.get(label)),
         three(result.prevalence.get(label)),
     )
-
-
-def _proportion(share: Proportion) -> str:
-    if math.isnan(share.value):
-        return NONE
-    return f"{share.value:.2f} ({share.interval.low:.2f} to {share.interval.high:.2f})"
 
 
 def _p(value: float) -> str:

@@ -13,19 +13,11 @@ from numpy.typing import NDArray
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
-from agcnn_training.evaluation.figures import DASHES, MARKERS
+from agcnn_training.evaluation.colours import BLACK, BRANCH_COLOURS, DASHES, MARKERS, PALETTE
 from agcnn_training.evaluation.metrics import area_under_curve, labelled_films, roc_curve
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.experiments.outcomes import OverSeeds
-from agcnn_training.experiments.style import (
-    BLACK,
-    BRANCH_COLOURS,
-    GREY,
-    PALE,
-    PALETTE,
-    new_figure,
-    plain,
-)
+from agcnn_training.experiments.style import GREY, PALE, new_figure, plain
 from agcnn_training.experiments.tables import Cell, Table, TableRow
 
 _TITLES: Final = {BranchName.GLOBAL: "global", BranchName.LOCAL: "local", BranchName.FUSION: "fusion (AG-CNN)"}

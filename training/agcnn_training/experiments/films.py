@@ -19,9 +19,10 @@ from agcnn_models.settings import Preprocessing
 from agcnn_training.data.pictures import ImageLoader
 from agcnn_training.data.source import Dataset
 from agcnn_training.errors import TrainingError
+from agcnn_training.evaluation.colours import BLUE
 from agcnn_training.evaluation.localisation import lesion_edges, lesions_on
 from agcnn_training.evaluation.predictions import Predictions
-from agcnn_training.experiments.style import BLUE, GREY, PALE, new_figure
+from agcnn_training.experiments.style import GREY, PALE, new_figure
 
 _TOP: Final = 10
 _BOX: Final = "#FFD400"  # bright on a dark film

@@ -43,8 +43,8 @@ _NAMES: Final = {Backbone.RESNET50: "ResNet-50", Backbone.DENSENET121: "DenseNet
 
 
 @dataclass(frozen=True)
-class Material:
-    """What products are made from.
+class TrainedExperiment:
+    """An experiment once its recipes are trained: what products are made from.
 
     Attributes:
         name: of the experiment, and of its files.
@@ -65,43 +65,43 @@ class Material:
     show: Callable[[Sequence[str], Recipe], tuple[ShownFilm, ...]]
 
 
-Product = Callable[[Material], tuple[Path, ...]]
+Product = Callable[[TrainedExperiment], tuple[Path, ...]]
 """Writes some files, and says which; none where the runs that it needs have failed."""
 
 
-def labels_product(material: Material) -> tuple[Path, ...]:
+def labels_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """A table in Table I's shape."""
-    return _write(material, label_table(material.title, material.outcomes))
+    return _write(trained, label_table(trained.title, trained.outcomes))
 
 
-def orders_product(material: Material) -> tuple[Path, ...]:
+def orders_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """A table in Table II's shape."""
-    return _with_gain(material, order_table(material.title, material.outcomes))
+    return _with_gain(trained, order_table(trained.title, trained.outcomes))
 
 
-def statistics_product(material: Material) -> tuple[Path, ...]:
+def statistics_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """A table in Table III's shape."""
-    return _with_gain(material, statistic_table(material.title, material.outcomes))
+    return _with_gain(trained, statistic_table(trained.title, trained.outcomes))
 
 
-def regions_product(material: Material) -> tuple[Path, ...]:
+def regions_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """A table of what the local branch is shown."""
-    return _with_gain(material, region_table(material.title, material.outcomes))
+    return _with_gain(trained, region_table(trained.title, trained.outcomes))
 
 
-def branch_curves_product(material: Material) -> tuple[Path, ...]:
+def branch_curves_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """Fig. 5, and its areas as a table."""
-    paths = labels_product(material)
-    for outcome in _finished(material):
+    paths = labels_product(trained)
+    for outcome in _finished(trained):
         films = common_set([outcome])
-        title = f"{material.title} ({_network(outcome)}, {films} films)"
-        paths += _draw(material, partial(branch_curves, title, outcome.predictions(films)))
+        title = f"{trained.title} ({_network(outcome)}, {films} films)"
+        paths += _draw(trained, partial(branch_curves, title, outcome.predictions(films)))
     return paths
 
 
-def network_curves_product(material: Material) -> tuple[Path, ...]:
+def network_curves_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """Fig. 6, and its areas as a table."""
-    paths, outcomes = labels_product(material), _finished(material)
+    paths, outcomes = labels_product(trained), _finished(trained)
     if outcomes:
         films = common_set(outcomes)
         names = [_network(outcome) for outcome in outcomes]
@@ -109,74 +109,74 @@ def network_curves_product(material: Material) -> tuple[Path, ...]:
             name if names.count(name) == 1 else f"{outcome.recipe.name}, {name}": outcome.predictions(films)
             for name, outcome in zip(names, outcomes, strict=True)
         }
-        paths += _draw(material, partial(network_curves, f"{material.title} ({films} films)", networks))
+        paths += _draw(trained, partial(network_curves, f"{trained.title} ({films} films)", networks))
     return paths
 
 
-def top_ten_product(material: Material) -> tuple[Path, ...]:
+def top_ten_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """Fig. 7."""
     paths: tuple[Path, ...] = ()
-    for outcome in _finished(material):
+    for outcome in _finished(trained):
         predictions = outcome.predictions(common_set([outcome]))
-        names = material.films or choose_films(predictions, SHOWN_FILMS)
+        names = trained.films or choose_films(predictions, SHOWN_FILMS)
         _require_measured(names, predictions.images)
-        paths += _draw(material, partial(top_ten, material.title, material.show(names, outcome.as_run), predictions))
+        paths += _draw(trained, partial(top_ten, trained.title, trained.show(names, outcome.as_run), predictions))
     return paths
 
 
-def tau_curve_product(material: Material) -> tuple[Path, ...]:
+def tau_curve_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """Fig. 8: areas against tau on the validation films; and the regions and crops of a few films."""
-    table = tau_table(material.title, material.outcomes, VALIDATION)
-    paths = _write(material, table, chart=partial(tau_chart, material.title, [table]))
-    sweep = _finished(material)
+    table = tau_table(trained.title, trained.outcomes, VALIDATION)
+    paths = _write(trained, table, chart=partial(tau_chart, trained.title, [table]))
+    sweep = _finished(trained)
     if not sweep:
         return paths
     films = common_set(sweep)
     predictions = {outcome.recipe.network.attention.tau: outcome.predictions(films) for outcome in sweep}
     first = next(iter(predictions.values()))
-    names = material.films or choose_films(first, _SWEPT_FILMS)
+    names = trained.films or choose_films(first, _SWEPT_FILMS)
     _require_measured(names, first.images)
     title = "Attended region and crop for different tau"
-    shown = material.show(names, sweep[0].as_run)
-    return paths + _draw(material, partial(regions, title, shown, predictions), suffix="-regions")
+    shown = trained.show(names, sweep[0].as_run)
+    return paths + _draw(trained, partial(regions, title, shown, predictions), suffix="-regions")
 
 
-def tau_sets_product(material: Material) -> tuple[Path, ...]:
+def tau_sets_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     """Fig. 9: areas against tau on the test films, beside those on the validation films."""
-    sets = [VALIDATION, TEST] if common_set(material.outcomes) == TEST else [VALIDATION]
-    tables = [tau_table(material.title, material.outcomes, films) for films in sets]
-    return _write(material, tables[-1], chart=partial(tau_chart, material.title, tables))
+    sets = [VALIDATION, TEST] if common_set(trained.outcomes) == TEST else [VALIDATION]
+    tables = [tau_table(trained.title, trained.outcomes, films) for films in sets]
+    return _write(trained, tables[-1], chart=partial(tau_chart, trained.title, tables))
 
 
 def _write(
-    material: Material, table: Table, *notes: str, chart: Callable[[], Figure] | None = None
+    trained: TrainedExperiment, table: Table, *notes: str, chart: Callable[[], Figure] | None = None
 ) -> tuple[Path, ...]:
     """Write a table as Markdown, CSV and figure."""
-    texts = {".md": to_markdown(table, (*notes, *material.notes)), ".csv": to_csv(table)}
-    paths = tuple(material.out / f"{material.name}{suffix}" for suffix in texts)
+    texts = {".md": to_markdown(table, (*notes, *trained.notes)), ".csv": to_csv(table)}
+    paths = tuple(trained.out / f"{trained.name}{suffix}" for suffix in texts)
     for path, text in zip(paths, texts.values(), strict=True):
         replace_text(path, text)
-    return paths + _draw(material, chart or partial(dot_chart, table))
+    return paths + _draw(trained, chart or partial(dot_chart, table))
 
 
-def _with_gain(material: Material, table: Table) -> tuple[Path, ...]:
-    return _write(material, table, gain_note(material.outcomes, table.digits))
+def _with_gain(trained: TrainedExperiment, table: Table) -> tuple[Path, ...]:
+    return _write(trained, table, gain_note(trained.outcomes, table.digits))
 
 
-def _draw(material: Material, make: Callable[[], Figure], *, suffix: str = "") -> tuple[Path, ...]:
+def _draw(trained: TrainedExperiment, make: Callable[[], Figure], *, suffix: str = "") -> tuple[Path, ...]:
     """Write a figure; what must be known of every number of it stands in it, since it is shown without its table."""
     with styled():
         figure = make()
-        if material.notes:
+        if trained.notes:
             width, height = figure.get_size_inches()
-            lines = wrap(" ".join(material.notes), int(width * _LETTERS_AN_INCH))
+            lines = wrap(" ".join(trained.notes), int(width * _LETTERS_AN_INCH))
             figure.set_size_inches(width, height + _LINE * len(lines))
             figure.suptitle("\n".join([figure.get_suptitle(), *lines]), fontsize=8.5)
-        return save(figure, material.out, material.name + suffix)
+        return save(figure, trained.out, trained.name + suffix)
 
 
-def _finished(material: Material) -> tuple[Outcome, ...]:
-    return tuple(outcome for outcome in material.outcomes if outcome.runs)
+def _finished(trained: TrainedExperiment) -> tuple[Outcome, ...]:
+    return tuple(outcome for outcome in trained.outcomes if outcome.runs)
 
 
 def _network(outcome: Outcome) -> str:

@@ -20,7 +20,7 @@ from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.experiments.films import ShownFilm, show_films
 from agcnn_training.experiments.outcomes import Outcome, read_run
 from agcnn_training.experiments.overrides import notes_on
-from agcnn_training.experiments.products import Material
+from agcnn_training.experiments.products import TrainedExperiment
 from agcnn_training.experiments.registry import find_experiment
 from agcnn_training.files import file_sha256
 from agcnn_training.given import read_given, unknown_origin
@@ -121,7 +121,7 @@ def run_experiment(request: ExperimentRequest, console: Console | None = None) -
     _claim(request)
     _refuse_others(runs, request)
     failures = _train_missing(runs, request, journal, console)
-    material = Material(
+    trained = TrainedExperiment(
         name=experiment.name,
         title=experiment.title,
         outcomes=tuple(_outcome(name, runs) for name in experiment.recipes),
@@ -130,7 +130,7 @@ def run_experiment(request: ExperimentRequest, console: Console | None = None) -
         films=request.films,
         show=lambda names, recipe: _show(request, recipe, names),
     )
-    paths = experiment.product(material)
+    paths = experiment.product(trained)
     for path in paths:
         journal.say(f"Written: {path}")
     if failures:

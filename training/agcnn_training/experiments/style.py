@@ -1,6 +1,5 @@
-"""How every figure looks: in colours that colour-blind readers tell apart; and how it is written, without a display."""
+"""How every figure of an experiment looks, beside its colours; and how it is written, without a display."""
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -11,23 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.typing import RcKeyType
 
-from agcnn_models.manifest import BranchName
 from agcnn_training.files import replace_file
 
-# Okabe and Ito (2008).
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000",
-)  # fmt: skip
 GREY: Final = "#6E6E6E"
 PALE: Final = "#DDDDDD"
-
-PALETTE: Final = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, BLACK)
-
-BRANCH_COLOURS: Final[Mapping[BranchName, str]] = {
-    BranchName.GLOBAL: BLUE,
-    BranchName.LOCAL: ORANGE,
-    BranchName.FUSION: GREEN,
-}
 
 _RESOLUTION: Final = 150
 _STYLE: Final[dict[RcKeyType, Any]] = {  # Any, since each key has a type of its own

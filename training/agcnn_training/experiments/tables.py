@@ -1,13 +1,15 @@
 """A table in the paper's shape: its rows and columns, and under each row of the paper's ours."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from agcnn_models.labels import PATHOLOGIES, display_name
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, Backbone
 from agcnn_training.data.splits import TEST
+from agcnn_training.evaluation.printed import NONE, signed
 from agcnn_training.experiments.outcomes import Outcome, OverSeeds, common_set
 from agcnn_training.files import csv_text
 
@@ -168,9 +170,9 @@ def _branch_table(
 
 def gain_note(outcomes: Sequence[Outcome], digits: int) -> str:
     """What fusion adds to the global branch, which is the paper's claim, in a sentence; with the table's decimals."""
-    films, style = common_set(outcomes), f"+.{digits}f"
+    films, number = common_set(outcomes), partial(signed, digits=digits)
     gains = [
-        f"{outcome.recipe.name} {gain.value:{style}} {_bounds(gain, style)}".rstrip()
+        f"{outcome.recipe.name} {number(gain.value)} {_bounds(gain, number)}".rstrip()
         for outcome in outcomes
         if (gain := outcome.difference(films, BranchName.GLOBAL, BranchName.FUSION)) is not None
     ]
@@ -275,16 +277,17 @@ def _shorter_means(table: Table) -> Iterator[str]:
 
 def _ours(measured: OverSeeds | None, digits: int, *, interval: bool) -> str:
     if measured is None:
-        return "-"
-    spread = "" if measured.spread is None else f" ± {measured.spread:.{digits}f}"
-    bounds = f" {bounds}" if interval and (bounds := _bounds(measured, f".{digits}f")) else ""
-    return f"**{measured.value:.{digits}f}**{spread}{bounds}"
+        return NONE
+    number = partial(_plain, digits=digits)
+    spread = "" if measured.spread is None else f" ± {number(measured.spread)}"
+    bounds = f" {bounds}" if interval and (bounds := _bounds(measured, number)) else ""
+    return f"**{number(measured.value)}**{spread}{bounds}"
 
 
-def _bounds(measured: OverSeeds, style: str) -> str:
+def _bounds(measured: OverSeeds, number: Callable[[float], str]) -> str:
     """The interval in brackets; nothing where there is none."""
     low, high = measured.low, measured.high
-    return "" if low is None or high is None else f"({low:{style}} to {high:{style}})"
+    return "" if low is None or high is None else f"({number(low)} to {number(high)})"
 
 
 def _ends(measured: OverSeeds | None) -> tuple[float | None, float | None, float | None]:
@@ -292,7 +295,7 @@ def _ends(measured: OverSeeds | None) -> tuple[float | None, float | None, float
 
 
 def _plain(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return NONE if value is None else f"{value:.{digits}f}"
 
 
 def _number(value: float | None) -> str:
