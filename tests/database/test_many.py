@@ -31,5 +31,5 @@ def test_each_row_is_told_its_own_id(database, factories):
     assert len(add(uids[:3], keep=False)) == 3
     told = add(uids[:1]) + add([]) + add(uids[1:])
     with database.session() as session:
-        stored = {uid: id_ for uid, id_ in session.execute(select(Instance.sop_instance_uid, Instance.id))}
+        stored = dict(session.execute(select(Instance.sop_instance_uid, Instance.id)).all())
     assert told == [stored[uid] for uid in uids]
