@@ -2,10 +2,11 @@
 
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, exists, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, exists, select
 from sqlalchemy.orm import Session, aliased, joinedload, object_session
 
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
@@ -158,13 +159,21 @@ def _is_told_already(file: ReceivedFile) -> bool:
         return any(map(names_another_patient, session.scalars(earlier)))
     if file.reason_code not in NOT_ABOUT_THE_BYTES:
         return False
-    before = (
+    given = {"instance": file.instance_id, "file": file.id}
+    with session.no_autoflush:  # of an instance's files one is due at a time: no other is decided in this transaction
+        return session.execute(_decided_before(), given).first() == (file.sha256, file.reason)
+
+
+@cache
+def _decided_before() -> Select[str, str]:
+    """Asks for the bytes and the reason of the file of an instance that was decided last before a file."""
+    return (
         select(ReceivedFile.sha256, ReceivedFile.reason)
-        .where(ReceivedFile.instance_id == file.instance_id, ReceivedFile.id < file.id)
+        .where(ReceivedFile.instance_id == bindparam("instance"), ReceivedFile.id < bindparam("file"))
         .where(ReceivedFile.outcome.not_in([Outcome.PENDING, Outcome.DUPLICATE]))
         .order_by(ReceivedFile.id.desc())
+        .limit(1)
     )
-    return session.execute(before.limit(1)).first() == (file.sha256, file.reason)
 
 
 def reopen(file: ReceivedFile) -> None:

@@ -6,7 +6,15 @@ import threading
 from pathlib import Path
 from typing import Literal, Self
 
-from watchdog.events import FileSystemEvent, FileSystemEventHandler
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 
@@ -15,18 +23,28 @@ from agcnn_clinic.database.storage import file_system_of, is_network_file_system
 log = logging.getLogger(__name__)
 
 
+_NEWS: list[type[FileSystemEvent]] = [
+    FileCreatedEvent,
+    FileClosedEvent,
+    FileMovedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+"""What is no news, the kernel does not tell: to open, read and remove files is the clinic's own doing. One that is not
+closed yet is looked at again by itself, until it has settled."""
+
+
 class _Wake(FileSystemEventHandler):
     def __init__(self, arrived: threading.Event) -> None:
         self._arrived = arrived
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        # Our own reading of a file is no news; only what writes, renames or removes one is.
-        if event.event_type not in ("opened", "closed_no_write"):
-            self._arrived.set()
+        del event
+        self._arrived.set()
 
 
 class Hints:
-    """Sets an event whenever something changes in the inbox, for the length of a `with` block.
+    """Sets an event whenever something has come into the inbox, for the length of a `with` block.
 
     With "polling", and on network file systems, which tell nothing of other machines' writes, it is never set.
     """
@@ -72,7 +90,7 @@ class Hints:
     def _start(self) -> None:
         observer = Observer()
         try:
-            observer.schedule(_Wake(self._arrived), str(self._inbox), recursive=True)
+            observer.schedule(_Wake(self._arrived), str(self._inbox), recursive=True, event_filter=_NEWS)
             observer.start()
         except OSError as error:
             self._wanted = False
