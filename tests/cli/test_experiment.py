@@ -50,5 +50,5 @@ def test_data_that_are_not_there_fail_every_run_and_end_with_code_1(tmp_path):
     assert result.exception.exit_code == ExitCode.NOT_ALL
     assert "3 of 3 runs failed" in str(result.exception)
     text = (out / "table3.md").read_text(encoding="utf-8")
-    assert "| table3-l1 | here | - | - | - |" in text
+    assert "| table3-l1 | here | \u2013 | \u2013 | \u2013 |" in text
     assert "phase.epochs 1 instead of 50" in text
