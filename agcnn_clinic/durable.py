@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 _FILE_MODE = 0o600
 _FOLDER_MODE = 0o700
-SYNCED_AT_ONCE = 8
+_SYNCED_AT_ONCE = 8
 """How many files or folders are synced side by side: the disk writes together what it is asked for together."""
 _TEMPORARY_PREFIX, _TEMPORARY_SUFFIX = ".agcnn-clinic-", ".part"
 
@@ -223,9 +223,9 @@ def side_by_side(function: Callable[[T], R], things: Sequence[T]) -> list[R]:
     def do(share: Sequence[T]) -> list[R]:
         return [function(thing) for thing in share]
 
-    with ThreadPoolExecutor(SYNCED_AT_ONCE, "sync") as threads:
-        shares = list(threads.map(do, (things[first::SYNCED_AT_ONCE] for first in range(SYNCED_AT_ONCE))))
-    return [shares[number % SYNCED_AT_ONCE][number // SYNCED_AT_ONCE] for number in range(len(things))]
+    with ThreadPoolExecutor(_SYNCED_AT_ONCE, "sync") as threads:
+        shares = list(threads.map(do, (things[first::_SYNCED_AT_ONCE] for first in range(_SYNCED_AT_ONCE))))
+    return [shares[number % _SYNCED_AT_ONCE][number // _SYNCED_AT_ONCE] for number in range(len(things))]
 
 
 @contextlib.contextmanager

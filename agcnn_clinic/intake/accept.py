@@ -21,7 +21,7 @@ from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, Outcome
-from agcnn_clinic.durable import SYNCED_AT_ONCE, side_by_side
+from agcnn_clinic.durable import side_by_side
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.intake import headers
@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 SMALL_BYTES = 500_000
 """A group below this is copied sooner than another thread takes over."""
+_COPIED_AT_ONCE = 4
+"""Large files that are copied side by side: a disk that turns would only go to and fro between more."""
 
 
 class _Kept(NamedTuple):
@@ -188,7 +190,7 @@ def _copied(
         return ask(items)
 
     asked: list[headers.Asked] = []
-    with ThreadPoolExecutor(SYNCED_AT_ONCE, thread_name_prefix="copy") as threads:
+    with ThreadPoolExecutor(_COPIED_AT_ONCE, thread_name_prefix="copy") as threads:
         coming: list[Future[list[headers.Asked]]] = []
         waiting: list[Item] = []
         for group, items in zip(groups, batch, strict=True):
