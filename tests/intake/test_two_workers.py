@@ -99,3 +99,20 @@ def test_the_files_of_a_zip_that_was_lost_are_not_recorded(desk, workers, write_
     assert desk.outcomes() == {"mail.zip": ("pending", "")}
     one.sweep()
     assert desk.outcomes() == {"mail.zip": ("unpacked", "unpacked"), "mail.zip/a.dcm": ("pending", "")}
+
+
+def test_no_more_than_two_batches_are_in_hand(desk, workers, at_point, monkeypatch):
+    """The one that gets its rows and the next, which is copied already; what is done is given back at once."""
+    monkeypatch.setattr("agcnn_clinic.intake.inbox.BATCH", 1)
+    for number in range(4):
+        (desk.config.inbox / f"{number}.txt").write_text(str(number))
+    held = []
+
+    def look() -> None:
+        with desk.database.session() as session:
+            held.append(session.scalar(select(func.count()).where(Claim.work == Work.ARRIVAL)))
+        at_point(FaultPoint.ARRIVALS_COMMITTED, look)
+
+    at_point(FaultPoint.ARRIVALS_COMMITTED, look)
+    assert workers[0].sweep() == (4, None)
+    assert held == [2, 2, 2, 1]
