@@ -131,9 +131,9 @@ class Trial:
         answer = self.nursery.ask(start=str(self.config_file), plan=str(self.plan), log=str(self.log))
         self.pid = answer["pid"]
 
-    def arm(self, point: str = "", passage: int = 1) -> None:
-        """Tell the daemon, also one that is running, where to kill itself; without a point: nowhere."""
-        plan = f"{point} {passage}".encode() if point else b""
+    def arm(self, point: str = "", passage: int = 1, by: signal.Signals = signal.SIGKILL) -> None:
+        """Tell the daemon, also one that is running, where to kill or stop itself; without a point: nowhere."""
+        plan = f"{point} {passage} {by:d}".encode() if point else b""
         with self.plan.open("r+b") as file:
             file.write(plan.ljust(PLAN_BYTES, b"\0"))
 
@@ -173,9 +173,10 @@ class Trial:
         return left
 
     def stop(self) -> float:
-        """SIGTERM, as a service manager sends it; the daemon ends well, after so many seconds."""
+        """SIGTERM, as a service manager sends it; the daemon ends well, after so many seconds. It may be stopped."""
         began = time.monotonic()
-        os.kill(self.pid, signal.SIGTERM)
+        for sent in (signal.SIGTERM, signal.SIGCONT):
+            os.kill(self.pid, sent)
         self.wait_for_end(0)
         return time.monotonic() - began
 

@@ -5,7 +5,7 @@ It is told one JSON object a line on standard input and answers one a line on st
 while it runs and negative for the signal that ended it.
 
 A daemon is the command `agcnn-clinic watch` itself, with its signal handlers and its three threads. Its plan is a file
-shared as memory, `point passage`: at that passage through that fault point it kills itself.
+shared as memory, `point passage signal`: at that passage through that fault point it sends itself that signal.
 """
 
 import faulthandler
@@ -22,7 +22,7 @@ PLAN_BYTES = 64
 
 
 class Killer:
-    """The fault hook: SIGKILL, which nothing can catch, at the moment that the plan names."""
+    """The fault hook: at the moment that the plan names SIGKILL or SIGSTOP, which nothing can catch."""
 
     def __init__(self, plan: Path) -> None:
         with plan.open("r+b") as file:
@@ -36,12 +36,13 @@ class Killer:
             plan = self._plan[:]
             if plan != self._known:
                 self._known, self._passages = plan, 0
-            name, _, passage = plan.rstrip(b"\0").decode().partition(" ")
+            name, *when = plan.rstrip(b"\0").decode().split(" ")
             if name != point:
                 return
+            passage, number = map(int, when)
             self._passages += 1
-            if self._passages == int(passage):
-                os.kill(os.getpid(), signal.SIGKILL)
+            if self._passages == passage:
+                os.kill(os.getpid(), number)
 
 
 def watch(config: str, plan: Path, log: Path) -> None:
@@ -82,6 +83,7 @@ def serve() -> None:
     # One network for all daemons, which each has as its own after the fork.
     infer.load_reader = functools.cache(infer.load_reader)
     accept.SMALL_BYTES = 0  # the tests' films are small: as large ones they are copied side by side
+    inbox.BATCH = 64  # the tests' backlogs are small: they come in many batches as large ones do
     inbox.EMPTY_FOLDER_SECONDS = 0.0  # a folder that is put into an inbox here is whole from its first moment
     ended: dict[int, int] = {}
     started: list[int] = []
