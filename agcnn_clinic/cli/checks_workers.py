@@ -1,4 +1,4 @@
-"""What `doctor` says of those that work on a clinic now: who they are, and whether they read with the chosen model."""
+"""What `doctor` says of those that work on a clinic now: who they are, and whether by what config.toml says."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -10,9 +10,17 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.errors import DatabaseError, ModelUnavailableError
 
 if TYPE_CHECKING:
-    from agcnn_clinic.database.trail import ModelIdentity
+    from agcnn_clinic.database.trail import Begun, ModelIdentity
 
-_ADVICE = "Restart it: it keeps the model that it has loaded, whatever `models use` or config.toml say since."
+_OTHER_MODEL = "Restart it: it keeps the model that it has loaded, whatever `models use` or config.toml say since."
+_OTHER_SETTINGS = (
+    "Restart it if config.toml was changed since: it keeps the settings that it has begun with. Otherwise the "
+    "environment sets it, for one of the two."
+)
+_MODEL = "analysis.model"
+"""Of which more is known: its name, and what it is."""
+_NAMED = 3
+"""So many of the settings that differ are named."""
 
 
 def at_work(config: Config) -> Iterator[Result]:
@@ -30,17 +38,17 @@ def _daemon(config: Config) -> Iterator[Result]:
     if running is None:
         yield Result("daemon", State.OK, "nothing works on this clinic now")
         return
-    loaded = None
+    begun = None
     with suppress(DatabaseError):  # of which the checks of the database tell
-        loaded = _loaded_by_holder(config, running)
-    yield _told("daemon", f"process {running} works on this clinic", loaded, _chosen(config))
+        begun = _begun_by_holder(config, running)
+    yield from _told("daemon", f"process {running} works on this clinic", begun, config)
 
 
-def _loaded_by_holder(config: Config, process_id: str) -> "ModelIdentity | None":
-    """What the lock's holder has loaded; None where it has not told yet that it has begun."""
+def _begun_by_holder(config: Config, process_id: str) -> "Begun | None":
+    """What the lock's holder works with; None where it has not told yet that it has begun."""
     from agcnn_clinic.database.audit import audit_event, has_trail, moment_text
     from agcnn_clinic.database.session import open_database
-    from agcnn_clinic.database.trail import loaded_model
+    from agcnn_clinic.database.trail import begun_with
 
     if not process_id.isdigit():
         return None
@@ -52,7 +60,7 @@ def _loaded_by_holder(config: Config, process_id: str) -> "ModelIdentity | None"
         open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database,
         database.connection() as connection,
     ):
-        return loaded_model(connection, *holders) if has_trail(connection) else None
+        return begun_with(connection, *holders) if has_trail(connection) else None
 
 
 def _workers(config: Config) -> Iterator[Result]:
@@ -60,13 +68,12 @@ def _workers(config: Config) -> Iterator[Result]:
 
     from agcnn_clinic.database.audit import by_worker
     from agcnn_clinic.database.session import open_database
-    from agcnn_clinic.database.trail import loaded_model
+    from agcnn_clinic.database.trail import begun_with
 
     living = text("""
         SELECT id, host, process_id FROM worker
         WHERE lease_until > timezone('utc', clock_timestamp()) ORDER BY began_at, id
     """)
-    chosen = _chosen(config)
     with (
         open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database,
         database.connection() as connection,
@@ -78,13 +85,24 @@ def _workers(config: Config) -> Iterator[Result]:
             yield Result("workers", State.OK, "none is at work now")
         for worker in workers:
             found = f"process {worker.process_id} on {worker.host} is at work"
-            yield _told("worker", found, loaded_model(connection, by_worker(worker.id)), chosen)
+            yield from _told("worker", found, begun_with(connection, by_worker(worker.id)), config)
 
 
-def _told(check: str, found: str, loaded: "ModelIdentity | None", chosen: "ModelIdentity | None") -> Result:
-    if loaded is None or chosen is None or loaded.manifest_sha256 == chosen.manifest_sha256:
-        return Result(check, State.OK, found)
-    return Result(check, State.PROBLEM, f"{found}, but reads with {loaded}; {chosen} was chosen since", _ADVICE)
+def _told(check: str, found: str, begun: "Begun | None", config: Config) -> Iterator[Result]:
+    from agcnn_clinic.database.trail import changed_settings, shown_settings
+
+    chosen = _chosen(config)
+    if begun and chosen and begun.model.manifest_sha256 != chosen.manifest_sha256:
+        told = f"{found}, but reads with {begun.model}; {chosen} was chosen since"
+        yield Result(check, State.PROBLEM, told, _OTHER_MODEL)
+    else:
+        yield Result(check, State.OK, found)
+    changed = changed_settings(begun.settings, shown_settings(config)) if begun else {}
+    changed.pop(_MODEL, None)
+    if changed:
+        named = [f"{name} is {there} there and {here} here" for name, (there, here) in changed.items()]
+        more = [f"and {len(named) - _NAMED} more"] if len(named) > _NAMED else []
+        yield Result(check, State.REMARK, f"other settings: {', '.join(named[:_NAMED] + more)}", _OTHER_SETTINGS)
 
 
 def _chosen(config: Config) -> "ModelIdentity | None":

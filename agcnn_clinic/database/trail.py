@@ -157,12 +157,7 @@ def configured(connection: Connection, config: Config, now: datetime) -> None:
     """Tell of the settings where they differ from those that the trail told of last."""
     settings = shown_settings(config)
     told = last_of(connection, AuditEvent.CONFIGURED)
-    before = told[1]["settings"] if told else {}
-    changed = {
-        name: [before.get(name), settings.get(name)]
-        for name in sorted(before.keys() | settings.keys())
-        if before.get(name) != settings.get(name)
-    }
+    changed = changed_settings(told[1]["settings"] if told else {}, settings)
     if changed:
         details = {"settings": settings, "changed": changed if told else {}}
         append(connection, AuditEvent.CONFIGURED, About(details=details), now=now)
@@ -182,14 +177,32 @@ def chosen_model(connection: Connection, before: ScalarSelect[int] | None = None
     return ModelIdentity(**told[1]["model"]) if told else None
 
 
-def loaded_model(connection: Connection, *whose: ColumnElement[bool]) -> ModelIdentity | None:
-    """The model that a process has loaded which is at work: the one that was chosen when it told of its beginning.
+class Begun(NamedTuple):
+    """What a process has begun its work with, and keeps until it ends."""
+
+    model: ModelIdentity
+    settings: Mapping[str, Any]
+    """As `shown_settings` gives them."""
+
+
+def begun_with(connection: Connection, *whose: ColumnElement[bool]) -> Begun | None:
+    """What a process works with: the model and the settings that counted when it told of its beginning.
 
     `whose` are conditions that its events meet. None where it has not told of its beginning yet.
     """
     columns = audit_event.c
-    began = select(func.max(columns.id)).where(columns.event == AuditEvent.STARTED, *whose)
-    return chosen_model(connection, began.scalar_subquery())
+    began = select(func.max(columns.id)).where(columns.event == AuditEvent.STARTED, *whose).scalar_subquery()
+    model, told = chosen_model(connection, began), last_of(connection, AuditEvent.CONFIGURED, before=began)
+    return Begun(model, told[1]["settings"]) if model and told else None
+
+
+def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The values of those that differ, before and after, by name; None where there was no such setting."""
+    return {
+        name: [before.get(name), after.get(name)]
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    }
 
 
 @contextmanager

@@ -77,3 +77,20 @@ def test_one_that_is_still_loading_its_model_is_not_taken_for_the_run_before(cli
     with only_process(clinic.lock_file):
         ((state, words),) = found(clinic)
     assert (state, words) == (State.OK, f"process {os.getpid()} works on this clinic")
+
+
+@pytest.mark.both_databases
+def test_one_that_works_by_other_settings_than_config_toml_has_now_is_told(clinic, run, small_bundle, other_bundle):
+    """The first three are named, and another model is told by itself."""
+    with worker(clinic, small_bundle):
+        file = clinic.root / "config.toml"
+        text = file.read_text()
+        file.write_text(text.replace('views = ["PA", "AP"]', 'views = ["PA"]'))
+        (_, (state, words)) = found(clinic)
+        assert (state, words) == (State.REMARK, "other settings: gate.views is ['PA', 'AP'] there and ['PA'] here")
+        file.write_text(text.replace("_side = ", "_side = 1").replace("_days = 0", "_days = 9"))
+        (_, (state, words)) = found(clinic)
+        assert (state, words.count("there and"), words.endswith(", and 2 more")) == (State.REMARK, 3, True)
+        file.write_text(text)
+        run(clinic.root, "models", "use", other_bundle)
+        assert [state for state, _ in found(clinic)] == [State.PROBLEM]
