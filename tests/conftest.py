@@ -1,5 +1,6 @@
 """What tests of several rooms share: the real files, a drawn film, and a writer of small DICOM files."""
 
+import itertools
 import os
 
 # What tests compute is small: threads that wait for each other cost ten times that. Read when numpy and torch load.
@@ -302,14 +303,14 @@ def mount():
 
 @pytest.fixture
 def at_point(monkeypatch):
-    """A function that lets something happen the first time that this process passes a fault point."""
+    """A function that lets something happen as this process passes a fault point: at one passage, or (None) each."""
 
-    def at_point(point: FaultPoint, happens) -> None:
-        waiting = [happens]
+    def at_point(point: FaultPoint, happens, passage: int | None = 1) -> None:
+        passages = itertools.count(1)
 
         def hook(reached: FaultPoint) -> None:
-            if reached is point and waiting:
-                waiting.pop()()
+            if reached is point and passage in (None, next(passages)):
+                happens()
 
         monkeypatch.setattr(faults, "hook", hook)
 

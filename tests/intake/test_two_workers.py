@@ -111,8 +111,7 @@ def test_no_more_than_two_batches_are_in_hand(desk, workers, at_point, monkeypat
     def look() -> None:
         with desk.database.session() as session:
             held.append(session.scalar(select(func.count()).where(Claim.work == Work.ARRIVAL)))
-        at_point(FaultPoint.ARRIVALS_COMMITTED, look)
 
-    at_point(FaultPoint.ARRIVALS_COMMITTED, look)
+    at_point(FaultPoint.ARRIVALS_COMMITTED, look, passage=None)
     assert workers[0].sweep() == (4, None)
     assert held == [2, 2, 2, 1]
