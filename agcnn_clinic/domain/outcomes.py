@@ -31,6 +31,16 @@ class MediaType(StrEnum):
     ZIP = "zip"
 
 
+SUFFIXES = {
+    MediaType.DICOM: ".dcm",
+    MediaType.PNG: ".png",
+    MediaType.STUDY_TOML: ".toml",
+    MediaType.ZIP: ".zip",
+    MediaType.UNKNOWN: ".bin",
+}
+"""How the name of an archived file ends."""
+
+
 class ReasonCode(StrEnum):
     """Why a file ended as it did. `REASONS` gives each one's outcome and its sentence."""
 
