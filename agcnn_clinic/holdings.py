@@ -87,6 +87,8 @@ class LostReport(NamedTuple):
 
     study_id: int
     version: int
+    pdf: Path
+    """Where it should lie."""
 
 
 def lost_reports(database: Database, config: Config) -> list[LostReport]:
@@ -105,7 +107,7 @@ def lost_reports(database: Database, config: Config) -> list[LostReport]:
     for row in rows:
         pdf = config.report_file(row.path)
         if not remade_beside(pdf).is_file() and not (pdf.is_file() and _is_as_delivered(pdf, row.sha256)):
-            lost.append(LostReport(row.study_id, row.version))
+            lost.append(LostReport(row.study_id, row.version, pdf))
     return lost
 
 
