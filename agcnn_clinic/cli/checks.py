@@ -153,10 +153,13 @@ def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
 def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
     """Hold archive and reports against the rows; `thorough` reads every byte of them."""
     from agcnn_clinic.cli.database import PNGS_AGAIN, READ_AGAIN
+    from agcnn_clinic.database.revision import Standing, standing
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.holdings import compare
 
-    with open_database(config.database_url, busy_timeout_seconds=5) as database:
+    with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
+        if standing(database.revision()) is not Standing.SAME:
+            return
         found = compare(database, config, thorough=thorough)
     how = "there, their bytes as they came" if thorough else "there"
     mounted = "Is every disk of the clinic mounted? If so,"
