@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError
 from pydantic_settings import (
     BaseSettings,
+    InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
-    TomlConfigSettingsSource,
 )
 
 from agcnn_clinic.cores import CoreShares, core_shares
@@ -272,7 +272,9 @@ def load_config(path: Path) -> Config:
             file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             del dotenv_settings, file_secret_settings
-            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, path)
+            # Windows' editors begin a file with a byte order mark, which tomllib takes for a character of line 1.
+            settings = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+            return init_settings, env_settings, InitSettingsSource(settings_cls, settings)
 
     try:
         config = _FromFile()

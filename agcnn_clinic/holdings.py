@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
+from agcnn_clinic.domain import SUFFIXES, MediaType
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.layout import remade_beside
 
@@ -35,6 +36,19 @@ class Holdings:
     missing_reports: tuple[str, ...]
     """Those of them that are not there, nor one that was made again beside."""
     altered_reports: tuple[str, ...]
+
+    @property
+    def unlisted_pngs(self) -> tuple[str, ...]:
+        """Those of the unlisted that say nothing of themselves.
+
+        Whose they are, and from which side, a study.toml may have said; that they are no film, the medium they came on.
+        """
+        return tuple(path for path in self.unlisted if path.endswith(SUFFIXES[MediaType.PNG]))
+
+    @property
+    def unlisted_others(self) -> tuple[str, ...]:
+        """Those of the unlisted that can be read again as they are."""
+        return tuple(path for path in self.unlisted if not path.endswith(SUFFIXES[MediaType.PNG]))
 
 
 def compare(database: Database, config: Config, *, thorough: bool = False) -> Holdings:
@@ -73,6 +87,8 @@ class LostReport(NamedTuple):
 
     study_id: int
     version: int
+    pdf: Path
+    """Where it should lie."""
 
 
 def lost_reports(database: Database, config: Config) -> list[LostReport]:
@@ -91,7 +107,7 @@ def lost_reports(database: Database, config: Config) -> list[LostReport]:
     for row in rows:
         pdf = config.report_file(row.path)
         if not remade_beside(pdf).is_file() and not (pdf.is_file() and _is_as_delivered(pdf, row.sha256)):
-            lost.append(LostReport(row.study_id, row.version))
+            lost.append(LostReport(row.study_id, row.version, pdf))
     return lost
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from agcnn_clinic import staging
 from agcnn_clinic.config import Config
-from agcnn_clinic.domain import MediaType
+from agcnn_clinic.domain import SUFFIXES, MediaType
 from agcnn_clinic.durable import (
     Steps,
     add_folder,
@@ -33,13 +33,6 @@ from agcnn_clinic.durable import (
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.staging import Identity, Staged
 
-SUFFIXES = {
-    MediaType.DICOM: ".dcm",
-    MediaType.PNG: ".png",
-    MediaType.STUDY_TOML: ".toml",
-    MediaType.ZIP: ".zip",
-    MediaType.UNKNOWN: ".bin",
-}
 _REASON_STEPS = Steps(
     FaultPoint.QUARANTINE_REASON_WRITTEN, FaultPoint.QUARANTINE_REASON_RENAMED, FaultPoint.QUARANTINE_SYNCED
 )

@@ -74,6 +74,11 @@ def test_a_relative_path_of_a_database_starts_at_the_folder_of_the_settings(load
     assert config.layout.files["database"] == tmp_path / "clinic.sqlite"
 
 
+def test_a_file_may_begin_with_a_byte_order_mark(load):
+    """As editors of Windows write it."""
+    assert load('[reporting]\ninstitution = "Käthe"\n'.encode("utf-8-sig")).reporting.institution == "Käthe"
+
+
 def test_a_file_in_another_encoding_is_refused(load):
     """As an old editor writes it."""
     with pytest.raises(ConfigError, match="is not UTF-8, as TOML must be: byte 29"):

@@ -153,7 +153,9 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
             log.warning("the GPU reads more slowly than it could: our kernels cannot be compiled for it (%s)", why)
         return Reader(bundle, bundle.load_model(target), target, number_formats(Precision(precision), target), threads)
     except ModelError as error:
-        raise ModelUnavailableError(str(error)) from error
+        raise ModelUnavailableError(
+            f"{error}. Copy the bundle there anew, or read with another one: agcnn-clinic models use MODEL."
+        ) from error
 
 
 def _device(name: str) -> torch.device:

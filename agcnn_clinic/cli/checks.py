@@ -152,10 +152,14 @@ def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
 
 def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
     """Hold archive and reports against the rows; `thorough` reads every byte of them."""
+    from agcnn_clinic.cli.database import PNGS_AGAIN, READ_AGAIN
+    from agcnn_clinic.database.revision import Standing, standing
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.holdings import compare
 
-    with open_database(config.database_url, busy_timeout_seconds=5) as database:
+    with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
+        if standing(database.revision()) is not Standing.SAME:
+            return
         found = compare(database, config, thorough=thorough)
     how = "there, their bytes as they came" if thorough else "there"
     mounted = "Is every disk of the clinic mounted? If so,"
@@ -174,12 +178,13 @@ def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
         else:
             yield Result(what, State.OK, f"all {count} {how}")
     if found.unlisted:
+        pngs = len(found.unlisted_pngs)
         yield Result(
             "archive",
             State.REMARK,
-            f"{len(found.unlisted)} files that no row names",
+            f"{len(found.unlisted)} files that no row names" + (f", {pngs} of them PNGs" if pngs else ""),
             "Usual while a daemon works and after it was killed: their sources are in the inbox. "
-            "After a restore: agcnn-clinic db unlisted | xargs -d '\\n' agcnn-clinic process",
+            f"After a restore: {READ_AGAIN}" + (f". {PNGS_AGAIN}" if pngs else ""),
         )
 
 

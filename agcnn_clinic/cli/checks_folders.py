@@ -55,6 +55,14 @@ def inbox(config: Config) -> Iterator[Result]:
             "What lies there is not taken. Give the user that runs agcnn-clinic the right to read and change it; "
             "SECURITY.md says how an inbox is made so that senders cannot shut it out.",
         )
+    if walk.no_files:
+        yield Result(
+            "inbox",
+            State.REMARK,
+            f"links, pipes or devices: {len(walk.no_files)}; the first: "
+            f"{printable(str(config.inbox / walk.no_files[0]))}",
+            "What a link leads to is not taken: have the files themselves written there, or mount the folder there.",
+        )
     if waiting:
         yield Result(
             "inbox",

@@ -81,6 +81,6 @@ def write_setting(config_file: Path, section: str, name: str, value: str | float
 
     from agcnn_clinic.durable import rewrite
 
-    document = tomlkit.parse(config_file.read_text(encoding="utf-8"))
+    document = tomlkit.parse(config_file.read_text(encoding="utf-8-sig"))
     document.setdefault(section, tomlkit.table())[name] = value
     rewrite(config_file, tomlkit.dumps(document).encode())

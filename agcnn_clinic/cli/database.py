@@ -6,6 +6,14 @@ from typing import Annotated
 
 import typer
 
+READ_AGAIN = "agcnn-clinic db unlisted | xargs -r -d '\\n' agcnn-clinic process"
+"""What reads again what a restored database does not know."""
+PNGS_AGAIN = (
+    "The archive has no study.toml, which may say whose a PNG is and from which side: once the zips have been read "
+    "again, drop what agcnn-clinic db unlisted --png then lists into the inbox, each with its study.toml."
+)
+"""What to do about the PNGs that it does not know."""
+
 db_app = typer.Typer(no_args_is_help=True, help="The database: upgrade, current, backup, restore, unlisted.")
 
 
@@ -98,21 +106,33 @@ def restore(
         if revision != HEAD:
             typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
             return
-        unlisted = len(compare(database, config).unlisted)
-    if unlisted:
-        typer.echo(
-            f"{unlisted} files of the archive came after it was made; "
-            "have them read again: agcnn-clinic db unlisted | xargs -d '\\n' agcnn-clinic process"
-        )
+        found = compare(database, config)
+    if found.unlisted:
+        typer.echo(f"{len(found.unlisted)} files of the archive came after it was made.")
+    if found.unlisted_others:
+        typer.echo(f"Have them read again: {READ_AGAIN}")
+    if found.unlisted_pngs:
+        typer.echo(f"{len(found.unlisted_pngs)} of them are PNGs. {PNGS_AGAIN}")
 
 
 @db_app.command("unlisted")
-def unlisted(ctx: typer.Context) -> None:
-    """Print the archived files that no row of the database names, a path a line: what `process` shall read again."""
+def unlisted(
+    ctx: typer.Context,
+    png: Annotated[bool, typer.Option("--png", help="The PNGs, and nothing else.")] = False,
+) -> None:
+    """Print the archived files that no row of the database names, a path a line: what `process` shall read again.
+
+    PNGs are left out, since the archive has nothing of what a study.toml said of them: read by themselves, a lateral
+    view would count as a frontal one, and a picture of a CD's viewer as a film. Drop them into the inbox again, each
+    with its study.toml. Those that never had one are printed with --png, among all others.
+    """
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.holdings import compare
 
     config = clinic_config(ctx)
     with clinic_database(config) as database:
-        for path in compare(database, config).unlisted:
-            typer.echo(config.archive / path)
+        found = compare(database, config)
+    for path in found.unlisted_pngs if png else found.unlisted_others:
+        typer.echo(config.archive / path)
+    if found.unlisted_pngs and not png:
+        typer.echo(f"{len(found.unlisted_pngs)} PNGs are left out. {PNGS_AGAIN}", err=True)

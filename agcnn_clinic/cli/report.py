@@ -84,7 +84,7 @@ def _make_missing(at_work: "Reporting", database: "Database", config: "Config") 
         try:
             _tell(at_work.remake(one.study_id, one.version))
         except (RemovedError, RenderingError, StorageError) as error:
-            typer.echo(error, err=True)
+            typer.echo(f"{one.pdf.name}: {error}", err=True)
             all_made = False
     return all_made
 

@@ -7,6 +7,7 @@ from agcnn_clinic.domain.images import Geometry, Header, InstanceDescription, Pi
 from agcnn_clinic.domain.outcomes import (
     NOT_ABOUT_THE_BYTES,
     REASONS,
+    SUFFIXES,
     WARNINGS,
     MediaType,
     Outcome,
@@ -21,6 +22,7 @@ from agcnn_clinic.domain.outcomes import (
 __all__ = [
     "NOT_ABOUT_THE_BYTES",
     "REASONS",
+    "SUFFIXES",
     "WARNINGS",
     "Geometry",
     "Header",

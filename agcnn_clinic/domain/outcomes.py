@@ -31,6 +31,16 @@ class MediaType(StrEnum):
     ZIP = "zip"
 
 
+SUFFIXES = {
+    MediaType.DICOM: ".dcm",
+    MediaType.PNG: ".png",
+    MediaType.STUDY_TOML: ".toml",
+    MediaType.ZIP: ".zip",
+    MediaType.UNKNOWN: ".bin",
+}
+"""How the name of an archived file ends."""
+
+
 class ReasonCode(StrEnum):
     """Why a file ended as it did. `REASONS` gives each one's outcome and its sentence."""
 
@@ -87,7 +97,9 @@ class Reason(NamedTuple):
 
 REASONS: dict[ReasonCode, Reason] = {
     ReasonCode.READ: Reason(Outcome.ANALYSED, "The image was read by the model."),
-    ReasonCode.SAME_BYTES: Reason(Outcome.DUPLICATE, "The same file was received before; nothing needs to be done."),
+    ReasonCode.SAME_BYTES: Reason(
+        Outcome.DUPLICATE, "The same file was received before; what became of that one holds for this one, too."
+    ),
     ReasonCode.HEADER_DIFFERS: Reason(
         Outcome.DUPLICATE,
         "The same picture was read before under this SOP Instance UID with another header, which is kept; where "

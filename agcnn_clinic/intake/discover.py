@@ -87,12 +87,14 @@ class Walk:
         self.unlisted: dict[str, str] = {}
         """Why a folder could not be looked into, by its path below the root for a person ("" for the root itself), once
         the walk is done: nobody knows what lies there."""
+        self.no_files: list[str] = []
+        """What is neither file nor folder, a link or a pipe, by its path for a person, once the walk is done."""
         self.empty: list[Found] = []
         """The folders below the root that hold nothing but such folders, once the walk is done; the innermost first."""
 
     def __iter__(self) -> Iterator[Found]:
         """Walk; begun again, it is another walk."""
-        self.unlisted, self.empty = {}, []
+        self.unlisted, self.no_files, self.empty = {}, [], []
         # A stack of its own: folders may be nested deeper than Python lets functions call themselves.
         open_folders = [self._opened(Found(self._root, "", "", Identity(0, 0, 0, 0)))]
         while open_folders:
@@ -122,6 +124,8 @@ class Walk:
             folder.is_empty = False
             if stat.S_ISREG(status.st_mode):
                 yield found
+            else:
+                self.no_files.append(name)
 
     def _opened(self, itself: Found) -> _Folder:
         folder = _Folder(itself)

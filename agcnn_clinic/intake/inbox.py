@@ -30,6 +30,7 @@ BATCH_BYTES = 64_000_000
 EMPTY_FOLDER_SECONDS = 3600.0
 """Nobody is about to fill a folder that has been empty for so long: the second film of a study comes minutes after the
 first, and what copies a CD makes its folders before it fills them."""
+NO_FILES = "links, pipes or devices are passed over; what a link leads to is not taken"
 
 
 def _never() -> bool:
@@ -66,7 +67,7 @@ class Inbox:
         self.unlisted = 0
         """How many folders it could not look into; the inbox itself counts as one."""
         self._away = ""
-        self._told_unlisted = Told()
+        self._told_unlisted, self._told_no_files = Told(), Told()
 
     def sweep(self, stopped: Callable[[], bool] = _never) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
@@ -90,6 +91,8 @@ class Inbox:
         walk = discover(self._root, self._ignore)
         files = list(walk)
         self._tell_unlisted(walk.unlisted)
+        for what, count in self._told_no_files.news({NO_FILES: len(walk.no_files)}):
+            log.warning("%d %s", count, what)
         self._intake.leaving.forget_all_but(files)
         now = self._clock()
         settled, wait = self._tracker.observe(files, now)
@@ -112,11 +115,14 @@ class Inbox:
         """
         self._stopped = stopped
         unlisted: Counter[str] = Counter()
+        no_files: list[str] = []
         try:
-            taken = self._accept(group for source in sources for group in self._groups_of(source, unlisted))
+            taken = self._accept(group for source in sources for group in self._groups_of(source, unlisted, no_files))
         finally:
             self._intake.hindered.tell()
         self.unlisted = unlisted.total()
+        if no_files:
+            log.warning("%d %s", len(no_files), NO_FILES)
         for why, folders in unlisted.items():
             log.warning("%d folders cannot be looked into, and what lies there is not taken: %s", folders, why)
         return taken
@@ -138,13 +144,14 @@ class Inbox:
         for why, folders in self._told_unlisted.news(Counter(why for name, why in unlisted.items() if name)):
             log.warning("%d folders of the inbox cannot be looked into, and what lies there waits: %s", folders, why)
 
-    def _groups_of(self, source: Path, unlisted: "Counter[str]") -> Iterator[Group]:
+    def _groups_of(self, source: Path, unlisted: "Counter[str]", no_files: list[str]) -> Iterator[Group]:
         if not source.is_dir():
             yield Group((found(source),), remove=False)
             return
         walk = discover(source, self._ignore)
         files = list(walk)
         unlisted.update(walk.unlisted.values())
+        no_files += walk.no_files
         single = any(file.path.name == STUDY_TOML and not file.folder for file in files)
         yield from grouped(files, files, self._ways(), top_is_a_study=single, top_is_a_medium=True)
 

@@ -175,10 +175,12 @@ class _Rows:
         }
         first, error = self._firsts.get(content), registration.error
         if first is not None:
+            # What is not decided yet would stand in this row for ever as if it were not.
+            became = "" if first.outcome == Outcome.PENDING else f", {first.outcome}"
             row |= decided(
                 ReasonCode.SAME_BYTES,
                 now=self._now,
-                detail=f"it is file {first.id}, {first.outcome}",
+                detail=f"it is file {first.id}{became}",
                 details={"same_as_file": first.id},
             )
         elif error is not None:

@@ -123,7 +123,8 @@ def read_study_toml(path: Path) -> StudyToml:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise ImageError(ReasonCode.STUDY_TOML, f"it is larger than {MAX_BYTES // 1024} KB")
-        return StudyToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        # Windows' editors begin a file with a byte order mark, which tomllib takes for a character of line 1.
+        return StudyToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except UnicodeDecodeError as error:
         raise ImageError(ReasonCode.STUDY_TOML, "it is not UTF-8 text") from error
     except ValidationError as error:

@@ -130,7 +130,8 @@ def remake(
     why = (
         f"it was made by agcnn-clinic {row.software_version} and this is {__version__}"
         if row.software_version != __version__
-        else "the settings under [reporting], the archive or an outcome has changed since"
+        # An upgrade need not change the number: where the program is a checkout, it is the same between two releases.
+        else "the program, the settings under [reporting], the archive or an outcome has changed since"
     )
     return Remade(made, f"The PDF differs from version {row.version} as it was delivered: {why}.")
 

@@ -285,6 +285,15 @@ def test_a_device_that_is_not_there_is_a_sentence(small_bundle):
         load_reader(small_bundle, device="cuda:99", threads=1)
 
 
+def test_a_bundle_that_is_damaged_is_a_sentence_that_says_what_to_do(small_bundle, tmp_path):
+    """The service stops restarting then, and the journal has nothing else."""
+    folder = shutil.copytree(small_bundle, tmp_path / "bundle")
+    with (folder / WEIGHTS_FILE).open("ab") as weights:
+        weights.write(b"0")
+    with pytest.raises(ModelUnavailableError, match=r"expected SHA-256 .* models use MODEL\.$"):
+        load_reader(folder, device="cpu", threads=1)
+
+
 def test_a_model_that_gives_no_numbers_ends_the_analysis_and_no_film(room, send, small_bundle, sandbox, tmp_path):
     """Its weights are finite, and so large that the network overflows: the films stay pending, without an attempt."""
     folder = shutil.copytree(small_bundle, tmp_path / "bundle")

@@ -36,6 +36,13 @@ def test_a_folder_of_the_inbox_that_cannot_be_looked_into_is_a_problem(clinic, o
     assert "SECURITY.md" in found.advice
 
 
+def test_a_link_in_the_inbox_is_remarked_on(clinic, tmp_path):
+    """What it leads to is never taken: the line says which link it is."""
+    (clinic.inbox / "pacs").symlink_to(tmp_path)
+    (found,) = checks_folders.inbox(clinic)
+    assert (found.state, f"the first: {clinic.inbox / 'pacs'}" in found.found) == (State.REMARK, True)
+
+
 def test_a_full_disk_is_a_problem(clinic, monkeypatch):
     """Below the watermark of intake it is one, and the line says that intake stops; near it there is a remark."""
 

@@ -127,3 +127,20 @@ def test_what_came_after_the_backup_is_told_and_listed(clinic, run):
     later.write_bytes(b"a film")
     assert "1 files of the archive" in run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
     assert run(clinic, "db", "unlisted").stdout.splitlines() == [str(later)]
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
+def test_pngs_are_not_read_again_without_what_was_said_of_them(clinic, run):
+    """Neither a lateral PNG nor a picture of a CD's viewer is handed to `process`; a person is told of them."""
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    film, png = (clinic / "archive" / "ab" / f"ab{'0' * 62}.{suffix}" for suffix in ("dcm", "png"))
+    film.parent.mkdir(parents=True, exist_ok=True)
+    for later in (film, png):
+        later.write_bytes(b"an image")
+    told = run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
+    assert "2 files of the archive" in told
+    assert "1 of them are PNGs" in told
+    listed = run(clinic, "db", "unlisted")
+    assert listed.stdout.splitlines() == [str(film)]
+    assert "1 PNGs are left out" in listed.stderr
+    assert run(clinic, "db", "unlisted", "--png").stdout.splitlines() == [str(png)]

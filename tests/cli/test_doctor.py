@@ -278,6 +278,10 @@ def test_an_archived_file_without_a_row_is_remarked_on(holding):
     film.with_name("later.dcm").write_bytes(b"later")
     (remark,) = [result for result in checks._holdings(config) if result.state is not State.OK]
     assert (remark.state, "db unlisted" in remark.advice) == (State.REMARK, True)
+    assert "study.toml" not in remark.advice
+    film.with_name("later.png").write_bytes(b"of which nobody knows the view")
+    (remark,) = [result for result in checks._holdings(config) if result.state is not State.OK]
+    assert ("1 of them PNGs" in remark.found, "study.toml" in remark.advice) == (True, True)
 
 
 def test_thorough_reads_everything(run, holding):
@@ -294,12 +298,12 @@ def test_thorough_reads_everything(run, holding):
 
 @pytest.mark.parametrize(("revision", "advice"), [("0000", "newer"), (None, "db upgrade")])
 def test_a_schema_of_another_version_is_a_problem(clinic, execute, revision, advice):
-    """A revision that this version does not know asks for newer software, no revision for an upgrade."""
+    """One that this version does not know asks for newer software, none for an upgrade; it is said once."""
     drop, change = "DROP TABLE alembic_version", f"UPDATE alembic_version SET version_num = '{revision}'"
     execute(clinic.database_url, drop if revision is None else change)
-    found = _all(clinic)["database schema"]
-    assert found.state is State.PROBLEM
-    assert advice in found.advice
+    problems = [result for result in _all(clinic).values() if result.state is State.PROBLEM]
+    assert [problem.check for problem in problems] == ["database schema"]
+    assert advice in problems[0].advice
 
 
 def test_a_tampered_model_is_a_problem(clinic, bundle, tmp_path):

@@ -84,6 +84,14 @@ def test_using_another_model_says_what_there_is_to_read_again(two_models, run, s
     assert "would read 0 images of 1 study (and has read 1 image of them before)" in said
 
 
+def test_a_model_is_written_into_a_config_that_begins_with_a_byte_order_mark(two_models, run, small_bundle):
+    """As editors of Windows write it; the mark goes."""
+    file = two_models / "config.toml"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    run(two_models, "models", "use", small_bundle)
+    assert load_config(file).analysis.model == str(small_bundle.resolve())
+
+
 def test_a_config_that_is_a_link_stays_one(two_models, run, small_bundle):
     """`models use` writes into the file that it leads to."""
     link, file = two_models / "config.toml", two_models / "clinic.toml"

@@ -24,7 +24,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")])
 PRESENT = [path for path in (*DOCUMENTS, ROOT / "config.toml") if path.name != "CHANGELOG.md"]
 """What tells of the program as it is, and not as it was."""
-PROGRAM = r"(?:^|(?<=bin/)|(?<=exec agcnn-clinic )|(?<=/clinic )|(?<=xargs -d '\\n' ))agcnn-clinic "
+PROGRAM = r"(?:^|(?<=bin/)|(?<=exec agcnn-clinic )|(?<=/clinic )|(?<=xargs -r -d '\\n' ))agcnn-clinic "
 """Before a command: at the beginning, with a path, behind sudo or runuser, in a container, behind a pipe."""
 SECTIONS = {
     name: field.annotation.model_fields

@@ -138,7 +138,9 @@ def test_after_a_restore_every_missing_report_is_made_again(clinic, write_film):
     second.unlink()
     for film in clinic.config.archive.rglob("*.dcm"):
         film.unlink()
-    assert clinic.run("report", "--missing", check=False).returncode == 1
+    again = clinic.run("report", "--missing", check=False)
+    assert again.returncode == 1
+    assert again.stderr.startswith(f"{second.name}: ")
 
 
 def test_the_same_bytes_again_are_a_duplicate(clinic, write_film):

@@ -60,6 +60,15 @@ def test_a_folder_of_pngs_is_one_study_described_by_its_study_toml(desk):
     assert desk.waiting() == []
 
 
+def test_a_study_toml_may_begin_with_a_byte_order_mark(desk):
+    """As editors of Windows write it: the folder is described all the same."""
+    png(desk.config.inbox / "jane" / "1.png")
+    (desk.config.inbox / "jane" / "study.toml").write_text('patient_id = "4711"\r\n', encoding="utf-8-sig")
+    desk.new_inbox().sweep()
+    (row,) = desk.rows()
+    assert study_of(row).patient_id == "4711"
+
+
 @pytest.mark.parametrize(
     ("name", "key"),
     [

@@ -141,6 +141,18 @@ def test_what_lies_in_a_folder_without_permission_is_told_of(desk, ordinary_user
         assert inbox.unlisted == 0
 
 
+def test_a_link_in_the_inbox_is_told_of_once(desk, tmp_path, caplog):
+    """What it leads to is never taken: who links a modality's folder there hears of it, without a name."""
+    png(tmp_path / "modality" / "film.png", 1)
+    (desk.config.inbox / "Doe^Jane").symlink_to(tmp_path / "modality")
+    inbox = desk.new_inbox()
+    assert [inbox.sweep()[0] for _ in range(2)] == [0, 0]
+    (told,) = caplog.messages
+    assert told.startswith("1 links, pipes or devices are passed over")
+    assert "Doe" not in told
+    assert (inbox.take([desk.config.inbox]), len(caplog.messages)) == (0, 2)
+
+
 def test_what_may_be_listed_and_not_looked_at_is_told_of(desk, ordinary_user):
     """A folder of mode 0400 shows the names in it and no more: it counts once, however many there are."""
     for number in range(3):

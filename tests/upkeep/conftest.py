@@ -12,12 +12,12 @@ from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.claims import ALONE, Claims
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
-from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
+from agcnn_clinic.domain import REASONS, SUFFIXES, MediaType, Outcome, ReasonCode
 from agcnn_clinic.intake.accept import Intake, accept
 from agcnn_clinic.intake.discover import found
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.sandbox.pool import Sandbox
-from agcnn_clinic.storage import SUFFIXES, Storage
+from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.loop import Upkeep
 from agcnn_clinic.upkeep.plan import Disk
 
