@@ -69,6 +69,7 @@ def train(
     if data is None:
         raise UsageError("Say what to learn from: --data, or --from-database.")
     from agcnn_models.errors import ModelError
+    from agcnn_training.distributed import rank
     from agcnn_training.errors import TrainingError, TrainingStopped
     from agcnn_training.train import TrainRequest
     from agcnn_training.train import train as run
@@ -91,7 +92,9 @@ def train(
         image_loader=read_as_the_clinic_does,
     )
     try:
-        typer.echo(run(request))
+        bundle = run(request)
+        if rank() == 0:  # torchrun may have started several of these
+            typer.echo(bundle)
     except TrainingStopped as error:
         raise TrainingInterruptedError(str(error)) from error
     except TrainingError as error:

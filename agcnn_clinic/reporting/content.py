@@ -233,6 +233,16 @@ def person_name(name: str) -> list[str]:
     return lines
 
 
+_EASTERN = (
+    ("\u1100", "\u11ff"),
+    ("\u2e80", "\ud7ff"),
+    ("\uf900", "\ufaff"),  # Han that another standard has twice
+    ("\uff66", "\uffdc"),  # half as wide: the Kana of ISO_IR 13, in which Japanese names are often sent (PS3.5 H.3.2)
+    ("\U00020000", "\U0003ffff"),
+)
+"""Where Unicode has Hangul, Kana and Han, first and last."""
+
+
 def computed_on(device: str) -> str:
     """On what an image was read, as a person reads it: the device, and the precision where not all was in float32."""
     name, _, precision = device.partition(" ")
@@ -240,7 +250,7 @@ def computed_on(device: str) -> str:
 
 
 def _eastern(character: str) -> bool:
-    return "\u1100" <= character <= "\u11ff" or "\u2e80" <= character <= "\ud7ff" or character >= "\U00020000"
+    return any(first <= character <= last for first, last in _EASTERN)
 
 
 def age(birth_date: str, study_date: str) -> int | None:

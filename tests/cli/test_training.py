@@ -9,6 +9,7 @@ from agcnn_clinic.cli.training import read_as_the_clinic_does
 from agcnn_clinic.config import Gate
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.domain import MediaType
+from agcnn_training.data.pictures import read_picture
 from agcnn_training.errors import TrainingError
 
 
@@ -23,6 +24,13 @@ def test_a_film_is_the_same_picture_in_training_and_in_serving(tmp_path, write_f
         Image.fromarray((pixels * white).astype(kind)).save(path)
     served = normalise(path, MediaType.DICOM if name == "film.dcm" else MediaType.PNG, Gate()).picture.pixels
     np.testing.assert_array_equal(read_as_the_clinic_does(path), served)
+
+
+@pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGB", "RGBA"])
+def test_what_the_trainer_reads_by_itself_it_reads_as_the_clinic_does(tmp_path, mode):
+    """`python -m agcnn_training` has no clinic around it: a PNG of 8 bits is the same picture there."""
+    Image.fromarray((draw(1, (64, 64)).pixels * 255).astype(np.uint8)).convert(mode).save(tmp_path / "film.png")
+    np.testing.assert_array_equal(read_picture(tmp_path / "film.png"), read_as_the_clinic_does(tmp_path / "film.png"))
 
 
 def test_a_jpeg_is_read_too(tmp_path):

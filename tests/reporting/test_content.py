@@ -14,6 +14,7 @@ from agcnn_clinic.reporting.content import age, person_name
         ("<b>&", ["<b>&"]),
         ("Yamada^Tarou=山田^太郎=やまだ^たろう", ["Yamada, Tarou", "山田 太郎", "やまだ たろう"]),
         ("=山田^太郎", ["山田 太郎"]),
+        ("ﾔﾏﾀﾞ^ﾀﾛｳ=山田^太郎=やまだ^たろう", ["ﾔﾏﾀﾞ ﾀﾛｳ", "山田 太郎", "やまだ たろう"]),
         ("Hong^Gildong=洪^吉洞=홍^길동", ["Hong, Gildong", "洪 吉洞", "홍 길동"]),
         ("^^^^", []),
         ("a^b^c^d^e^f=g=h=i=j", ["a, d b c e", "g", "h"]),

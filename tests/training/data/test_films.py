@@ -12,16 +12,24 @@ from agcnn_models.settings import Preprocessing
 from agcnn_training.data.films import Films, _auxiliary_targets, auxiliary_width, films_on_device, load_films
 from agcnn_training.data.pictures import Reading, read_picture
 from agcnn_training.data.table import Row
+from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Auxiliary
 
 
-def test_sixteen_bits_keep_their_depth(tmp_path: Path) -> None:
-    """A grey value of 12345 / 65535 is not rounded to one of 256."""
-    Image.fromarray(np.full((4, 5), 12345, np.uint16)).save(tmp_path / "deep.png")
-    picture = read_picture(tmp_path / "deep.png")
-    assert picture.shape == (4, 5)
-    assert picture.dtype == np.float32
-    assert picture == pytest.approx(12345 / 65535, abs=1e-6)
+def test_what_the_clinic_reads_otherwise_is_refused(tmp_path: Path) -> None:
+    """Sixteen bits, which need not be filled, and transparent parts are for the clinic's own reader."""
+    Image.fromarray(np.full((4, 5), 4095, np.uint16)).save(tmp_path / "deep.png")
+    Image.new("LA", (5, 4), (200, 0)).save(tmp_path / "cut.png")
+    for name in ("deep.png", "cut.png"):
+        with pytest.raises(TrainingError, match=rf"{name} has 16 bits or transparent parts: train with `agcnn-clinic"):
+            read_picture(tmp_path / name)
+
+
+def test_what_is_neither_png_nor_jpeg_is_refused(tmp_path: Path) -> None:
+    """A TIFF may hold any numbers: shares of white as floats had been a black film, and nobody was told."""
+    Image.fromarray(np.full((4, 5), 0.5, np.float32)).save(tmp_path / "film.tif")
+    with pytest.raises(TrainingError, match=r"film\.tif cannot be read .* replace it by a PNG or JPEG"):
+        read_picture(tmp_path / "film.tif")
 
 
 def test_grey_as_colour_is_grey(tmp_path: Path) -> None:

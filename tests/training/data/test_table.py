@@ -46,6 +46,18 @@ def test_sex_and_view_are_read_as_others_write_them(tmp_path: Path) -> None:
     assert [(row.sex, row.view) for row in read_table(path)] == expected
 
 
+def test_blanks_around_the_names_of_columns_count_for_nothing(tmp_path: Path) -> None:
+    """A header with blanks after its commas loses no column: what is uncertain would count as absent, unsaid."""
+    path = tmp_path / "t.csv"
+    path.write_text("image,patient,finding_labels, uncertain_labels, age, sex ,view\na.png,7,Mass, Edema, 57, M,PA\n")
+    assert read_table(path) == (
+        Row("a.png", "7", frozenset({"Mass"}), age=57, sex="M", view="PA", uncertain=frozenset({"Edema"})),
+    )
+    packed = tmp_path / "t.parquet"
+    pd.read_csv(path).to_parquet(packed)
+    assert read_table(packed) == read_table(path)
+
+
 def test_optional_columns_may_lack(tmp_path: Path) -> None:
     """Age, sex and view are unknown where nobody wrote them."""
     path = tmp_path / "t.csv"

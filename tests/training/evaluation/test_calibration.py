@@ -53,6 +53,19 @@ def test_platt_never_reorders_films(pairs: list[tuple[bool, float]]) -> None:
     assert np.isfinite([scale.a, scale.b]).all()
 
 
+@pytest.mark.parametrize(("scale", "offset"), [(1000.0, -4000.0), (0.01, -4.0), (1.0, -60.0), (40.0, 900.0)])
+def test_platt_gives_the_same_probabilities_wherever_logits_lie(scale: float, offset: float) -> None:
+    """Logits of a branch that overshot, or has hardly learnt yet, are calibrated as well as any others."""
+    random = np.random.default_rng(1)
+    truth = random.random(2000) < 0.1
+    logits = random.normal(0, 1, 2000) + truth
+    usual, other = fit_platt(truth, logits), fit_platt(truth, scale * logits + offset)
+    assert usual is not None
+    assert other is not None
+    expected = expit(usual.a * logits + usual.b)
+    np.testing.assert_allclose(expit(other.a * (scale * logits + offset) + other.b), expected, atol=1e-3)
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=80))
 def test_brier_and_equal_width_bins_are_scikit_learns(pairs: list[tuple[bool, float]]) -> None:

@@ -36,6 +36,19 @@ SETTINGS = {
 }
 """What makes an experiment small; the rest stays the paper's."""
 
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from agcnn_training.errors import TrainingError
+from agcnn_training.experiments.runner import ExperimentRequest, run_experiment
+resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
+try:
+    run_experiment(ExperimentRequest("table3", Path(sys.argv[1]), Path(sys.argv[1]) / "out"))
+except TrainingError as error:
+    print(error)
+"""
+"""In a process of its own: the limit cannot be lifted again, and holds for every file."""
+
 ONE_BACKBONE = {**SETTINGS, "network.backbone": "densenet121"}
 """And smaller: ResNet-50 has three times the weights. Fig. 6 below trains both."""
 
@@ -93,6 +106,13 @@ def test_an_experiment_comes_out_in_the_papers_shape(name: str, rows: int, colum
     with Image.open(request.out / f"{name}.png") as picture:
         assert min(picture.size) > 300
     assert (request.out / "fig8-regions.png").is_file() or name != "fig8"
+
+
+def test_a_full_disk_leaves_no_note_that_would_refuse_every_later_run(tmp_path: Path) -> None:
+    """What an experiment is made of is noted whole or not at all: half a note had the folder refused for good."""
+    said = subprocess.check_output([sys.executable, "-c", FULL_DISK, str(tmp_path)], text=True)
+    assert said.startswith("experiment.json cannot be written in")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_stages_that_recipes_share_are_trained_once(ask: Ask) -> None:

@@ -18,22 +18,34 @@ ImageLoader = Callable[[Path], NDArray[np.float32]]
 
 
 def read_picture(path: Path) -> NDArray[np.float32]:
-    """Read a PNG or JPEG as a picture: float32 [H, W] in [0, 1]; 16-bit PNG keeps its depth, colour becomes grey.
+    """Read a PNG or JPEG of 8 bits as a picture: float32 [H, W] in [0, 1]; colour becomes grey.
+
+    What it reads of a PNG is what the clinic reads. Where the clinic would make another picture of the file, since its
+    16 bits need not all be filled or since parts of it were cut away, it is refused: a network that is trained on the
+    one and serves on the other has figures that mean nothing.
 
     Raises:
-        TrainingError: the file is missing or is no image that Pillow can read.
+        TrainingError: the file is missing, is no such image, or is one that the clinic's reader alone may read.
     """
     try:
-        with Image.open(path) as image:
-            deep = image.mode.startswith("I")
-            grey = np.asarray(image if deep else image.convert("L"), dtype=np.float32)
+        with Image.open(path, formats=("PNG", "JPEG")) as image:
+            if image.mode.startswith("I") or _shows_through(image):
+                raise TrainingError(
+                    f"The image {path} has 16 bits or transparent parts: train with `agcnn-clinic train`, which reads "
+                    "such a film as the clinic will; in several processes, torchrun --no-python agcnn-clinic train."
+                )
+            return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
     except FileNotFoundError as error:
         raise TrainingError(f"The image {path} is missing: put it there, or take its row out of the table.") from error
     except (OSError, SyntaxError, Image.DecompressionBombError) as error:
         raise TrainingError(
-            f"The image {path} cannot be read ({error}): replace it, or take its row out of the table."
+            f"The image {path} cannot be read ({error}): replace it by a PNG or JPEG, or take its row out of the table."
         ) from error
-    return grey / np.float32(65535 if deep else 255)
+
+
+def _shows_through(image: Image.Image) -> bool:
+    """Whether some of its pixels are not opaque."""
+    return image.has_transparency_data and image.convert("RGBA").getchannel("A").getextrema() != (255, 255)
 
 
 @dataclass(frozen=True)

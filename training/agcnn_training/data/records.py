@@ -78,7 +78,8 @@ def _csv(path: Path) -> tuple[Sequence[str], Iterator[Record]]:
             raise TrainingError(f"{path} is not a CSV file ({error}): write it as one, or as parquet.") from error
 
     content = lines()
-    header = next(content, [])
+    # As cells are: "image, patient, sex" names no column " sex", which would not be read, and nobody told.
+    header = [name.strip() for name in next(content, [])]
     # NIH's list of boxes ends its header, and not its lines, with empty names.
     named = max((place for place, name in enumerate(header, start=1) if name), default=0)
 
@@ -104,7 +105,7 @@ def _parquet(path: Path) -> tuple[Sequence[str], Iterator[Record]]:
     except ValueError as error:
         raise TrainingError(f"{path} is not a parquet file ({error}): write it as one, or as CSV.") from error
     texts = frame.astype("string").fillna("")
-    names = [str(name) for name in texts.columns]
+    names = [str(name).strip() for name in texts.columns]
 
     def records() -> Iterator[Record]:
         for number, values in enumerate(texts.itertuples(index=False, name=None), start=1):

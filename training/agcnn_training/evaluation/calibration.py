@@ -17,6 +17,9 @@ from agcnn_training.evaluation.metrics import Truth, brier_score, labelled_films
 BINS: Final = 15
 """As Guo et al. 2017, *On Calibration of Modern Neural Networks*."""
 
+LEAST_SPREAD: Final = 1e-6
+"""Logits that lie closer together say the same: float32 holds no more of a number of the size that they have."""
+
 
 class Binning(StrEnum):
     """How films are put together to compare what was said with what was true."""
@@ -70,8 +73,9 @@ class Calibration:
 def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> Platt | None:
     """Fit Platt's scaling of one label by maximum likelihood with Platt's smoothed targets.
 
-    The slope is kept positive, so that calibration never reorders films. Without both outcomes there is nothing to fit
-    to, and it is None: the label stays uncalibrated.
+    The slope is kept positive, so that calibration never reorders films, and the probabilities do not depend on where
+    logits lie and how far they spread. Without both outcomes there is nothing to fit to, and it is None: the label
+    stays uncalibrated.
 
     Args:
         truth: [N], NaN where unknown.
@@ -81,7 +85,10 @@ def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> Platt | None:
     positives, negatives = int(bears.sum()), int((~bears).sum())
     if positives == 0 or negatives == 0:
         return None
-    z = logits[known].astype(np.float64)
+    values = logits[known].astype(np.float64)
+    # A branch may say -3 of all films but for hundredths, or thousands: what is fitted is a slope over their spread.
+    centre, spread = float(values.mean()), max(float(values.std()), LEAST_SPREAD)
+    z = (values - centre) / spread
     # Platt's targets: (N+ + 1) / (N+ + 2) and 1 / (N- + 2), which keep a separable label finite.
     target = np.where(bears, (positives + 1) / (positives + 2), 1 / (negatives + 2))
 
@@ -93,8 +100,10 @@ def fit_platt(truth: Truth, logits: NDArray[np.floating]) -> Platt | None:
         return float(np.sum(np.logaddexp(0, scaled) - target * scaled)), gradient
 
     # exp(-3) to exp(3): a slope outside says that the label cannot be told at all, or far too few films.
-    fitted = minimize(negative_log_likelihood, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-3, 3), (-20, 20)])
-    return Platt(a=float(np.exp(fitted.x[0])), b=float(fitted.x[1]))
+    limits = [(-3, 3), (None, None)]
+    fitted = minimize(negative_log_likelihood, np.zeros(2), jac=True, method="L-BFGS-B", bounds=limits)
+    slope, offset = float(np.exp(fitted.x[0])) / spread, float(fitted.x[1])
+    return Platt(a=slope, b=offset - slope * centre)
 
 
 def fit_calibration(truth: Truth, logits: NDArray[np.floating]) -> dict[str, Platt]:

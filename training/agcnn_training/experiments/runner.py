@@ -22,7 +22,7 @@ from agcnn_training.experiments.outcomes import Outcome, read_run
 from agcnn_training.experiments.overrides import notes_on
 from agcnn_training.experiments.products import TrainedExperiment
 from agcnn_training.experiments.registry import find_experiment
-from agcnn_training.files import file_sha256
+from agcnn_training.files import file_sha256, replace_text
 from agcnn_training.given import read_given, unknown_origin
 from agcnn_training.identity import RUN_FILE, read_identity, what_differs
 from agcnn_training.progress import Journal
@@ -167,11 +167,12 @@ def _claim(request: ExperimentRequest) -> None:
     path = request.out / "experiment.json"
     try:
         request.out.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            path.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be used ({error}): give another --out.") from error
+    if found is None:
+        replace_text(path, json.dumps(wanted, indent=2) + "\n")
+        return
     # What an older note does not say yet, each run's own run.json says.
     differing = [key for key in wanted if not isinstance(found, dict) or found.get(key, wanted[key]) != wanted[key]]
     if differing:
