@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypeAliasType
 
-from agcnn_clinic.domain import Geometry, Picture, Tones
+from agcnn_clinic.domain import Geometry, Picture, ReasonCode, Tones
+from agcnn_clinic.errors import ImageError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Aliased = TypeAliasType("Aliased", np.ndarray[Any, np.dtype[Scalar]], type_params=(Scalar,))
@@ -136,6 +137,11 @@ def stops_itself() -> Picture:
     """Stop, as with Ctrl-Z."""
     signal.raise_signal(signal.SIGSTOP)
     return wait_for_ever()
+
+
+def refuses() -> Picture:
+    """Behave well, over a film that is not for this model."""
+    raise ImageError(ReasonCode.WRONG_VIEW)
 
 
 def eats_memory() -> int:
