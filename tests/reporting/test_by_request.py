@@ -169,13 +169,16 @@ def test_a_model_that_has_read_nothing_of_the_study_is_a_sentence(clinic, make, 
 
 
 def test_nothing_is_printed_by_request_while_an_image_is_pending(clinic, ask) -> None:
-    """What is not decided yet might have to be in it."""
-    study = clinic.add_study()
+    """What is not decided yet might have to be in it, also where a report that says the same was printed before."""
+    study, other = clinic.add_study(), clinic.add_study()
     model_id = clinic.add_reading(clinic.add_file(study), "large")
-    clinic.add_file(study, None)
-    with pytest.raises(UsageError, match="not decided yet"):
-        ask(study, model_id)
-    assert versions(clinic) == []
+    assert clinic.add_reading(clinic.add_file(other), "large") == model_id
+    ask(other, model_id)
+    for one in (study, other):
+        clinic.add_file(one, None)
+        with pytest.raises(UsageError, match="not decided yet"):
+            ask(one, model_id)
+    assert len(versions(clinic)) == 1
 
 
 def test_models_are_found_by_name_version_and_hash(clinic) -> None:

@@ -49,10 +49,19 @@ def test_a_segmentation_fault_is_a_crash_and_the_pool_goes_on(sandbox):
     assert sandbox.run(divmod, 7, 2) == (3, 1)
 
 
-def test_an_exit_is_a_crash(sandbox):
-    """A library that ends the process ends as CRASHED, with its exit code."""
-    with pytest.raises(ImageError, match="exit code 7"):
-        sandbox.run(os._exit, 7)
+@pytest.mark.parametrize(
+    ("ends", "number", "told"),
+    [
+        (os._exit, 7, "exit code 7"),
+        (os._exit, 0, "exit code 0"),
+        (signal.raise_signal, signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_an_end_is_a_crash(sandbox, ends, number, told):
+    """A library that ends the process ends as CRASHED, with its exit code, or its signal, which may have no name."""
+    with pytest.raises(ImageError) as caught:
+        sandbox.run(ends, int(number))
+    assert (caught.value.code, caught.value.detail) == (ReasonCode.CRASHED, told)
 
 
 def test_a_loop_in_native_code_ends_at_the_deadline(sandbox):
