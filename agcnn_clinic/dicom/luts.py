@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.valuerep import VR
 
 from agcnn_clinic.dicom.text import numbers, text
 from agcnn_clinic.dicom.text import values as values_of
@@ -58,7 +57,7 @@ def lookup_table(item: Dataset, *, inputs: tuple[float, float], little_endian: b
         ImageError: UNREADABLE_PIXELS where the two contradict each other.
     """
     descriptor = [int(one) for one in numbers(item, "LUTDescriptor")]
-    if len(descriptor) != 3 or "LUTData" not in item:
+    if len(descriptor) != 3 or item.get("LUTData") is None:
         raise ImageError(ReasonCode.UNREADABLE_PIXELS, "a lookup table is not described")
     # The number of entries is unsigned in any VR, and 0 stands for 65536.
     count = descriptor[0] % 2**16 or 2**16
@@ -100,8 +99,8 @@ def _first_mapped(read: int, count: int, inputs: tuple[float, float]) -> int:
 
 def _entries(item: Dataset, count: int, bits: int, *, little_endian: bool) -> NDArray[np.uint16]:
     data = item["LUTData"].value
-    if item["LUTData"].VR == VR.OW or isinstance(data, bytes):
-        raw = bytes(data)
+    if isinstance(data, bytes):
+        raw = data
         order = "<" if little_endian else ">"
     else:
         several = data if hasattr(data, "__iter__") else [data]
@@ -109,7 +108,7 @@ def _entries(item: Dataset, count: int, bits: int, *, little_endian: bool) -> ND
         order = "<"
     if len(raw) >= 2 * count:
         return np.frombuffer(raw, f"{order}u2", count).astype(np.uint16)
-    if bits <= 8 and len(raw) >= count:
+    if bits <= 8:
         # Two entries a word (PS3.3 C.11.1.1.1), the first in its low byte.
         if order == ">":
             raw = np.frombuffer(raw[: len(raw) // 2 * 2], ">u2").astype("<u2").tobytes()

@@ -27,10 +27,8 @@ def comparison(images: Sequence[ReadImage], plates: Sequence[Plates | None], fra
     for start in range(0, len(images), _ACROSS):
         part = images[start : start + _ACROSS]
         blocks.append(_compare(part, plates[start : start + _ACROSS], frame, _order(images)))
-    if blocks:
-        blocks[-1] = replace(blocks[-1], with_next=True)
-        blocks.append(_legend(frame, boxes=any(pictures is not None for pictures in plates)))
-    return blocks
+    blocks[-1] = replace(blocks[-1], with_next=True)
+    return [*blocks, _legend(frame, boxes=any(pictures is not None for pictures in plates))]
 
 
 def _legend(frame: Frame, *, boxes: bool) -> Block:

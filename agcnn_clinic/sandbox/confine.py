@@ -3,10 +3,10 @@
     resource limits    no file grows, few are open, no core dump (it would hold a patient's image)
     no_new_privs       no program run from here gains rights
     Landlock           no file is made, written, cut, removed or run; no TCP; no signal to the daemon
-    seccomp            no socket, no new process, no change of modes or owners, no lock, no look into other processes,
-                       nor a signal to one: Landlock keeps that only since Linux 6.12. And once more no file that is
-                       made, opened for writing, cut or removed: many servers' kernels have no Landlock, and there
-                       /proc would give away the daemon's memory
+    seccomp            no socket, no new process, no change of modes, owners or attributes, no lock, no memory that
+                       outlives the process, no look into other processes, nor a signal to one: Landlock keeps that
+                       only since Linux 6.12. And once more no file that is made, opened for writing, cut or removed:
+                       many servers' kernels have no Landlock, and there /proc would give away the daemon's memory
 
 Each is taken where the kernel offers it, so that an older one costs a layer and not the service. Reading files stays:
 a child reads the archive, and its libraries while it imports them.
@@ -65,7 +65,7 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "sched_setscheduler": (144, 119),
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
-    # files, which Landlock keeps, too; opening one is looked at apart
+    # files, which Landlock keeps, too; opening one by its name is looked at apart
     "creat": (85, None),
     "truncate": (76, 45),
     "rename": (82, None),
@@ -82,7 +82,9 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "symlinkat": (266, 36),
     "mknod": (133, None),
     "mknodat": (259, 33),
-    # locks, and modes, owners and times of files, which Landlock leaves alone
+    "open_by_handle_at": (304, 265),
+    "mq_open": (240, 180),
+    # locks, and modes, owners, times and attributes (an access list is one) of files, which Landlock leaves alone
     "flock": (73, 32),
     "chmod": (90, None),
     "fchmod": (91, 52),
@@ -102,6 +104,13 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "removexattr": (197, 14),
     "lremovexattr": (198, 15),
     "fremovexattr": (199, 16),
+    "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    # memory that would outlive the process, and that its limit does not count
+    "shmget": (29, 194),
+    "msgget": (68, 186),
+    "semget": (64, 190),
     # what only an attacker of the kernel or an administrator needs
     "bpf": (321, 280),
     "userfaultfd": (323, 282),
@@ -112,6 +121,10 @@ _REFUSED: dict[str, tuple[int | None, int | None]] = {
     "setns": (308, 268),
     "mount": (165, 40),
     "umount2": (166, 39),
+    "move_mount": (429, 429),
+    "mount_setattr": (442, 442),
+    "fsconfig": (431, 431),
+    "pivot_root": (155, 41),
     "chroot": (161, 51),
     "reboot": (169, 142),
     "init_module": (175, 105),
@@ -134,14 +147,19 @@ _OWN_PROCESS_ONLY: dict[str, tuple[int, int]] = {"tgkill": (234, 131), "prlimit6
 _F_SETFL, _O_ASYNC = 4, 0x2000
 _LOCKS = (6, 7, 37, 38, 1024)
 """F_SETLK, F_SETLKW, F_OFD_SETLK, F_OFD_SETLKW, F_SETLEASE: a file that can be read can be locked."""
-_REFUSED_REQUESTS: dict[str, tuple[tuple[int, int], dict[int, int | None]]] = {
+_FCNTL = (72, 25)
+_REFUSED_OF_FCNTL: dict[int, int | None] = {
     # F_SETOWN, F_SETSIG, F_SETOWN_EX; and O_ASYNC, since a terminal is its foreground processes' without being told
-    "fcntl": ((72, 25), {8: None, 10: None, 15: None, **dict.fromkeys(_LOCKS), _F_SETFL: _O_ASYNC}),
-    # FIOSETOWN, SIOCSPGRP, FIOASYNC; and TIOCSTI, which types a Ctrl-C into a terminal
-    "ioctl": ((16, 29), {0x8901: None, 0x8902: None, 0x5452: None, 0x5412: None}),
+    **dict.fromkeys((8, 10, 15, *_LOCKS)),
+    _F_SETFL: _O_ASYNC,
 }
-"""Calls that are refused by their second argument, some only with these bits in the third: a file can be told to signal
-another process of the same user whenever it can be read or written, and a lock on its files would stop the database."""
+"""What is refused by its second argument, some only with these bits in the third: a file can be told to signal another
+process of the same user whenever it can be read or written, and a lock on its files would stop the database."""
+_IOCTL = (16, 29)
+_ALLOWED_OF_IOCTL = (0x5401, 0x802C542A, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)
+"""TCGETS, TCGETS2, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX: what a library may ask of a file that it opens.
+Each file system and each device has requests of its own, and many need no more than that a file can be read: to make it
+one that nobody can write any more, to have it signal another process, to type into a terminal, to halt a disk."""
 
 
 class _LandlockRuleset(ctypes.Structure):
@@ -238,17 +256,25 @@ def _filter(architecture: int, column: int) -> Iterator[_Step]:
         yield _JUMP_EQUAL, 1, 0, os.getpid()
         yield _RETURN, 0, 0, _REFUSE | _EPERM
         yield _RETURN, 0, 0, _ALLOW
-    for asking, requests in _REFUSED_REQUESTS.values():
-        look = list(_looking_at(requests))
-        yield _JUMP_EQUAL, 0, len(look), asking[column]
-        yield from look
+    for asking, answer in ((_FCNTL, list(_of_fcntl())), (_IOCTL, list(_of_ioctl()))):
+        yield _JUMP_EQUAL, 0, len(answer), asking[column]
+        yield from answer
     yield _RETURN, 0, 0, _ALLOW
 
 
-def _looking_at(requests: dict[int, int | None]) -> Iterator[_Step]:
-    """Return what is done of the program once a call is known to be one that takes requests."""
+def _of_ioctl() -> Iterator[_Step]:
+    """Return what is done of the program once a call is known to be ioctl."""
     yield _LOAD, 0, 0, _SECOND_ARGUMENT
-    for request, bits in requests.items():
+    for request in _ALLOWED_OF_IOCTL:
+        yield _JUMP_EQUAL, 0, 1, request
+        yield _RETURN, 0, 0, _ALLOW
+    yield _RETURN, 0, 0, _REFUSE | _EPERM
+
+
+def _of_fcntl() -> Iterator[_Step]:
+    """Return the same of fcntl."""
+    yield _LOAD, 0, 0, _SECOND_ARGUMENT
+    for request, bits in _REFUSED_OF_FCNTL.items():
         if bits is None:
             yield _JUMP_EQUAL, 0, 1, request
         else:

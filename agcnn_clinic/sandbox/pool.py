@@ -243,7 +243,7 @@ class _Child:
 
     def is_alive(self) -> bool:
         """Tell whether it can take another task."""
-        return bool(self._process.is_alive()) and not self._connection.closed
+        return bool(self._process.is_alive())
 
     def end(self) -> None:
         """End the process, whatever it does."""

@@ -50,13 +50,14 @@ def test_a_point_transform_is_undone(transform):
     assert_array_equal(decode._lossless_jpeg(bytes(stream)), values << transform)
 
 
-@pytest.mark.parametrize("marker", [b"\xff\xda", b"\xff\xd3", b"\xff\xe1", b"\xff\xff\xc4"])
-def test_a_marker_among_the_pixels_is_an_error_of_the_file(marker):
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("marker", [b"\xff\xda", b"\xff\xd3", b"\xff\xe1", b"\xff\xff\xc4", b"\xff\xdd"])
+def test_a_marker_among_the_pixels_is_an_error_of_the_file(marker, first):
     """It tells that bytes were lost or changed; a decoder may fill up what is missing, and say nothing."""
     stream = jpeg8_encode(noise(12), lossless=True, predictor=1, bitspersample=12)
-    middle = len(stream) // 2
+    at = stream.index(b"\xff\xda") + 10 if first else len(stream) // 2
     with pytest.raises(ImageError) as caught:
-        decode._lossless_jpeg(stream[:middle] + marker + stream[middle + 20 :])
+        decode._lossless_jpeg(stream[:at] + marker + stream[at + 20 :])
     assert (caught.value.code, caught.value.detail) == ("unreadable_pixels", "a marker stands where pixels should be")
 
 

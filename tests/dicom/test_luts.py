@@ -173,6 +173,9 @@ def test_a_first_value_written_with_the_wrong_sign_is_mended():
         (32768, 4096, SIGNED, -32768),
         (-10_000, 100, (-2048, 2047), -10_000),
         (64511, 1, (-1024, 64511), 64511),  # its one entry is of the last input
+        (0, 4096, (0, 131_070), 0),
+        (32767, 4096, SIGNED, 32767),
+        (40_000, 100, (-1024, 39_000), -25_536),  # of no use either way
     ],
 )
 def test_a_first_value_has_the_sign_that_its_inputs_can_have(written, count, inputs, first):
@@ -206,12 +209,22 @@ def test_a_table_is_as_deep_as_it_says_where_that_can_be_meant(announced, larges
 
 
 @pytest.mark.parametrize(
-    "item", [_item((10, 0, 16), b"\0\0"), _item((10, 0, 16), b"\0" * 18), _item((10, 0), b"\0" * 20), Dataset()]
+    ("item", "little"),
+    [
+        (_item((10, 0, 16), b"\0\0"), True),
+        (_item((10, 0, 16), b"\0" * 18), True),
+        (_item((10, 0, 8), b"\0" * 9), True),
+        (_item((9, 0, 8), b"\0" * 9), False),  # the ninth is half a word
+        (_item((10, 0), b"\0" * 20), True),
+        (_item((10, 0, 16), None), True),
+        (_item((10, 0, 16), None, "US"), True),
+        (Dataset(), True),
+    ],
 )
-def test_a_table_that_contradicts_itself_is_refused(item):
-    """Too few entries, also where they would do as bytes, half a descriptor and none at all are no table."""
+def test_a_table_that_contradicts_itself_is_refused(item, little):
+    """Too few entries, also where they would do as bytes, half a descriptor, no data and nothing at all are none."""
     with pytest.raises(ImageError):
-        lookup_table(item, inputs=UNSIGNED, little_endian=True)
+        lookup_table(item, inputs=UNSIGNED, little_endian=little)
 
 
 def test_a_table_is_asked_for_the_nearest_whole_number():

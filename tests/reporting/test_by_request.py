@@ -9,8 +9,8 @@ import pytest
 
 from agcnn_clinic.database.queries import find_model
 from agcnn_clinic.database.readings import let_count
-from agcnn_clinic.database.tables import Report, Study
-from agcnn_clinic.errors import UsageError
+from agcnn_clinic.database.tables import ReceivedFile, Report, Study
+from agcnn_clinic.errors import StorageError, UsageError
 from agcnn_clinic.reporting.due import studies_due
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.pdf import render
@@ -169,12 +169,30 @@ def test_a_model_that_has_read_nothing_of_the_study_is_a_sentence(clinic, make, 
 
 
 def test_nothing_is_printed_by_request_while_an_image_is_pending(clinic, ask) -> None:
-    """What is not decided yet might have to be in it."""
-    study = clinic.add_study()
+    """What is not decided yet might have to be in it, also where a report that says the same was printed before."""
+    study, other = clinic.add_study(), clinic.add_study()
     model_id = clinic.add_reading(clinic.add_file(study), "large")
+    assert clinic.add_reading(clinic.add_file(other), "large") == model_id
+    ask(other, model_id)
+    for one in (study, other):
+        clinic.add_file(one, None)
+        with pytest.raises(UsageError, match="not decided yet"):
+            ask(one, model_id)
+    assert len(versions(clinic)) == 1
+
+
+def test_what_cannot_be_printed_makes_no_version(clinic, make, ask) -> None:
+    """A film that the archive does not give up, and an image that somebody takes back out of quarantine just now."""
+    study = clinic.add_study()
+    file_id = clinic.add_file(study)
+    model_id = clinic.add_reading(file_id, "large")
+    with clinic.database.write() as session:
+        session.get_one(ReceivedFile, file_id).stored_path = "away.png"
+    with pytest.raises(StorageError):
+        ask(study, model_id)
     clinic.add_file(study, None)
     with pytest.raises(UsageError, match="not decided yet"):
-        ask(study, model_id)
+        make(study)
     assert versions(clinic) == []
 
 

@@ -242,7 +242,7 @@ def test_a_report_made_again_lies_where_reports_lie_now(clinic, make) -> None:
 
 
 def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(clinic, make, again) -> None:
-    """Other settings give another file: it is written beside the delivered one, and a sentence says so."""
+    """Other settings give another file: it is written beside the delivered one, and a sentence says so, and why."""
     study = clinic.add_study()
     clinic.add_file(study)
     path = make(study)
@@ -256,6 +256,10 @@ def test_a_report_that_comes_out_otherwise_does_not_replace_what_was_delivered(c
     assert made.path.read_bytes() != before
     assert path.read_bytes() == before
     assert "the program, the settings under [reporting], the archive or an outcome has changed" in made.note
+    with clinic.database.write() as session:
+        session.query(Report).update({"software_version": "0.0.9"})
+    made = remake(clinic.database, study, clock=clinic.clock, config=clinic.config, press=clinic.press)
+    assert "it was made by agcnn-clinic 0.0.9 and this is" in made.note
 
 
 def test_asking_for_a_report_that_is_not_there_says_what_there_is(clinic, make, again) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from agcnn_clinic.config import Reporting
 from agcnn_clinic.reporting.embedding import MARK
+from agcnn_clinic.reporting.findings import ROW
 from agcnn_clinic.reporting.paper import MARGIN, Frame
 
 DPI = 144
@@ -94,6 +95,35 @@ def test_what_is_positive_has_its_mark_in_the_text_and_in_print(content, printed
     without, count_without, dots_without = shown(positive=False)
     assert (said, count, without, count_without) == (True, 2, False, 1)
     assert dots - dots_without == pytest.approx(6 * 4.8 / 2 * (DPI / 72) ** 2, rel=0.4)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_is_positive_has_a_ground_and_bold_type(content, picture, settings, pixels_of, render, count) -> None:
+    """So that no colour is needed; in the table of one image, and in the comparison of several where one of them is."""
+    (image,) = content.images
+    mass, *others = (replace(row, positive=False) for row in image.findings)
+    right = int(Frame.of(settings.page_size).right) - 2
+
+    def shown(*, positive):
+        """The dots at the right edge of the table, and what stands in bold type of two labels and their numbers."""
+        images = [
+            replace(image, number=1, findings=(replace(mass, positive=positive), *others), no_finding=None),
+            replace(image, number=2, findings=(mass, *others), no_finding=None),
+        ]
+        data = render(replace(content, images=tuple(images[:count])), picture, settings)
+        bold = []
+
+        def note(text, _, __, font, ___):
+            if font and font.get("/BaseFont", "").endswith("Semibold"):
+                bold.append(text.strip())
+
+        pypdf.PdfReader(BytesIO(data)).pages[0].extract_text(visitor_text=note)
+        told = [text for text in bold if text in ("Mass", "0.81", "Effusion", "0.55")]
+        return pixels_of(data, 0)[:, right].astype(int), told
+
+    (marked, bold), (plain, without) = shown(positive=True), shown(positive=False)
+    assert (marked != plain).any(axis=1).sum() == pytest.approx(ROW, abs=1)
+    assert (bold, without) == (["Mass", "0.81"], [])
 
 
 @pytest.mark.parametrize("value", [0.0, 0.25, 0.8, 1.0])

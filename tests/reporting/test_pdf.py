@@ -170,13 +170,20 @@ def test_the_time_of_acquisition_is_in_the_title_and_under_the_small_picture(
 
 
 def test_remarks_are_on_the_first_page_of_several(several, picture, settings, text_of, render) -> None:
-    """Who reads the summary alone must see that an image was compressed with loss."""
-    first = several.images[0]
-    images = [replace(image, remarks=(WARNINGS[Warn.LOSSY],) if image is first else ()) for image in several.images]
-    shown = text_of(render(replace(several, images=tuple(images)), picture, settings))[0]
-    assert WARNINGS[Warn.LOSSY] in shown
-    assert shown.count("Input quality") == 1
+    """Who reads the summary alone must see which image was compressed with loss; of the others nothing is said."""
+
+    def summary(*remarked):
+        images = [
+            replace(image, remarks=(WARNINGS[Warn.LOSSY],) if image.number in remarked else ())
+            for image in several.images
+        ]
+        return text_of(render(replace(several, images=tuple(images)), picture, settings))[0]
+
+    shown = summary(2)
+    assert f"Input quality Image 2, PA {WARNINGS[Warn.LOSSY]}" in shown
+    assert (shown.count("Input quality"), shown.count("Image 3, PA")) == (1, 1)
     assert "No remarks." not in shown
+    assert "Input quality" not in summary()
 
 
 def test_no_positive_label_is_not_called_normal(content, picture, settings, text_of, render) -> None:

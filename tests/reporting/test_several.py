@@ -89,7 +89,11 @@ def test_a_label_is_called_not_assessed_of_the_image_whose_model_says_so(
         (stating, f"Mass {MARK} 0.81 not assessed Effusion"),
         (without, f"Mass {MARK} 0.81 Effusion"),
     ):
-        assert told in text_of(render(replace(content, images=(first, image)), picture, settings))[0]
+        page = text_of(render(replace(content, images=(first, image)), picture, settings))[0]
+        assert told in page
+        assert (page.count("Mass"), page.count("No Finding")) == (1, 1)
+    alone = tuple(replace(image, no_finding=None) for image in content.images)
+    assert "No Finding" not in text_of(render(replace(content, images=alone), picture, settings))[0]
 
 
 def test_the_mark_stands_at_the_numbers_that_are_positive(images_of, picture, settings, text_of, render) -> None:

@@ -1,6 +1,7 @@
 """What a child might do once a file has taken it over. Each function runs in a child."""
 
 import contextlib
+import ctypes
 import fcntl
 import itertools
 import json
@@ -21,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import TypeAliasType
 
-from agcnn_clinic.domain import Geometry, Picture, Tones
+from agcnn_clinic.domain import Geometry, Picture, ReasonCode, Tones
+from agcnn_clinic.errors import ImageError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 Aliased = TypeAliasType("Aliased", np.ndarray[Any, np.dtype[Scalar]], type_params=(Scalar,))
@@ -137,6 +139,11 @@ def stops_itself() -> Picture:
     return wait_for_ever()
 
 
+def refuses() -> Picture:
+    """Behave well, over a film that is not for this model."""
+    raise ImageError(ReasonCode.WRONG_VIEW)
+
+
 def eats_memory() -> int:
     """Take memory in small pieces."""
     pieces = [bytearray(2**20) for _ in itertools.count()]
@@ -180,6 +187,7 @@ def what_is_refused(folder: str, parent: int) -> list[str]:
         "change a mode": lambda: there.chmod(0o777),
         "change an owner": lambda: os.chown(there, 1, 1),
         "change a time": lambda: os.utime(there, (0, 0)),
+        "change an access list": lambda: _open_to_everybody(there),
         "write a file in memory": grow_memory_file,
         "open a socket": lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).close(),
         "open a local socket": lambda: socket.socket(socket.AF_UNIX).close(),
@@ -214,6 +222,16 @@ def writes_to_all_that_it_has() -> list[str]:
 def _locked(path: Path) -> None:
     with path.open("rb") as file:
         fcntl.lockf(file, fcntl.LOCK_SH)
+
+
+def _open_to_everybody(path: Path) -> None:
+    """Let everybody write a file, by its access list and a call that is new in Linux 6.13."""
+    entries = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, 6, 0xFFFFFFFF) for tag in (1, 4, 32))
+    kept = ctypes.create_string_buffer(entries, len(entries))
+    value = struct.pack("QII", ctypes.addressof(kept), len(entries), 0)
+    libc, size = ctypes.CDLL(None, use_errno=True), ctypes.c_size_t(len(value))
+    if libc.syscall(463, -100, bytes(path), 0, b"system.posix_acl_access", value, size) < 0:
+        raise OSError(ctypes.get_errno(), "")
 
 
 def _forked() -> None:

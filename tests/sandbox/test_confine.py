@@ -13,6 +13,7 @@ ALLOWED, REFUSED, UNKNOWN = 0x7FFF0000, 0x00050001, 0x00050026
 O_CREAT, O_TRUNC, F_SETLK, F_OFD_SETLK, F_SETLEASE = 0o100, 0o1000, 6, 37, 1024
 F_GETFL, F_SETFL, F_SETOWN, F_SETSIG, F_SETOWN_EX, O_NONBLOCK, O_ASYNC = 3, 4, 8, 10, 15, 0x800, 0x2000
 FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI, TCGETS, FIOCLEX = 0x8901, 0x8902, 0x5452, 0x5412, 0x5401, 0x5451
+SETFLAGS, FSSETXATTR, ENABLE_VERITY, FREEZE, FIONBIO = 0x40086602, 0x401C5820, 0x40806685, 0xC0045877, 0x5421
 
 WITHOUT_LANDLOCK = """
 import ctypes, fcntl, os, platform, signal, socket, struct, sys
@@ -20,9 +21,18 @@ from agcnn_clinic.sandbox import confine
 
 victim, folder, libc = int(sys.argv[1]), sys.argv[2], ctypes.CDLL(None, use_errno=True)
 there, here = f"{folder}/there", os.open(f"{folder}/there", os.O_RDONLY)
-QUEUE, QUEUE_TO_THREAD = {"x86_64": (129, 297), "aarch64": (138, 240)}[platform.machine()]
+QUEUE, QUEUE_TO_THREAD, HANDLE_OF, BY_HANDLE, SHARED, MESSAGES, SEMAPHORES, QUEUE_FILE = {
+    "x86_64": (129, 297, 303, 304, 29, 68, 64, 240),
+    "aarch64": (138, 240, 264, 265, 194, 186, 190, 180),
+}[platform.machine()]
 information = (ctypes.c_int * 32)(signal.SIGKILL, 0, -1)
 (reader, writer), (socket_here, _), (_, terminal) = os.pipe(), socket.socketpair(), os.openpty()
+handle = ctypes.create_string_buffer(struct.pack("Ii", 128, 0), 136)
+libc.syscall(HANDLE_OF, -100, there.encode(), handle, ctypes.byref(ctypes.c_int()), 0)
+everybody = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", tag, 6, 0xFFFFFFFF) for tag in (1, 4, 32))
+access_list = ctypes.create_string_buffer(everybody, len(everybody))
+attribute = struct.pack("QII", ctypes.addressof(access_list), len(everybody), 0)
+named = (-100, there.encode(), 0, b"system.posix_acl_access")
 
 def call(*arguments):
     if libc.syscall(*arguments) < 0:
@@ -57,6 +67,15 @@ ways = {
     "mkdir": lambda: os.mkdir(f"{folder}/new"),
     "rmdir": lambda: os.rmdir(f"{folder}/empty"),
     "mkfifo": lambda: os.mkfifo(f"{folder}/new"),
+    "open_by_handle_at": lambda: call(BY_HANDLE, here, handle, os.O_RDWR | os.O_TRUNC),
+    "setxattrat": lambda: call(463, *named, attribute, ctypes.c_size_t(len(attribute))),
+    "removexattrat": lambda: call(466, *named),
+    "file_setattr": lambda: call(469, -100, there.encode(), bytes(24), 24, 0),
+    "SETFLAGS": lambda: fcntl.ioctl(here, 0x40086602, struct.pack("l", 0x40)),
+    "shared memory": lambda: call(SHARED, 0x61676E6E, 4096, 0),
+    "messages": lambda: call(MESSAGES, 0x61676E6E, 0),
+    "semaphores": lambda: call(SEMAPHORES, 0x61676E6E, 1, 0),
+    "message queue": lambda: call(QUEUE_FILE, b"agcnn", os.O_RDWR, 0, None),
 }
 confine._landlock = lambda libc: False
 confine.confine()
@@ -78,7 +97,7 @@ print(os.isatty(terminal), os.read(reader, 9), os.read(here, 9), open(there).rea
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="the filter knows two kinds of machine")
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux knows how to confine a process like that")
 def test_no_process_and_no_file_is_touched_where_landlock_does_not_keep_it(tmp_path):
-    """Every way to signal, slow, change or lock one is refused; what a reader does with its files is not."""
+    """Every way to signal, slow, change, lock or outlive one is refused; what a reader does with its files is not."""
     (tmp_path / "there").write_text("film")
     (tmp_path / "empty").mkdir()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
@@ -115,9 +134,11 @@ def test_the_filter_tells_calls_apart_on_each_kind_of_machine(machine):
     x86 = machine == "x86_64"
     here = confine._ARCHITECTURES[machine]
     fcntl, ioctl, read, clone = (72, 16, 0, 56) if x86 else (25, 29, 63, 220)
-    tgkill, queue, queue_to_thread = (234, 129, 297) if x86 else (131, 138, 240)
+    tgkill, queue, queue_to_thread, by_handle, shared = (234, 129, 297, 304, 29) if x86 else (131, 138, 240, 265, 194)
     for number, *arguments in ((queue, 1, 9), (queue_to_thread, 1, 1, 9), (424, 3, 9), (tgkill, 1, 1, 9), (clone, 17)):
         assert _verdict(*here, number, *arguments) == REFUSED
+    for number in (by_handle, shared, 463, 466, 469, 429):
+        assert _verdict(*here, number, -100) == REFUSED
     for number, *arguments in ((read, 3), (tgkill, os.getpid(), 1, 6), (clone, 0x10000)):
         assert _verdict(*here, number, *arguments) == ALLOWED
     for request in (F_SETOWN, F_SETSIG, F_SETOWN_EX):
@@ -125,7 +146,7 @@ def test_the_filter_tells_calls_apart_on_each_kind_of_machine(machine):
     assert _verdict(*here, fcntl, 3, F_SETFL, O_NONBLOCK | O_ASYNC) == REFUSED
     assert _verdict(*here, fcntl, 3, F_SETFL, O_NONBLOCK) == ALLOWED
     assert _verdict(*here, fcntl, 3, F_GETFL, O_ASYNC) == ALLOWED
-    for request in (FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI):
+    for request in (FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI, SETFLAGS, FSSETXATTR, ENABLE_VERITY, FREEZE):
         assert _verdict(*here, ioctl, 3, request, 0) == REFUSED
     for request in (F_SETLK, F_OFD_SETLK, F_SETLEASE):
         assert _verdict(*here, fcntl, 3, request, 0) == REFUSED
@@ -134,5 +155,5 @@ def test_the_filter_tells_calls_apart_on_each_kind_of_machine(machine):
             assert _verdict(*here, *opening, wanted | os.O_CLOEXEC) == REFUSED
         assert _verdict(*here, *opening, os.O_RDONLY | os.O_CLOEXEC) == ALLOWED
     assert _verdict(*here, 437, -100) == UNKNOWN
-    for request in (TCGETS, FIOCLEX):
+    for request in (TCGETS, FIOCLEX, FIONBIO):
         assert _verdict(*here, ioctl, 3, request, 0) == ALLOWED

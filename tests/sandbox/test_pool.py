@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import CancelledError
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -22,7 +23,7 @@ from agcnn_clinic.sandbox.pool import Sandbox
 
 
 @pytest.fixture(scope="module")
-def sandbox():
+def sandbox(misbehaving):
     """One child at a time, a second and 256 MB for each task."""
     with Sandbox(workers=1, seconds=1.0, memory_mb=256) as sandbox:
         yield sandbox
@@ -48,10 +49,19 @@ def test_a_segmentation_fault_is_a_crash_and_the_pool_goes_on(sandbox):
     assert sandbox.run(divmod, 7, 2) == (3, 1)
 
 
-def test_an_exit_is_a_crash(sandbox):
-    """A library that ends the process ends as CRASHED, with its exit code."""
-    with pytest.raises(ImageError, match="exit code 7"):
-        sandbox.run(os._exit, 7)
+@pytest.mark.parametrize(
+    ("ends", "number", "told"),
+    [
+        (os._exit, 7, "exit code 7"),
+        (os._exit, 0, "exit code 0"),
+        (signal.raise_signal, signal.SIGRTMIN + 1, f"signal {signal.SIGRTMIN + 1}"),
+    ],
+)
+def test_an_end_is_a_crash(sandbox, ends, number, told):
+    """A library that ends the process ends as CRASHED, with its exit code, or its signal, which may have no name."""
+    with pytest.raises(ImageError) as caught:
+        sandbox.run(ends, int(number))
+    assert (caught.value.code, caught.value.detail) == (ReasonCode.CRASHED, told)
 
 
 def test_a_loop_in_native_code_ends_at_the_deadline(sandbox):
@@ -87,6 +97,15 @@ def test_the_errors_of_this_package_pass_as_they_are(sandbox, tmp_path):
     assert (caught.value.code, caught.value.detail) == ("unreadable_header", "it is no readable PNG")
     with pytest.raises(StorageError):
         sandbox.run(read_png, tmp_path / "none.png", max_pixels=10)
+
+
+def test_a_child_serves_on_after_what_is_no_broken_file(sandbox, misbehaving, tmp_path):
+    """One that is not there, or a sound one that is refused, has done nothing to its memory."""
+    child = sandbox.run(os.getpid)
+    with pytest.raises(StorageError):
+        sandbox.run(read_png, tmp_path / "none.png", max_pixels=10)
+    assert _code(sandbox, misbehaving.refuses) == ReasonCode.WRONG_VIEW
+    assert sandbox.run(os.getpid) == child
 
 
 def test_any_other_error_is_named_by_its_kind_alone(sandbox):
@@ -159,6 +178,34 @@ def test_a_child_that_ends_just_before_it_is_given_a_task_is_replaced():
             assert pool.run(os.getpid) != child
 
 
+@pytest.mark.parametrize(
+    ("served", "number", "told"),
+    [
+        (True, signal.SIGKILL, ""),
+        (False, signal.SIGTERM, ""),
+        (False, signal.SIGKILL, r"cannot be started \(SIGKILL\)"),
+    ],
+)
+def test_a_child_that_ends_once_it_was_chosen_is_replaced_unless_it_cannot_start(monkeypatch, served, number, told):
+    """One that has served, or that a service manager tells to stop; one that is killed at its start will be again."""
+    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+        chosen = [pool.run(os.getpid)] if served else []
+
+        def ends(take=pool._take):
+            child = take()
+            if len(chosen) <= served:
+                chosen.append(child._process.pid)
+                os.kill(child._process.pid, number)
+                child._process.join()
+            return child
+
+        monkeypatch.setattr(pool, "_take", ends)
+        if told:
+            with pytest.raises(ReadersUnavailableError, match=told):
+                pool.run(os.getpid)
+        assert pool.run(os.getpid) not in chosen
+
+
 class _EndsWhoTakesIt:
     """What ends the process that unpickles it: a child that has its task on the way, and has not said so."""
 
@@ -183,14 +230,15 @@ def test_a_child_that_takes_too_long_to_start_is_no_files_fault(monkeypatch):
         assert pool.run(divmod, 7, 2) == (3, 1)
 
 
-def test_an_answer_for_fewer_things_than_were_asked_for_is_none(sandbox):
+@pytest.mark.parametrize("gives", [operator.itemgetter(slice(1)), partial(operator.add, [3])], ids=["fewer", "more"])
+def test_an_answer_for_other_things_than_were_asked_for_is_none(sandbox, gives):
     """And the child that gave it serves no longer."""
     child = sandbox.run(os.getpid)
     assert sandbox.submit_all(sorted, [2, 1]).result() == (1, 2)
     assert sandbox.run(os.getpid) == child
     with pytest.raises(ImageError) as caught:
-        sandbox.submit_all(set, [1, 1]).result()
-    assert caught.value.code == ReasonCode.CRASHED
+        sandbox.submit_all(gives, [1, 1]).result()
+    assert (caught.value.code, caught.value.detail) == (ReasonCode.CRASHED, "its answer is none")
     assert sandbox.run(os.getpid) != child
 
 
@@ -224,11 +272,16 @@ def test_the_process_that_forks_the_children_may_die():
         assert sandbox.run(divmod, 7, 2) == (3, 1)
 
 
-def test_leaving_ends_what_is_under_way():
-    """Nobody waits for ever on a task that the end of the sandbox dropped, begun or not."""
+def test_leaving_ends_what_is_under_way(tmp_path):
+    """Nobody waits for ever on a task that the end of the sandbox dropped, begun or not, and no file is blamed."""
+    os.mkfifo(tmp_path / "film")
     with Sandbox(workers=1, seconds=60.0, memory_mb=0) as sandbox:
         child = sandbox.run(os.getpid)
-        futures = [sandbox.submit(sum, range(10**18)), sandbox.submit(divmod, 7, 2)]
+        futures = [sandbox.submit(Path.read_bytes, tmp_path / "film"), sandbox.submit(divmod, 7, 2)]
+        written = os.open(tmp_path / "film", os.O_WRONLY)  # as soon as the child has opened it
+        began = time.monotonic()
+    assert time.monotonic() - began < 30
+    os.close(written)
     assert not psutil.pid_exists(child)
     for future in futures:
         with pytest.raises(CancelledError):
@@ -290,6 +343,27 @@ def test_children_end_with_a_parent_that_is_killed(tmp_path):
     if psutil.pid_exists(child):
         _, alive = psutil.wait_procs([psutil.Process(child)], timeout=10)
         assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_a_child_at_work_ends_with_a_parent_that_is_killed(tmp_path):
+    """It does not go on until its deadline, when a new daemon reads the same files."""
+    os.mkfifo(tmp_path / "film")
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, pathlib, sys\n"
+        "from agcnn_clinic.sandbox.pool import Sandbox\n"
+        "if __name__ == '__main__':\n"
+        "    with Sandbox(1, 60.0, 0) as sandbox:\n"
+        "        print(sandbox.run(os.getpid), flush=True)\n"
+        "        sandbox.run(pathlib.Path.read_bytes, pathlib.Path(sys.argv[1]))\n"
+    )
+    with subprocess.Popen([sys.executable, script, tmp_path / "film"], stdout=subprocess.PIPE, text=True) as parent:
+        child = psutil.Process(int(parent.stdout.readline()))
+        written = os.open(tmp_path / "film", os.O_WRONLY)  # as soon as the child has opened it
+        parent.kill()
+    _, alive = psutil.wait_procs([child], timeout=10)
+    os.close(written)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
 @pytest.mark.parametrize("arguments", [(0, 1.0, 0), (1, 0.0, 0), (1, 1.0, -1)])
