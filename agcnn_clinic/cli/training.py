@@ -1,5 +1,7 @@
 """train: Algorithm 1 of the paper, from a table of labels to a bundle."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +24,22 @@ class TrainingInterruptedError(ClinicError):
     """The training was asked to stop; its checkpoint is kept."""
 
     exit_code = ExitCode.NOT_ALL
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what the trainer, or the model that it is given, cannot do into errors with an exit code."""
+    from agcnn_models.errors import ModelError
+    from agcnn_training.errors import TrainingError, TrainingStopped
+
+    try:
+        yield
+    except TrainingStopped as error:
+        raise TrainingInterruptedError(str(error)) from error
+    except TrainingError as error:
+        raise TrainingFailedError(str(error)) from error
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
 
 
 def train(
@@ -68,8 +86,6 @@ def train(
         data, images = _films_of_the_clinic(ctx, out, resume=resume)
     if data is None:
         raise UsageError("Say what to learn from: --data, or --from-database.")
-    from agcnn_models.errors import ModelError
-    from agcnn_training.errors import TrainingError, TrainingStopped
     from agcnn_training.train import TrainRequest
     from agcnn_training.train import train as run
 
@@ -90,14 +106,8 @@ def train(
         device=device,
         image_loader=read_as_the_clinic_does,
     )
-    try:
+    with explained():
         typer.echo(run(request))
-    except TrainingStopped as error:
-        raise TrainingInterruptedError(str(error)) from error
-    except TrainingError as error:
-        raise TrainingFailedError(str(error)) from error
-    except ModelError as error:
-        raise ModelUnavailableError(str(error)) from error
 
 
 def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tuple[Path, Path]:
