@@ -4,7 +4,6 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agcnn_clinic.config import Config
@@ -20,6 +19,7 @@ from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
 from agcnn_clinic.intake.told import Told
 from agcnn_clinic.intake.unpack import Unpacker
+from agcnn_clinic.moments import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -30,10 +30,6 @@ BATCH_BYTES = 64_000_000
 EMPTY_FOLDER_SECONDS = 3600.0
 """Nobody is about to fill a folder that has been empty for so long: the second film of a study comes minutes after the
 first, and what copies a CD makes its folders before it fills them."""
-
-
-def _never() -> bool:
-    return False
 
 
 class Inbox:
@@ -54,7 +50,7 @@ class Inbox:
         self._empty_folders = StabilityTracker(max(EMPTY_FOLDER_SECONDS, config.intake.study_quiet_seconds))
         self._keeps_topmost = config.intake.keep_folders == "topmost"
         self._unpacker = Unpacker(config, intake, self._take)
-        self._stopped = _never
+        self._stopped: Callable[[], bool] = lambda: False
         self._held: list[Item] = []
         """Zips that are still to be unpacked, and lie in the inbox until then."""
         self._offered = self._waiting = 0
@@ -68,7 +64,7 @@ class Inbox:
         self._away = ""
         self._told_unlisted = Told()
 
-    def sweep(self, stopped: Callable[[], bool] = _never) -> tuple[int, float | None]:
+    def sweep(self, stopped: Callable[[], bool] = lambda: False) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
 
         Args:
@@ -104,7 +100,7 @@ class Inbox:
         remove_empty(self._empty_folders.observe(empty, now)[0])
         return unpacked + taken, wait
 
-    def take(self, sources: Iterable[Path], stopped: Callable[[], bool] = _never) -> int:
+    def take(self, sources: Iterable[Path], stopped: Callable[[], bool] = lambda: False) -> int:
         """Take files and folders that a person names, at once; they stay where they are. `stopped` as in `sweep`.
 
         A named folder is looked through like an inbox: its PNGs are a study each, unless a study.toml lies in it.
@@ -176,7 +172,7 @@ class Inbox:
         """Take groups as far as there is room; returns how many files were taken, and how many were not."""
         taken = left = 0
         waited = self._waiting
-        for done in accept(self._intake, self._fitting(groups), _now):
+        for done in accept(self._intake, self._fitting(groups), utc_now):
             self._held += done.held
             taken += done.files
             left += done.left
@@ -198,14 +194,10 @@ class Inbox:
         tried: set[int] = set()
         while not self._stopped() and (due := [one for one in self._unpacker.pending() if one not in tried]):
             tried.add(due[0])
-            taken += self._unpacker.unpack(due[0], _now)[0]
+            taken += self._unpacker.unpack(due[0], utc_now)[0]
         if self._held:
             self._held = release(self._intake, self._held)
         return taken
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _batches(groups: Iterable[Group]) -> Iterator[list[Group]]:
