@@ -194,7 +194,7 @@ class Inbox:
         tried: set[int] = set()
         while not self._stopped() and (due := [one for one in self._unpacker.pending() if one not in tried]):
             tried.add(due[0])
-            taken += self._unpacker.unpack(due[0], utc_now)[0]
+            taken += self._unpacker.unpack(due[0], utc_now)
         if self._held:
             self._held = release(self._intake, self._held)
         return taken
