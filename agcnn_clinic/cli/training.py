@@ -116,12 +116,14 @@ def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tupl
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.cli.reviewed_table import reviewed_table
     from agcnn_clinic.database.audit_events import AuditEvent
+    from agcnn_training.identity import RUN_FILE
+    from agcnn_training.run_folder import run_path
 
     if out.exists():
         raise UsageError(f"{out} exists already: give another --out, or take it away first.")
     config = clinic_config(ctx)
-    run = out.with_name(f"{out.name}.run")  # where the trainer keeps all else of the run, too
-    if (run / "run.json").exists() and not resume:
+    run = run_path(out)
+    if (run / RUN_FILE).exists() and not resume:
         raise UsageError(f"A run lies in {run}: go on with --resume, or take the folder away to start anew.")
     with clinic_database(config) as database:
 
