@@ -120,7 +120,7 @@ class _Field:
         return wrapped(value, Size.BODY, self.share * width - 10, max_lines=_MOST_LINES) or [_NONE]
 
 
-def patient_and_study(content: ReportContent, frame: Frame, remark: str = "") -> Block:
+def patient_and_study(content: ReportContent, frame: Frame, remark: str) -> Block:
     """Who was examined, and when and why: the name in each of its writings, a grid of labelled fields, and a remark.
 
     All of it is whole, however long DICOM lets it be: two patients may differ in the last character only.
