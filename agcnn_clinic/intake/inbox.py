@@ -7,10 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from agcnn_clinic.config import Config
-from agcnn_clinic.dicom.media import MediaDirectory, read_media_directory
-from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.intake.accept import Intake, accept, release
-from agcnn_clinic.intake.discover import Found, discover, found
+from agcnn_clinic.intake.accept import Intake, accept, read_directory, release
+from agcnn_clinic.intake.discover import discover, found
 from agcnn_clinic.intake.disk import Watermark
 from agcnn_clinic.intake.grouping import Ways, grouped, look
 from agcnn_clinic.intake.items import Group, Item
@@ -145,20 +143,7 @@ class Inbox:
         yield from grouped(files, files, self._ways(), top_is_a_study=single, top_is_a_medium=True)
 
     def _ways(self) -> Ways:
-        return Ways(look, self._read_directory)
-
-    def _read_directory(self, file: Found) -> MediaDirectory | None:
-        # A copy: the child would follow a link, and wait for a pipe, that is put in the file's place meanwhile.
-        try:
-            staged = self._intake.storage.stage(file.path, file.name, seen=file.identity)
-        except StorageError:
-            return None
-        try:
-            return self._intake.sandbox.run(read_media_directory, staged.path)
-        except (ImageError, StorageError):
-            return None
-        finally:
-            staged.path.unlink(missing_ok=True)
+        return Ways(look, lambda file: read_directory(self._intake, file))
 
     def _accept(self, groups: Iterable[Group]) -> int:
         """Take groups, and what is in the zips among them."""

@@ -22,7 +22,7 @@ from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.intake.accept import Intake, known_arrivals
+from agcnn_clinic.intake.accept import Intake, known_arrivals, read_directory
 from agcnn_clinic.intake.grouping import Looked, Ways, grouped
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.open_zip import InZip, OpenZip, as_member, in_zip
@@ -175,7 +175,7 @@ class Unpacker:
         """The groups of a zip that have a file without a row; the zip is a folder of its own name."""
         files = [in_zip(archive.path, name, member) for member in members]
         looked = {file: Looked(file.member.media_type, file.member.media_directory) for file in files}
-        ways = Ways(lambda file: looked[as_member(file)], archive.read_directory)
+        ways = Ways(lambda file: looked[as_member(file)], lambda file: read_directory(self._intake, file, archive))
         known = known_arrivals(self._intake.database, [archive.arrival(member) for member in members])
         return [
             group
