@@ -4,7 +4,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from agcnn_clinic.analysis.normalise import PRELOAD
@@ -19,6 +18,7 @@ from agcnn_clinic.holdings import check_archive
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.lock import at_work_on
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.press import press
 from agcnn_clinic.prints import RecentPrints
 from agcnn_clinic.reporting import pdf
@@ -96,12 +96,12 @@ def at_work(config: Config) -> Iterator[Clinic]:
                 precision=config.analysis.precision,
             )
         except ModelUnavailableError as error:
-            trail.model_refused(database, config.analysis.model, error, _now())
+            trail.model_refused(database, config.analysis.model, error, utc_now())
             raise
         model = ModelIdentity(reader.manifest.name, reader.manifest.version, digest(reader.manifest))
         intake = Intake(storage, database, header_readers, config.intake.max_file_mb * 1_000_000, config.inbox, claims)
         with (
-            trail.working(database, config, model, _now, worker=claims.worker, beside=len(beside)),
+            trail.working(database, config, model, utc_now, worker=claims.worker, beside=len(beside)),
             contextlib.closing(
                 Analysis(database, storage, sandbox, reader, config.gate, shares.batch, darkroom, claims)
             ) as analysis,
@@ -131,7 +131,3 @@ def decoders(config: Config) -> Sandbox:
 def _readers(config: Config, count: int, niceness: int = 0) -> Sandbox:
     analysis = config.analysis
     return Sandbox(count, analysis.decode_seconds, analysis.decode_memory_mb, preload=CHILDREN_NEED, niceness=niceness)
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)

@@ -31,13 +31,18 @@ class Layout(NamedTuple):
     """What else it cannot do without, by what a person calls it."""
 
     @property
+    def folders(self) -> dict[str, Path]:
+        """The folders that hold what was sent and what is made of it, by what a person calls them."""
+        return {"inbox": self.inbox, "archive": self.archive, "quarantine": self.quarantine, "reports": self.reports}
+
+    @property
     def parts(self) -> dict[str, Path]:
         """All of them, by what a person calls them."""
-        return self._folders() | {**self.files}
+        return self.folders | {**self.files}
 
     def on_disk(self) -> "Layout":
         """The same with links followed: disks are asked, and a share that is away may let one wait."""
-        folders = {name: Path(os.path.realpath(path)) for name, path in self._folders().items()}
+        folders = {name: Path(os.path.realpath(path)) for name, path in self.folders.items()}
         return Layout(**folders, files={name: Path(os.path.realpath(path)) for name, path in self.files.items()})
 
     def check(self) -> None:
@@ -72,13 +77,10 @@ class Layout(NamedTuple):
             if _holds(real, path):
                 raise UsageError(f"{source} holds this clinic's {name} ({path}): {_FILMS}.")
 
-    def _folders(self) -> dict[str, Path]:
-        return {"inbox": self.inbox, "archive": self.archive, "quarantine": self.quarantine, "reports": self.reports}
-
     def _forbidden(self) -> Iterator[tuple[str, str]]:
         """Which part must not hold which."""
         yield from (("inbox", part) for part in self.parts if part != "inbox")
-        yield from ((folder, "inbox") for folder in self._folders() if folder != "inbox")
+        yield from ((folder, "inbox") for folder in self.folders if folder != "inbox")
         # What lies in the archive and has no row counts as a film that was lost to the database.
         yield from (("archive", part) for part in self.parts if part not in ("archive", "inbox"))
 

@@ -67,8 +67,7 @@ class Storage:
             for left in self._all_incoming.iterdir():
                 if not left.is_dir():
                     left.unlink(missing_ok=True)
-        self.clear(living)
-        with explained("The archive, quarantine or reports folder cannot be written"):
+            self.clear(living)
             # What an interrupted run had renamed or made here may not be on the disk yet; from now on it is.
             for folder in (self._archive, self._quarantine, self._reports):
                 fsync_folder(folder)

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,6 +35,10 @@ REST_SECONDS = 60.0
 """How long a file that the archive does not give up is left alone, so that it does not hold up the others."""
 
 log = logging.getLogger(__name__)
+
+
+_Verdict = tuple[ReasonCode, str, dict[str, list[str]]]
+"""What becomes of a file: its code, what was found, and the machine-readable details."""
 
 
 @dataclass(frozen=True)
@@ -178,32 +182,20 @@ class Analysis:
         """
         now = datetime.now(UTC)
         verdicts = {result.film.file_id: _verdict(result) for result in results}
-        quarantined: dict[int, str] = {}
-        failed: list[int] = []
-        for film in (result.film for result in results):
-            code, detail, _ = verdicts[film.file_id]
-            if REASONS[code].outcome is Outcome.QUARANTINED:
-                try:
-                    quarantined[film.file_id] = self._storage.quarantine(
-                        film.stored_path, reason_file(code, detail, now)
-                    )
-                except StorageError as error:
-                    log.warning("%s", error)
-                    failed.append(film.file_id)
+        quarantined, failed = self._laid_out([result.film for result in results], verdicts, now)
         reached(FaultPoint.OUTCOMES_LAID_OUT)
         decided = [result for result in results if result.film.file_id not in failed]
         with self._database.write() as session:
             kept = self._claims.kept(session, Work.FILE, [result.film.file_id for result in decided])
             rows = to_decide(session, kept)
-            files, own = [], [result for result in decided if result.film.file_id in kept]
-            for result in own:
-                file = rows[result.film.file_id]
+            own = [result for result in decided if result.film.file_id in kept]
+            files = [rows[result.film.file_id] for result in own]
+            for file, result in zip(files, own, strict=True):
                 code, detail, details = verdicts[file.id]
                 file.quarantine_path = quarantined.get(file.id, "")
                 if result.developed is not None:
                     file.picture_sha256 = result.developed.picture_sha256
                 decide(file, code, now=now, detail=detail, details=details)
-                files.append(file)
             record(session, own, self._films.reader, model_id=self._model_id, now=now)
             trail.analysed(session, files, model_id=self._model_id, now=now, worker=self._claims.worker)
             chosen = trail.chosen_model(session.connection()) or self._loaded
@@ -217,6 +209,23 @@ class Analysis:
             lost = len(decided) - len(kept)
             log.warning("%d films were taken over by another worker; they are not recorded here", lost)
         return failed
+
+    def _laid_out(
+        self, films: Sequence[Film], verdicts: Mapping[int, _Verdict], now: datetime
+    ) -> tuple[dict[int, str], list[int]]:
+        """Show in the quarantine what belongs there: what each is called there, and the ids of those that fail."""
+        quarantined: dict[int, str] = {}
+        failed: list[int] = []
+        for film in films:
+            code, detail, _ = verdicts[film.file_id]
+            if REASONS[code].outcome is Outcome.QUARANTINED:
+                reason = reason_file(code, detail, now)
+                try:
+                    quarantined[film.file_id] = self._storage.quarantine(film.stored_path, reason)
+                except StorageError as error:
+                    log.warning("%s", error)
+                    failed.append(film.file_id)
+        return quarantined, failed
 
     def _tell_of(self, chosen: trail.ModelIdentity) -> None:
         """Say once in the log that films are read with another model than was chosen since it was loaded."""
@@ -269,8 +278,8 @@ def _pending() -> Select[ReceivedFile, str | None, str | None]:
     )
 
 
-def _verdict(result: Result) -> tuple[ReasonCode, str, dict[str, list[str]]]:
-    """What becomes of a file: its code, what was found, and the machine-readable details."""
+def _verdict(result: Result) -> _Verdict:
+    """What becomes of a file."""
     if isinstance(result.error, ImageError):
         return ReasonCode(result.error.code), result.error.detail, {}
     developed = result.developed

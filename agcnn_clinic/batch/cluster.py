@@ -256,7 +256,7 @@ def require_ray() -> None:
 
 
 @contextlib.contextmanager
-def ray_cluster(address: str | None, cpus: int | None = None, store_bytes: int = 0) -> Iterator[tuple[int, int]]:
+def ray_cluster(address: str | None, cpus: int | None, store_bytes: int = 0) -> Iterator[tuple[int, int]]:
     """Open a cluster: of this machine alone and for this run, or one that is there.
 
     Args:

@@ -15,7 +15,7 @@ LOW_DISK_BYTES = 5 * 1024**3
 
 def folders(config: Config) -> Iterator[Result]:
     """Each folder of the clinic is there and can be written; none lies in another one."""
-    for name, folder in _named_folders(config):
+    for name, folder in config.layout.folders.items():
         if not folder.is_dir():
             yield Result(
                 f"{name} folder",
@@ -79,7 +79,7 @@ def disks(config: Config) -> Iterator[Result]:
 
     watched = watched_folders(config)
     least = config.intake.min_free_mb * 1_000_000
-    there = {name: folder for name, folder in (dict(_named_folders(config)) | watched).items() if folder.is_dir()}
+    there = {name: folder for name, folder in (config.layout.folders | watched).items() if folder.is_dir()}
     sharing: dict[int, list[str]] = {}
     for name, folder in there.items():
         sharing.setdefault(folder.stat().st_dev, []).append(name)
@@ -109,15 +109,6 @@ def disks(config: Config) -> Iterator[Result]:
                 "on different file systems",
                 "A quarantined file takes its space twice; put both folders on one file system to share it.",
             )
-
-
-def _named_folders(config: Config) -> list[tuple[str, Path]]:
-    return [
-        ("inbox", config.inbox),
-        ("archive", config.archive),
-        ("quarantine", config.quarantine),
-        ("reports", config.reports),
-    ]
 
 
 def _changed(path: Path) -> float:

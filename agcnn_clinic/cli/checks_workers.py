@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import DatabaseError, ModelUnavailableError
+from agcnn_clinic.moments import iso
 
 if TYPE_CHECKING:
     from agcnn_clinic.database.trail import Begun, ModelIdentity
@@ -46,7 +47,7 @@ def _daemon(config: Config) -> Iterator[Result]:
 
 def _begun_by_holder(config: Config, process_id: str) -> "Begun | None":
     """What the lock's holder works with; None where it has not told yet that it has begun."""
-    from agcnn_clinic.database.audit import audit_event, has_trail, moment_text
+    from agcnn_clinic.database.audit import audit_event, has_trail
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.database.trail import begun_with
 
@@ -55,7 +56,7 @@ def _begun_by_holder(config: Config, process_id: str) -> "Begun | None":
     columns = audit_event.c
     # In a container each run has the same process id: this run's events are those since the lock was taken.
     locked_at = datetime.fromtimestamp(config.lock_file.stat().st_mtime, UTC)
-    holders = columns.process_id == int(process_id), columns.recorded_at >= moment_text(locked_at)
+    holders = columns.process_id == int(process_id), columns.recorded_at >= iso(locked_at)
     with (
         open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database,
         database.connection() as connection,

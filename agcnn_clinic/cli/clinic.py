@@ -58,7 +58,7 @@ def make_clinic(folder: Path) -> "Config":
             write_atomically(to_make, _default_config().read_bytes())
         config = load_config(config_file)
         refuse_root(config)
-        for needed in (config.inbox, config.archive, config.quarantine, config.reports):
+        for needed in config.layout.folders.values():
             needed.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"The clinic cannot be made in {folder}: {error.strerror}.") from error

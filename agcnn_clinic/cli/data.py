@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from agcnn_clinic.cli.training import TrainingFailedError, TrainingInterruptedError, read_as_the_clinic_does
+from agcnn_clinic.cli.training import explained, read_as_the_clinic_does
 from agcnn_clinic.errors import ExitCode
 
 
@@ -23,18 +23,12 @@ def data(
     from agcnn_models.cores import usable_cores
     from agcnn_training.data.check import check_data
     from agcnn_training.data.pictures import Reading
-    from agcnn_training.errors import TrainingError, TrainingStopped
     from agcnn_training.progress import Journal, StopRequest
 
     stop = StopRequest()
     reading = Reading(read_as_the_clinic_does, workers or usable_cores(), None, Journal(Console(stderr=True)), stop)
-    try:
-        with stop.listening():
-            check = check_data(source, images, reading, deep=deep)
-    except TrainingStopped as error:
-        raise TrainingInterruptedError(str(error)) from error
-    except TrainingError as error:
-        raise TrainingFailedError(str(error)) from error
+    with explained(), stop.listening():
+        check = check_data(source, images, reading, deep=deep)
     for sentence in check.sentences():
         typer.echo(sentence)
     if not check.is_sound:

@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agcnn_clinic.cli.training import TrainingFailedError, read_as_the_clinic_does
-from agcnn_clinic.errors import ModelUnavailableError, UsageError
+from agcnn_clinic.cli.training import explained, read_as_the_clinic_does
+from agcnn_clinic.errors import UsageError
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
@@ -39,8 +39,6 @@ def evaluate(
     """Measure a model on films with labels: AUC, calibration, decisions, groups, localisation; one page and tables."""
     from agcnn_clinic.bundles import bundle_folder
     from agcnn_models.cores import usable_cores
-    from agcnn_models.errors import ModelError
-    from agcnn_training.errors import TrainingError
     from agcnn_training.evaluation.evaluate import EvaluateRequest
     from agcnn_training.evaluation.evaluate import evaluate as run
     from agcnn_training.evaluation.opening import Side
@@ -62,12 +60,8 @@ def evaluate(
         seed=seed,
         image_loader=read_as_the_clinic_does,
     )
-    try:
+    with explained():
         typer.echo(run(request))
-    except TrainingError as error:
-        raise TrainingFailedError(str(error)) from error
-    except ModelError as error:
-        raise ModelUnavailableError(str(error)) from error
 
 
 def _one_of(choices: Iterable[Choice], value: str, option: str) -> Choice:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.training import TrainingFailedError, TrainingInterruptedError, read_as_the_clinic_does
-from agcnn_clinic.errors import ClinicError, ExitCode, ModelUnavailableError, UsageError
+from agcnn_clinic.cli.training import explained, read_as_the_clinic_does
+from agcnn_clinic.errors import ClinicError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from agcnn_models.settings import Backbone
@@ -45,12 +45,10 @@ def experiment(
         return
     if name is None or data is None:
         raise UsageError("Say which experiment (NAME; --list names them) and on what data (--data).")
-    from agcnn_models.errors import ModelError
-    from agcnn_training.errors import TrainingError, TrainingStopped
     from agcnn_training.experiments.overrides import parse_settings
     from agcnn_training.experiments.runner import ExperimentRequest, RunsFailedError, run_experiment
 
-    try:
+    with explained():
         changes = parse_settings(settings or [])
         if epochs is not None:
             changes["phase.epochs"] = epochs
@@ -68,16 +66,12 @@ def experiment(
             workers=workers,
             image_loader=read_as_the_clinic_does,
         )
-        for path in run_experiment(request):
-            typer.echo(path)
-    except TrainingStopped as error:
-        raise TrainingInterruptedError(str(error)) from error
-    except RunsFailedError as error:
-        raise ExperimentIncompleteError(str(error)) from error
-    except TrainingError as error:
-        raise TrainingFailedError(str(error)) from error
-    except ModelError as error:
-        raise ModelUnavailableError(str(error)) from error
+        try:
+            paths = run_experiment(request)
+        except RunsFailedError as error:
+            raise ExperimentIncompleteError(str(error)) from error
+    for path in paths:
+        typer.echo(path)
 
 
 def _initial_weights(texts: list[str]) -> dict["Backbone", Path]:

@@ -11,10 +11,12 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from itertools import islice
 from typing import Any, BinaryIO
+
+from agcnn_clinic.moments import iso
 
 Row = Mapping[str, Any]
 
@@ -132,8 +134,3 @@ def _visible(char: str) -> str:
     if char < " ":
         return chr(0x2400 + ord(char))
     return "\u2421" if char == "\x7f" else "\ufffd"
-
-
-def iso(moment: datetime) -> str:
-    """A moment as the rows hold it: ISO 8601, UTC."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.formats import Column, Kind, Row, iso
+from agcnn_clinic.cli.formats import Column, Kind, Row
 from agcnn_clinic.cli.output import (
     RECORD_FORMATS,
     FormatOption,
@@ -16,6 +16,7 @@ from agcnn_clinic.cli.output import (
     form_of,
     print_rows,
 )
+from agcnn_clinic.moments import iso
 
 if TYPE_CHECKING:
     from agcnn_clinic.database.tables import ReceivedFile

@@ -1,17 +1,19 @@
 """report and quarantine requeue: what a person asks to be done again."""
 
 import contextlib
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agcnn_clinic.cli.context import clinic_config, clinic_database
 from agcnn_clinic.errors import ExitCode, RemovedError, RenderingError, StorageError, UsageError
+from agcnn_clinic.moments import utc_now
 
 if TYPE_CHECKING:
     from agcnn_clinic.config import Config
     from agcnn_clinic.database.session import Database
-    from agcnn_clinic.reporting.loop import Reporting
     from agcnn_clinic.reporting.remaking import Remade
 
 
@@ -57,22 +59,26 @@ def report(
         sandbox.start_first()
         database = stack.enter_context(clinic_database(config))
         from agcnn_clinic.press import press
-        from agcnn_clinic.reporting.loop import Reporting
+        from agcnn_clinic.reporting.remaking import make_on_request, remake
 
-        at_work = Reporting(database, config, press(config, sandbox))
+        printer = press(config, sandbox)
+        again = partial(remake, database, clock=utc_now, config=config, press=printer)
         if study is None:
-            all_made = _make_missing(at_work, database, config)
+            all_made = _make_missing(again, database, config)
         else:
             with database.session() as session:
                 found = find_study(session, study)
                 study_id, model_id = found.id, None if model is None else find_model(session, found, model).id
-            _tell(at_work.remake(study_id, version) if model_id is None else at_work.on_request(study_id, model_id))
+            if model_id is None:
+                _tell(again(study_id, version))
+            else:
+                _tell(make_on_request(database, study_id, model_id, clock=utc_now, config=config, press=printer))
             all_made = True
     if not all_made:
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
-def _make_missing(at_work: "Reporting", database: "Database", config: "Config") -> bool:
+def _make_missing(again: "Callable[[int, int], Remade]", database: "Database", config: "Config") -> bool:
     """Make every lost report again, as far as it can be; False where one cannot."""
     from agcnn_clinic.holdings import lost_reports
 
@@ -82,7 +88,7 @@ def _make_missing(at_work: "Reporting", database: "Database", config: "Config") 
         typer.echo("No report is missing.")
     for one in lost:
         try:
-            _tell(at_work.remake(one.study_id, one.version))
+            _tell(again(one.study_id, one.version))
         except (RemovedError, RenderingError, StorageError) as error:
             typer.echo(f"{one.pdf.name}: {error}", err=True)
             all_made = False

@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agcnn_clinic.cli.formats import Column, Kind, Row, iso
+from agcnn_clinic.cli.formats import Column, Kind, Row
 from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
+from agcnn_clinic.moments import iso
 
 if TYPE_CHECKING:
     from agcnn_clinic.upkeep.plan import Removal

@@ -1,5 +1,7 @@
 """train: Algorithm 1 of the paper, from a table of labels to a bundle."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +24,22 @@ class TrainingInterruptedError(ClinicError):
     """The training was asked to stop; its checkpoint is kept."""
 
     exit_code = ExitCode.NOT_ALL
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Turn what the trainer, or the model that it is given, cannot do into errors with an exit code."""
+    from agcnn_models.errors import ModelError
+    from agcnn_training.errors import TrainingError, TrainingStopped
+
+    try:
+        yield
+    except TrainingStopped as error:
+        raise TrainingInterruptedError(str(error)) from error
+    except TrainingError as error:
+        raise TrainingFailedError(str(error)) from error
+    except ModelError as error:
+        raise ModelUnavailableError(str(error)) from error
 
 
 def train(
@@ -68,9 +86,7 @@ def train(
         data, images = _films_of_the_clinic(ctx, out, resume=resume)
     if data is None:
         raise UsageError("Say what to learn from: --data, or --from-database.")
-    from agcnn_models.errors import ModelError
     from agcnn_training.distributed import rank
-    from agcnn_training.errors import TrainingError, TrainingStopped
     from agcnn_training.train import TrainRequest
     from agcnn_training.train import train as run
 
@@ -91,16 +107,10 @@ def train(
         device=device,
         image_loader=read_as_the_clinic_does,
     )
-    try:
+    with explained():
         bundle = run(request)
         if rank() == 0:  # torchrun may have started several of these
             typer.echo(bundle)
-    except TrainingStopped as error:
-        raise TrainingInterruptedError(str(error)) from error
-    except TrainingError as error:
-        raise TrainingFailedError(str(error)) from error
-    except ModelError as error:
-        raise ModelUnavailableError(str(error)) from error
 
 
 def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tuple[Path, Path]:
@@ -109,12 +119,14 @@ def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tupl
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.cli.reviewed_table import reviewed_table
     from agcnn_clinic.database.audit_events import AuditEvent
+    from agcnn_training.identity import RUN_FILE
+    from agcnn_training.run_folder import run_path
 
     if out.exists():
         raise UsageError(f"{out} exists already: give another --out, or take it away first.")
     config = clinic_config(ctx)
-    run = out.with_name(f"{out.name}.run")  # where the trainer keeps all else of the run, too
-    if (run / "run.json").exists() and not resume:
+    run = run_path(out)
+    if (run / RUN_FILE).exists() and not resume:
         raise UsageError(f"A run lies in {run}: go on with --resume, or take the folder away to start anew.")
     with clinic_database(config) as database:
 

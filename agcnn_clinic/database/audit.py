@@ -19,7 +19,7 @@ import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -45,6 +45,7 @@ from sqlalchemy import (
 from agcnn_clinic import __version__
 from agcnn_clinic.database.audit_events import EVENTS, AuditEvent, EventOutcome
 from agcnn_clinic.database.values import Text, storable
+from agcnn_clinic.moments import iso
 from agcnn_clinic.users import user_name
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _row(place: int, event: AuditEvent, about: About, now: datetime) -> dict[str
     who = _who()
     return {
         "id": place,
-        "recorded_at": moment_text(now),
+        "recorded_at": iso(now),
         "event": event.value,
         "event_id": coded.event_id.value,
         "event_type": coded.event_type.value,
@@ -262,18 +263,13 @@ def count_events(connection: Connection, wanted: EventFilter) -> int:
     return connection.execute(select(func.count()).select_from(audit_event).where(*_of_event(wanted))).scalar_one()
 
 
-def moment_text(moment: datetime) -> str:
-    """A moment as the trail writes it: texts sort as the moments do."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def _of_event(wanted: EventFilter) -> list[ColumnElement[bool]]:
     columns = audit_event.c
     conditions: list[ColumnElement[bool]] = []
     if wanted.since is not None:
-        conditions.append(columns.recorded_at >= moment_text(wanted.since))
+        conditions.append(columns.recorded_at >= iso(wanted.since))
     if wanted.until is not None:
-        conditions.append(columns.recorded_at < moment_text(wanted.until))
+        conditions.append(columns.recorded_at < iso(wanted.until))
     if wanted.event is not None:
         conditions.append(columns.event == wanted.event.value)
     if wanted.study is not None:

@@ -23,7 +23,7 @@ OF_THE_PICTURE = (ReasonCode.READ, ReasonCode.HEADER_DIFFERS)
 """The outcomes of files that have the picture of their image, each under a header that no file before it had."""
 
 
-def sentence(code: ReasonCode, detail: str = "") -> str:
+def sentence(code: ReasonCode, detail: str) -> str:
     """The reason for a person: the table's sentence, and what was found."""
     text = REASONS[code].sentence
     return f"{text} ({detail}.)" if detail else text
@@ -49,9 +49,7 @@ def to_decide(session: Session, ids: Collection[int]) -> dict[int, ReceivedFile]
     return {file.id: file for file in session.scalars(asked)}
 
 
-def decided(
-    code: ReasonCode, *, now: datetime, detail: str = "", details: dict[str, Any] | None = None
-) -> dict[str, Any]:
+def decided(code: ReasonCode, *, now: datetime, detail: str, details: dict[str, Any] | None) -> dict[str, Any]:
     """What the row of a file with this outcome holds: its columns by name."""
     return {
         "outcome": REASONS[code].outcome,

@@ -1,15 +1,17 @@
 """Where studies stand, as SQL over the view study_summary; `queries.study_state` says the same of one in Python."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Column, ColumnElement, DateTime, and_, case, column, literal, or_, select, table, union_all
+from sqlalchemy import Column, ColumnElement, and_, case, column, literal, or_, select, table, union_all
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from agcnn_clinic.database.values import UtcDateTime
 from agcnn_clinic.domain import Outcome, StudyState
+from agcnn_clinic.moments import iso
 
 # As they are asked here: the mapped classes would take a command a tenth of a second to load.
-_study = table("study", column("id"), column("last_received_at", DateTime))
+_study = table("study", column("id"), column("last_received_at", UtcDateTime))
 _instance = table("instance", column("id"), column("study_id"))
 _received_file = table("received_file", column("instance_id"), column("outcome"))
 
@@ -39,7 +41,7 @@ def state_of(columns: Columns, now: datetime, quiet_seconds: float) -> ColumnEle
         now: the moment for which it is told.
         quiet_seconds: a study for which files came within this time is still receiving.
     """
-    after, until = (moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ") for moment in _window(now, quiet_seconds))
+    after, until = map(iso, waiting_window(now, quiet_seconds))
     reported = and_(columns.files_pending == 0, columns.report_revision >= columns.revision)
     came = columns.last_received_at
     receiving = or_(columns.files_pending > 0, and_(came > after, came <= until))
@@ -58,13 +60,8 @@ def is_in(state: str, columns: Columns, now: datetime, quiet_seconds: float) -> 
         # Few are, and they are among those with a pending file and those that received one just now.
         of_files = select(_instance.c.study_id).join(_received_file, _received_file.c.instance_id == _instance.c.id)
         pending = of_files.where(_received_file.c.outcome == Outcome.PENDING.value)
-        after, until = _window(now, quiet_seconds)
+        after, until = waiting_window(now, quiet_seconds)
         came = _study.c.last_received_at
         recent = select(_study.c.id).where(came > after, came <= until)
         conditions.append(columns.study_id.in_(union_all(pending, recent)))
     return conditions
-
-
-def _window(now: datetime, quiet_seconds: float) -> tuple[datetime, datetime]:
-    """`waiting_window` in UTC, without a zone, as the database keeps moments."""
-    return waiting_window(now.astimezone(UTC).replace(tzinfo=None), quiet_seconds)

@@ -47,8 +47,8 @@ class Build:
         return self.dome_right + 5.0
 
 
-def sample_build(generator: np.random.Generator, cardiothoracic_ratio: float | None = None) -> Build:
-    """A patient at random."""
+def sample_build(generator: np.random.Generator, cardiothoracic_ratio: float | None) -> Build:
+    """A patient at random, with this ratio where it is not left to chance."""
     female = generator.random() < 0.5
     dome_right = _about(generator, 28.2, 0.9)
     usual_ratio = _about(generator, 0.455, 0.018)

@@ -94,7 +94,7 @@ class Canvas:
 
 
 def vessel_tree(
-    canvas: Canvas, root: Point, directions: Sequence[float], generator: np.random.Generator, *, reach: float = 1.0
+    canvas: Canvas, root: Point, directions: Sequence[float], generator: np.random.Generator, *, reach: float
 ) -> None:
     """Draw pulmonary vessels that leave a hilum, fork and taper outward.
 

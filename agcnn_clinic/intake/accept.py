@@ -20,6 +20,7 @@ from agcnn_clinic.database.claims import ALONE, Claims
 from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.dicom.media import MediaDirectory, read_media_directory
 from agcnn_clinic.domain import MediaType, Outcome
 from agcnn_clinic.durable import side_by_side
 from agcnn_clinic.errors import ImageError, StorageError
@@ -286,6 +287,21 @@ def _staged_group(intake: Intake, group: Group) -> list[Item]:
             item.staged.path.unlink(missing_ok=True)
         return []
     return items
+
+
+def read_directory(intake: Intake, file: Found, container: Container | None = None) -> MediaDirectory | None:
+    """Read a DICOMDIR, of the disk or in a zip; None where that cannot be done."""
+    # A copy: the child would follow a link, and wait for a pipe, that is put in the file's place meanwhile.
+    try:
+        staged, error = _staged(intake.storage, file, container)
+    except StorageError:
+        return None
+    try:
+        return None if error is not None else intake.sandbox.run(read_media_directory, staged.path)
+    except (ImageError, StorageError):
+        return None
+    finally:
+        staged.path.unlink(missing_ok=True)
 
 
 def _staged(storage: Storage, found: Found, container: Container | None) -> tuple[Staged, ImageError | None]:

@@ -4,14 +4,11 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 from agcnn_clinic.config import Config
-from agcnn_clinic.dicom.media import MediaDirectory, read_media_directory
-from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.intake.accept import Intake, accept, release
-from agcnn_clinic.intake.discover import Found, discover, found
+from agcnn_clinic.intake.accept import Intake, accept, read_directory, release
+from agcnn_clinic.intake.discover import discover, found
 from agcnn_clinic.intake.disk import Watermark
 from agcnn_clinic.intake.grouping import Ways, grouped, look
 from agcnn_clinic.intake.items import Group, Item
@@ -20,6 +17,7 @@ from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 from agcnn_clinic.intake.study_toml import STUDY_TOML
 from agcnn_clinic.intake.told import Told
 from agcnn_clinic.intake.unpack import Unpacker
+from agcnn_clinic.moments import utc_now
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +29,6 @@ EMPTY_FOLDER_SECONDS = 3600.0
 """Nobody is about to fill a folder that has been empty for so long: the second film of a study comes minutes after the
 first, and what copies a CD makes its folders before it fills them."""
 NO_FILES = "links, pipes or devices are passed over; what a link leads to is not taken"
-
-
-def _never() -> bool:
-    return False
 
 
 class Inbox:
@@ -55,7 +49,7 @@ class Inbox:
         self._empty_folders = StabilityTracker(max(EMPTY_FOLDER_SECONDS, config.intake.study_quiet_seconds))
         self._keeps_topmost = config.intake.keep_folders == "topmost"
         self._unpacker = Unpacker(config, intake, self._take)
-        self._stopped = _never
+        self._stopped: Callable[[], bool] = lambda: False
         self._held: list[Item] = []
         """Zips that are still to be unpacked, and lie in the inbox until then."""
         self._offered = self._waiting = 0
@@ -69,7 +63,7 @@ class Inbox:
         self._away = ""
         self._told_unlisted, self._told_no_files = Told(), Told()
 
-    def sweep(self, stopped: Callable[[], bool] = _never) -> tuple[int, float | None]:
+    def sweep(self, stopped: Callable[[], bool] = lambda: False) -> tuple[int, float | None]:
         """Look through the whole inbox once and take every finished file.
 
         Args:
@@ -107,7 +101,7 @@ class Inbox:
         remove_empty(self._empty_folders.observe(empty, now)[0])
         return unpacked + taken, wait
 
-    def take(self, sources: Iterable[Path], stopped: Callable[[], bool] = _never) -> int:
+    def take(self, sources: Iterable[Path], stopped: Callable[[], bool] = lambda: False) -> int:
         """Take files and folders that a person names, at once; they stay where they are. `stopped` as in `sweep`.
 
         A named folder is looked through like an inbox: its PNGs are a study each, unless a study.toml lies in it.
@@ -156,20 +150,7 @@ class Inbox:
         yield from grouped(files, files, self._ways(), top_is_a_study=single, top_is_a_medium=True)
 
     def _ways(self) -> Ways:
-        return Ways(look, self._read_directory)
-
-    def _read_directory(self, file: Found) -> MediaDirectory | None:
-        # A copy: the child would follow a link, and wait for a pipe, that is put in the file's place meanwhile.
-        try:
-            staged = self._intake.storage.stage(file.path, file.name, seen=file.identity)
-        except StorageError:
-            return None
-        try:
-            return self._intake.sandbox.run(read_media_directory, staged.path)
-        except (ImageError, StorageError):
-            return None
-        finally:
-            staged.path.unlink(missing_ok=True)
+        return Ways(look, lambda file: read_directory(self._intake, file))
 
     def _accept(self, groups: Iterable[Group]) -> int:
         """Take groups, and what is in the zips among them."""
@@ -183,7 +164,7 @@ class Inbox:
         """Take groups as far as there is room; returns how many files were taken, and how many were not."""
         taken = left = 0
         waited = self._waiting
-        for done in accept(self._intake, self._fitting(groups), _now):
+        for done in accept(self._intake, self._fitting(groups), utc_now):
             self._held += done.held
             taken += done.files
             left += done.left
@@ -205,14 +186,10 @@ class Inbox:
         tried: set[int] = set()
         while not self._stopped() and (due := [one for one in self._unpacker.pending() if one not in tried]):
             tried.add(due[0])
-            taken += self._unpacker.unpack(due[0], _now)[0]
+            taken += self._unpacker.unpack(due[0], utc_now)
         if self._held:
             self._held = release(self._intake, self._held)
         return taken
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _batches(groups: Iterable[Group]) -> Iterator[list[Group]]:

@@ -5,9 +5,8 @@ from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agcnn_clinic.dicom.media import MediaDirectory, read_media_directory
 from agcnn_clinic.domain import ReasonCode
-from agcnn_clinic.errors import ImageError, StorageError
+from agcnn_clinic.errors import ImageError
 from agcnn_clinic.intake.accept import Intake
 from agcnn_clinic.intake.discover import Found
 from agcnn_clinic.intake.zip_file import Member, Unpacked, unpack, unpack_part
@@ -55,19 +54,6 @@ class OpenZip:
         except ImageError as error:
             packed = _range(self.path, member.packed_from, member.packed_size)
             return self.intake.storage.stage_content(packed, arrival), error
-
-    def read_directory(self, found: Found) -> MediaDirectory | None:
-        """Read a DICOMDIR in the zip; None where that cannot be done."""
-        try:
-            staged, error = self.stage(found)
-        except StorageError:
-            return None
-        try:
-            return None if error is not None else self.intake.sandbox.run(read_media_directory, staged.path)
-        except (ImageError, StorageError):
-            return None
-        finally:
-            staged.path.unlink(missing_ok=True)
 
     def _content(self, member: Member) -> Iterator[bytes]:
         """A member's content in blocks.

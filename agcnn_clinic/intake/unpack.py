@@ -22,7 +22,7 @@ from agcnn_clinic.database.outcomes import decide, reason_file
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.intake.accept import Intake, known_arrivals
+from agcnn_clinic.intake.accept import Intake, known_arrivals, read_directory
 from agcnn_clinic.intake.grouping import Looked, Ways, grouped
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.open_zip import InZip, OpenZip, as_member, in_zip
@@ -38,26 +38,18 @@ _PENDING = select(ReceivedFile.id).where(
 class Unpacker:
     """Unpacks the zips of one clinic."""
 
-    def __init__(
-        self,
-        config: Config,
-        intake: Intake,
-        take: Callable[[Iterable[Group]], tuple[int, int]],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, config: Config, intake: Intake, take: Callable[[Iterable[Group]], tuple[int, int]]) -> None:
         """Set it up.
 
         Args:
             config: the clinic's settings.
             intake: its storage, database and child processes.
             take: takes groups of files; returns how many have rows now, and how many stay for another time.
-            clock: seconds of a monotonic clock.
         """
         self._settings = config.zip
         self._ignore = config.intake.ignore
         self._intake = intake
         self._take = take
-        self._clock = clock
 
     def pending(self) -> list[int]:
         """The zips that are to be unpacked, in order of arrival; not those that another worker unpacks."""
@@ -66,23 +58,22 @@ class Unpacker:
         others = self._intake.claims.others(Work.FILE) if found else ()
         return [file_id for file_id in found if file_id not in others]
 
-    def unpack(self, file_id: int, now: Callable[[], datetime]) -> tuple[int, int]:
-        """Take the files of a zip that have no row yet; it is decided once all have one.
+    def unpack(self, file_id: int, now: Callable[[], datetime]) -> int:
+        """Take the files of a zip that have no row yet; it is decided once all have one, and pending until then.
 
         Returns:
-            How many files were taken, and how many stay for another time: then the zip stays pending.
+            How many files were taken; 0 where that was broken off.
         """
         claims = self._intake.claims
         if not claims.take(Work.FILE, [file_id], _PENDING.where(ReceivedFile.id == file_id)):
-            return 0, 0
+            return 0
         try:
             return self._unpacked(file_id, now)
         finally:
             claims.release(Work.FILE, [file_id])
 
-    def _unpacked(self, file_id: int, now: Callable[[], datetime]) -> tuple[int, int]:
+    def _unpacked(self, file_id: int, now: Callable[[], datetime]) -> int:
         archive, name = self._opened(file_id)
-        taken = left = 0
         try:
             members, passed_over = self._examined(archive)
             groups = self._groups(archive, name, members)
@@ -90,15 +81,15 @@ class Unpacker:
             taken, left = self._take(self._in_time(groups))
         except StorageError as error:
             log.warning("a zip stays packed for now: %s", error)
-            return taken, left + 1
+            return 0
         except ImageError as error:
             self._decide(file_id, ReasonCode(error.code), error.detail, {}, now())
-            return taken, left
+            return 0
         if not left:
             details = {"files": len(members), "passed_over": passed_over}
             also = f"; {passed_over} links, devices or ignored names were passed over" if passed_over else ""
             self._decide(file_id, ReasonCode.UNPACKED, f"{len(members)} files{also}", details, now())
-        return taken, left
+        return taken
 
     def _in_time(self, groups: Iterable[Group]) -> Iterator[Group]:
         """Hand the groups on, until the zip has taken too long.
@@ -106,9 +97,9 @@ class Unpacker:
         Raises:
             ImageError: ZIP_LIMIT.
         """
-        until = self._clock() + self._settings.max_seconds
+        until = time.monotonic() + self._settings.max_seconds
         for group in groups:
-            if self._clock() > until:
+            if time.monotonic() > until:
                 raise ImageError(ReasonCode.ZIP_LIMIT, f"it was not done after {self._settings.max_seconds:g} s")
             yield group
 
@@ -184,7 +175,7 @@ class Unpacker:
         """The groups of a zip that have a file without a row; the zip is a folder of its own name."""
         files = [in_zip(archive.path, name, member) for member in members]
         looked = {file: Looked(file.member.media_type, file.member.media_directory) for file in files}
-        ways = Ways(lambda file: looked[as_member(file)], archive.read_directory)
+        ways = Ways(lambda file: looked[as_member(file)], lambda file: read_directory(self._intake, file, archive))
         known = known_arrivals(self._intake.database, [archive.arrival(member) for member in members])
         return [
             group

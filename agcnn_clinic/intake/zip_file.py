@@ -113,11 +113,10 @@ def examine(path: Path, first: int, limits: ZipLimits) -> Page:
     with _opened(path) as archive:
         entries = archive.infolist()
         _check(entries, path.stat().st_size, limits)
-        page = entries[first : first + PAGE]
-        files = [info for info in page if not _is_folder(info)]
-        wanted = [info for info in files if _is_wanted(info, limits.ignore)]
-        numbers = {id(info): number for number, info in enumerate(page, start=first)}
-        members = tuple(_member(archive, info, numbers[id(info)], limits) for info in wanted)
+        page = enumerate(entries[first : first + PAGE], start=first)
+        files = [(index, info) for index, info in page if not _is_folder(info)]
+        wanted = [(index, info) for index, info in files if _is_wanted(info, limits.ignore)]
+        members = tuple(_member(archive, info, index, limits) for index, info in wanted)
         return Page(members, len(entries), len(files) - len(wanted))
 
 

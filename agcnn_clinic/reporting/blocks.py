@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.page import Ink, Sheet, Size
+from agcnn_clinic.reporting.page import LEADING, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import wrapped
 
@@ -12,8 +12,6 @@ Draw = Callable[[Sheet, float], None]
 """Draws a block on a sheet, its top at the given height."""
 
 _ROUNDING = 0.01
-LEADING = 1.36
-"""Distance of baselines, in type sizes."""
 LABEL_WIDTH = 108.0
 """Of the label of a fact: what belongs to it begins behind."""
 
@@ -88,25 +86,21 @@ def paragraph(text: str, frame: Frame) -> Block:
     """Running text across the frame."""
     size = Size.SMALL + 0.6
     lines = wrapped(text, size, frame.width)
-    leading = size * LEADING
 
     def draw(sheet: Sheet, top: float) -> None:
-        for number, line in enumerate(lines):
-            sheet.text(sheet.frame.left, top + size + number * leading, line, size)
+        sheet.lines(sheet.frame.left, top + size, lines, size)
 
-    return Block(len(lines) * leading + 4.0, draw)
+    return Block(len(lines) * size * LEADING + 4.0, draw)
 
 
 def fact(label: str, value: str, frame: Frame, *, max_lines: int = 4, weight: Weight = Weight.REGULAR) -> Block:
     """A label at the left, and what belongs to it at the right, over several lines where it is long."""
     size = Size.SMALL + 0.6
     lines = wrapped(value, size, frame.width - LABEL_WIDTH, weight, max_lines=max_lines) or ["\u2013"]
-    leading = size * LEADING
 
     def draw(sheet: Sheet, top: float) -> None:
         baseline = top + size
         sheet.text(sheet.frame.left, baseline, label, size, ink=Ink.MUTED, width=LABEL_WIDTH - 8)
-        for number, line in enumerate(lines):
-            sheet.text(sheet.frame.left + LABEL_WIDTH, baseline + number * leading, line, size, weight=weight)
+        sheet.lines(sheet.frame.left + LABEL_WIDTH, baseline, lines, size, weight=weight)
 
-    return Block(len(lines) * leading + 3.0, draw)
+    return Block(len(lines) * size * LEADING + 3.0, draw)

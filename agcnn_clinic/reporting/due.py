@@ -15,6 +15,9 @@ from agcnn_clinic.database.states import waiting_window
 from agcnn_clinic.database.tables import Study
 from agcnn_clinic.domain import Outcome
 
+_UNREAD_AT_ONCE = 1000
+"""So many studies of which nothing was read are covered by one transaction."""
+
 
 def studies_due(
     session: Session,
@@ -52,7 +55,7 @@ def is_due(now: datetime, quiet_seconds: float) -> Select[int]:
     return _complete(now, quiet_seconds).where(study_has_file(Outcome.ANALYSED))
 
 
-def leave_unread(database: Database, now: datetime, quiet_seconds: float, *, limit: int = 1000) -> int:
+def leave_unread(database: Database, now: datetime, quiet_seconds: float) -> int:
     """Cover complete studies of which nothing was read, as a report would, until more of them is decided.
 
     Else the loop would go through all of them each time that it looks: a department's CTs sent to the wrong inbox.
@@ -61,26 +64,23 @@ def leave_unread(database: Database, now: datetime, quiet_seconds: float, *, lim
         database: the clinic's.
         now: the moment.
         quiet_seconds: as for `is_due`.
-        limit: the most studies at a time.
 
     Returns:
-        How many there were.
+        How many there were, `_UNREAD_AT_ONCE` at most.
     """
     unread = _complete(now, quiet_seconds).where(~study_has_file(Outcome.ANALYSED)).add_columns(Study.revision)
+    first = unread.order_by(Study.last_received_at, Study.id).limit(_UNREAD_AT_ONCE)
     by_revision: defaultdict[int, list[int]] = defaultdict(list)
     with database.session() as session:
-        for study_id, revision in session.execute(unread.order_by(Study.last_received_at, Study.id).limit(limit)):
+        for study_id, revision in session.execute(first):
             by_revision[revision].append(study_id)
     if not by_revision:
         return 0
     with database.write() as session:
         for revision, ids in by_revision.items():
-            for part in in_parts(ids):
-                # Another revision by now: something was decided meanwhile, and may have been read.
-                same = update(Study).where(Study.id.in_(part), Study.revision == revision)
-                session.execute(
-                    same.values(reported_revision=revision), execution_options={"synchronize_session": False}
-                )
+            # Another revision by now: something was decided meanwhile, and may have been read.
+            same = update(Study).where(Study.id.in_(ids), Study.revision == revision)
+            session.execute(same.values(reported_revision=revision), execution_options={"synchronize_session": False})
     return sum(map(len, by_revision.values()))
 
 

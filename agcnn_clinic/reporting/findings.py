@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from agcnn_clinic.reporting.blocks import LEADING, Block
+from agcnn_clinic.reporting.blocks import Block
 from agcnn_clinic.reporting.content import FindingRow, ReadImage
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
+from agcnn_clinic.reporting.page import LEADING, Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
 from agcnn_models.labels import NO_FINDING
@@ -63,10 +63,8 @@ def verdict(image: ReadImage, frame: Frame) -> Block:
         y = top + _PAD + Size.BODY
         for label, lines, weight in parts:
             sheet.text(frame.left + _PAD + 3, y, label, Size.BODY, ink=Ink.MUTED)
-            for line in lines:
-                sheet.text(frame.left + _PAD + 74, y, line, Size.BODY, weight=weight)
-                y += leading
-            y += 3
+            sheet.lines(frame.left + _PAD + 74, y, lines, Size.BODY, weight=weight)
+            y += len(lines) * leading + 3
 
     return Block(height + 10, draw)
 
@@ -210,9 +208,7 @@ def _legend(image: ReadImage, frame: Frame) -> Block:
     def draw(sheet: Sheet, top: float) -> None:
         if mark:
             sheet.mark(frame.left + 4, top + 5, 5.0)
-        for number, line in enumerate(lines):
-            baseline = top + Size.SMALL + 0.5 + number * Size.SMALL * LEADING
-            sheet.text(frame.left + mark, baseline, line, Size.SMALL, ink=Ink.MUTED)
+        sheet.lines(frame.left + mark, top + Size.SMALL + 0.5, lines, Size.SMALL, ink=Ink.MUTED)
 
     return Block(len(lines) * Size.SMALL * LEADING + 6, draw)
 

@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agcnn_clinic.reporting.blocks import LEADING, Block
+from agcnn_clinic.reporting.blocks import Block
 from agcnn_clinic.reporting.content import ReportContent, age, person_name
 from agcnn_clinic.reporting.faces import Weight
-from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
+from agcnn_clinic.reporting.page import LEADING, Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import FOOT, Frame
 from agcnn_clinic.reporting.shaping import NO_BREAK, clean, text_width, wrapped
 
@@ -59,8 +59,7 @@ def by_request(content: ReportContent, frame: Frame) -> list[Block]:
 
     def draw(sheet: Sheet, top: float) -> None:
         sheet.box(frame.left, top, frame.width, height, fill=Ink.WHITE, line=Ink.TEXT, thickness=1.0)
-        for number, line in enumerate(lines, start=1):
-            sheet.text(frame.left + _PAD, top + _PAD + number * leading - 3, line, Size.BODY, weight=Weight.SEMIBOLD)
+        sheet.lines(frame.left + _PAD, top + _PAD + leading - 3, lines, Size.BODY, weight=Weight.SEMIBOLD)
 
     return [Block(height + 10, draw)]
 
@@ -121,7 +120,7 @@ class _Field:
         return wrapped(value, Size.BODY, self.share * width - 10, max_lines=_MOST_LINES) or [_NONE]
 
 
-def patient_and_study(content: ReportContent, frame: Frame, remark: str = "") -> Block:
+def patient_and_study(content: ReportContent, frame: Frame, remark: str) -> Block:
     """Who was examined, and when and why: the name in each of its writings, a grid of labelled fields, and a remark.
 
     All of it is whole, however long DICOM lets it be: two patients may differ in the last character only.
@@ -155,17 +154,11 @@ def patient_and_study(content: ReportContent, frame: Frame, remark: str = "") ->
     def draw(sheet: Sheet, top: float) -> None:
         sheet.box(frame.left, top, frame.width, height, fill=Ink.PANEL)
         left, y = frame.left + _PAD, top + _PAD + Size.NAME - 2
-        for line in name_lines:
-            sheet.text(left, y, line, Size.NAME, weight=Weight.SEMIBOLD)
-            y += Size.NAME * LEADING
-        for line in other_lines:
-            sheet.text(left, y, line, Size.HEADING)
-            y += Size.HEADING * LEADING
+        sheet.lines(left, y, name_lines, Size.NAME, weight=Weight.SEMIBOLD)
+        sheet.lines(left, y + len(name_lines) * Size.NAME * LEADING, other_lines, Size.HEADING)
         grid(sheet, left, top + _PAD + name_height)
         y = top + _PAD + name_height + grid_height + _PAD / 2
-        for number, line in enumerate(remark_lines):
-            baseline = y + Size.SMALL + number * Size.SMALL * LEADING
-            sheet.text(left, baseline, line, Size.SMALL, weight=Weight.SEMIBOLD)
+        sheet.lines(left, y + Size.SMALL, remark_lines, Size.SMALL, weight=Weight.SEMIBOLD)
 
     return Block(height + 12, draw)
 
@@ -181,8 +174,7 @@ def _grid(rows: Sequence[Sequence[_Field]], width: float) -> tuple[Callable[[She
             x = left
             for field, lines in row:
                 sheet.text(x, top + Size.LABEL + 2, field.label, Size.LABEL, ink=Ink.MUTED)
-                for number, line in enumerate(lines):
-                    sheet.text(x, top + Size.LABEL + 13 + number * leading, line)
+                sheet.lines(x, top + Size.LABEL + 13, lines)
                 x += field.share * width
             top += height
 

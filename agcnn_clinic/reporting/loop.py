@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from itertools import chain
 from math import ceil
@@ -14,9 +14,9 @@ from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Study
 from agcnn_clinic.errors import ClinicError, LeaseLostError, StorageError
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.reporting.due import is_due, leave_unread, studies_due
 from agcnn_clinic.reporting.making import make_reports
-from agcnn_clinic.reporting.remaking import Remade, make_on_request, remake
 from agcnn_clinic.reporting.rendering import Press
 
 TOGETHER = 8
@@ -27,10 +27,6 @@ REST_SECONDS = 60.0
 log = logging.getLogger(__name__)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 class Reporting:
     """The reporting of one clinic."""
 
@@ -39,7 +35,7 @@ class Reporting:
         database: Database,
         config: Config,
         press: Press,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = utc_now,
         at_once: int = 1,
         claims: Claims = ALONE,
         elapsed: Callable[[], float] = time.monotonic,
@@ -152,25 +148,3 @@ class Reporting:
             Work.STUDY, [study_id for study_id, end in ends.items() if study_id in mine and end is not True]
         )
         return list(ends.values())
-
-    def remake(self, study_id: int, version: int | None = None) -> Remade:
-        """Make a delivered report again; see `remaking.remake`."""
-        return remake(
-            self._database,
-            study_id,
-            version,
-            clock=self._clock,
-            config=self._config,
-            press=self._press,
-        )
-
-    def on_request(self, study_id: int, model_id: int) -> Remade:
-        """Print a study from one model's readings; see `remaking.make_on_request`."""
-        return make_on_request(
-            self._database,
-            study_id,
-            model_id,
-            clock=self._clock,
-            config=self._config,
-            press=self._press,
-        )

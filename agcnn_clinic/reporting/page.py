@@ -3,6 +3,7 @@
 Lengths are in points (1/72 inch). Positions are measured from the top left corner of the sheet, downwards.
 """
 
+from collections.abc import Iterable
 from enum import Enum, StrEnum
 from io import BytesIO
 
@@ -16,6 +17,8 @@ from agcnn_clinic.reporting.overlay import Plate
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import clean, fitted, shape, text_width
 
+LEADING = 1.36
+"""Distance of baselines, in type sizes."""
 MAX_BOOKMARK = 80
 """Characters of an entry in the document's outline."""
 
@@ -85,6 +88,20 @@ class Sheet:
             self._canvas.setFillColor(_colour(ink))
             self._typesetter.draw(shape(text, weight), x, self._height - y, size)
         return extent
+
+    def lines(
+        self,
+        x: float,
+        y: float,
+        lines: Iterable[str],
+        size: float = Size.BODY,
+        *,
+        weight: Weight = Weight.REGULAR,
+        ink: Ink = Ink.TEXT,
+    ) -> None:
+        """Write lines one below the other, the first with its baseline at y."""
+        for number, line in enumerate(lines):
+            self.text(x, y + number * size * LEADING, line, size, weight=weight, ink=ink)
 
     def box(
         self,

@@ -7,11 +7,11 @@ of that. A person sees more in the print, and the caption says so.
 from dataclasses import dataclass
 
 from agcnn_clinic.prints import Box, Prints
-from agcnn_clinic.reporting.blocks import LEADING, Block
+from agcnn_clinic.reporting.blocks import Block
 from agcnn_clinic.reporting.content import ReadImage, SeenArea
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.overlay import Plate, colour_scale, overlay, plain
-from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size, fit
+from agcnn_clinic.reporting.page import LEADING, Align, Ink, Sheet, Size, fit
 from agcnn_clinic.reporting.paper import FILM_WIDTH, MAX_HEIGHT, Frame
 from agcnn_clinic.reporting.shaping import NO_BREAK, text_width, wrapped
 
@@ -107,8 +107,7 @@ def no_pictures(frame: Frame) -> Block:
 
     def draw(sheet: Sheet, top: float) -> None:
         sheet.box(frame.left, top, frame.width, height, line=Ink.TEXT, thickness=0.8)
-        for number, line in enumerate(lines):
-            sheet.text(frame.left + 12, top + 10 + Size.BODY + number * Size.BODY * LEADING, line)
+        sheet.lines(frame.left + 12, top + 10 + Size.BODY, lines)
 
     return Block(height + 12, draw)
 

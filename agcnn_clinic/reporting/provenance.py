@@ -1,11 +1,11 @@
 """The closing pages: what was not read, how the report was made, how good the model is, and room for a signature."""
 
 from agcnn_clinic.domain import Outcome
-from agcnn_clinic.reporting.blocks import LABEL_WIDTH, LEADING, Block, fact, heading, paragraph, space
+from agcnn_clinic.reporting.blocks import LABEL_WIDTH, Block, fact, heading, paragraph, space
 from agcnn_clinic.reporting.content import BranchFigures, ModelFacts, ReadImage, ReportContent, UnreadImage, computed_on
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.heads import moment
-from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size
+from agcnn_clinic.reporting.page import LEADING, Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import wrapped
 
@@ -48,14 +48,9 @@ def _unread(image: UnreadImage, frame: Frame) -> Block:
         sheet.line(x - 2.5, y - 2.5, x + 2.5, y + 2.5, ink=Ink.TEXT, thickness=1.1)
         sheet.line(x - 2.5, y + 2.5, x + 2.5, y - 2.5, ink=Ink.TEXT, thickness=1.1)
         baseline = top + size
-        for line in name:
-            sheet.text(frame.left + 14, baseline, line, size, weight=Weight.SEMIBOLD)
-            baseline += leading
-        for line in uid:
-            sheet.text(frame.left + 14, baseline, line, Size.LABEL, ink=Ink.MUTED)
-            baseline += Size.LABEL * LEADING
-        for number, line in enumerate(reason):
-            sheet.text(frame.left + left_width, top + size + number * leading, line, size)
+        sheet.lines(frame.left + 14, baseline, name, size, weight=Weight.SEMIBOLD)
+        sheet.lines(frame.left + 14, baseline + len(name) * leading, uid, Size.LABEL, ink=Ink.MUTED)
+        sheet.lines(frame.left + left_width, baseline, reason, size)
         sheet.rule(top + height - 5)
 
     return Block(height, draw)
@@ -113,8 +108,7 @@ def _measured(model: ModelFacts, frame: Frame) -> Block:
         left = frame.left + LABEL_WIDTH
         axis, length = left + 196, frame.width - LABEL_WIDTH - 206
         sheet.text(frame.left, top + size, "Measured on", size, ink=Ink.MUTED)
-        for number, line in enumerate(told):
-            sheet.text(left, top + size + number * leading, line, size)
+        sheet.lines(left, top + size, told, size)
         y = top + len(told) * leading + 4
         sheet.text(frame.left, y + size, model.mean_auc, size, ink=Ink.MUTED)
         sheet.text(left + 172, y + size, "95 % interval", Size.LABEL, ink=Ink.MUTED, align=Align.RIGHT)

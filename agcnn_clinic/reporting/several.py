@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from agcnn_clinic.reporting.blocks import LEADING, Block, fact, heading, space
+from agcnn_clinic.reporting.blocks import Block, fact, heading, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.findings import MOST_LINES, NOT_EXCLUDED, ROW, figure
-from agcnn_clinic.reporting.page import Align, Ink, Sheet, Size, fit
+from agcnn_clinic.reporting.page import LEADING, Align, Ink, Sheet, Size, fit
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.pictures import CAPTION, Plates, caption, thumbnail
 from agcnn_clinic.reporting.shaping import NO_BREAK, text_width, wrapped
@@ -41,9 +41,7 @@ def _legend(frame: Frame, *, boxes: bool) -> Block:
     lines = wrapped(text, Size.SMALL, frame.width)
 
     def draw(sheet: Sheet, top: float) -> None:
-        for number, line in enumerate(lines):
-            baseline = top + Size.SMALL + number * Size.SMALL * LEADING
-            sheet.text(frame.left, baseline, line, Size.SMALL, ink=Ink.MUTED)
+        sheet.lines(frame.left, top + Size.SMALL, lines, Size.SMALL, ink=Ink.MUTED)
 
     return Block(len(lines) * Size.SMALL * LEADING + 6, draw)
 

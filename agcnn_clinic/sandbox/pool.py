@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
@@ -92,9 +91,7 @@ class Sandbox:
         load_ahead(*self._preload)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """End all children; the futures of what they had in hand raise CancelledError."""
         with self._lock:
             self._closed.set()

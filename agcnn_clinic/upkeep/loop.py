@@ -4,7 +4,7 @@ import logging
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from agcnn_clinic.config import Config
@@ -12,6 +12,7 @@ from agcnn_clinic.database.claims import ALONE, EVERYTHING, Claims, Work
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.holdings import check_archive, check_reports
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.plan import Disk, Kind, Removal, plan
 from agcnn_clinic.upkeep.remove import Remover
@@ -35,14 +36,6 @@ def disk_of(folder: Path) -> Disk:
         raise StorageError(f"The disk of {folder} cannot be asked for its room: {error.strerror or error}.") from error
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def _never() -> bool:
-    return False
-
-
 class Upkeep:
     """The retention of one clinic, and its broom."""
 
@@ -51,7 +44,7 @@ class Upkeep:
         database: Database,
         storage: Storage,
         config: Config,
-        clock: Callable[[], datetime] = _now,
+        clock: Callable[[], datetime] = utc_now,
         disk_of: Callable[[Path], Disk] = disk_of,
         claims: Claims = ALONE,
     ) -> None:
@@ -84,7 +77,7 @@ class Upkeep:
             return [one for one in removals if one.candidate.kind is not Kind.REPORTS]
         return removals
 
-    def step(self, stopped: Callable[[], bool] = _never) -> list[Removal]:
+    def step(self, stopped: Callable[[], bool] = lambda: False) -> list[Removal]:
         """Remove what may go, and what runs that were ended left; returns what was removed.
 
         While another worker does so there is nothing to do here.

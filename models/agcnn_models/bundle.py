@@ -24,9 +24,9 @@ from agcnn_models.manifest import (
     MODEL_CARD_FILE,
     UNCALIBRATED,
     WEIGHTS_FILE,
-    CalibrationMethod,
     Draft,
     Manifest,
+    Platt,
     Weights,
     WeightsDtype,
     bind,
@@ -50,19 +50,8 @@ class Bundle:
         return self.manifest.thresholds.values
 
     def calibrate(self, fusion_logits: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Return calibrated probabilities: fusion logits [..., 15] in LABELS' order -> [..., 15].
-
-        A label without coefficients keeps sigmoid(logit); that of one that is not assessed means nothing.
-        """
-        if fusion_logits.shape[-1] != len(LABELS):
-            raise ValueError(f"the last axis must have {len(LABELS)} logits, not the shape {fusion_logits.shape}")
-        logits = fusion_logits.astype(np.float64)
-        calibration = self.manifest.calibration
-        if calibration.method is CalibrationMethod.PLATT:
-            platt = [calibration.coefficients.get(label, UNCALIBRATED) for label in LABELS]
-            logits = logits * np.array([one.a for one in platt]) + np.array([one.b for one in platt])
-        probabilities: NDArray[np.float64] = expit(logits)
-        return probabilities
+        """Return calibrated probabilities by its own coefficients; see `calibrated`."""
+        return calibrated(fusion_logits, self.manifest.calibration.coefficients)
 
     def load_model(self, device: str | torch.device = "cpu") -> AGCNN:
         """Return the model in eval mode and float32, from the very bytes whose hash was checked.
@@ -80,6 +69,19 @@ class Bundle:
         weights = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
         model.load_state_dict(weights, assign=True)
         return model.to(device).eval()
+
+
+def calibrated(fusion_logits: NDArray[np.floating], coefficients: Mapping[str, Platt]) -> NDArray[np.float64]:
+    """Return calibrated probabilities: fusion logits [..., 15] in LABELS' order -> [..., 15].
+
+    A label without coefficients keeps sigmoid(logit); that of one that is not assessed means nothing. A threshold is
+    chosen over these probabilities and decides over them when films are read.
+    """
+    if fusion_logits.shape[-1] != len(LABELS):
+        raise ValueError(f"the last axis must have {len(LABELS)} logits, not the shape {fusion_logits.shape}")
+    platt = [coefficients.get(label, UNCALIBRATED) for label in LABELS]
+    slopes, offsets = np.array([one.a for one in platt]), np.array([one.b for one in platt])
+    return np.asarray(expit(fusion_logits.astype(np.float64) * slopes + offsets))
 
 
 def open_bundle(folder: Path) -> Bundle:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from agcnn_clinic.config import Folders
-from agcnn_clinic.database.audit import EventFilter, events, moment_text
+from agcnn_clinic.database.audit import EventFilter, events
 from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.intake.accept import accept
 from agcnn_clinic.intake.requeue import requeue_files
+from agcnn_clinic.moments import iso
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep import remove
 from agcnn_clinic.upkeep.plan import plan
@@ -169,7 +170,7 @@ def test_the_audit_trail_is_told_once_for_each_reason(ward):
             (json.loads(row["details"]), sorted(json.loads(row["files"])), row["recorded_at"])
             for row in events(connection, EventFilter(event=AuditEvent.REMOVED))
         ]
-    moment = moment_text(ward.now)
+    moment = iso(ward.now)
     of_thirty = {"outcomes": {"analysed": 1, "refused": 1}, "reports": [[key, 1]], "why": "older than 30 days"}
     of_sixty = {"outcomes": {"quarantined": 1}, "reports": [], "why": "older than 60 days"}
     assert told == [(of_sixty, [garbage], moment), (of_thirty, [film, companion], moment)]

@@ -9,7 +9,7 @@ from agcnn_training.evaluation.printed import share, signed, span, three
 from agcnn_training.evaluation.results import Measured, SetResult
 
 
-def measured_part(measured: Measured, *, cautioned: bool = False, not_assessed: tuple[str, ...] = ()) -> str:
+def measured_part(measured: Measured, *, cautioned: bool, not_assessed: tuple[str, ...]) -> str:
     """How good each branch is: on the test films where there are any, and on the validation films.
 
     Args:
@@ -50,7 +50,7 @@ def _pathologies(number: int) -> str:
     return "one pathology" if number == 1 else f"the {number} pathologies"
 
 
-def calibration_part(measured: Measured, not_assessed: tuple[str, ...] = ()) -> str:
+def calibration_part(measured: Measured, not_assessed: tuple[str, ...]) -> str:
     """How far its probabilities and thresholds can be trusted.
 
     Args:

@@ -94,7 +94,7 @@ def label_loss(phase: PhaseRecipe) -> LabelLoss:
 
 
 def stage_loss(
-    logits: Tensor, targets: Tensor, loss: LabelLoss, outputs: int = 1, further: Sequence[Further] = ()
+    logits: Tensor, targets: Tensor, loss: LabelLoss, outputs: int, further: Sequence[Further] = ()
 ) -> Tensor:
     """The loss of a stage: that of each trained output by itself, summed, plus what is learnt beside the labels.
 

@@ -8,10 +8,10 @@ from scipy.special import expit
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss
 
+from agcnn_models.bundle import calibrated
 from agcnn_models.labels import LABELS
 from agcnn_training.evaluation.calibration import (
     Binning,
-    calibrated,
     fit_calibration,
     fit_platt,
     judge_calibration,

@@ -1,6 +1,7 @@
 """What a data set lacks, how to get it, and which of its films are damaged."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Final
 
 from agcnn_training.data.chestxray14 import BOXES, FILMS, PATIENTS, SOURCE, TEST, TRAIN_VAL, ChestXray14
 from agcnn_training.data.names import film_key
-from agcnn_training.data.parallel import crew
+from agcnn_training.data.parallel import on_each
 from agcnn_training.data.pictures import ImageLoader, Reading
 from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError, TrainingStopped
@@ -118,8 +119,7 @@ def find_damaged(paths: Sequence[Path], reading: Reading, *, deep: bool) -> tupl
     work = partial(_decoding_fault, loader=reading.loader) if deep else file_fault
     damaged = []
     title = "decoding films" if deep else "looking at films"
-    with crew(work, paths, reading.workers) as run:
-        faults = (fault for start in range(0, len(paths), _BLOCK) for fault in run(paths[start : start + _BLOCK]))
+    with closing(on_each(work, paths, reading.workers, ahead=_BLOCK)) as faults:
         for path, fault in zip(reading.journal.steps(paths, len(paths), title), faults, strict=True):
             if fault is not None:
                 damaged.append(Damage(path, fault))

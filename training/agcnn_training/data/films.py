@@ -79,7 +79,7 @@ def load_films(
 
 
 def load_pretraining_films(
-    rows: Sequence[PretrainingRow], paths: Sequence[Path], preprocessing: Preprocessing, reading: Reading | None = None
+    rows: Sequence[PretrainingRow], paths: Sequence[Path], preprocessing: Preprocessing, reading: Reading
 ) -> Films:
     """Read the films of a pretraining table; one target a class. Arguments as for ``load_films``.
 
@@ -88,7 +88,7 @@ def load_pretraining_films(
     """
     names = categories(rows)
     return Films(
-        pixels=read_pixels(paths, preprocessing, reading or Reading()),
+        pixels=read_pixels(paths, preprocessing, reading),
         targets=torch.tensor([[float(row.category == name) for name in names] for row in rows]),
         auxiliary=torch.empty(len(rows), 0),
     )

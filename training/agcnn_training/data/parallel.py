@@ -3,10 +3,9 @@
 import multiprocessing
 import pickle
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -23,11 +22,8 @@ _FREE_DECODERS: Final = frozenset({".png", ".jpg", ".jpeg"})
 """Pillow decodes these without the interpreter lock."""
 
 
-@contextmanager
-def crew(
-    work: Callable[[Path], Result], files: Sequence[Path], workers: int
-) -> Iterator[Callable[[Sequence[Path]], Iterator[Result]]]:
-    """Keep workers ready for several rounds of the same work.
+def on_each(work: Callable[[Path], Result], files: Sequence[Path], workers: int, ahead: int) -> Generator[Result]:
+    """Do the same work on each file; close it when it is not taken to its end.
 
     Threads read PNG and JPEG: of the 12 ms that a film of 1024 x 1024 takes, the interpreter lock is held for less than
     one. The decoders of DICOM hold it (on two cores two threads read compressed DICOM no faster than one), so those
@@ -35,11 +31,12 @@ def crew(
 
     Args:
         work: done on each file.
-        files: all files of all rounds; they decide between threads and processes.
+        files: their kind and number decide between threads and processes.
         workers: how many work side by side.
+        ahead: the most results that are there before they are taken.
 
     Yields:
-        A function from files to their results, in order.
+        The result of each file, in order.
 
     Raises:
         TrainingError: a process died.
@@ -49,7 +46,8 @@ def crew(
     apart = not free and len(files) >= _FEW and workers > 1 and _portable(work)
     pool = _processes(workers) if apart else _threads(workers)
     try:
-        yield lambda paths: pool.map(work, paths)
+        for first in range(0, len(files), ahead):
+            yield from pool.map(work, files[first : first + ahead])
     except BrokenProcessPool as error:
         raise TrainingError(
             "A process that reads films was ended from outside, for want of memory or by a file that its decoder does "

@@ -1,8 +1,8 @@
 """Films as squares, made side by side, ahead of whoever takes them: rounded for training, exact for measuring."""
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from agcnn_models.preprocessing import centre, resized
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.parallel import crew
+from agcnn_training.data.parallel import on_each
 from agcnn_training.data.pictures import ImageLoader, Reading
 from agcnn_training.errors import TrainingError
 
@@ -51,9 +51,8 @@ def read_each(
         TrainingError: a process that reads films died.
     """
     work = partial(_attempt, make=make, loader=reading.loader, preprocessing=preprocessing)
-    with crew(work, paths, reading.workers) as run:
-        blocks = (run(paths[first : first + ahead]) for first in range(0, len(paths), ahead))
-        yield from reading.journal.steps(chain.from_iterable(blocks), len(paths), "reading films")
+    with closing(on_each(work, paths, reading.workers, ahead)) as squares:
+        yield from reading.journal.steps(squares, len(paths), "reading films")
 
 
 def unreadable(sentences: Sequence[str], films: int) -> TrainingError:

@@ -1,6 +1,5 @@
 """From logits to probabilities that mean what they say: Platt's scaling, and how far off a probability is."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -11,7 +10,7 @@ from scipy.optimize import minimize
 from scipy.special import expit
 
 from agcnn_models.labels import LABELS
-from agcnn_models.manifest import UNCALIBRATED, Platt
+from agcnn_models.manifest import Platt
 from agcnn_training.evaluation.metrics import Truth, brier_score, labelled_films
 
 BINS: Final = 15
@@ -110,13 +109,6 @@ def fit_calibration(truth: Truth, logits: NDArray[np.floating]) -> dict[str, Pla
     """Fit the scaling of each label that has both outcomes: truth and logits [N, 15]."""
     scales = {label: fit_platt(truth[:, column], logits[:, column]) for column, label in enumerate(LABELS)}
     return {label: scale for label, scale in scales.items() if scale is not None}
-
-
-def calibrated(logits: NDArray[np.floating], scales: Mapping[str, Platt]) -> NDArray[np.float64]:
-    """Calibrated probabilities of logits [N, 15]; of a label without a scaling sigmoid(logit)."""
-    fitted = [scales.get(label, UNCALIBRATED) for label in LABELS]
-    slopes, offsets = np.array([one.a for one in fitted]), np.array([one.b for one in fitted])
-    return np.asarray(expit(logits.astype(np.float64) * slopes + offsets))
 
 
 def reliability(

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from agcnn_models.bundle import Bundle
+from agcnn_models.bundle import Bundle, calibrated
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import Platt, ThresholdSet
 from agcnn_training.evaluation.bootstrap import LEVEL, NO_INTERVAL, Interval
-from agcnn_training.evaluation.calibration import calibrated, fit_calibration
+from agcnn_training.evaluation.calibration import fit_calibration
 from agcnn_training.evaluation.metrics import Truth, labelled_films
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.recipe import Aim

@@ -32,7 +32,7 @@ class Score:
     skipped: tuple[str, ...]
 
 
-def judged_truth(targets: Tensor, not_assessed: Collection[str] = ()) -> NDArray[np.float32]:
+def judged_truth(targets: Tensor, not_assessed: Collection[str]) -> NDArray[np.float32]:
     """Which labels films bear, as far as they are judged: float32 [N, 15] in {0, 1}, else NaN.
 
     Args:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import expit
 from torch import nn
 
+from agcnn_models.bundle import calibrated
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Preprocessing
@@ -20,7 +21,7 @@ from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.bootstrap import draw_patients
 from agcnn_training.evaluation.branches import BranchResult, Comparison, judge_branches
-from agcnn_training.evaluation.calibration import Calibration, calibrated, judge_calibration
+from agcnn_training.evaluation.calibration import Calibration, judge_calibration
 from agcnn_training.evaluation.decision import Decision, OperatingPoint, fit_decision, operating_points
 from agcnn_training.evaluation.localisation import Localisation, judge_localisation, lesions_on
 from agcnn_training.evaluation.metrics import both_outcomes, labelled_films

@@ -1,0 +1,17 @@
+"""Moments: the present one, and how one is written as text."""
+
+from datetime import UTC, datetime
+
+
+def utc_now() -> datetime:
+    """This moment."""
+    return datetime.now(UTC)
+
+
+def iso(moment: datetime) -> str:
+    """A moment in ISO 8601, UTC, to the microsecond, as rows and the audit trail hold it: texts sort as the moments do.
+
+    Args:
+        moment: with a zone, of any kind.
+    """
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
