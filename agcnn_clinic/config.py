@@ -208,8 +208,13 @@ class Config(BaseSettings):
 
     @property
     def lock_file(self) -> Path:
-        """The file whose lock makes a process the only one that works on this clinic."""
-        return self._root / ".agcnn-clinic.lock"
+        """The file whose lock makes a process the only one that works on this clinic.
+
+        It lies beside an SQLite database, wherever a link to that leads: another config.toml may name the same one.
+        """
+        kind, _, database = self.database_url.partition(":///")
+        file = Path(os.path.realpath(database)) if kind.startswith("sqlite") else self._root / "agcnn-clinic"
+        return file.parent / f".{file.name}.lock"
 
     @property
     def database_url(self) -> str:
@@ -222,11 +227,12 @@ class Config(BaseSettings):
     @property
     def layout(self) -> Layout:
         """Where all of the clinic lies that is on a disk of this machine."""
-        files = {"configuration": self._root / self._file_name, "lock": self.lock_file}
+        files = {"configuration": self._root / self._file_name}
         kind, _, database = self.database_url.partition(":///")
         if kind.startswith("sqlite"):
             files |= {"database": Path(database)}
             files |= {f"database's {suffix} file": Path(f"{database}-{suffix}") for suffix in ("wal", "shm")}
+        files["lock"] = self.lock_file
         return Layout(self.inbox, self.archive, self.quarantine, self.reports, files)
 
 

@@ -6,8 +6,10 @@ import sys
 
 import pytest
 
+from agcnn_clinic.config import load_config
+from agcnn_clinic.database.session import open_database
 from agcnn_clinic.errors import ClinicBusyError, ExitCode
-from agcnn_clinic.lock import holder, only_process
+from agcnn_clinic.lock import at_work_on, holder, only_process
 
 HOLD = """
 import sys
@@ -49,3 +51,17 @@ def test_the_lock_goes_with_a_killed_process(other_process):
     with only_process(path):
         assert path.read_text() == f"{os.getpid()}\n"
     assert holder(path) is None
+
+
+@pytest.mark.sqlite_only("a server has workers")
+def test_a_database_is_one_process_s_whichever_settings_name_it(new_clinic, tmp_path):
+    """A copy of config.toml in another folder, which names the database by a link, is of the same clinic."""
+    config = new_clinic(tmp_path / "clinic")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "link.sqlite").symlink_to(config.layout.files["database"])
+    (tmp_path / "etc" / "config.toml").write_text('[database]\nurl = "sqlite:///link.sqlite"\n')
+    other = load_config(tmp_path / "etc" / "config.toml")
+    with open_database(config.database_url) as database, at_work_on(config, database):
+        assert holder(other.lock_file) == str(os.getpid())
+        with open_database(other.database_url) as same, pytest.raises(ClinicBusyError), at_work_on(other, same):
+            pass

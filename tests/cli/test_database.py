@@ -91,7 +91,10 @@ def test_links_are_followed_by_backup_and_restore(clinic, run):
 def test_nothing_is_restored_under_a_working_daemon(clinic, run):
     """While a process holds the clinic's lock, the command says which one."""
     run(clinic, "db", "backup", clinic / "copy.sqlite")
-    with only_process(clinic / ".agcnn-clinic.lock"), pytest.raises(ClinicBusyError, match=str(os.getpid())):
+    with (
+        only_process(load_config(clinic / "config.toml").lock_file),
+        pytest.raises(ClinicBusyError, match=str(os.getpid())),
+    ):
         run(clinic, "db", "restore", clinic / "copy.sqlite")
 
 

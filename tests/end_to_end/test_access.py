@@ -67,7 +67,7 @@ def test_whatever_is_made_is_its_owners_alone(day):
     found = {path.relative_to(day): mode for path, mode in modes.items()}
     assert {path: mode for path, mode in found.items() if mode != (0o700 if (day / path).is_dir() else 0o600)} == {}
     names = {path.name for path in found}
-    assert {"config.toml", "clinic.sqlite", ".agcnn-clinic.lock", "copy.sqlite", "findings.csv"} <= names
+    assert {"config.toml", "clinic.sqlite", ".clinic.sqlite.lock", "copy.sqlite", "findings.csv"} <= names
     assert {path.suffix for path in found if "archive" in path.parts} >= {".dcm", ".bin"}
     assert [path for path in found if path.suffix == ".pdf"]
 
