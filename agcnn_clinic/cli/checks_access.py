@@ -116,8 +116,8 @@ def _guarded(config: Config) -> Iterator[_Guarded]:
     advice = f"Who may write here may put another database or configuration in place: chmod 0710 {config.root}"
     yield _Guarded("the clinic's folder", config.root, 0o026, advice)
     advice = (
-        "Every user of this machine may look at the films that wait there, or take some away. Give it to a group that "
-        f"senders are in, and chmod 3770 {config.inbox}"
+        "Other users of this machine may look at the films that wait there, or, where they may write, take some away. "
+        f"Give it to a group that senders are in, and chmod 3770 {config.inbox}"
     )
     yield _Guarded("the inbox", config.inbox, 0o007, advice)
 

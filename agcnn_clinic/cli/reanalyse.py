@@ -138,12 +138,12 @@ def _told(manifest: "Manifest", tally: "Tally", *, counts: bool) -> Iterator[str
     else:
         yield f"{read}; no reading counts that did not before."
     if tally.meanwhile:
-        yield f"{_images(tally.meanwhile)} were read by it in another process at the same time."
+        yield f"Read by it in another process at the same time: {_images(tally.meanwhile)}."
     if tally.refused:
         codes = ", ".join(f"{code} {count}" for code, count in sorted(tally.refused.items()))
-        yield f"{_images(tally.refused.total())} stay as they are, since they would not be read now: {codes}."
+        yield f"Left as before, since it would not be read now: {_images(tally.refused.total())} ({codes})."
     if tally.unreachable:
-        yield f"{_images(tally.unreachable)} stay as they are: the archive does not give up their files."
+        yield f"Left as before, since the archive does not give it up: {_images(tally.unreachable)}."
 
 
 def _called(manifest: "Manifest") -> str:
