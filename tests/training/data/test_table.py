@@ -46,6 +46,22 @@ def test_sex_and_view_are_read_as_others_write_them(tmp_path: Path) -> None:
     assert [(row.sex, row.view) for row in read_table(path)] == expected
 
 
+@pytest.mark.parametrize(
+    ("content", "by"),
+    [
+        ("image;patient;finding_labels;age\na.png;7;Mass;57,5\n", "semicolons"),
+        ("sep=;\nimage;patient;finding_labels\na.png;7;Mass\n", "semicolons"),
+        ("image\tpatient\tfinding_labels\na.png\t7\tMass\n", "tabs"),
+    ],
+)
+def test_a_table_without_commas_is_told_so(content: str, by: str, tmp_path: Path) -> None:
+    """As Excel saves a CSV file where numbers have commas: the columns are there, and are not to be added."""
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    with pytest.raises(TrainingError, match=f"separates its cells by {by}: save it with commas"):
+        read_table(path)
+
+
 def test_blanks_around_the_names_of_columns_count_for_nothing(tmp_path: Path) -> None:
     """A header with blanks after its commas loses no column: what is uncertain would count as absent, unsaid."""
     path = tmp_path / "t.csv"

@@ -72,11 +72,11 @@ def test_a_draw_that_lacks_what_is_needed_is_drawn_again(films: list[tuple[bool,
 
 
 def test_what_hardly_a_draw_has_gives_no_interval() -> None:
-    """Twenty patients who are all needed come together in a draw in forty million."""
-    draws = draw_patients([str(index) for index in range(20)], seed=0, samples=10, needed=np.eye(20, dtype=bool))
-    assert draws.counts.shape == (20, 0)
+    """Twenty of twenty-one patients, all of whom are needed, come together in a draw in millions."""
+    draws = draw_patients([str(index) for index in range(21)], seed=0, samples=10, needed=np.eye(21, 20, dtype=bool))
+    assert draws.counts.shape == (21, 0)
     assert draws.again == 1000
-    areas = area_draws(np.arange(20) < 5, np.arange(20.0), draws)
+    areas = area_draws(np.arange(21) < 5, np.arange(21.0), draws)
     assert not percentile_interval(areas).known
 
 
@@ -85,6 +85,16 @@ def test_a_single_patient_is_not_drawn_again() -> None:
     draws = draw_patients(["one"] * 6, seed=0, needed=np.eye(6, 2, dtype=bool))
     assert (draws.counts.shape, draws.again) == ((1, 0), 0)
     assert not percentile_interval(area_draws(np.arange(6) < 3, np.arange(6.0), draws)).known
+
+
+@pytest.mark.parametrize("patients", [2, 3, 4])
+def test_patients_none_of_whom_can_be_left_out_are_not_drawn_again(patients: int) -> None:
+    """Each draw would be everyone once, and an interval without width would call the figure certain."""
+    names = [str(index) for index in range(patients)]
+    draws = draw_patients(names, seed=0, needed=np.eye(patients, dtype=bool))
+    assert (draws.counts.shape, draws.again) == ((patients, 0), 0)
+    one_less = draw_patients([*names, "another"], seed=0, needed=np.eye(patients + 1, patients, dtype=bool))
+    assert one_less.counts.shape == (patients + 1, 1000)
 
 
 def test_the_interval_leaves_out_draws_without_a_value() -> None:

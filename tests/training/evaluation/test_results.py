@@ -291,6 +291,19 @@ def test_a_single_patient_has_figures_and_no_intervals(make_predictions, make_ro
     assert adults.interval.known
 
 
+def test_a_mean_that_hangs_on_every_patient_has_no_interval(make_predictions, make_rows) -> None:
+    """Of a set and of a group: of two patients, one of whom has all findings, each draw that has an area is both."""
+    predictions, rows = make_predictions(40), make_rows(40)
+    truth = np.zeros_like(predictions.truth)
+    truth[:20] = 1
+    two = replace(predictions, patients=("ill",) * 20 + ("sound",) * 20, truth=truth)
+    found = judge(two, rows, fit_decision(predictions, "m-1"), PREPROCESSING, seed=0)
+    assert all(0 < branch.score.mean < 1 for branch in found.branches.values())
+    assert not any(branch.interval.known for branch in found.branches.values())
+    assert not any(one.interval.known for one in found.comparisons)
+    assert not any(one.interval.known for one in found.subgroups if one.attribute == "view")
+
+
 def test_an_age_beyond_any_patient_is_in_no_band(make_predictions, make_rows) -> None:
     """NIH's typing errors, and unknown ages, are left out instead of being put among the old."""
     rows = [replace(row, age=None if index % 2 else 412) for index, row in enumerate(make_rows(20))]

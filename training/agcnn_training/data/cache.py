@@ -31,8 +31,8 @@ from agcnn_training.errors import TrainingError, TrainingStopped
 
 Pixels = NDArray[np.uint8]
 
-_VERSION: Final = 1
-"""Raised whenever ``squashed`` gives other pixels, so that caches made before are made again."""
+_VERSION: Final = 2
+"""Raised whenever ``squashed`` gives other pixels, or none any more, so that caches made before are made again."""
 
 _BLOCK: Final = 512
 """Films between two entries in the journal: the most that an interruption costs."""

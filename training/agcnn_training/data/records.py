@@ -17,6 +17,10 @@ Columns = Mapping[str, tuple[str, ...]]
 """Our name of a column, and the names that it may bear in a file; the first of them that is there counts."""
 
 
+_SEPARATORS = {";": "semicolons", "\t": "tabs"}
+"""What spreadsheets write between cells where a comma is in numbers; a "sep=;" before the header says the same."""
+
+
 class Record(NamedTuple):
     """One line of a table: where it stands, for error messages, and its cells as stripped text."""
 
@@ -33,14 +37,16 @@ def read_records(path: Path, columns: Columns, needed: Sequence[str]) -> list[Re
         needed: which of our names must be there.
 
     Raises:
-        TrainingError: the file cannot be read, a needed column is missing, one that is read is there twice, a line has
-            other cells than the header, or there are no rows.
+        TrainingError: the file cannot be read, its cells are not separated by commas, a needed column is missing, one
+            that is read is there twice, a line has other cells than the header, or there are no rows.
     """
     header, lines = _parquet(path) if path.suffix == ".parquet" else _csv(path)
     theirs = {ours: name for ours, names in columns.items() for name in names[::-1] if name in header}
     if twice := [name for name in theirs.values() if header.count(name) > 1]:
         raise TrainingError(f"{path.name} has two columns {twice[0]}: take one of them out.")
     missing = [ours for ours in needed if ours not in theirs]
+    if missing and len(header) == 1 and (marks := [name for mark, name in _SEPARATORS.items() if mark in header[0]]):
+        raise TrainingError(f"{path.name} separates its cells by {marks[0]}: save it with commas between them.")
     if missing:
         raise TrainingError(
             f"{path.name} has no column {' or '.join(columns[missing[0]])}: add it; its columns are "

@@ -75,15 +75,16 @@ def draw_patients(
         needed: [N, G], groups of films; a draw that has no film of one of them is drawn again.
 
     Returns:
-        No draw, D is 0, where fewer than one in ``_ROUNDS`` has what is needed, and of a single patient: whoever is
-        drawn again from among one is the same, which would look as if nothing were more certain.
+        No draw, D is 0, where fewer than one in ``_ROUNDS`` has what is needed, of a single patient, and where each
+        patient alone has something that is needed: then all draws are the same, which would look as if nothing were
+        more certain.
     """
     names, members = np.unique(np.asarray(patients, dtype=np.str_), return_inverse=True)
     members = members.astype(np.int64)
-    if len(names) < 2:
+    bearers = None if needed is None else _bearers(needed, members, len(names))
+    if len(names) < 2 or (bearers is not None and _all_are_needed(bearers)):
         return PatientDraws(members, np.empty((len(names), 0), np.float32))
     random = np.random.default_rng(seed)
-    bearers = None if needed is None else _bearers(needed, members, len(names))
     kept: list[NDArray[np.float32]] = []
     found = again = 0
     for _ in range(_ROUNDS):
@@ -167,6 +168,11 @@ def _bearers(needed: NDArray[np.bool_], members: NDArray[np.integer], patients: 
     films, groups = np.nonzero(needed)
     bearers[groups, members[films]] = 1
     return bearers
+
+
+def _all_are_needed(bearers: NDArray[np.float32]) -> bool:
+    """Whether each patient is the only one with a film of some group: [G, P] as ``_bearers`` gives it."""
+    return bool(bearers[bearers.sum(axis=1) == 1].any(axis=0).all())
 
 
 def _counting(

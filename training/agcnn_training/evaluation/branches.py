@@ -108,8 +108,9 @@ class _Drawn:
 def _drawn(truth: Truth, logits: NDArray[np.floating], draws: PatientDraws, whole: PatientDraws) -> _Drawn:
     pathologies = slice(len(PATHOLOGIES))
     labels = label_draws(truth[:, pathologies], logits[:, pathologies], draws)
-    # Where none had to be drawn again these are the same draws.
-    means = label_draws(truth[:, pathologies], logits[:, pathologies], whole) if whole.again else labels
+    # Where none had to be drawn again these are the same draws, unless there is none.
+    other = whole.again or not whole.counts.shape[1]
+    means = label_draws(truth[:, pathologies], logits[:, pathologies], whole) if other else labels
     return _Drawn(labels, mean_over_known(means))
 
 
