@@ -148,6 +148,13 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     assert "3 images read, 2 not read: see below" in first
     assert "lateral.dcm" in first
     assert "conflict.dcm" in first
+    for count, told in (
+        (2, "2 images; the findings say nothing about them"),
+        (1, "1 image; the findings say nothing about it"),
+    ):
+        page = text_of(render(replace(several, unread=several.unread[:count]), picture, settings))[0]
+        assert f"Images not read {told} " in page
+    assert "not read" not in text_of(render(replace(several, unread=()), picture, settings))[0]
     assert "Not suited for the model. The view is not stated, or none that is read here" in first
     assert "Set aside. Another picture" in first
     assert "the findings say nothing about them" in first

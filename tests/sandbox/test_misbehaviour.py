@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -183,6 +184,25 @@ def test_what_a_task_waits_for_does_not_count_until_it_waits_for_too_long(misbeh
         with pytest.raises(ImageError) as caught:
             sandbox.run(misbehaving.sleeps, 60.0)
     assert caught.value.code == ReasonCode.DEADLINE
+
+
+LATE = """
+import signal, sys, time
+from agcnn_clinic.sandbox import child
+child.PATIENCE = int(sys.argv[1])
+for ringing in (signal.SIGPROF, signal.SIGALRM):
+    signal.signal(ringing, signal.SIG_IGN)
+with child._alarm(0.2):
+    while True:
+        time.sleep(60) if child.PATIENCE == 1 else None
+"""
+
+
+@pytest.mark.parametrize(("patience", "number"), [(1000, signal.SIGPROF), (1, signal.SIGALRM)])
+def test_each_clock_ends_a_task_by_itself(patience, number):
+    """The processor's one that computes, the other one that waits, also where a task before would not hear them."""
+    done = subprocess.run([sys.executable, "-c", LATE, str(patience)], timeout=60, check=False)
+    assert done.returncode == -number
 
 
 def test_memory_taken_bit_by_bit_ends_at_the_limit(misbehaving):
