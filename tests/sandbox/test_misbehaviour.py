@@ -205,6 +205,21 @@ def test_each_clock_ends_a_task_by_itself(patience, number):
     assert done.returncode == -number
 
 
+IN_TIME = """
+import signal
+from agcnn_clinic.sandbox import child
+with child._alarm(60.0):
+    pass
+print([signal.getitimer(clock)[0] for clock in (signal.ITIMER_PROF, signal.ITIMER_REAL)])
+"""
+
+
+def test_no_clock_goes_on_when_a_task_has_come_to_its_end():
+    """It would ring while the child waits for the next one, or sends what it has found."""
+    done = subprocess.run([sys.executable, "-c", IN_TIME], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[0.0, 0.0]\n"
+
+
 def test_memory_taken_bit_by_bit_ends_at_the_limit(misbehaving):
     """Many small allocations meet the same limit as a large one."""
     with Sandbox(workers=1, seconds=30.0, memory_mb=64) as sandbox:
