@@ -36,6 +36,19 @@ def test_a_row_says_that_a_label_is_not_assessed(clinic, composed, picture, sett
     assert content.images[0].no_finding is None
 
 
+def test_a_verdict_counts_what_is_not_assessed(clinic, composed, picture, settings, text_of, render) -> None:
+    """Where nothing is missing it says nothing of it, and No Finding is none of the pathologies that it counts."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    for missing, told in (
+        ((), "Mass 0.81, Effusion 0.55. Input quality"),
+        (("Hernia",), "1 more is not assessed. Input quality"),
+        (("Hernia", "Edema", NO_FINDING), "2 more are not assessed. Input quality"),
+    ):
+        limit(clinic, *missing)
+        assert told in text_of(render(composed(study), picture, settings))[0]
+
+
 def test_an_only_label_below_its_threshold_is_not_called_normal(
     clinic, composed, picture, settings, text_of, render
 ) -> None:

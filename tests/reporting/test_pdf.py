@@ -148,6 +148,13 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     assert "3 images read, 2 not read: see below" in first
     assert "lateral.dcm" in first
     assert "conflict.dcm" in first
+    for count, told in (
+        (2, "2 images; the findings say nothing about them"),
+        (1, "1 image; the findings say nothing about it"),
+    ):
+        page = text_of(render(replace(several, unread=several.unread[:count]), picture, settings))[0]
+        assert f"Images not read {told} " in page
+    assert "not read" not in text_of(render(replace(several, unread=()), picture, settings))[0]
     assert "Not suited for the model. The view is not stated, or none that is read here" in first
     assert "Set aside. Another picture" in first
     assert "the findings say nothing about them" in first
@@ -187,14 +194,17 @@ def test_remarks_are_on_the_first_page_of_several(several, picture, settings, te
 
 
 def test_no_positive_label_is_not_called_normal(content, picture, settings, text_of, render) -> None:
-    """Below all thresholds the page says that nothing is excluded; without thresholds it says so."""
+    """Below all thresholds the verdict says that nothing is excluded; without thresholds it says so."""
     low = tuple(replace(row, probability=0.1, positive=False) for row in content.images[0].findings)
     none = tuple(replace(row, threshold=None, positive=None) for row in low)
-    for rows, told in ((low, "None of the 14 labels reached its threshold."), (none, "The model has no thresholds")):
+    for rows, told in (
+        (low, "None of the 14 labels reached its threshold."),
+        (none, "The model has no thresholds: the probabilities stand for themselves."),
+    ):
         image = replace(content.images[0], findings=rows)
         first = text_of(render(replace(content, images=(image,)), picture, settings))[0]
-        assert told in first
-        assert NOT_EXCLUDED in first
+        assert f"{told} {NOT_EXCLUDED} Input quality" in first
+    assert f"{NOT_EXCLUDED} Input quality" not in text_of(render(content, picture, settings))[0]
 
 
 def test_findings_beside_no_finding_are_called_a_contradiction(content, picture, settings, text_of, render) -> None:

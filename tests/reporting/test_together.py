@@ -35,14 +35,17 @@ def test_the_loop_makes_all_that_is_due(clinic) -> None:
     assert made.note == ""
 
 
-def test_one_that_fails_keeps_none_of_those_beside_it_from_being_made(clinic) -> None:
-    """Reports are made together where they can be, and one by one where one of them cannot."""
+def test_one_that_fails_keeps_none_of_those_beside_it_from_being_made(clinic, monkeypatch) -> None:
+    """They are delivered together all the same, and none of them is rendered twice."""
     lost, *_ = [clinic.add_file(clinic.add_study()) for _ in range(3)]
     with clinic.database.write() as session:
         session.execute(update(ReceivedFile).where(ReceivedFile.id == lost).values(stored_path="away.png"))
+    passed: list[FaultPoint] = []
+    monkeypatch.setattr(faults, "hook", passed.append)
     reporting = Reporting(clinic.database, clinic.config, clinic.press, clinic.clock)
     assert reporting.step(quiet_seconds=0) == 3
     assert (due_now(clinic), reporting.unmade) == ([1], 1)
+    assert (passed.count(FaultPoint.REPORT_RENDERED), passed.count(FaultPoint.REPORT_COMMITTED)) == (2, 1)
 
 
 def test_reports_that_are_due_together_share_a_transaction(clinic, monkeypatch) -> None:

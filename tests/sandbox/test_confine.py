@@ -1,5 +1,6 @@
 """What a child gives up for good, where a layer of it is missing: many servers' kernels do not have all of them."""
 
+import ctypes
 import os
 import platform
 import subprocess
@@ -110,6 +111,66 @@ def test_no_process_and_no_file_is_touched_where_landlock_does_not_keep_it(tmp_p
         )
         assert done.stdout == "True b'x' b'film' film []\n", done.stderr
         victim.communicate(b"\n")
+    assert victim.returncode == 0
+
+
+WITHOUT_SECCOMP = """
+import os, signal, socket, subprocess, sys
+from agcnn_clinic.sandbox import confine
+
+victim, folder, version = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+there, server = f"{folder}/there", socket.create_server(("127.0.0.1", 0))
+ways = {
+    "O_WRONLY": (1, lambda: os.open(there, os.O_WRONLY)),
+    "O_CREAT": (1, lambda: os.open(f"{folder}/new", os.O_CREAT)),
+    "unlink": (1, lambda: os.unlink(there)),
+    "rename": (1, lambda: os.rename(there, f"{folder}/other")),
+    "link": (1, lambda: os.link(there, f"{folder}/link")),
+    "symlink": (1, lambda: os.symlink(there, f"{folder}/link")),
+    "mkdir": (1, lambda: os.mkdir(f"{folder}/new")),
+    "rmdir": (1, lambda: os.rmdir(f"{folder}/empty")),
+    "mkfifo": (1, lambda: os.mkfifo(f"{folder}/new")),
+    "run": (1, lambda: subprocess.run([sys.executable, "-c", ""])),
+    "truncate": (3, lambda: os.truncate(there, 0)),
+    "connect": (4, lambda: socket.create_connection(server.getsockname())),
+    "listen": (4, lambda: socket.create_server(("127.0.0.1", 0))),
+    "kill": (6, lambda: os.kill(victim, signal.SIGKILL)),
+}
+confine._seccomp = lambda libc: None
+confine.confine()
+for name, (since, way) in ways.items():
+    if version >= since:
+        try:
+            way()
+        except PermissionError:
+            continue
+        except OSError as error:
+            print(name, error)
+        else:
+            print(name)
+print(open(there).read(), os.listdir(f"{folder}/empty"))
+"""
+
+
+def _landlock_version():
+    return ctypes.CDLL(None).syscall(444, None, 0, 1) if sys.platform == "linux" else 0
+
+
+@pytest.mark.skipif(_landlock_version() < 1, reason="this kernel has no Landlock")
+def test_landlock_keeps_files_ports_and_processes_by_itself(tmp_path):
+    """What the filter does not know of is refused all the same, as far as this kernel's Landlock goes."""
+    (tmp_path / "there").write_text("film")
+    (tmp_path / "empty").mkdir()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
+        done = subprocess.run(
+            [sys.executable, "-c", WITHOUT_SECCOMP, str(victim.pid), str(tmp_path), str(_landlock_version())],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        victim.communicate(b"\n")
+    assert done.stdout == "film []\n", done.stderr
     assert victim.returncode == 0
 
 

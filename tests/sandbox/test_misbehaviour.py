@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -183,6 +184,40 @@ def test_what_a_task_waits_for_does_not_count_until_it_waits_for_too_long(misbeh
         with pytest.raises(ImageError) as caught:
             sandbox.run(misbehaving.sleeps, 60.0)
     assert caught.value.code == ReasonCode.DEADLINE
+
+
+LATE = """
+import signal, sys, time
+from agcnn_clinic.sandbox import child
+child.PATIENCE = int(sys.argv[1])
+for ringing in (signal.SIGPROF, signal.SIGALRM):
+    signal.signal(ringing, signal.SIG_IGN)
+with child._alarm(0.2):
+    while True:
+        time.sleep(60) if child.PATIENCE == 1 else None
+"""
+
+
+@pytest.mark.parametrize(("patience", "number"), [(1000, signal.SIGPROF), (1, signal.SIGALRM)])
+def test_each_clock_ends_a_task_by_itself(patience, number):
+    """The processor's one that computes, the other one that waits, also where a task before would not hear them."""
+    done = subprocess.run([sys.executable, "-c", LATE, str(patience)], timeout=60, check=False)
+    assert done.returncode == -number
+
+
+IN_TIME = """
+import signal
+from agcnn_clinic.sandbox import child
+with child._alarm(60.0):
+    pass
+print([signal.getitimer(clock)[0] for clock in (signal.ITIMER_PROF, signal.ITIMER_REAL)])
+"""
+
+
+def test_no_clock_goes_on_when_a_task_has_come_to_its_end():
+    """It would ring while the child waits for the next one, or sends what it has found."""
+    done = subprocess.run([sys.executable, "-c", IN_TIME], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[0.0, 0.0]\n"
 
 
 def test_memory_taken_bit_by_bit_ends_at_the_limit(misbehaving):

@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import operator
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from agcnn_clinic.domain import ReasonCode
-from agcnn_clinic.errors import ImageError, ReadersUnavailableError, StorageError
+from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.png import read_png
 from agcnn_clinic.sandbox.ahead import ENVIRONMENT
 from agcnn_clinic.sandbox.pool import Sandbox
@@ -62,6 +63,11 @@ def test_an_end_is_a_crash(sandbox, ends, number, told):
     with pytest.raises(ImageError) as caught:
         sandbox.run(ends, int(number))
     assert (caught.value.code, caught.value.detail) == (ReasonCode.CRASHED, told)
+
+
+def test_a_child_that_crashes_leaves_no_file_of_its_memory(sandbox):
+    """A patient's film would be in it; neither the child nor what it does may lift that limit again."""
+    assert sandbox.run(resource.getrlimit, resource.RLIMIT_CORE) == (0, 0)
 
 
 def test_a_loop_in_native_code_ends_at_the_deadline(sandbox):
@@ -136,98 +142,6 @@ def test_children_have_one_thread_and_finish_what_they_do_when_the_service_is_st
     for number in (signal.SIGTERM, signal.SIGINT):
         sandbox.run(signal.raise_signal, number)
     assert sandbox.run(os.getpid) == child
-
-
-def test_a_child_that_was_ended_while_idle_is_replaced(sandbox):
-    """Nobody's file is blamed for a child that somebody killed between two tasks."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        child = psutil.Process(sandbox.run(os.getpid))
-        # Just after a task a child still ignores SIGTERM, so one may not be enough.
-        for _ in range(20):
-            child.send_signal(number)
-            if psutil.wait_procs([child], timeout=0.5)[0]:
-                break
-        assert sandbox.run(os.getpid) != child.pid
-
-
-def idle_children(sandbox, count: int) -> set[int]:
-    """The process ids of so many children, all of which wait for a task."""
-    for task in [sandbox.submit(time.sleep, 0.2) for _ in range(count)]:  # longer than it takes to start the others
-        task.result()
-    found = {child._process.pid for child in sandbox._children}
-    assert len(found) == count
-    return found
-
-
-@pytest.mark.parametrize("workers", [1, 3])
-def test_children_that_were_all_ended_while_idle_are_replaced(workers):
-    """As when memory runs out: whoever comes next is read by a new one."""
-    with Sandbox(workers, seconds=5.0, memory_mb=256) as pool:
-        ended = idle_children(pool, workers)
-        for child in ended:
-            os.kill(child, signal.SIGKILL)
-        assert pool.run(os.getpid) not in ended
-
-
-def test_a_child_that_ends_just_before_it_is_given_a_task_is_replaced():
-    """Its end is not known yet, and the pipe takes the task all the same; again and again it is nobody's fault."""
-    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
-        for _ in range(30):
-            child = pool.run(os.getpid)
-            os.kill(child, signal.SIGKILL)
-            assert pool.run(os.getpid) != child
-
-
-@pytest.mark.parametrize(
-    ("served", "number", "told"),
-    [
-        (True, signal.SIGKILL, ""),
-        (False, signal.SIGTERM, ""),
-        (False, signal.SIGKILL, r"cannot be started \(SIGKILL\)"),
-    ],
-)
-def test_a_child_that_ends_once_it_was_chosen_is_replaced_unless_it_cannot_start(monkeypatch, served, number, told):
-    """One that has served, or that a service manager tells to stop; one that is killed at its start will be again."""
-    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
-        chosen = [pool.run(os.getpid)] if served else []
-
-        def ends(take=pool._take):
-            child = take()
-            if len(chosen) <= served:
-                chosen.append(child._process.pid)
-                os.kill(child._process.pid, number)
-                child._process.join()
-            return child
-
-        monkeypatch.setattr(pool, "_take", ends)
-        if told:
-            with pytest.raises(ReadersUnavailableError, match=told):
-                pool.run(os.getpid)
-        assert pool.run(os.getpid) not in chosen
-
-
-class _EndsWhoTakesIt:
-    """What ends the process that unpickles it: a child that has its task on the way, and has not said so."""
-
-    def __reduce__(self):
-        return os._exit, (9,)
-
-
-def test_children_that_end_again_and_again_before_they_have_a_task_are_no_files_fault(sandbox):
-    """Three are tried; then it is the machine's trouble, and no file is called crashing for it."""
-    with pytest.raises(ReadersUnavailableError, match="were ended 3 times before they had read anything"):
-        sandbox.run(repr, _EndsWhoTakesIt())
-    assert sandbox.run(divmod, 7, 2) == (3, 1)
-
-
-def test_a_child_that_takes_too_long_to_start_is_no_files_fault(monkeypatch):
-    """It is ended, and so is the wait for it."""
-    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
-        with monkeypatch.context() as patch:
-            patch.setattr("agcnn_clinic.sandbox.pool.START_SECONDS", 0.0)
-            with pytest.raises(ReadersUnavailableError, match=r"cannot be started \(SIGKILL\)"):
-                pool.run(os.getpid)
-        assert pool.run(divmod, 7, 2) == (3, 1)
 
 
 @pytest.mark.parametrize("gives", [operator.itemgetter(slice(1)), partial(operator.add, [3])], ids=["fewer", "more"])
@@ -364,6 +278,12 @@ def test_a_child_at_work_ends_with_a_parent_that_is_killed(tmp_path):
     _, alive = psutil.wait_procs([child], timeout=10)
     os.close(written)
     assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def test_without_a_memory_limit_there_is_none():
+    """A child may have what its parent may."""
+    with Sandbox(workers=1, seconds=20.0, memory_mb=0) as sandbox:
+        assert sandbox.run(resource.getrlimit, resource.RLIMIT_AS) == resource.getrlimit(resource.RLIMIT_AS)
 
 
 @pytest.mark.parametrize("arguments", [(0, 1.0, 0), (1, 0.0, 0), (1, 1.0, -1)])

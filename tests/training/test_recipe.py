@@ -81,6 +81,8 @@ def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, b
         ('trains = ["global"]', 'trains = ["global", "global"]', r"stages\.0\.trains: names a part twice"),
         ('trains = ["fusion"]', 'trains = ["fusion"]\nname = "local"', "two stages are called local"),
         ("batch_size = 8", "batch_size = 8\naccumulate = 5", "fewer than two films"),
+        ("batch_size = 8", "batch_size = 8\naugmentation = { scale = [1.0, 0.5] }", r"are \(smallest, largest\)"),
+        ("batch_size = 8", "batch_size = 8\naugmentation = { aspect = [1.5, 0.5] }", r"are \(smallest, largest\)"),
         ("[split]", '[split]\nmethod = "lists"', 'method "lists" needs train_list and validation_list'),
         ("[split]", '[split]\ntest_list = "x.txt"', 'test_list is for method "lists" only'),
         ("[split]", "[split]\ntest = 0.7", "leave no films to train on"),

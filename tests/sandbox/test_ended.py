@@ -1,0 +1,103 @@
+"""Children that something else has ended, before or while they are given a task: that is no file's fault."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+
+from agcnn_clinic.errors import ReadersUnavailableError
+from agcnn_clinic.sandbox.pool import Sandbox
+
+
+def test_a_child_that_was_ended_while_idle_is_replaced(sandbox):
+    """Nobody's file is blamed for a child that somebody killed between two tasks."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        child = psutil.Process(sandbox.run(os.getpid))
+        # Just after a task a child still ignores SIGTERM, so one may not be enough.
+        for _ in range(20):
+            child.send_signal(number)
+            if psutil.wait_procs([child], timeout=0.5)[0]:
+                break
+        assert sandbox.run(os.getpid) != child.pid
+
+
+def idle_children(sandbox, count: int) -> set[int]:
+    """The process ids of so many children, all of which wait for a task."""
+    for task in [sandbox.submit(time.sleep, 0.2) for _ in range(count)]:  # longer than it takes to start the others
+        task.result()
+    found = {child._process.pid for child in sandbox._children}
+    assert len(found) == count
+    return found
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_children_that_were_all_ended_while_idle_are_replaced(workers):
+    """As when memory runs out: whoever comes next is read by a new one."""
+    with Sandbox(workers, seconds=5.0, memory_mb=256) as pool:
+        ended = idle_children(pool, workers)
+        for child in ended:
+            os.kill(child, signal.SIGKILL)
+        assert pool.run(os.getpid) not in ended
+
+
+def test_a_child_that_ends_just_before_it_is_given_a_task_is_replaced():
+    """Its end is not known yet, and the pipe takes the task all the same; again and again it is nobody's fault."""
+    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+        for _ in range(30):
+            child = pool.run(os.getpid)
+            os.kill(child, signal.SIGKILL)
+            assert pool.run(os.getpid) != child
+
+
+@pytest.mark.parametrize(
+    ("served", "number", "told"),
+    [
+        (True, signal.SIGKILL, ""),
+        (False, signal.SIGTERM, ""),
+        (False, signal.SIGKILL, r"cannot be started \(SIGKILL\)"),
+    ],
+)
+def test_a_child_that_ends_once_it_was_chosen_is_replaced_unless_it_cannot_start(monkeypatch, served, number, told):
+    """One that has served, or that a service manager tells to stop; one that is killed at its start will be again."""
+    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+        chosen = [pool.run(os.getpid)] if served else []
+
+        def ends(take=pool._take):
+            child = take()
+            if len(chosen) <= served:
+                chosen.append(child._process.pid)
+                os.kill(child._process.pid, number)
+                child._process.join()
+            return child
+
+        monkeypatch.setattr(pool, "_take", ends)
+        if told:
+            with pytest.raises(ReadersUnavailableError, match=told):
+                pool.run(os.getpid)
+        assert pool.run(os.getpid) not in chosen
+
+
+class _EndsWhoTakesIt:
+    """What ends the process that unpickles it: a child that has its task on the way, and has not said so."""
+
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_children_that_end_again_and_again_before_they_have_a_task_are_no_files_fault(sandbox):
+    """Three are tried; then it is the machine's trouble, and no file is called crashing for it."""
+    with pytest.raises(ReadersUnavailableError, match="were ended 3 times before they had read anything"):
+        sandbox.run(repr, _EndsWhoTakesIt())
+    assert sandbox.run(divmod, 7, 2) == (3, 1)
+
+
+def test_a_child_that_takes_too_long_to_start_is_no_files_fault(monkeypatch):
+    """It is ended, and so is the wait for it."""
+    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr("agcnn_clinic.sandbox.pool.START_SECONDS", 0.0)
+            with pytest.raises(ReadersUnavailableError, match=r"cannot be started \(SIGKILL\)"):
+                pool.run(os.getpid)
+        assert pool.run(divmod, 7, 2) == (3, 1)
