@@ -12,7 +12,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from agcnn_clinic import __version__
+from agcnn_clinic import __version__, core_dumps
 from agcnn_clinic.cli import (
     audit,
     batch,
@@ -155,6 +155,7 @@ _UMASK = 0o077
 def main() -> None:
     """Run the command line; the process ends with one of `errors.ExitCode`."""
     os.umask(_UMASK)
+    core_dumps.leave_none()
     try:
         with standard_output.delivered():
             app(standalone_mode=True)

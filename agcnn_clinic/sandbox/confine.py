@@ -19,6 +19,8 @@ import resource
 import sys
 from collections.abc import Iterator
 
+from agcnn_clinic import core_dumps
+
 OPEN_FILES = 64
 
 # linux/prctl.h, linux/landlock.h, linux/seccomp.h, linux/filter.h
@@ -181,7 +183,7 @@ class _Program(ctypes.Structure):
 
 def confine() -> None:
     """Give up what a reader of files does not need, in the calling thread and those that it starts."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    core_dumps.leave_none()
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     if sys.platform == "linux":
