@@ -28,8 +28,6 @@ class Chest:
     """Distance from the patient's midline, [rows, columns]."""
     lateral: Plane
     """Where the lung ends laterally, [rows, 1]."""
-    dome: Plane
-    """y of the diaphragm, [1, columns]."""
     body: Plane
     cavity: Plane
     """Thickness of the pleural cavity above and behind the diaphragm, the mediastinum taken out."""
@@ -53,8 +51,7 @@ def draw_chest(build: Build, field: Field, vessels: np.random.Generator, texture
         depth,
         [(0, 0.36), (0.025, 0.5), (0.09, 0.63), (0.2, 0.76), (0.35, 0.87), (0.55, 0.95), (0.75, 0.995), (1, 0.985)],
     )
-    dome = _dome(build, field)
-    cavity = _cavity(build, r, y, depth, lateral) * _above(dome, y)
+    cavity = _cavity(build, r, y, depth, lateral) * _above(_dome(build, field), y)
     heart = _mediastinum(build, x, y)
     lung = np.maximum(cavity - heart, 0)
     return Chest(
@@ -62,7 +59,6 @@ def draw_chest(build: Build, field: Field, vessels: np.random.Generator, texture
         field=field,
         x=x,
         lateral=lateral,
-        dome=dome,
         body=_body(build, x, r, y),
         cavity=lung,
         lung=lung,
