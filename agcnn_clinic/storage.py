@@ -72,7 +72,7 @@ class Storage:
             for folder in (self._archive, self._quarantine, self._reports):
                 fsync_folder(folder)
 
-    def clear(self, living: Collection[str] = (), *, untouched_for: float = 0.0) -> None:
+    def clear(self, living: Collection[str], *, untouched_for: float = 0.0) -> None:
         """Clear what killed workers left half written. What this one or a living one is writing stays.
 
         Args:

@@ -17,7 +17,6 @@ class GlobalOptions:
     """The options that stand before the command."""
 
     config: Path | None = None
-    debug: bool = False
 
 
 def clinic_config(ctx: typer.Context) -> "Config":

@@ -46,7 +46,7 @@ def doctor(
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
-def examine(options: GlobalOptions, *, thorough: bool = False) -> "list[Result]":
+def examine(options: GlobalOptions, *, thorough: bool) -> "list[Result]":
     """Run all checks: those of the machine always, those of the clinic where there is one."""
     from agcnn_clinic.cli.checks import MACHINE, of_clinic
     from agcnn_clinic.cli.result import Result, State

@@ -119,8 +119,8 @@ def _options(
         typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and exit."),
     ] = False,
 ) -> None:
-    del version
-    ctx.obj = GlobalOptions(config=config, debug=debug)
+    del version, debug  # `_end` looks for --debug itself: an error may come before this is called
+    ctx.obj = GlobalOptions(config=config)
 
 
 DAILY, RESULTS, UPKEEP, PAPER = "Daily work", "Results", "Upkeep", "The paper"

@@ -1,10 +1,14 @@
 """One patient: the measures of a chest that vary from film to film, in cm."""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
+from agcnn_clinic.demo.film import Plane
 from agcnn_clinic.demo.shapes import Point
+
+Height = TypeVar("Height", float, Plane)
 
 SIDES = (-1, 1)
 """The patient's right, on the left of the film, and left."""
@@ -45,6 +49,10 @@ class Build:
     def base(self) -> float:
         """Height of the costophrenic angles, roughly."""
         return self.dome_right + 5.0
+
+    def midline(self, y: Height) -> Height:
+        """Where on the film the patient's midline is at a height: its x."""
+        return self.shift + self.lean * (y - 20)
 
 
 def sample_build(generator: np.random.Generator, cardiothoracic_ratio: float | None) -> Build:

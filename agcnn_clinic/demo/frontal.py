@@ -28,8 +28,6 @@ class Chest:
     """Distance from the patient's midline, [rows, columns]."""
     lateral: Plane
     """Where the lung ends laterally, [rows, 1]."""
-    dome: Plane
-    """y of the diaphragm, [1, columns]."""
     body: Plane
     cavity: Plane
     """Thickness of the pleural cavity above and behind the diaphragm, the mediastinum taken out."""
@@ -46,15 +44,14 @@ class Chest:
 def draw_chest(build: Build, field: Field, vessels: np.random.Generator, texture: np.random.Generator) -> Chest:
     """Draw a healthy chest."""
     y = field.y
-    x = field.x - (build.shift + build.lean * (y - 20))
+    x = field.x - build.midline(y)
     r = np.abs(x)
     depth = (y - build.apex) / (build.base - build.apex)  # 0 at the apex, 1 at the costophrenic angles
     lateral = build.half_width * curve(
         depth,
         [(0, 0.36), (0.025, 0.5), (0.09, 0.63), (0.2, 0.76), (0.35, 0.87), (0.55, 0.95), (0.75, 0.995), (1, 0.985)],
     )
-    dome = _dome(build, field)
-    cavity = _cavity(build, r, y, depth, lateral) * _above(dome, y)
+    cavity = _cavity(build, r, y, depth, lateral) * _above(_dome(build, field), y)
     heart = _mediastinum(build, x, y)
     lung = np.maximum(cavity - heart, 0)
     return Chest(
@@ -62,7 +59,6 @@ def draw_chest(build: Build, field: Field, vessels: np.random.Generator, texture
         field=field,
         x=x,
         lateral=lateral,
-        dome=dome,
         body=_body(build, x, r, y),
         cavity=lung,
         lung=lung,
@@ -129,7 +125,7 @@ def _cavity(build: Build, r: Plane, y: Plane, depth: Plane, lateral: Plane) -> P
 
 def _dome(build: Build, field: Field) -> Plane:
     """Height of the diaphragm at each column: a dome on each side that falls to the costophrenic angle."""
-    x = field.x - (build.shift + build.lean * (build.dome_right - 20))
+    x = field.x - build.midline(build.dome_right)
     crest = 0.5 * build.half_width
     r = np.abs(x)
     outward = np.clip((r - crest) / (build.half_width - crest), 0, 1.2)
@@ -230,8 +226,7 @@ def _vessels(build: Build, field: Field, x: Plane, generator: np.random.Generato
         # Lower lobes have the larger vessels: more blood flows where one stands on it.
         fan = np.array([-1.35, -0.95, -0.45, 0.1, 0.6, 0.95, 1.2, 1.4]) + generator.normal(0, 0.1, 8)
         headings = fan if side > 0 else math.pi - fan
-        middle = build.shift + build.lean * (hy - 20)
-        vessel_tree(canvas, (hx + middle, hy), headings.tolist(), generator, reach=build.half_width / 13.4)
+        vessel_tree(canvas, (hx + build.midline(hy), hy), headings.tolist(), generator, reach=build.half_width / 13.4)
     return canvas.plane(0.035) * smoothstep((np.abs(x) - 2.0) / 1.5)
 
 

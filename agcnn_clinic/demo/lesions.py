@@ -71,7 +71,7 @@ def _tumour(chest: Chest, generator: np.random.Generator, *, radius: float, lobu
     relative = np.sqrt(dx * dx + dy * dy) / outline
     # A ball of tumour takes the place of lung; lung cannot lose more than it has.
     thickness = np.minimum(2.5 * radius * np.sqrt(np.maximum(1 - relative**2, 0)), chest.lung)
-    middle = _film_x(chest, across, down)
+    middle = build.midline(down) + across
     half = 1.12 * radius
     return Drawn(replace(chest, lung=chest.lung - thickness), (middle - half, down - half, middle + half, down + half))
 
@@ -89,7 +89,7 @@ def _effusion(chest: Chest, generator: np.random.Generator) -> Drawn:
     # The fluid surrounds the lung: only below the whole surface is the beam's way through it all fluid.
     filled = here * smoothstep((y - surface) / 2.2)
     lung = chest.lung * (1 - 0.96 * filled)
-    edges = sorted((_film_x(chest, side * 1.5, level), _film_x(chest, side * (build.half_width + 0.2), level)))
+    edges = sorted(build.midline(level) + side * across for across in (1.5, build.half_width + 0.2))
     return Drawn(
         replace(chest, lung=lung, vessels=chest.vessels * (1 - filled)),
         (edges[0], level - climb, edges[1], dome + 5.4),
@@ -109,7 +109,7 @@ def _consolidation(chest: Chest, generator: np.random.Generator) -> Drawn:
     filled *= smoothstep((1.35 - square) / 0.5)
     # Open bronchi stay dark beside vessels that the filled lung no longer shows.
     filled *= 1 - 0.35 * np.clip(chest.vessels / 0.8, 0, 1)
-    middle = _film_x(chest, across, down)
+    middle = build.midline(down) + across
     return Drawn(
         replace(chest, lung=chest.lung * (1 - filled), vessels=chest.vessels * (1 - filled)),
         (middle - 1.16 * wide, down - 1.16 * high, middle + 1.16 * wide, down + 1.16 * high),
@@ -136,7 +136,7 @@ def _pneumothorax(chest: Chest, generator: np.random.Generator) -> Drawn:
     line = (
         0.07 / thin * np.exp(-((beyond / thin - 1.5) ** 2)) * (across > 2.5) * (y < bottom - 0.5) * (chest.cavity > 1)
     )
-    edges = sorted((_film_x(chest, side * 1.5, 15), _film_x(chest, side * (build.half_width + 0.2), 15)))
+    edges = sorted(build.midline(15) + side * across for across in (1.5, build.half_width + 0.2))
     return Drawn(
         replace(
             chest,
@@ -153,14 +153,9 @@ def _cardiomegaly(chest: Chest, generator: np.random.Generator) -> Drawn:
     del generator
     build = chest.build
     right, left = heart_span(build)
-    middle = _film_x(chest, 0, build.dome_left - 4)
+    middle = build.midline(build.dome_left - 4)
     top = build.dome_left - 0.85 * (right + left)
     return Drawn(chest, (middle - right - 0.3, top, middle + left + 0.3, build.dome_left + 1.0))
-
-
-def _film_x(chest: Chest, across: float, down: float) -> float:
-    """Where on the film is a distance from the patient's midline: its x."""
-    return across + chest.build.shift + chest.build.lean * (down - 20)
 
 
 _PAINTERS: dict[Lesion, Callable[[Chest, np.random.Generator], Drawn]] = {

@@ -50,23 +50,17 @@ class PhantomSpec:
             same seed with and without a lesion differs by the lesion alone.
         view: of the film; a lateral one has no lesion.
         lesion: or None for a healthy chest.
-        cardiothoracic_ratio: width of the heart by that of the thorax; None lets the seed choose a normal one.
-        marker: an L of lead on the patient's left.
         collimated: dark borders, slightly askew, where the collimator stopped the beam.
     """
 
     seed: int = 0
     view: View = View.PA
     lesion: Lesion | None = None
-    cardiothoracic_ratio: float | None = None
-    marker: bool = True
     collimated: bool = False
 
     def __post_init__(self) -> None:
         if self.view is View.LATERAL and self.lesion is not None:
             raise ValueError("Lesions are drawn in frontal views only.")
-        if self.cardiothoracic_ratio is not None and not 0.3 <= self.cardiothoracic_ratio <= 0.75:
-            raise ValueError(f"A cardiothoracic ratio of {self.cardiothoracic_ratio} is none of a living heart.")
 
 
 @dataclass(frozen=True)
@@ -110,10 +104,7 @@ def draw(spec: PhantomSpec | int, size: tuple[int, int] = (1024, 1024)) -> Phant
     patient, vessels, texture, place, border, grain = (
         np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(spec.seed).spawn(6)
     )
-    ratio = spec.cardiothoracic_ratio
-    if ratio is None and spec.lesion is Lesion.CARDIOMEGALY:
-        ratio = CARDIOMEGALY_RATIO
-    build = sample_build(patient, ratio)
+    build = sample_build(patient, CARDIOMEGALY_RATIO if spec.lesion is Lesion.CARDIOMEGALY else None)
     lesion = None
     if spec.view is View.LATERAL:
         attenuation = lateral_attenuation(build, field, vessels, texture)
@@ -123,8 +114,7 @@ def draw(spec: PhantomSpec | int, size: tuple[int, int] = (1024, 1024)) -> Phant
             drawn = add_lesion(chest, spec.lesion, place)
             chest, lesion = drawn.chest, DrawnLesion(spec.lesion, _in_pixels(drawn.box, field))
         attenuation = attenuation_of(chest)
-    if spec.marker:
-        attenuation += _marker(field, spec.view)
+    attenuation += _marker(field, spec.view)
     pixels = expose(attenuation, field, _EXPOSURES[spec.view], grain)
     if spec.collimated:
         pixels *= _shutter(field, border)

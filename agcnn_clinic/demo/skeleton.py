@@ -32,7 +32,7 @@ def draw_ribs(bone: Plane, build: Build, field: Field, x: Plane, y: Plane, later
         half = float(np.interp(middle, heights, lateral[:, 0])) + 0.22
         for side in SIDES:
             edges = sorted((side * 0.8, side * (half + 1.2)))
-            shift = build.shift + build.lean * (middle - 20)
+            shift = build.midline(middle)
             window = field.window(edges[0] + shift, posterior - 1.4, edges[1] + shift, middle + drop + 1.4)
             across = np.maximum(side * x[window], 0)
             bone[window] += _rib(across, y[window[0]] - middle, half, drop)

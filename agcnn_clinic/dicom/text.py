@@ -27,14 +27,14 @@ _DATE = re.compile(r"(\d{4})[.:-]?(\d{2})[.:-]?(\d{2})", re.ASCII)
 _TIME = re.compile(r"(\d{2}):?(\d{2})?:?(\d{2})?(?:\.\d*)?", re.ASCII)
 
 
-def clean(value: str, max_length: int = MAX_LENGTH) -> str:
-    """Return text without control, format and unassigned characters, trimmed, at most `max_length` long."""
+def clean(value: str) -> str:
+    """Return text without control, format and unassigned characters, trimmed, at most `MAX_LENGTH` long."""
     # Bounded before it is looked at one by one: an attribute may be gigabytes long.
-    bounded = value[: 4 * max_length]
+    bounded = value[: 4 * MAX_LENGTH]
     # Nearly every value is printable as a whole, and nothing that is printable is of one of those categories.
     if not bounded.isprintable():
         bounded = "".join(char for char in bounded if char in _JOINERS or unicodedata.category(char)[0] != "C")
-    return bounded.strip()[:max_length].rstrip()
+    return bounded.strip()[:MAX_LENGTH].rstrip()
 
 
 def value(dataset: Dataset, keyword: str) -> object:

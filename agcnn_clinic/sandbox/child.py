@@ -38,7 +38,7 @@ class Task(NamedTuple):
     values: int | None = None
 
 
-def serve(connection: Connection, niceness: int = 0) -> None:
+def serve(connection: Connection, niceness: int) -> None:
     """Do tasks until the parent is gone, behind processes that are less nice (`nice(2)`)."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.nice(niceness)

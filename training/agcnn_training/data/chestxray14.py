@@ -154,14 +154,10 @@ class ChestXray14:
     def _official(self, name: str, other: str) -> frozenset[str]:
         if path := _labels_file(self.root, name):
             return read_names(path)
-        rest = read_names(self._needed(name, other))
+        if (path := _labels_file(self.root, other)) is None:
+            raise TrainingError(f"{self.root} has no {name} or {other}: get it from {SOURCE}.")
+        rest = read_names(path)
         return frozenset(key for row in self._table if (key := film_key(row.image)) not in rest)
-
-    def _needed(self, *names: str) -> Path:
-        path = _labels_file(self.root, *names)
-        if path is None:
-            raise TrainingError(f"{self.root} has no {' or '.join(names)}: get it from {SOURCE}.")
-        return path
 
 
 def with_histories(rows: Sequence[Row], train_val: frozenset[str]) -> tuple[Row, ...]:

@@ -135,10 +135,10 @@ def judge_localisation(
     drawn = lesion_edges(lesions, preprocessing)
     inclusive = predictions.boxes[lesions.film].astype(np.float64)
     attended = inclusive + np.array([0, 0, 1, 1])  # the edges of those pixels
-    values = dict(_measures(attended, drawn))
+    values = dict(_from_areas(intersection(attended, drawn), area(attended), area(drawn)))
     values[POINTING] = pointing(predictions.heat_maps[lesions.film], drawn, size)
     controls = random_box_measures(attended, drawn, size)
-    visible = area(clipped(drawn, size))
+    visible = area(np.clip(drawn, 0, size))  # what of each lies in the field of view
     controls[POINTING] = visible / size**2
     return Localisation(
         hits=tuple(_hits(values, controls, lesions, np.asarray(predictions.patients, dtype=np.str_), seed)),
@@ -162,11 +162,6 @@ def area(edges: NDArray[np.float64]) -> NDArray[np.float64]:
     """The area of boxes: edges [..., 4] -> [...]; 0 for a box turned inside out."""
     across, down = edges[..., 2] - edges[..., 0], edges[..., 3] - edges[..., 1]
     return np.asarray(np.maximum(across, 0) * np.maximum(down, 0))
-
-
-def clipped(edges: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """What of boxes [..., 4] lies in the field of view."""
-    return np.clip(edges, 0, size)
 
 
 def intersection(one: NDArray[np.float64], other: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -222,10 +217,6 @@ def _overlaps(length: int, low: float, high: float, size: int) -> NDArray[np.flo
     """How much of [low, high] a stretch of that length covers, for each place that it can have in [0, size]."""
     first = np.arange(size - length + 1)
     return np.asarray(np.maximum(np.minimum(first + length, high) - np.maximum(first, low), 0), dtype=np.float64)
-
-
-def _measures(attended: NDArray[np.float64], drawn: NDArray[np.float64]) -> Iterator[tuple[str, NDArray[np.float64]]]:
-    return _from_areas(intersection(attended, drawn), area(attended), area(drawn))
 
 
 def _from_areas(
