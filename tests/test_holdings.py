@@ -54,7 +54,7 @@ def test_an_archive_that_should_hold_files_and_is_empty_is_not_worked_on(clinic,
         config.archive.rmdir()
     else:
         (config.archive / left).mkdir(exist_ok=True)
-    with pytest.raises(StorageError, match=r"1 files should lie in it: mount its disk") as caught:
+    with pytest.raises(StorageError, match=r"should hold 1 file: mount its disk") as caught:
         check_archive(database, config)
     assert caught.value.on_error is OnError.RETRY
     (config.archive / ".incoming").mkdir(parents=True)

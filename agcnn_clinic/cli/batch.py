@@ -12,6 +12,7 @@ import typer
 
 from agcnn_clinic.cli.context import clinic_config_or_defaults
 from agcnn_clinic.errors import ExitCode, ModelUnavailableError, StorageError
+from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
     from agcnn_clinic.batch.listing import Listing
@@ -170,7 +171,7 @@ def _read(
     with ray_cluster(wanted.address, wanted.cpus, room) as (cpus, found):
         gpus = found if wanted.gpus is None else wanted.gpus
         layout = lay_out(cpus, gpus, decoders=wanted.decoders, threads=config.analysis.threads)
-        kind = f"on {gpus} GPU{'s' if gpus > 1 else ''}" if gpus else f"of {layout.threads} threads"
+        kind = f"on {counted(gpus, 'GPU')}" if gpus else f"of {layout.threads} threads"
         typer.echo(f"{len(listing):,} files: {layout.decoders} decoders, {layout.networks} networks {kind}.", err=True)
         with _progress() as progress:
             read_shards(listing, output, Workers(task, layout), missing, tally, progress)
@@ -212,7 +213,7 @@ def _print(tally: "Tally", out: Path) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     print_outcomes(console, reasons(tally.reasons))
     if left := tally.reasons[UNDECIDED]:
-        console.print(f"{left} files could not be reached; the same command tries them again.")
+        console.print(f"Not reached: {counted(left, 'file')}; the same command tries again.")
     if tally.read_now:
-        console.print(f"{tally.read_now} files in {tally.seconds:.0f} s, {tally.rate:.1f} a second.")
+        console.print(f"{counted(tally.read_now, 'file')} in {tally.seconds:.0f} s, {tally.rate:.1f} a second.")
     console.print(f"The table is in {out}")

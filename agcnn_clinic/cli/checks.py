@@ -13,6 +13,7 @@ from agcnn_clinic.cli import checks_access, checks_folders, checks_rows, checks_
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
+from agcnn_clinic.wording import counted
 
 UNUSABLE = "cannot be used"
 """What is found where an error of the clinic ends a check; the advice is the error's sentence."""
@@ -182,7 +183,7 @@ def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
         yield Result(
             "archive",
             State.REMARK,
-            f"{len(found.unlisted)} files that no row names" + (f", {pngs} of them PNGs" if pngs else ""),
+            f"without a row: {counted(len(found.unlisted), 'file')}" + (f", PNGs among them: {pngs}" if pngs else ""),
             "Usual while a daemon works and after it was killed: their sources are in the inbox. "
             f"After a restore: {READ_AGAIN}" + (f". {PNGS_AGAIN}" if pngs else ""),
         )

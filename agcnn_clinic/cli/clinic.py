@@ -15,6 +15,7 @@ from agcnn_clinic.cli.context import clinic_config
 from agcnn_clinic.cli.logs import start_logging
 from agcnn_clinic.cli.progress import progress_bar
 from agcnn_clinic.errors import ExitCode, UsageError
+from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
     from agcnn_clinic.config import Config
@@ -155,9 +156,9 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
             files = f"{files} ({', '.join(map(printable, left.names[:_NAMED]))}{more})"
         typer.echo(f"{files}: {low}." if low else f"{files}; the lines above say why.", err=True)
     if left.folders:
-        folders = f"{left.folders} folder{'s' if left.folders > 1 else ''} could not be looked into"
+        folders = f"{counted(left.folders, 'folder')} could not be looked into"
         typer.echo(f"{folders}; the lines above say why.", err=True)
     if left.reports:
-        reports = f"{left.reports} report{'s' if left.reports > 1 else ''} could not be made"
+        reports = f"{counted(left.reports, 'report')} could not be made"
         typer.echo(f"{reports}; the lines above say why, and the next watch or process tries again.", err=True)
     return not (summary.count(Outcome.QUARANTINED) or summary.pending or any(left))

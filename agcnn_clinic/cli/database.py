@@ -86,33 +86,38 @@ def restore(
     from agcnn_clinic.database.revision import HEAD
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.errors import DatabaseError
-    from agcnn_clinic.holdings import compare
+    from agcnn_clinic.holdings import compare, set_reports_aside
     from agcnn_clinic.lock import only_process, refuse_root
+    from agcnn_clinic.wording import counted
 
     config = clinic_config(ctx)
     database_file = sqlite_file(config.database_url)
     if database_file is None:
         raise DatabaseError("A database server is restored with its own tool, such as pg_restore.")
     refuse_root(config)
+    now = datetime.now(UTC)
+    mark = f"before-{now:%Y%m%dT%H%M%S}"
     with only_process(config.lock_file):
-        kept, revision = backups.restore(file, database_file, datetime.now(UTC))
-    typer.echo(f"The database is as it was when {file} was made.")
-    if kept is not None:
-        typer.echo(f"The one before is kept as {kept}.")
-    with open_database(config.database_url, check_revision=False) as database:
-        with database.transaction() as connection:
-            if has_trail(connection):
-                trail.restored(connection, datetime.now(UTC))
-        if revision != HEAD:
-            typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
-            return
-        found = compare(database, config)
+        kept, revision = backups.restore(file, database_file, mark)
+        typer.echo(f"The database is as it was when {file} was made.")
+        if kept is not None:
+            typer.echo(f"The one before is kept as {kept}.")
+        with open_database(config.database_url, check_revision=False) as database:
+            with database.transaction() as connection:
+                if has_trail(connection):
+                    trail.restored(connection, now)
+            if aside := set_reports_aside(database, config, mark):
+                typer.echo(f"Delivered after it was made: {counted(aside, 'report')}, kept beside as *-{mark}.pdf.")
+            if revision != HEAD:
+                typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
+                return
+            found = compare(database, config)
     if found.unlisted:
-        typer.echo(f"{len(found.unlisted)} files of the archive came after it was made.")
+        typer.echo(f"Archived after it was made: {counted(len(found.unlisted), 'file')}.")
     if found.unlisted_others:
         typer.echo(f"Have them read again: {READ_AGAIN}")
     if found.unlisted_pngs:
-        typer.echo(f"{len(found.unlisted_pngs)} of them are PNGs. {PNGS_AGAIN}")
+        typer.echo(f"PNGs among them: {len(found.unlisted_pngs)}. {PNGS_AGAIN}")
 
 
 @db_app.command("unlisted")
@@ -128,6 +133,7 @@ def unlisted(
     """
     from agcnn_clinic.cli.context import clinic_config, clinic_database
     from agcnn_clinic.holdings import compare
+    from agcnn_clinic.wording import counted
 
     config = clinic_config(ctx)
     with clinic_database(config) as database:
@@ -135,4 +141,4 @@ def unlisted(
     for path in found.unlisted_pngs if png else found.unlisted_others:
         typer.echo(config.archive / path)
     if found.unlisted_pngs and not png:
-        typer.echo(f"{len(found.unlisted_pngs)} PNGs are left out. {PNGS_AGAIN}", err=True)
+        typer.echo(f"Left out: {counted(len(found.unlisted_pngs), 'PNG')}. {PNGS_AGAIN}", err=True)

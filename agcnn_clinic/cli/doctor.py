@@ -10,6 +10,7 @@ import typer
 
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.errors import ConfigError, ExitCode
+from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -103,5 +104,5 @@ def _print_table(results: "list[Result]") -> None:
         table.add_row(Text(str(result.state), style=styles[result.state]), Text(result.check), told)
     Console(highlight=False).print(table)
     problems = sum(result.state is State.PROBLEM for result in results)
-    closing = "All is well." if not problems else f"{problems} problem{'s' if problems > 1 else ''} to solve."
+    closing = "All is well." if not problems else f"{counted(problems, 'problem')} to solve."
     typer.echo(f"\n{closing}")

@@ -13,6 +13,7 @@ from agcnn_clinic.cli.models import manifest_of
 from agcnn_clinic.cli.progress import progress_bar
 from agcnn_clinic.cli.ranges import DAY, day, in_utc
 from agcnn_clinic.errors import ExitCode, UsageError
+from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
     from agcnn_clinic.analysis.reanalyse import Tally
@@ -66,7 +67,8 @@ def reanalyse(
                 scope = Scope(studies_to_read(session, digest(manifest), scope, counts=counts, limit=limit))
             ahead = outlook(session, digest(manifest), scope, counts=counts)
         if ahead.removed:
-            typer.echo(f"{_images(ahead.removed)} cannot be read again: retention has removed their files.", err=True)
+            gone = counted(ahead.removed, "image")
+            typer.echo(f"Retention has removed the files of {gone}, which cannot be read again.", err=True)
         if not ahead.studies:
             typer.echo(f"{_called(manifest)} has nothing to read again here.")
             return
@@ -83,11 +85,12 @@ def reanalyse(
 
 def would(manifest: "Manifest", ahead: "Outlook", *, counts: bool) -> str:
     """What a reanalysis would do, in a sentence."""
-    text = f"{_called(manifest)} would read {_images(ahead.images)} of {_studies(ahead.studies)}"
+    studies = counted(ahead.studies, "study", "studies")
+    text = f"{_called(manifest)} would read {counted(ahead.images, 'image')} of {studies}"
     if not counts:
         return f"{text}; its readings would stand beside those that count."
     if ahead.beside:
-        text += f" (and has read {_images(ahead.beside)} of them before)"
+        text += f" (and has read {counted(ahead.beside, 'image')} of them before)"
     return f"{text}; its readings would count, and new reports would be due."
 
 
@@ -129,30 +132,22 @@ def _run(
 
 def _told(manifest: "Manifest", tally: "Tally", *, counts: bool) -> Iterator[str]:
     """What was done, and what was left as it was."""
-    read = f"{_called(manifest)} read {_images(tally.read)}"
+    read = f"{_called(manifest)} read {counted(tally.read, 'image')}"
     if not counts:
         yield f"{read}; its readings stand beside those that count."
     elif tally.studies:
-        due = f"a new report is due for {_studies(tally.studies)}, at the next watch or process"
-        yield f"{read}; its readings of {_images(tally.counting)} count from now on, and {due}."
+        due = f"a new report is due for {counted(tally.studies, 'study', 'studies')}, at the next watch or process"
+        yield f"{read}; its readings of {counted(tally.counting, 'image')} count from now on, and {due}."
     else:
         yield f"{read}; no reading counts that did not before."
     if tally.meanwhile:
-        yield f"Read by it in another process at the same time: {_images(tally.meanwhile)}."
+        yield f"Read by it in another process at the same time: {counted(tally.meanwhile, 'image')}."
     if tally.refused:
         codes = ", ".join(f"{code} {count}" for code, count in sorted(tally.refused.items()))
-        yield f"Left as before, since it would not be read now: {_images(tally.refused.total())} ({codes})."
+        yield f"Left as before, since it would not be read now: {counted(tally.refused.total(), 'image')} ({codes})."
     if tally.unreachable:
-        yield f"Left as before, since the archive does not give it up: {_images(tally.unreachable)}."
+        yield f"Left as before, since the archive does not give it up: {counted(tally.unreachable, 'image')}."
 
 
 def _called(manifest: "Manifest") -> str:
     return f"{manifest.name} {manifest.version}"
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'' if count == 1 else 's'}"
-
-
-def _studies(count: int) -> str:
-    return f"{count} stud{'y' if count == 1 else 'ies'}"

@@ -8,6 +8,7 @@ from rich.table import Table
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.summary import Summary
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
+from agcnn_clinic.wording import counted
 
 _MANY = 12
 """More reports than this are counted, not listed."""
@@ -18,7 +19,7 @@ def print_summary(summary: Summary, config: Config) -> None:
     console = Console(highlight=False, markup=False, soft_wrap=True)
     if summary.pending:
         console.print(
-            f"{summary.pending} files could not be decided and stay pending; `agcnn-clinic doctor` may tell why."
+            f"Not decided, and pending still: {counted(summary.pending, 'file')}; `agcnn-clinic doctor` may tell why."
         )
     if summary.files:
         print_outcomes(console, summary.files)

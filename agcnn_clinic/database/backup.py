@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from agcnn_clinic.database.revision import HEAD, Standing, standing
@@ -43,7 +42,7 @@ def backup(database: Database, target: Path) -> int:
     return target.stat().st_size
 
 
-def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
+def restore(copy: Path, file: Path, mark: str) -> tuple[Path | None, str]:
     """Put a backup in the database's place; what was there is kept beside it. Hold the clinic's lock meanwhile.
 
     At every moment a whole database has the name: the old one or the new one. It keeps its mode and its owner.
@@ -51,7 +50,7 @@ def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
     Args:
         copy: what `backup` made; it stays as it is.
         file: where the clinic's database is, or was; a link stays one, as it does for SQLite.
-        now: part of the name under which the old one is kept.
+        mark: what is put behind the name under which the old one is kept.
 
     Returns:
         Where the old database is kept, None if there was none; and the revision of the restored one.
@@ -69,7 +68,7 @@ def restore(copy: Path, file: Path, now: datetime) -> tuple[Path | None, str]:
             revision = _revision(partial, copy)
             kept = None
             if file.exists():
-                kept = file.with_name(f"{file.stem}-before-{now:%Y%m%dT%H%M%S}{file.suffix}")
+                kept = file.with_name(f"{file.stem}-{mark}{file.suffix}")
                 _set_aside(file, kept)
                 make_alike(partial, file.stat())
             partial.replace(file)

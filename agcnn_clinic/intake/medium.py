@@ -16,6 +16,7 @@ from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance
 from agcnn_clinic.dicom.media import MediaDirectory, on_medium
+from agcnn_clinic.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -75,16 +76,17 @@ def inventory(database: Database, medium: Medium | None, directory: MediaDirecto
         directory: what it lists.
     """
     count = len(directory.files)
+    lists = f"it lists {counted(count, 'file')}"
     if medium is None:
-        return Inventory(f"it lists {count} files and came alone", {"listed": count})
+        return Inventory(f"{lists} and came alone", {"listed": count})
     absent = [file for file in directory.files if file.name not in medium.present]
     known = _known_instances(database, [file.sop_instance_uid for file in absent if file.sop_instance_uid])
     missing = [file.name for file in absent if file.sop_instance_uid not in known]
     if not missing:
-        return Inventory(f"it lists {count} files, and all came", {"listed": count})
+        return Inventory(f"{lists}, and all came", {"listed": count})
     log.warning("%d files that a DICOMDIR lists are not on its medium; its row names them", len(missing))
     details = {"listed": count, "missing": len(missing), "missing_files": missing[:_NAMED]}
-    return Inventory(f"it lists {count} files, {len(missing)} of which are not on the medium", details)
+    return Inventory(f"{lists}, of which {len(missing)} did not come", details)
 
 
 def _known_instances(database: Database, uids: list[str]) -> set[str]:

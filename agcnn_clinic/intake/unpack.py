@@ -27,6 +27,7 @@ from agcnn_clinic.intake.grouping import Looked, Ways, grouped
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.open_zip import InZip, OpenZip, as_member, in_zip
 from agcnn_clinic.intake.zip_file import PAGE, Member, ZipLimits, examine
+from agcnn_clinic.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class Unpacker:
         if not left:
             details = {"files": len(members), "passed_over": passed_over}
             also = f"; {passed_over} links, devices or ignored names were passed over" if passed_over else ""
-            self._decide(file_id, ReasonCode.UNPACKED, f"{len(members)} files{also}", details, now())
+            self._decide(file_id, ReasonCode.UNPACKED, f"{counted(len(members), 'file')}{also}", details, now())
         return taken
 
     def _in_time(self, groups: Iterable[Group]) -> Iterator[Group]:
@@ -137,7 +138,7 @@ class Unpacker:
             broken = next((member for member in members if member.problem), None)
             if broken is not None:
                 raise ImageError(broken.problem, broken.detail)
-            raise ImageError(ReasonCode.ZIP_WITHOUT_IMAGES, f"{len(members)} files")
+            raise ImageError(ReasonCode.ZIP_WITHOUT_IMAGES, counted(len(members), "file"))
         return members, passed_over
 
     def _limits(self, file_id: int) -> ZipLimits:

@@ -123,7 +123,7 @@ def test_bad_files_are_rows_and_no_patient_is_in_the_table(batch, archive, tmp_p
     source.write_text("".join(f"films/{name}\n" for name in names))
     done = batch(source, tmp_path / "out", "--shard-size", "2")
     assert done.exit_code == 1
-    assert "1 files could not be reached" in done.output
+    assert "Not reached: 1 file;" in done.output
     table = pd.read_parquet(tmp_path / "out")
     assert list(table["path"]) == [f"films/{name}" for name in names]
     codes = table["reason_code"].fillna("")

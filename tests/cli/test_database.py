@@ -128,7 +128,7 @@ def test_what_came_after_the_backup_is_told_and_listed(clinic, run):
     later = clinic / "archive" / "ab" / f"ab{'0' * 62}.dcm"
     later.parent.mkdir(parents=True, exist_ok=True)
     later.write_bytes(b"a film")
-    assert "1 files of the archive" in run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
+    assert "Archived after it was made: 1 file." in run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
     assert run(clinic, "db", "unlisted").stdout.splitlines() == [str(later)]
 
 
@@ -141,9 +141,9 @@ def test_pngs_are_not_read_again_without_what_was_said_of_them(clinic, run):
     for later in (film, png):
         later.write_bytes(b"an image")
     told = run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
-    assert "2 files of the archive" in told
-    assert "1 of them are PNGs" in told
+    assert "made: 2 files." in told
+    assert "PNGs among them: 1." in told
     listed = run(clinic, "db", "unlisted")
     assert listed.stdout.splitlines() == [str(film)]
-    assert "1 PNGs are left out" in listed.stderr
+    assert "Left out: 1 PNG." in listed.stderr
     assert run(clinic, "db", "unlisted", "--png").stdout.splitlines() == [str(png)]

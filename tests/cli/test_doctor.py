@@ -281,7 +281,7 @@ def test_an_archived_file_without_a_row_is_remarked_on(holding):
     assert "study.toml" not in remark.advice
     film.with_name("later.png").write_bytes(b"of which nobody knows the view")
     (remark,) = [result for result in checks._holdings(config) if result.state is not State.OK]
-    assert ("1 of them PNGs" in remark.found, "study.toml" in remark.advice) == (True, True)
+    assert ("PNGs among them: 1" in remark.found, "study.toml" in remark.advice) == (True, True)
 
 
 def test_thorough_reads_everything(run, holding):

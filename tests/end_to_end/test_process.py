@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -141,6 +142,28 @@ def test_after_a_restore_every_missing_report_is_made_again(clinic, write_film):
     again = clinic.run("report", "--missing", check=False)
     assert again.returncode == 1
     assert again.stderr.startswith(f"{second.name}: ")
+
+
+@pytest.mark.sqlite_only("a server is restored by its own tool")
+def test_a_report_that_was_delivered_after_the_backup_stays_when_it_is_made_anew(clinic, write_film, tmp_path):
+    """A physician may have read it: it gets another name, and the one of before the backup keeps its own."""
+    first, second, again = (f"film-{number}.dcm" for number in range(3))
+    write_film(clinic.config.inbox / first, draw(1, (320, 320)).pixels)
+    clinic.run("process")
+    (kept,) = clinic.config.reports.iterdir()
+    clinic.run("db", "backup", tmp_path / "backup.sqlite")
+    write_film(clinic.config.inbox / second, draw(2, (320, 320)).pixels)
+    shutil.copy(clinic.config.inbox / second, tmp_path / again)
+    clinic.run("process")
+    (later,) = set(clinic.config.reports.iterdir()) - {kept}
+    read = later.read_bytes()
+    told = clinic.run("db", "restore", tmp_path / "backup.sqlite").stdout
+    assert "Delivered after it was made: 1 report, kept beside as *-before-" in told
+    (aside,) = clinic.config.reports.glob(f"{later.stem}-before-*.pdf")
+    assert (aside.read_bytes(), kept.exists(), later.exists()) == (read, True, False)
+    clinic.run("process", tmp_path / again)
+    assert sorted(clinic.config.reports.iterdir()) == sorted([kept, later, aside])
+    assert (aside.read_bytes() == read, later.read_bytes() == read) == (True, False)
 
 
 def test_the_same_bytes_again_are_a_duplicate(clinic, write_film):

@@ -116,7 +116,7 @@ def test_what_a_dicomdir_lists_and_is_not_there_is_told(desk, cd, caplog):
     desk.new_inbox().sweep()
     row = rows(desk)["cd/DICOMDIR"]
     assert row.details == {"listed": 3, "missing": 1, "missing_files": [on_medium(name)]}
-    assert "1 of which are not on the medium" in row.reason
+    assert "of which 1 did not come" in row.reason
     assert "1 files that a DICOMDIR lists" in caplog.text
     assert gone.name not in caplog.text
 

@@ -30,7 +30,7 @@ def test_nothing_goes_while_the_archive_is_away(ward):
     upkeep = ward.upkeep(**ALL)
     with unmounted(ward.config.archive):
         for look in (upkeep.planned, upkeep.step):
-            with pytest.raises(StorageError, match="1 files should lie in it: mount its disk"):
+            with pytest.raises(StorageError, match="should hold 1 file: mount its disk"):
                 look()
         assert ward.row(film).removed_at is None
         assert ward.has_report(report)
@@ -46,7 +46,7 @@ def test_reports_stay_while_none_of_them_is_there(ward, caplog):
     with unmounted(ward.config.reports):
         assert [one.candidate.ids for one in upkeep.step()] == [(film,)]
         assert not ward.has(film)
-        assert "1 reports should lie in" in caplog.text
+        assert "should hold 1 report, and holds none" in caplog.text
         assert upkeep.step() == []  # nor where nothing but reports is left to go
         assert ward.report_row(report).removed_at is None
     assert [one.candidate.ids for one in upkeep.step()] == [(report,)]
