@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 import stat
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -69,11 +68,11 @@ def test_links_that_lead_to_themselves_are_told_of(filled, tmp_path):
             backup(filled, target)
     backup(filled, tmp_path / "copy.sqlite")
     with pytest.raises(DatabaseError, match="Too many levels of symbolic links"):
-        restore(tmp_path / "copy.sqlite", circle, NOW)
+        restore(tmp_path / "copy.sqlite", circle, MARK)
     assert sorted(path.name for path in tmp_path.iterdir() if "c" in path.name[:2]) == ["circle", "copy.sqlite"]
 
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MARK = "before-20260102T030405"
 
 
 def patients(file):
@@ -102,7 +101,7 @@ def copy(url, factories, tmp_path):
 
 def test_a_restored_database_is_the_copy_and_the_old_one_is_kept_whole(copy, tmp_path):
     """Both open, each with its own rows; no log of the old one lies beside the new one; the copy stays."""
-    kept, revision = restore(copy, tmp_path / "clinic.sqlite", NOW)
+    kept, revision = restore(copy, tmp_path / "clinic.sqlite", MARK)
     assert patients(tmp_path / "clinic.sqlite") == patients(copy) == ["P0001"]
     assert kept == tmp_path / "clinic-before-20260102T030405.sqlite"
     assert patients(kept) == ["P0001", "P0002"]
@@ -117,7 +116,7 @@ def test_a_restored_database_keeps_its_mode_and_its_name_may_be_a_link(copy, tmp
     name.parent.mkdir()
     name.symlink_to(file)
     file.chmod(0o640)
-    restore(copy, name, NOW)
+    restore(copy, name, MARK)
     assert (name.is_symlink(), file.stat().st_mode & 0o777) == (True, 0o640)
     assert patients(file) == ["P0001"]
 
@@ -127,12 +126,12 @@ def test_a_missing_or_damaged_database_is_replaced(copy, tmp_path):
     file = tmp_path / "clinic.sqlite"
     file.write_bytes(b"damaged" * 1000)
     (tmp_path / "clinic.sqlite-wal").write_bytes(b"its log")
-    kept, _ = restore(copy, file, NOW)
+    kept, _ = restore(copy, file, MARK)
     assert patients(file) == ["P0001"]
     assert kept.read_bytes() == b"damaged" * 1000
     assert kept.with_name(kept.name + "-wal").read_bytes() == b"its log"
     file.unlink()
-    assert restore(copy, file, NOW)[0] is None
+    assert restore(copy, file, MARK)[0] is None
     assert patients(file) == ["P0001"]
 
 
@@ -153,7 +152,7 @@ def test_a_copy_that_is_no_good_changes_nothing(copy, tmp_path, spoil, said):
         with closing(sqlite3.connect(copy)) as connection, connection:
             connection.execute(spoil)
     with pytest.raises(DatabaseError, match=said):
-        restore(copy, tmp_path / "clinic.sqlite", NOW)
+        restore(copy, tmp_path / "clinic.sqlite", MARK)
     assert patients(tmp_path / "clinic.sqlite") == ["P0001", "P0002"]
     assert not list(tmp_path.glob("*before*"))
     assert not list(tmp_path.glob(".clinic*"))
@@ -165,10 +164,10 @@ def test_a_database_in_use_is_not_replaced(copy, tmp_path):
         other.execute("BEGIN")
         other.execute("SELECT COUNT(*) FROM study").fetchone()
         with pytest.raises(DatabaseError, match="Another program"):
-            restore(copy, tmp_path / "clinic.sqlite", NOW)
+            restore(copy, tmp_path / "clinic.sqlite", MARK)
     assert patients(tmp_path / "clinic.sqlite") == ["P0001", "P0002"]
     with pytest.raises(UsageError, match="There is no"):
-        restore(tmp_path / "nothing", tmp_path / "clinic.sqlite", NOW)
+        restore(tmp_path / "nothing", tmp_path / "clinic.sqlite", MARK)
 
 
 def put_into(file: Path, copy: Path) -> None:
