@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from agcnn_clinic.cli.main import app
 from agcnn_clinic.config import load_config
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
@@ -134,3 +136,16 @@ def write_recipe(tmp_path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def run(clinic):
+    """Run a command in this process, which loads torch once for all of them."""
+
+    def run(*arguments: str | Path) -> Result:
+        command = ["--config", str(clinic.config_file), *map(str, arguments)]
+        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done
+
+    return run

@@ -108,18 +108,18 @@ def test_findings_as_json_are_the_rows_of_the_view(clinic):
 
 
 @pytest.mark.both_databases
-def test_a_report_is_made_again_byte_for_byte(clinic, write_film):
+def test_a_report_is_made_again_byte_for_byte(clinic, run, write_film):
     """`report STUDY` after the PDF was deleted gives the very same bytes."""
     write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels, accession_number="A1")
-    clinic.run("process")
+    run("process")
     (pdf,) = clinic.config.reports.glob("*.pdf")
     before = pdf.read_bytes()
     pdf.unlink()
-    clinic.run("report", "A1")
+    run("report", "A1")
     assert pdf.read_bytes() == before
 
 
-def test_after_a_restore_every_missing_report_is_made_again(clinic, write_film):
+def test_after_a_restore_every_missing_report_is_made_again(clinic, run, write_film):
     """Older versions too, and one that was altered; nothing is missing then, but for one whose film is gone."""
     for number in range(2):
         film = clinic.config.inbox / "film.dcm"
@@ -127,7 +127,7 @@ def test_after_a_restore_every_missing_report_is_made_again(clinic, write_film):
         of_one_study = pydicom.dcmread(film)
         of_one_study.StudyInstanceUID = "2.25.1"
         of_one_study.save_as(film)
-        clinic.run("process")
+        run("process")
     first, second = sorted(clinic.config.reports.iterdir())
     before = first.read_bytes(), second.read_bytes()
     first.unlink()
@@ -145,32 +145,32 @@ def test_after_a_restore_every_missing_report_is_made_again(clinic, write_film):
 
 
 @pytest.mark.sqlite_only("a server is restored by its own tool")
-def test_a_report_that_was_delivered_after_the_backup_stays_when_it_is_made_anew(clinic, write_film, tmp_path):
+def test_a_report_that_was_delivered_after_the_backup_stays_when_it_is_made_anew(clinic, run, write_film, tmp_path):
     """A physician may have read it: it gets another name, and the one of before the backup keeps its own."""
     first, second, again = (f"film-{number}.dcm" for number in range(3))
     write_film(clinic.config.inbox / first, draw(1, (320, 320)).pixels)
-    clinic.run("process")
+    run("process")
     (kept,) = clinic.config.reports.iterdir()
-    clinic.run("db", "backup", tmp_path / "backup.sqlite")
+    run("db", "backup", tmp_path / "backup.sqlite")
     write_film(clinic.config.inbox / second, draw(2, (320, 320)).pixels)
     shutil.copy(clinic.config.inbox / second, tmp_path / again)
-    clinic.run("process")
+    run("process")
     (later,) = set(clinic.config.reports.iterdir()) - {kept}
     read = later.read_bytes()
-    told = clinic.run("db", "restore", tmp_path / "backup.sqlite").stdout
+    told = run("db", "restore", tmp_path / "backup.sqlite").stdout
     assert "Delivered after it was made: 1 report, kept beside as *-before-" in told
     (aside,) = clinic.config.reports.glob(f"{later.stem}-before-*.pdf")
     assert (aside.read_bytes(), kept.exists(), later.exists()) == (read, True, False)
-    clinic.run("process", tmp_path / again)
+    run("process", tmp_path / again)
     assert sorted(clinic.config.reports.iterdir()) == sorted([kept, later, aside])
     assert (aside.read_bytes() == read, later.read_bytes() == read) == (True, False)
 
 
-def test_the_same_bytes_again_are_a_duplicate(clinic, write_film):
+def test_the_same_bytes_again_are_a_duplicate(clinic, run, write_film):
     """Nothing is analysed twice, under whatever name it comes."""
     for name in ("first.dcm", "second.dcm"):
         write_film(clinic.config.inbox / name, draw(1, (512, 512)).pixels)
-    clinic.run("process")
+    run("process")
     assert clinic.outcomes() == {"first.dcm": ("analysed", "read"), "second.dcm": ("duplicate", "same_bytes")}
     assert len(clinic.select("SELECT * FROM inference")) == 1
 
@@ -208,17 +208,17 @@ def test_a_revision_is_compared_with_what_was_read(revisions):
     assert revisions.select("SELECT patient_name FROM study") == [{"patient_name": "Wrong^Name"}]
 
 
-def test_a_corrected_header_takes_the_place_of_a_refused_one(clinic, write_film):
+def test_a_corrected_header_takes_the_place_of_a_refused_one(clinic, run, write_film):
     """A lateral film is refused, and so is one that contradicts itself; under the same UID one that says PA is read."""
     inbox = clinic.config.inbox
     write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels, view="LL")
     dataset = pydicom.dcmread(inbox / "1.dcm")
     dataset.ViewPosition = "PA"
     dataset.save_as(inbox / "2.dcm")
-    clinic.run("process")
+    run("process")
     dataset.PatientOrientation = ["L", "F"]
     dataset.save_as(inbox / "3.dcm")
-    clinic.run("process")
+    run("process")
     assert clinic.outcomes() == {
         "1.dcm": ("refused", "wrong_view"),
         "2.dcm": ("refused", "wrong_view"),
@@ -229,7 +229,7 @@ def test_a_corrected_header_takes_the_place_of_a_refused_one(clinic, write_film)
     assert len(list(clinic.config.reports.glob("*.pdf"))) == 1
 
 
-def test_raw_data_beside_the_film_are_no_second_reading(clinic, write_film):
+def test_raw_data_beside_the_film_are_no_second_reading(clinic, run, write_film):
     """A detector that sends both: the one for presentation is read, the one for processing refused with its reason."""
     inbox = clinic.config.inbox
     write_film(inbox / "shown.dcm", draw(1, (512, 512)).pixels)
@@ -238,28 +238,28 @@ def test_raw_data_beside_the_film_are_no_second_reading(clinic, write_film):
     dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = DigitalXRayImageStorageForProcessing
     dataset.PresentationIntentType = "FOR PROCESSING"
     dataset.save_as(inbox / "raw.dcm")
-    clinic.run("process")
+    run("process")
     assert clinic.outcomes() == {"shown.dcm": ("analysed", "read"), "raw.dcm": ("refused", "for_processing")}
     assert clinic.select("SELECT count(*) AS n FROM inference") == [{"n": 1}]
 
 
-def test_an_image_that_comes_late_makes_a_second_version_and_keeps_the_first(clinic, write_film):
+def test_an_image_that_comes_late_makes_a_second_version_and_keeps_the_first(clinic, run, write_film):
     """Both PDFs are there, and only the second shows both images."""
     inbox = clinic.config.inbox
     write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels)
     study_uid = pydicom.dcmread(inbox / "1.dcm").StudyInstanceUID
-    clinic.run("process")
+    run("process")
     write_film(inbox / "2.dcm", draw(2, (512, 512)).pixels)
     late = pydicom.dcmread(inbox / "2.dcm")
     late.StudyInstanceUID = study_uid
     late.save_as(inbox / "2.dcm")
-    clinic.run("process")
+    run("process")
     versions = clinic.select("SELECT version FROM report ORDER BY version")
     assert versions == [{"version": 1}, {"version": 2}]
     assert len(list(clinic.config.reports.glob("*.pdf"))) == 2
 
 
-def test_a_quarantined_file_can_be_requeued(clinic, write_film):
+def test_a_quarantined_file_can_be_requeued(clinic, run, write_film):
     """After the limit that put it there is raised, requeue has it read without sending it again."""
     text = clinic.config_file.read_text()
     clinic.config_file.write_text(text.replace("decode_seconds = 60.0", "decode_seconds = 0.000001"))
@@ -270,7 +270,7 @@ def test_a_quarantined_file_can_be_requeued(clinic, write_film):
     clinic.run("quarantine", "requeue", "1")
     assert list(clinic.config.quarantine.iterdir()) == []
     assert clinic.select("SELECT files FROM audit_event WHERE event = 'requeued'") == [{"files": "[1]"}]
-    clinic.run("process")
+    run("process")
     assert clinic.outcomes() == {"film.dcm": ("analysed", "read")}
 
 
@@ -324,10 +324,10 @@ def test_an_inbox_that_is_not_there_is_told_of_and_the_exit_code_says_so(clinic,
     assert clinic.outcomes() == {"film.dcm": ("analysed", "read")}
 
 
-def test_an_archive_whose_disk_is_not_mounted_is_not_begun_anew(clinic, tmp_path, write_film):
+def test_an_archive_whose_disk_is_not_mounted_is_not_begun_anew(clinic, run, tmp_path, write_film):
     """Nothing is taken and nothing made below the mount point; with the disk it goes on where it was."""
     write_film(clinic.config.inbox / "1.dcm", draw(1, (512, 512)).pixels)
-    clinic.run("process")
+    run("process")
     clinic.config.archive.rename(tmp_path / "disk")
     clinic.config.archive.mkdir()
     write_film(clinic.config.inbox / "2.dcm", draw(2, (512, 512)).pixels)
@@ -336,16 +336,16 @@ def test_an_archive_whose_disk_is_not_mounted_is_not_begun_anew(clinic, tmp_path
     assert list(clinic.config.archive.iterdir()) == []
     clinic.config.archive.rmdir()
     (tmp_path / "disk").rename(clinic.config.archive)
-    clinic.run("process")
+    run("process")
     assert set(clinic.outcomes().values()) == {("analysed", "read")}
     assert len(clinic.outcomes()) == 2
 
 
-def test_sources_named_on_the_command_line_stay_where_they_are(clinic, tmp_path, write_film):
+def test_sources_named_on_the_command_line_stay_where_they_are(clinic, run, tmp_path, write_film):
     """`process PATH` reads a film and leaves it to its owner."""
     film = tmp_path / "film.dcm"
     write_film(film, draw(1, (512, 512)).pixels)
     before = film.read_bytes()
-    clinic.run("process", film)
+    run("process", film)
     assert film.read_bytes() == before
     assert clinic.outcomes() == {"film.dcm": ("analysed", "read")}

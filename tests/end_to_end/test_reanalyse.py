@@ -7,9 +7,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pypdf import PdfReader
-from typer.testing import CliRunner, Result
 
-from agcnn_clinic.cli.main import app
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.errors import ClinicError
 
@@ -19,19 +17,6 @@ CANARIES = {"patient_name": "Canary^Bird", "patient_id": "CANARY-77", "accession
 def rows(clinic, statement: str) -> list[tuple]:
     """What any program sees in the clinic's database."""
     return [tuple(row.values()) for row in clinic.select(statement)]
-
-
-@pytest.fixture
-def run(clinic):
-    """Run a command in this process, which loads torch once for all of them."""
-
-    def run(*arguments: str | Path) -> Result:
-        command = ["--config", str(clinic.config_file), *map(str, arguments)]
-        done = CliRunner().invoke(app, command, catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        return done
-
-    return run
 
 
 def text(path: Path) -> str:
