@@ -34,7 +34,7 @@ ENDING_SECONDS = 1.0
 """How long a child that has closed its pipe may take to end by itself, and so to say why."""
 
 _HANDED_OVER = 3
-"""How many children a task is handed to, of which none lives to say that it has come."""
+"""How many new children a task is handed to, of which none lives to say that it has come."""
 
 MAX_RESULT_BYTES = 2**30
 """What the arrays of one result may take: four times the picture of the largest film that the gate lets in."""
@@ -130,11 +130,15 @@ class Sandbox:
 
     def _call(self, task: Task) -> Any:
         """Hand a task to an idle or new child, in one of the threads."""
-        for _ in range(_HANDED_OVER):
+        lost = 0
+        while lost < _HANDED_OVER:
             child = self._take()
+            was_idle = child.is_ready
             try:
                 result = child.call(task, self._max_result_bytes)
             except _ChildLostError:
+                # All that were idle may have ended at once, and none be known to have: only new ones tell of a cause.
+                lost += not was_idle
                 continue
             finally:
                 self._give_back(child)
@@ -181,7 +185,8 @@ class _Child:
         self._process = context.Process(target=serve, args=(theirs, niceness), name="agcnn-clinic-sandbox", daemon=True)
         self._process.start()
         theirs.close()
-        self._ready = False
+        self.is_ready = False
+        """Whether it has said its first word; one that has, and has no task, is idle."""
 
     def call(self, task: Task, max_result_bytes: int) -> Any:
         """Let the child do a task; raises as `Sandbox.submit` says, or _ChildLostError."""
@@ -219,7 +224,7 @@ class _Child:
 
     def _wait_until_ready(self) -> None:
         """Wait for the child's first word: what ends it before that cannot be a task."""
-        if self._ready:
+        if self.is_ready:
             return
         try:
             if not self._connection.poll(START_SECONDS):
@@ -227,11 +232,11 @@ class _Child:
             self._connection.recv_bytes(len(READY))
         except (EOFError, OSError) as end:
             raise self._stillbirth() from end
-        self._ready = True
+        self.is_ready = True
 
     def _stillbirth(self) -> Exception:
         end = self._ended()
-        if self._ready or end == -signal.SIGTERM:
+        if self.is_ready or end == -signal.SIGTERM:
             return _ChildLostError()
         return ReadersUnavailableError(
             f"The child processes that read files cannot be started ({_how_it_ended(end)}); "

@@ -3,12 +3,13 @@
 import os
 import signal
 import time
+from collections import Counter
 
 import psutil
 import pytest
 
 from agcnn_clinic.errors import ReadersUnavailableError
-from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sandbox.pool import Sandbox, _Child
 
 
 def test_a_child_that_was_ended_while_idle_is_replaced(sandbox):
@@ -39,6 +40,22 @@ def test_children_that_were_all_ended_while_idle_are_replaced(workers):
         ended = idle_children(pool, workers)
         for child in ended:
             os.kill(child, signal.SIGKILL)
+        assert pool.run(os.getpid) not in ended
+
+
+def test_idle_children_whose_ends_are_not_known_yet_cost_a_task_nothing(monkeypatch):
+    """Each is handed the task in vain, and there are more of them than new ones would be."""
+    looks, is_alive = Counter(), _Child.is_alive
+
+    def late(child):
+        looks[child] += 1
+        return looks[child] <= 2 or is_alive(child)
+
+    with Sandbox(4, seconds=5.0, memory_mb=256) as pool:
+        ended = idle_children(pool, 4)
+        for child in ended:
+            os.kill(child, signal.SIGKILL)
+        monkeypatch.setattr(_Child, "is_alive", late)
         assert pool.run(os.getpid) not in ended
 
 
