@@ -16,6 +16,19 @@ F_GETFL, F_SETFL, F_SETOWN, F_SETSIG, F_SETOWN_EX, O_NONBLOCK, O_ASYNC = 3, 4, 8
 FIOSETOWN, SIOCSPGRP, FIOASYNC, TIOCSTI, TCGETS, FIOCLEX = 0x8901, 0x8902, 0x5452, 0x5412, 0x5401, 0x5451
 SETFLAGS, FSSETXATTR, ENABLE_VERITY, FREEZE, FIONBIO = 0x40086602, 0x401C5820, 0x40806685, 0xC0045877, 0x5421
 
+TELLING = """
+def tell_what_is_not_refused(ways):
+    for name, way in ways.items():
+        try:
+            way()
+        except PermissionError:
+            continue
+        except OSError as error:
+            print(name, error)
+        else:
+            print(name)
+"""
+
 WITHOUT_LANDLOCK = """
 import ctypes, fcntl, os, platform, signal, socket, struct, sys
 from agcnn_clinic.sandbox import confine
@@ -80,15 +93,7 @@ ways = {
 }
 confine._landlock = lambda libc: False
 confine.confine()
-for name, way in ways.items():
-    try:
-        way()
-    except PermissionError:
-        continue
-    except OSError as error:
-        print(name, error)
-    else:
-        print(name)
+tell_what_is_not_refused(ways)
 os.write(writer, b"x")  # what would send the signal of a pipe that tells of itself
 os.set_blocking(reader, False)
 print(os.isatty(terminal), os.read(reader, 9), os.read(here, 9), open(there).read(), os.listdir(f"{folder}/empty"))
@@ -103,7 +108,7 @@ def test_no_process_and_no_file_is_touched_where_landlock_does_not_keep_it(tmp_p
     (tmp_path / "empty").mkdir()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_LANDLOCK, str(victim.pid), str(tmp_path)],
+            [sys.executable, "-c", TELLING + WITHOUT_LANDLOCK, str(victim.pid), str(tmp_path)],
             capture_output=True,
             text=True,
             timeout=60,
@@ -138,16 +143,7 @@ ways = {
 }
 confine._seccomp = lambda libc: None
 confine.confine()
-for name, (since, way) in ways.items():
-    if version >= since:
-        try:
-            way()
-        except PermissionError:
-            continue
-        except OSError as error:
-            print(name, error)
-        else:
-            print(name)
+tell_what_is_not_refused({name: way for name, (since, way) in ways.items() if version >= since})
 print(open(there).read(), os.listdir(f"{folder}/empty"))
 """
 
@@ -163,7 +159,7 @@ def test_landlock_keeps_files_ports_and_processes_by_itself(tmp_path):
     (tmp_path / "empty").mkdir()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as victim:
         done = subprocess.run(
-            [sys.executable, "-c", WITHOUT_SECCOMP, str(victim.pid), str(tmp_path), str(_landlock_version())],
+            [sys.executable, "-c", TELLING + WITHOUT_SECCOMP, str(victim.pid), str(tmp_path), str(_landlock_version())],
             capture_output=True,
             text=True,
             timeout=60,
