@@ -1,7 +1,6 @@
 """Whether the folders hold what the rows say: every archived file, every delivered report, and nothing else."""
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,10 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.domain import SUFFIXES, MediaType
-from agcnn_clinic.durable import fsync_folder
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.wording import counted
 
-_VERSION = re.compile(r"[^.]+-v\d+\.pdf")
-"""What a delivered report is called (`reporting.deliver.report_name`)."""
 _TOP_OF_A_DISK = "lost+found"
 """A disk that was just made has this folder."""
 
@@ -116,40 +112,14 @@ def lost_reports(database: Database, config: Config) -> list[LostReport]:
     return lost
 
 
-def set_reports_aside(database: Database, config: Config, mark: str) -> int:
-    """Give reports that no row names another name each: their versions will be made anew, and take the place of theirs.
-
-    So it is after a restore: what was delivered since the backup, and may have been read, stays beside. Hold the
-    clinic's lock meanwhile.
-
-    Args:
-        database: the clinic's, of any revision that has reports.
-        config: where its reports lie.
-        mark: what is put behind each name.
-
-    Returns:
-        How many there were.
+def delivered_names(database: Database) -> set[str]:
+    """What reports that rows name are called, whether they are there or not; of any revision that has reports.
 
     Raises:
-        StorageError: the folder cannot be written.
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
-        known = {Path(path).name for path in session.scalars(select(Report.path))}
-    count = 0
-    try:
-        for pdf in sorted(config.reports.glob("*.pdf")):
-            if _VERSION.fullmatch(pdf.name) and pdf.name not in known:
-                pdf.replace(pdf.with_stem(f"{pdf.stem}-{mark}"))
-                count += 1
-        if count:
-            fsync_folder(config.reports)
-    except OSError as error:
-        raise StorageError(
-            f"Reports that came after the backup cannot be renamed in {config.reports}: {error.strerror or error}; "
-            "rename them before the clinic works again, since their versions are made anew."
-        ) from error
-    return count
+        return {Path(path).name for path in session.scalars(select(Report.path))}
 
 
 def _is_missing(pdf: Path) -> bool:

@@ -86,8 +86,9 @@ def restore(
     from agcnn_clinic.database.revision import HEAD
     from agcnn_clinic.database.session import open_database
     from agcnn_clinic.errors import DatabaseError
-    from agcnn_clinic.holdings import compare, set_reports_aside
+    from agcnn_clinic.holdings import compare, delivered_names
     from agcnn_clinic.lock import only_process, refuse_root
+    from agcnn_clinic.reporting.deliver import set_aside
     from agcnn_clinic.wording import counted
 
     config = clinic_config(ctx)
@@ -106,7 +107,7 @@ def restore(
             with database.transaction() as connection:
                 if has_trail(connection):
                     trail.restored(connection, now)
-            if aside := set_reports_aside(database, config, mark):
+            if aside := set_aside(config.reports, delivered_names(database), mark):
                 typer.echo(f"Delivered after it was made: {counted(aside, 'report')}, kept beside as *-{mark}.pdf.")
             if revision != HEAD:
                 typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")

@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from agcnn_clinic.durable import Steps, fsync_folder, make_folder, temporary_file, write_atomically
@@ -12,9 +13,39 @@ from agcnn_clinic.faults import FaultPoint, reached
 _STEPS = Steps(FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_RENAMED, FaultPoint.REPORT_SYNCED)
 
 
+_NAME = re.compile(r"[^.]+-v\d+\.pdf")
+"""Of a report as `report_name` makes it, and not of one that was made again beside."""
+
+
 def report_name(study_key: str, version: int) -> str:
     """The file name of a report; nothing in it comes from the study's own header."""
     return f"{study_key}-v{version}.pdf"
+
+
+def set_aside(reports: Path, known: Collection[str], mark: str) -> int:
+    """Give delivered reports that no row names another name each: versions made anew would take their places.
+
+    So it is after a restore: what was delivered since the backup, and may have been read, stays beside. Hold the
+    clinic's lock meanwhile.
+
+    Args:
+        reports: the folder that they lie in.
+        known: the names of reports that have a row.
+        mark: what is put behind each name.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    aside = [pdf for pdf in reports.glob("*.pdf") if _NAME.fullmatch(pdf.name) and pdf.name not in known]
+    with _explained("Reports that came after the backup cannot be renamed", "do so before the clinic works again"):
+        for pdf in aside:
+            pdf.replace(pdf.with_stem(f"{pdf.stem}-{mark}"))
+        if aside:
+            fsync_folder(reports)
+    return len(aside)
 
 
 def deliver(data: bytes, path: Path) -> None:
@@ -83,10 +114,8 @@ def _linked(temporary: Path, path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _explained(what: str = "The reports folder cannot be written", then: str = "it is tried again") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StorageError(
-            f"The reports folder cannot be written: {error.strerror or error}; it is tried again."
-        ) from error
+        raise StorageError(f"{what}: {error.strerror or error}; {then}.") from error
