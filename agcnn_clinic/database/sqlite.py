@@ -61,8 +61,10 @@ class OpenFile:
         self._opened: tuple[int, int] | None = None
         self._held: int | None = None
         self._had_log = False
-        event.listen(engine, "connect", self._look)
-        event.listen(engine, "begin", self._look, insert=True)  # before SQLite looks into it
+        # Each before SQLite looks into the file. A connection to another one of this name would cut the log's index,
+        # since locks do not hold within a process; a thread that has it mapped would end the process with SIGBUS.
+        event.listen(engine, "connect", self._look, insert=True)
+        event.listen(engine, "begin", self._look, insert=True)
 
     def hold(self) -> None:
         """From now on look into the file, too: for a process that has it open for long.

@@ -182,6 +182,20 @@ def test_nothing_is_written_to_a_file_that_has_lost_its_name(url, factories, tmp
     assert file.exists() is not removed
 
 
+@pytest.mark.sqlite_only("its file")
+def test_another_file_is_not_looked_into_while_the_one_before_is_open(url, tmp_path):
+    """Its connection would cut the log's index, which another thread has mapped: the process would die of SIGBUS."""
+    file = Path(url.removeprefix("sqlite:///"))
+    index, other = file.with_name(file.name + "-shm"), shutil.copy(file, tmp_path / "backup")
+    with open_database(url) as database, database.session() as reading:
+        before = count(reading), index.stat().st_size
+        Path(other).rename(file)
+        with pytest.raises(DatabaseError, match="was replaced or removed"), database.session() as late:
+            count(late)
+        assert index.stat().st_size == before[1] > 0
+        assert count(reading) == before[0]
+
+
 def test_a_file_of_another_kind_is_told_apart(tmp_path):
     """A file that is no database is named as such, in one sentence."""
     file = tmp_path / "clinic.sqlite"
