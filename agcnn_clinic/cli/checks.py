@@ -1,4 +1,4 @@
-"""What `doctor` looks at. Each check is a small function in one of the two tables at the end of this file.
+"""What `doctor` looks at. Each check is a small function that `MACHINE` or `of_clinic` names.
 
 None of them changes anything, but for an empty probe file that is gone at once.
 """
@@ -6,19 +6,12 @@ None of them changes anything, but for an empty probe file that is gone at once.
 import platform
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import ParamSpec
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import checks_access, checks_folders, checks_rows, checks_workers
-from agcnn_clinic.cli.result import Result, State
+from agcnn_clinic.cli import checks_access, checks_database, checks_folders, checks_workers
+from agcnn_clinic.cli.result import Result, State, short, told
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
-from agcnn_clinic.wording import counted
-
-UNUSABLE = "cannot be used"
-"""What is found where an error of the clinic ends a check; the advice is the error's sentence."""
-
-P = ParamSpec("P")
 
 
 def _python() -> Iterator[Result]:
@@ -34,7 +27,7 @@ def _torch() -> Iterator[Result]:
         from agcnn_models.gpu import why_no_kernels
     except (ImportError, OSError, RuntimeError) as error:
         yield Result(
-            "torch", State.PROBLEM, f"cannot be imported: {_short(error)}", "Install the locked dependencies again."
+            "torch", State.PROBLEM, f"cannot be imported: {short(error)}", "Install the locked dependencies again."
         )
         return
     capability = torch.backends.cpu.get_cpu_capability()
@@ -92,103 +85,6 @@ def _fonts() -> Iterator[Result]:
         )
 
 
-def _database(config: Config, thorough: bool = False) -> Iterator[Result]:
-    """Schema, file and journal; `thorough` compares each index with its table and follows each reference, too."""
-    from sqlalchemy import text
-
-    from agcnn_clinic.cli.server_checks import check_server
-    from agcnn_clinic.database.revision import HEAD, Standing, standing
-    from agcnn_clinic.database.session import open_database
-    from agcnn_clinic.database.storage import file_system_of, mounts
-
-    with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
-        revision = database.revision()
-        match standing(revision):
-            case Standing.SAME:
-                yield Result("database schema", State.OK, f"revision {revision}")
-            case Standing.BEHIND:
-                yield Result(
-                    "database schema",
-                    State.PROBLEM,
-                    f"revision {revision or 'none'}, this version needs {HEAD}",
-                    "Run `agcnn-clinic db backup FILE`, then `agcnn-clinic db upgrade`.",
-                )
-            case Standing.AHEAD:
-                yield Result(
-                    "database schema",
-                    State.PROBLEM,
-                    f"revision {revision}, this version knows up to {HEAD}",
-                    "Install the newer agcnn-clinic that upgraded it.",
-                )
-        if database.file is None:
-            yield from check_server(database)
-            return
-        with database.connection() as connection:
-            check = "integrity_check" if thorough else "quick_check"
-            problems = [str(row[0]) for row in connection.execute(text(f"PRAGMA {check}(3)"))]
-            broken = connection.execute(text("PRAGMA foreign_key_check")).first() if thorough else None
-            mode = str(connection.execute(text("PRAGMA journal_mode")).scalar())
-        if problems == ["ok"] and broken is not None:
-            problems = [f"a row of the table {broken[0]} points to a row of {broken[2]} that does not exist"]
-        if problems == ["ok"]:
-            yield Result("database file", State.OK, str(database.file))
-        else:
-            yield Result(
-                "database file",
-                State.PROBLEM,
-                f"damaged: {problems[0]}",
-                "Stop the daemon and run `agcnn-clinic db restore FILE` with the newest backup; this file is kept.",
-            )
-        kind = file_system_of(database.file.resolve(), mounts()) or "unknown file system"
-        if mode == "wal":
-            yield Result("database journal", State.OK, f"WAL on {kind}")
-        else:
-            yield Result(
-                "database journal",
-                State.PROBLEM,
-                f"{mode} on {kind}",
-                "Readers and the daemon would wait for each other; put the database on a local disk.",
-            )
-
-
-def _holdings(config: Config, thorough: bool = False) -> Iterator[Result]:
-    """Hold archive and reports against the rows; `thorough` reads every byte of them."""
-    from agcnn_clinic.cli.database import PNGS_AGAIN, READ_AGAIN
-    from agcnn_clinic.database.revision import Standing, standing
-    from agcnn_clinic.database.session import open_database
-    from agcnn_clinic.holdings import compare
-
-    with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
-        if standing(database.revision()) is not Standing.SAME:
-            return
-        found = compare(database, config, thorough=thorough)
-    how = "there, their bytes as they came" if thorough else "there"
-    mounted = "Is every disk of the clinic mounted? If so,"
-    back = f"{mounted} put them back from a backup."
-    again = (
-        f"{mounted} `agcnn-clinic report --missing` makes them again; they are looked for in {config.reports}. One "
-        "that comes out otherwise lies beside, as .remade.pdf: put the delivered one back from a backup."
-    )
-    for what, count, missing, altered, advice in (
-        ("archived files", found.files, found.missing, found.altered, back),
-        ("reports", found.reports, found.missing_reports, found.altered_reports, again),
-    ):
-        if missing or altered:
-            said = f"{len(missing)} of {count} missing, {len(altered)} altered; the first: {(missing + altered)[0]}"
-            yield Result(what, State.PROBLEM, said, advice)
-        else:
-            yield Result(what, State.OK, f"all {count} {how}")
-    if found.unlisted:
-        pngs = len(found.unlisted_pngs)
-        yield Result(
-            "archive",
-            State.REMARK,
-            f"without a row: {counted(len(found.unlisted), 'file')}" + (f", PNGs among them: {pngs}" if pngs else ""),
-            "Usual while a daemon works and after it was killed: their sources are in the inbox. "
-            f"After a restore: {READ_AGAIN}" + (f". {PNGS_AGAIN}" if pngs else ""),
-        )
-
-
 def _model(config: Config) -> Iterator[Result]:
     from agcnn_clinic.bundles import configured_bundle
 
@@ -210,48 +106,38 @@ def _model(config: Config) -> Iterator[Result]:
     yield Result("model", State.OK, found)
 
 
-def _short(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
-
-
-def _told(name: str, check: Callable[P, Iterator[Result]]) -> Callable[P, list[Result]]:
-    """A check whose clinic errors are results too: one broken thing must not hide the others."""
-
-    def run(*args: P.args, **kwargs: P.kwargs) -> list[Result]:
-        results: list[Result] = []
-        try:
-            results.extend(check(*args, **kwargs))
-        except ClinicError as error:
-            results.append(Result(name, State.PROBLEM, UNUSABLE, str(error)))
-        except OSError as error:
-            results.append(Result(name, State.PROBLEM, _short(error), "See whether this user may read it."))
-        return results
-
-    return run
-
-
 MACHINE: tuple[Callable[[], list[Result]], ...] = (
-    _told("program", _python),
-    _told("torch", _torch),
-    _told("decoders", _decoders),
-    _told("fonts", _fonts),
+    told("program", _python),
+    told("torch", _torch),
+    told("decoders", _decoders),
+    told("fonts", _fonts),
 )
 """What is checked wherever the command is run."""
 
 
-def of_clinic(*, thorough: bool = False) -> tuple[Callable[[Config], list[Result]], ...]:
-    """What is checked of a clinic; `thorough`, where time does not matter, reads every row and every byte."""
-    return (
-        _told("folders", checks_folders.folders),
-        _told("inbox", checks_folders.inbox),
-        _told("access", checks_access.modes),
-        _told("owner", partial(checks_access.owners, thorough=thorough)),
-        _told("disk", checks_folders.disks),
-        _told("database", partial(_database, thorough=thorough)),
-        _told("database tables", checks_rows.schema),
-        _told("clock", checks_rows.times),
-        _told("archived files", partial(_holdings, thorough=thorough)),
-        _told("audit trail", checks_access.audit_trail),
-        _told("model", _model),
-        _told("daemon", checks_workers.at_work),
-    )
+def of_clinic(config: Config, *, thorough: bool = False) -> Iterator[Result]:
+    """Check a clinic; `thorough`, where time does not matter, reads every row and every byte."""
+    for check in (
+        told("folders", checks_folders.folders),
+        told("inbox", checks_folders.inbox),
+        told("access", checks_access.modes),
+        told("owner", partial(checks_access.owners, thorough=thorough)),
+        told("disk", checks_folders.disks),
+        told("model", _model),
+    ):
+        yield from check(config)
+    yield from _database(config, thorough=thorough)
+
+
+def _database(config: Config, *, thorough: bool) -> Iterator[Result]:
+    """What needs the database, which is opened once: a server that is away is waited for once, and told of once."""
+    from agcnn_clinic.database.session import open_database
+
+    at_work = told("daemon", checks_workers.at_work)
+    try:
+        with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
+            yield from checks_database.of_database(database, database.revision(), config, thorough=thorough)
+            yield from at_work(config, database)
+    except ClinicError as error:
+        yield Result("database", State.PROBLEM, "cannot be used", str(error))
+        yield from at_work(config, None)

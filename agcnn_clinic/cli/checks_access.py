@@ -4,12 +4,15 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.lock import owner_of
 from agcnn_clinic.users import user_name
+
+if TYPE_CHECKING:
+    from agcnn_clinic.database.session import Database
 
 NEWEST_EVENTS = 10_000
 """So many events of the audit trail are checked here; `audit verify` checks all."""
@@ -55,17 +58,12 @@ def owners(config: Config, thorough: bool = False) -> Iterator[Result]:
         )
 
 
-def audit_trail(config: Config) -> Iterator[Result]:
+def audit_trail(database: "Database") -> Iterator[Result]:
     """Follow the newest part of the audit trail's chain."""
     from agcnn_clinic.database.audit import verify
-    from agcnn_clinic.database.revision import Standing, standing
-    from agcnn_clinic.database.session import open_database
 
-    with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
-        if standing(database.revision()) is not Standing.SAME:
-            return
-        with database.connection() as connection:
-            verdict = verify(connection, last=NEWEST_EVENTS)
+    with database.connection() as connection:
+        verdict = verify(connection, last=NEWEST_EVENTS)
     if verdict.broken:
         advice = "Keep a copy of the database as it is, and find out who could write it; see SECURITY.md."
         yield Result("audit trail", State.PROBLEM, verdict.broken, advice)

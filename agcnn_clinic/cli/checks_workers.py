@@ -11,6 +11,7 @@ from agcnn_clinic.errors import DatabaseError, ModelUnavailableError
 from agcnn_clinic.moments import iso
 
 if TYPE_CHECKING:
+    from agcnn_clinic.database.session import Database
     from agcnn_clinic.database.trail import Begun, ModelIdentity
 
 _OTHER_MODEL = "Restart it: it keeps the model that it has loaded, whatever `models use` or config.toml say since."
@@ -24,14 +25,20 @@ _NAMED = 3
 """So many of the settings that differ are named."""
 
 
-def at_work(config: Config) -> Iterator[Result]:
-    """Name the process that has the clinic's lock, or the workers that the database server knows."""
+def at_work(config: Config, database: "Database | None") -> Iterator[Result]:
+    """Name the process that has the clinic's lock, or the workers that the database server knows.
+
+    `database` is None where it cannot be used: who has the lock can be told all the same.
+    """
     from agcnn_clinic.database.engine import sqlite_file
 
-    yield from _workers(config) if sqlite_file(config.database_url) is None else _daemon(config)
+    if sqlite_file(config.database_url) is not None:
+        yield from _daemon(config, database)
+    elif database is not None:
+        yield from _workers(config, database)
 
 
-def _daemon(config: Config) -> Iterator[Result]:
+def _daemon(config: Config, database: "Database | None") -> Iterator[Result]:
     from agcnn_clinic.lock import holder
 
     # A clinic that never worked has no lock file, and looking must not make one.
@@ -41,14 +48,13 @@ def _daemon(config: Config) -> Iterator[Result]:
         return
     begun = None
     with suppress(DatabaseError):  # of which the checks of the database tell
-        begun = _begun_by_holder(config, running)
+        begun = _begun_by_holder(config, database, running) if database else None
     yield from _told("daemon", f"process {running} works on this clinic", begun, config)
 
 
-def _begun_by_holder(config: Config, process_id: str) -> "Begun | None":
+def _begun_by_holder(config: Config, database: "Database", process_id: str) -> "Begun | None":
     """What the lock's holder works with; None where it has not told yet that it has begun."""
     from agcnn_clinic.database.audit import audit_event, has_trail
-    from agcnn_clinic.database.session import open_database
     from agcnn_clinic.database.trail import begun_with
 
     if not process_id.isdigit():
@@ -57,28 +63,21 @@ def _begun_by_holder(config: Config, process_id: str) -> "Begun | None":
     # In a container each run has the same process id: this run's events are those since the lock was taken.
     locked_at = datetime.fromtimestamp(config.lock_file.stat().st_mtime, UTC)
     holders = columns.process_id == int(process_id), columns.recorded_at >= iso(locked_at)
-    with (
-        open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database,
-        database.connection() as connection,
-    ):
+    with database.connection() as connection:
         return begun_with(connection, *holders) if has_trail(connection) else None
 
 
-def _workers(config: Config) -> Iterator[Result]:
+def _workers(config: Config, database: "Database") -> Iterator[Result]:
     from sqlalchemy import text
 
     from agcnn_clinic.database.audit import by_worker
-    from agcnn_clinic.database.session import open_database
     from agcnn_clinic.database.trail import begun_with
 
     living = text("""
         SELECT id, host, process_id FROM worker
         WHERE lease_until > timezone('utc', clock_timestamp()) ORDER BY began_at, id
     """)
-    with (
-        open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database,
-        database.connection() as connection,
-    ):
+    with database.connection() as connection:
         if connection.execute(text("SELECT to_regclass('worker')")).scalar() is None:
             return
         workers = connection.execute(living).all()

@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +13,6 @@ from agcnn_clinic.errors import ConfigError, ExitCode
 from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from agcnn_clinic.cli.result import Result
 
 
@@ -67,21 +65,7 @@ def examine(options: GlobalOptions, *, thorough: bool) -> "list[Result]":
     except ConfigError as error:
         return [*results, Result("configuration", State.PROBLEM, "not usable", str(error))]
     results.append(Result("configuration", State.OK, str(path.resolve())))
-    found = [result for check in of_clinic(thorough=thorough) for result in check(config)]
-    return [*results, *_each_trouble_once(found)]
-
-
-def _each_trouble_once(results: "Iterable[Result]") -> "Iterator[Result]":
-    """One trouble that ends several checks, as of a database server that is away, is said at the first of them."""
-    from agcnn_clinic.cli.checks import UNUSABLE
-    from agcnn_clinic.cli.result import State
-
-    first: dict[str, str] = {}
-    for result in results:
-        if result.found != UNUSABLE or (check := first.setdefault(result.advice, result.check)) == result.check:
-            yield result
-        else:
-            yield replace(result, state=State.REMARK, found="cannot be looked at", advice=f"See {check} above.")
+    return [*results, *of_clinic(config, thorough=thorough)]
 
 
 def _print_table(results: "list[Result]") -> None:

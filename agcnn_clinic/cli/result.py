@@ -1,7 +1,13 @@
 """What a check of `doctor` says."""
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import ParamSpec
+
+from agcnn_clinic.errors import ClinicError
+
+P = ParamSpec("P")
 
 
 class State(StrEnum):
@@ -22,3 +28,24 @@ class Result:
     state: State
     found: str
     advice: str = ""
+
+
+def told(name: str, check: Callable[P, Iterator[Result]]) -> Callable[P, list[Result]]:
+    """A check whose errors are results too: one broken thing must not hide the others."""
+
+    def run(*args: P.args, **kwargs: P.kwargs) -> list[Result]:
+        results: list[Result] = []
+        try:
+            results.extend(check(*args, **kwargs))
+        except ClinicError as error:
+            results.append(Result(name, State.PROBLEM, "cannot be used", str(error)))
+        except OSError as error:
+            results.append(Result(name, State.PROBLEM, short(error), "See whether this user may read it."))
+        return results
+
+    return run
+
+
+def short(error: BaseException) -> str:
+    """What an error says, in a line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]

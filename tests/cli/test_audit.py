@@ -14,7 +14,7 @@ import pytest
 
 from agcnn_clinic.cli import access, checks_access
 from agcnn_clinic.cli.audit import _COLUMNS, AuditTrailBrokenError
-from agcnn_clinic.cli.result import State
+from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.audit import BEGINNING, audit_event
 from agcnn_clinic.database.failures import DatabaseUnavailableError
@@ -59,6 +59,12 @@ def newest(folder) -> dict:
     (row,) = sql(folder, "SELECT * FROM audit_event ORDER BY id DESC LIMIT 1")
     event = dict(zip(names, row, strict=True))
     return event | {name: json.loads(event[name]) for name in ("studies", "files", "details")}
+
+
+def doctors_look(folder) -> list[Result]:
+    """What `doctor` says of the audit trail."""
+    with open_database(load_config(folder / "config.toml").database_url) as database:
+        return list(checks_access.audit_trail(database))
 
 
 def test_the_columns_that_are_printed_are_the_tables():
@@ -217,17 +223,16 @@ def test_a_broken_trail_ends_with_exit_code_4_and_names_the_row(clinic, run):
     with pytest.raises(AuditTrailBrokenError, match="Row 2 of the audit trail is not as it was written") as broken:
         run(clinic, "audit", "verify")
     assert broken.value.exit_code == ExitCode.DATABASE
-    (result,) = checks_access.audit_trail(load_config(clinic / "config.toml"))
+    (result,) = doctors_look(clinic)
     assert result.state is State.PROBLEM
 
 
 def test_a_trail_from_which_all_was_cut_is_remarked_on(clinic, run):
     """An empty trail is whole by itself; doctor asks why it is empty."""
-    config = load_config(clinic / "config.toml")
-    assert [result.state for result in checks_access.audit_trail(config)] == [State.OK]
+    assert [result.state for result in doctors_look(clinic)] == [State.OK]
     without_guards(clinic)
     sql(clinic, "DELETE FROM audit_event")
-    assert [result.state for result in checks_access.audit_trail(config)] == [State.REMARK]
+    assert [result.state for result in doctors_look(clinic)] == [State.REMARK]
 
 
 def test_using_another_model_is_recorded_at_once(clinic, run, small_bundle):

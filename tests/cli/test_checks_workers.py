@@ -41,7 +41,8 @@ def worker(config, bundle, began=timedelta()):
 
 def found(config):
     """Each line's state and words."""
-    return [(line.state, line.found) for line in at_work(load_config(config.root / "config.toml"))]
+    with open_database(config.database_url) as database:
+        return [(line.state, line.found) for line in at_work(load_config(config.root / "config.toml"), database)]
 
 
 @pytest.mark.both_databases

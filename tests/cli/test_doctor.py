@@ -3,8 +3,12 @@
 import hashlib
 import json
 import os
+import re
 import shutil
+import socket
 import sqlite3
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +17,10 @@ import torch
 import typer
 from typer.testing import CliRunner
 
-from agcnn_clinic.cli import checks
+from agcnn_clinic.cli import checks, checks_database
 from agcnn_clinic.cli.context import GlobalOptions
 from agcnn_clinic.cli.doctor import doctor
-from agcnn_clinic.cli.result import State
+from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
@@ -96,12 +100,17 @@ def nowhere(tmp_path, monkeypatch) -> Path:
     return folder
 
 
-def _states(check, *arguments) -> dict[str, State]:
-    return {result.check: result.state for result in check(*arguments)}
+def _states(results) -> dict[str, State]:
+    return {result.check: result.state for result in results}
 
 
-def _all(config: Config):
-    return {result.check: result for check in checks.of_clinic() for result in check(config)}
+def _all(config: Config, *, thorough: bool = False):
+    return {result.check: result for result in checks.of_clinic(config, thorough=thorough)}
+
+
+def _holdings(config: Config, *, thorough: bool = False) -> list[Result]:
+    with open_database(config.database_url) as database:
+        return list(checks_database.holdings(database, config=config, thorough=thorough))
 
 
 @pytest.mark.sqlite_only("the lines on its file")
@@ -177,18 +186,40 @@ def test_a_missing_database_is_a_problem(clinic):
 
 
 @pytest.mark.sqlite_only("its file")
-def test_what_ends_several_checks_is_said_once(run, clinic):
-    """A database that is away is one problem, beside any other; the checks that need it say where to look."""
+def test_a_database_that_is_away_is_told_of_once(run, clinic):
+    """It is one problem, beside any other; of what needs it nothing is said."""
     (clinic.root / "clinic.sqlite").unlink()
     shutil.rmtree(clinic.inbox)
     result = run(clinic.root / "config.toml", "--format", "json")
     assert result.exit_code == 1
     rows = {row["check"]: row for row in json.loads(result.stdout)}
     assert {name for name, row in rows.items() if row["state"] == "problem"} == {"database", "inbox folder"}
-    need_it = {name for name, row in rows.items() if row["advice"] == "See database above."}
-    assert need_it == {"database tables", "clock", "archived files", "audit trail"}
-    assert {rows[name]["state"] for name in need_it} == {"remark"}
     assert "clinic.sqlite" in rows["database"]["advice"]
+    assert rows.keys().isdisjoint({"database tables", "clock", "archived files", "audit trail"})
+
+
+def test_a_server_that_does_not_answer_is_asked_once(clinic):
+    """And not by one check after another, each of which waits for it."""
+    config, asked = clinic.root / "config.toml", []
+
+    def hang_up(server: socket.socket) -> None:
+        with suppress(OSError):  # closed, at the end
+            while True:
+                connection, address = server.accept()
+                asked.append(address)
+                connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://clinic@127.0.0.1:{server.getsockname()[1]}/clinic?sslmode=disable"
+        config.write_text(
+            re.sub(r"(?m)^url = .*", f'url = "{url}"', config.read_text(encoding="utf-8")), encoding="utf-8"
+        )
+        thread = threading.Thread(target=hang_up, args=(server,))
+        thread.start()
+        found = _all(load_config(config))
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert (found["database"].state, "archived files" in found, len(asked)) == (State.PROBLEM, False, 1)
 
 
 @pytest.mark.sqlite_only("its file")
@@ -209,8 +240,8 @@ def test_a_reference_to_nothing_is_found_on_request(clinic):
     with sqlite3.connect(clinic.root / "clinic.sqlite") as connection:
         connection.execute("INSERT INTO instance VALUES (1, 99, 'series', 'instance')")
     connection.close()
-    assert _states(checks._database, clinic)["database file"] is State.OK
-    (file,) = [result for result in checks._database(clinic, thorough=True) if result.check == "database file"]
+    assert _all(clinic)["database file"].state is State.OK
+    file = _all(clinic, thorough=True)["database file"]
     assert (file.state, "instance" in file.found, "db restore" in file.advice) == (State.PROBLEM, True, True)
 
 
@@ -252,35 +283,35 @@ def holding(clinic) -> tuple[Config, Path, Path]:
 def test_the_folders_hold_what_the_rows_say(holding):
     """Whole, nothing is said against it; what is gone is found at once, what is altered when it is read."""
     config, film, pdf = holding
-    assert set(_states(checks._holdings, config, True).values()) == {State.OK}
+    assert set(_states(_holdings(config, thorough=True)).values()) == {State.OK}
     for path, check in ((film, "archived files"), (pdf, "reports")):
         path.write_bytes(b"other bytes")
-        assert _states(checks._holdings, config)[check] is State.OK
-        assert _states(checks._holdings, config, True)[check] is State.PROBLEM
+        assert _states(_holdings(config))[check] is State.OK
+        assert _states(_holdings(config, thorough=True))[check] is State.PROBLEM
         path.unlink()
-        assert _states(checks._holdings, config)[check] is State.PROBLEM
+        assert _states(_holdings(config))[check] is State.PROBLEM
 
 
 def test_reports_are_looked_for_where_their_folder_is_now(holding, tmp_path):
     """A folder that was moved to another disk, and named in config.toml, has lost nothing."""
     config, _, _ = holding
     config.reports.rename(tmp_path / "other disk")
-    assert _states(checks._holdings, config)["reports"] is State.PROBLEM
+    assert _states(_holdings(config))["reports"] is State.PROBLEM
     moved = config.model_copy(
         update={"folders": config.folders.model_copy(update={"reports": tmp_path / "other disk"})}
     )
-    assert set(_states(checks._holdings, moved, True).values()) == {State.OK}
+    assert set(_states(_holdings(moved, thorough=True)).values()) == {State.OK}
 
 
 def test_an_archived_file_without_a_row_is_remarked_on(holding):
     """It may be on its way, or the database is older than it: nothing is broken, and the advice names the command."""
     config, film, _ = holding
     film.with_name("later.dcm").write_bytes(b"later")
-    (remark,) = [result for result in checks._holdings(config) if result.state is not State.OK]
+    (remark,) = [result for result in _holdings(config) if result.state is not State.OK]
     assert (remark.state, "db unlisted" in remark.advice) == (State.REMARK, True)
     assert "study.toml" not in remark.advice
     film.with_name("later.png").write_bytes(b"of which nobody knows the view")
-    (remark,) = [result for result in checks._holdings(config) if result.state is not State.OK]
+    (remark,) = [result for result in _holdings(config) if result.state is not State.OK]
     assert ("PNGs among them: 1" in remark.found, "study.toml" in remark.advice) == (True, True)
 
 

@@ -31,7 +31,8 @@ def found(clinic):
     def found(url: str = ""):
         config = load_config(clinic / "config.toml")
         database = config.database.model_copy(update={"url": url or config.database.url})
-        return {one.check: one for one in checks._database(config.model_copy(update={"database": database}))}
+        lines = checks.of_clinic(config.model_copy(update={"database": database}))
+        return {line.check: line for line in lines if line.check.startswith("database")}
 
     return found
 

@@ -16,6 +16,7 @@ from pypdf import PdfReader
 from agcnn_clinic.cli.checks_workers import at_work
 from agcnn_clinic.cli.result import State
 from agcnn_clinic.config import load_config
+from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.phantom import draw
 
 TIMEOUT = 120.0
@@ -131,7 +132,8 @@ def test_a_daemon_says_that_it_reads_with_the_model_of_before(clinic, film, othe
         clinic.run("models", "use", other_bundle)
         shutil.copy(film, clinic.config.inbox / "film.dcm")
         wait_until(lambda: bool(rows(clinic, "SELECT 1 FROM report")), process)
-        (line,) = at_work(load_config(clinic.config_file))
+        with open_database(clinic.config.database_url) as database:
+            (line,) = at_work(load_config(clinic.config_file), database)
         process.send_signal(signal.SIGTERM)
         log = process.communicate(timeout=TIMEOUT)[1]
     (told,) = [line for line in log.splitlines() if "chosen since" in line]

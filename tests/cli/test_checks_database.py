@@ -1,10 +1,10 @@
-"""doctor on the rows: what cannot be so is told."""
+"""doctor on the database: what cannot be so is told."""
 
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from agcnn_clinic.cli.checks_rows import schema, times
+from agcnn_clinic.cli.checks_database import tables, times
 from agcnn_clinic.cli.result import State
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.session import open_database
@@ -19,12 +19,12 @@ def test_studies_that_came_later_than_now_are_remarked_on(tmp_path, new_clinic, 
         with database.write() as session:
             factories.make_study(session, 1, received_at=now)
             factories.make_study(session, 2, received_at=now + timedelta(minutes=1))
-        assert list(times(config)) == []
+        assert list(times(database)) == []
         with database.write() as session:
             factories.make_study(session, 3, received_at=now + timedelta(days=365))
-        (found,) = times(config)
+        (found,) = times(database)
     assert found.state is State.REMARK
-    assert found.found.startswith("1 studies came later than now")
+    assert found.found.startswith("1 study came later than now")
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,10 @@ def test_a_database_that_lacks_a_part_is_not_well(tmp_path, new_clinic, execute,
     """A table, a view or a column that somebody has dropped, whatever the revision says; a whole one is not told of."""
     new_clinic(tmp_path / "clinic")
     config = load_config(tmp_path / "clinic" / "config.toml")
-    assert list(schema(config)) == []
+    with open_database(config.database_url) as database:
+        assert list(tables(database)) == []
     execute(config.database_url, statement)
-    (found,) = schema(config)
+    with open_database(config.database_url) as database:
+        (found,) = tables(database)
     assert found.state is State.PROBLEM
     assert found.found.endswith(f": {missing}")
