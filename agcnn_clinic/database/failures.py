@@ -45,9 +45,13 @@ _SQLITE: dict[int, _Sentence] = {
         DatabaseError,
         "The database cannot be opened; check that its file and folder exist and that this user may write there.",
     ),
+    # SQLite says so of a disk that cannot be read (EIO), too, and nothing tells the two apart.
     sqlite3.SQLITE_CORRUPT: (
         DatabaseError,
-        "The database is damaged; stop the daemon and restore the newest backup that `agcnn-clinic db backup` made.",
+        (
+            "The database is damaged, or its disk could not be read, of which the system's log tells; "
+            "if it is damaged, stop the daemon and restore the newest backup that `agcnn-clinic db backup` made."
+        ),
     ),
     sqlite3.SQLITE_NOTADB: (
         DatabaseError,
