@@ -324,8 +324,8 @@ def test_the_deepest_and_last_mount_counts(path, kind):
     """A path belongs to the deepest mount above it; of two at one place to the later one."""
     mounts = [
         ("/", "ext4"),
-        ("/mnt/share", "nfs4"),
         ("/mnt/share/local", "xfs"),
+        ("/mnt/share", "nfs4"),
         ("/mnt/twice", "ext4"),
         ("/mnt/twice", "cifs"),
     ]
