@@ -41,7 +41,7 @@ def sqlite_engine(file: Path, *, busy_timeout_seconds: float, foreign_keys: bool
 
     def on_connect(connection: Any, record: Any) -> None:
         del record
-        _set_up(connection, busy_timeout_seconds=busy_timeout_seconds, foreign_keys=foreign_keys)
+        _set_up(connection, foreign_keys=foreign_keys)
 
     event.listen(engine, "connect", on_connect)
     return engine
@@ -140,11 +140,10 @@ def _create(file: Path) -> None:
         ) from error
 
 
-def _set_up(connection: Any, *, busy_timeout_seconds: float, foreign_keys: bool) -> None:
+def _set_up(connection: Any, *, foreign_keys: bool) -> None:
     # SQLAlchemy's recipe: the driver begins no transaction by itself, so that `begin` can choose its kind.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute(f"PRAGMA busy_timeout = {round(busy_timeout_seconds * 1000)}")
     cursor.execute(f"PRAGMA foreign_keys = {'ON' if foreign_keys else 'OFF'}")
     # A commit returns only once the disk has it; WAL alone would let the last ones go in a power cut.
     cursor.execute("PRAGMA synchronous = FULL")

@@ -43,6 +43,28 @@ def test_a_link_in_the_inbox_is_remarked_on(clinic, tmp_path):
     assert (found.state, f"the first: {clinic.inbox / 'pacs'}" in found.found) == (State.REMARK, True)
 
 
+def test_a_folder_that_cannot_be_written_is_a_problem(clinic, ordinary_user):
+    """Nothing could be delivered there; the others are told of, too, and looking has left nothing in any."""
+    clinic.reports.chmod(0o500)
+    with ordinary_user():
+        found = {result.check: result for result in checks_folders.folders(clinic)}
+    shut = found.pop("reports folder")
+    assert (shut.state, shut.found) == (State.PROBLEM, f"{clinic.reports} cannot be written: Permission denied")
+    assert {result.state for result in found.values()} == {State.OK}
+    assert not [path for folder in clinic.layout.folders.values() for path in folder.iterdir()]
+
+
+def test_a_quarantine_on_another_disk_than_the_archive_is_remarked_on(clinic, mount):
+    """A film cannot have two names on two disks; beside each other, as they are made, nothing is said."""
+
+    def remarks():
+        return [result.state for result in checks_folders.disks(clinic) if result.check == "archive and quarantine"]
+
+    assert remarks() == []
+    mount(clinic.quarantine, "-t", "tmpfs", "tmpfs")
+    assert remarks() == [State.REMARK]
+
+
 def test_a_full_disk_is_a_problem(clinic, monkeypatch):
     """Below the watermark of intake it is one, and the line says that intake stops; near it there is a remark."""
 

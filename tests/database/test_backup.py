@@ -8,6 +8,7 @@ import stat
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import func, select, text
 
@@ -219,6 +220,20 @@ def test_a_database_that_goes_before_it_is_held_is_told_of_in_a_sentence(url):
             database.hold()
 
 
+def test_a_database_that_was_held_is_closed_whole(url):
+    """No descriptor of its file stays behind, which would count against a program that opens one after another."""
+    file = url.removeprefix("sqlite:///")
+
+    def opened():
+        return [one.path for one in psutil.Process().open_files()].count(file)
+
+    with open_database(url) as database:
+        before = opened()
+        database.hold()
+        assert opened() == before + 1
+    assert opened() == 0
+
+
 @pytest.mark.parametrize("log_left", [True, False])
 def test_a_backup_that_was_copied_there_before_is_worked_on(url, factories, tmp_path, log_left):
     """Also where the log of a killed process lies beside it: SQLite goes on with that, and converts nothing."""
@@ -227,7 +242,7 @@ def test_a_backup_that_was_copied_there_before_is_worked_on(url, factories, tmp_
         backup(database, tmp_path / "copy")
     put_into(file, tmp_path / "copy")
     if log_left:
-        file.with_name(f"{file.name}-wal").touch()
+        file.with_name(f"{file.name}-wal").write_bytes(b"left")  # an empty one is none to SQLite
     with open_database(url) as database:
         database.hold()
         for number in (1, 2):

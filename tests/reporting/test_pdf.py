@@ -11,10 +11,10 @@ import pypdf
 import pytest
 
 from agcnn_clinic.config import Reporting
-from agcnn_clinic.domain import WARNINGS, ReasonCode, Warn
+from agcnn_clinic.domain import WARNINGS, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.prints import Edges, prints_of
-from agcnn_clinic.reporting.content import SeenArea
+from agcnn_clinic.reporting.content import BranchFigures, SeenArea
 from agcnn_clinic.reporting.findings import NOT_EXCLUDED
 from agcnn_clinic.reporting.paper import print_size
 
@@ -69,6 +69,46 @@ def test_the_first_page_says_it_all(content, picture, settings, text_of, render)
     image = content.images[0]
     for told in (image.sop_instance_uid, "ab" * 32, "Films of the training list.", "0.729 to 0.767", "Signature"):
         assert told in last
+
+
+def test_the_patient_stands_in_labelled_fields(content, picture, settings, text_of, render) -> None:
+    """The age is in years, the sex a word and the time to the minute; what is not known is a dash, or said to be."""
+    told = {"patient_birth_date": "1957-08-30", "patient_sex": "F", "study_time": "13:45:10", "accession_number": "A-1"}
+    study = replace(content.study, **told, study_description="Thorax", referring_physician_name="Doe^Jane")
+    first, last = text_of(render(replace(content, study=study), picture, settings))
+    fields = "Born 1957-08-30 (68 y) Sex female Study date 2026-03-01 13:45 Accession number A-1 "
+    assert f"Berg, Anna Patient ID P-17 {fields}Study description Thorax Referring physician Doe, Jane Image 1" in first
+    assert "Berg, Anna \u00b7 P-17 \u00b7 2026-03-01 How" in last
+    bare = StudyDescription(study_instance_uid="1.2", patient_birth_date="1957-08-30", patient_sex="U")
+    first, last = text_of(render(replace(content, study=bare), picture, settings))
+    unknown = "Study date _ Accession number _ Study description _ Referring physician _".replace("_", "\u2013")
+    assert f"Name not given Patient ID \u2013 Born 1957-08-30 Sex U {unknown} Image 1" in first
+    assert "Name not given How" in last
+
+
+def test_the_institution_of_the_settings_comes_first(content, picture, text_of, render) -> None:
+    """A clinic that reads for others may have its own name on each report; the file's stands where it has none."""
+    for institution, told in (("Ward 3", "Ward 3"), ("", "Clinic")):
+        first = text_of(render(content, picture, Reporting(institution=institution)))[0]
+        assert f"2026-03-01 14:00 UTC {told} Chest radiograph" in first
+
+
+def test_the_last_page_says_of_model_and_image_what_is_known(content, picture, settings, text_of, render) -> None:
+    """What they were made by and from; of what a manifest or a header does not say, nothing is left half said."""
+    (image,) = content.images
+    made = replace(image, manufacturer="Roentgen Works", acquired="2026-03-01 08:15:00")
+    told = replace(made, model=replace(image.model, pretraining="ImageNet."))
+    last = text_of(render(replace(content, images=(told,)), picture, settings))[-1]
+    assert "Training part: 2,540 films of 2,040 patients. Pretraining: ImageNet. Thresholds youden-1: Youden" in last
+    assert ". DX PA, Roentgen Works, acquired 2026-03-01 08:15:00; read 2026-03-01 13:00 UTC on cpu by" in last
+    silent = {"backbone": "", "training_counts": "", "pretraining": "none", "thresholds_method": ""}
+    silent["branches"] = (BranchFigures("fusion", 0.748, None, None),)
+    bare = replace(image, modality="", view_position="", model=replace(image.model, **silent))
+    last = text_of(render(replace(content, images=(bare,)), picture, settings))[-1]
+    assert "Model starter 1.0.0, weights abababababab" in last
+    assert "Trained on Films of the training list. Thresholds youden-1 Measured on" in last
+    assert "fusion branch 0.748 What it was made from" in last
+    assert ". Kind not stated; read 2026-03-01 13:00 UTC on cpu by" in last
 
 
 def test_every_page_carries_the_warning_its_number_and_its_study(several, picture, settings, text_of, render) -> None:
@@ -146,8 +186,8 @@ def test_images_not_read_are_on_the_first_page_of_several(several, picture, sett
     """The summary names what was not read and why, and that the findings say nothing of it."""
     first = text_of(render(several, picture, settings))[0]
     assert "3 images read, 2 not read: see below" in first
-    assert "lateral.dcm" in first
-    assert "conflict.dcm" in first
+    assert "lateral.dcm (PA)" in first
+    assert "conflict.dcm (PA)" in first
     for count, told in (
         (2, "2 images; the findings say nothing about them"),
         (1, "1 image; the findings say nothing about it"),

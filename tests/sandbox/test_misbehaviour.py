@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -30,6 +31,9 @@ GEOMETRY = {
 }
 
 
+ONE_PIXEL = np.float32(0.5).tobytes()
+
+
 def _head(arrays=(4,), **changes):
     return json.dumps({"value": GOOD | {"geometry": GEOMETRY} | changes, "arrays": list(arrays)}).encode()
 
@@ -49,6 +53,12 @@ def test_a_picture_comes_as_it_was_sent(sandbox, misbehaving):
     assert picture.pixels.dtype == "float32"
     assert picture.pixels.flags.writeable
     assert (picture.geometry.source_rows, picture.sha256, picture.warnings) == (3, "drawn", ())
+
+
+def test_what_is_empty_comes_as_it_was_sent(sandbox, misbehaving):
+    """An array of nothing, and no bytes at all."""
+    assert sandbox.run(misbehaving.values, 0).shape == (0, 0)
+    assert sandbox.run(bytes) == b""
 
 
 def test_an_array_comes_as_it_was_sent_under_an_alias(sandbox, misbehaving):
@@ -77,6 +87,7 @@ def test_an_answer_without_end_is_not_taken_in(sandbox, misbehaving, way):
 
 def test_an_array_beyond_the_limit_is_refused(sandbox, misbehaving):
     """An honest answer that is too large is refused as well."""
+    assert sandbox.run(misbehaving.picture, 2048).pixels.shape == (2048, 2048)
     error = _lies(sandbox, misbehaving, misbehaving.picture, 2049)
     assert error.detail == "its answer is too large"
 
@@ -97,26 +108,49 @@ def test_an_array_beyond_the_limit_is_refused(sandbox, misbehaving):
         b'{"value": null, "arrays": []}',
         b'{"value": null, "arrays": [-1]}',
         b'{"value": null, "arrays": [1e9]}',
+        b'{"value": null, "arrays": [10737418240, -10737418240]}',
         _head(arrays=()),
-        _head(arrays=(), pixels=[0, 0]),
-        _head(arrays=(), pixels=[0]),
-        _head(arrays=(), pixels=[2**70]),
-        _head(arrays=(), pixels=[-1, -1]),
-        _head(arrays=(), sha256=5),
-        _head(arrays=(), extra=1),
-        _head(arrays=(), warnings=["no such warning"]),
-        _head(arrays=(), geometry=GEOMETRY | {"spacing_mm": float("nan")}),
-        _head(arrays=(), geometry=GEOMETRY | {"source_rows": 2**70}),
-        _head(arrays=(), geometry=GEOMETRY | {"source_rows": True}),
-        _head(arrays=(), geometry=GEOMETRY | {"spacing_source": "\ud800"}),
+        _head(arrays=(0,), pixels=[0, 0]),
+        _head(pixels=[1]),
+        _head(pixels=[2**70]),
+        _head(pixels=[-1, -1]),
+        _head(sha256=5),
+        _head(extra=1),
+        _head(warnings=["no such warning"]),
+        _head(warnings={}),
+        _head(geometry=GEOMETRY | {"spacing_mm": float("nan")}),
+        _head(geometry=GEOMETRY | {"source_rows": 2**70}),
+        _head(geometry=GEOMETRY | {"source_rows": True}),
+        _head(geometry=GEOMETRY | {"spacing_source": "\ud800"}),
         b'{"value": 1' + b"0" * 5000 + b', "arrays": []}',
     ],
 )
 def test_an_answer_of_another_shape_is_none(sandbox, misbehaving, answer):
     """Whatever else it says, the child is ended, its file is CRASHED, and nothing else is raised."""
     with pytest.raises(ImageError) as caught:
-        sandbox.run(misbehaving.says, answer)
+        sandbox.run(misbehaving.says, answer, ONE_PIXEL)
     assert (caught.value.code, caught.value.detail) == (ReasonCode.CRASHED, "its answer is none")
+
+
+def test_what_they_are_changes_of_is_a_picture(sandbox, misbehaving):
+    """Each of the answers above is refused for what it says, and not for what it lacks."""
+    picture = sandbox.run(misbehaving.says, _head(), ONE_PIXEL)
+    assert (picture.pixels.tolist(), picture.sha256) == ([[0.5]], "x")
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        *(("says_an_integer", value) for value in (2**63, -(2**63) - 1, 1.0, True, "1", None)),
+        *(("says_a_number", value) for value in (float("nan"), float("inf"), "1", None)),
+    ],
+)
+def test_a_number_that_no_row_can_keep_is_none(sandbox, misbehaving, way, value):
+    """A database would refuse it later, together with the rows of other files; the largest that it takes is taken."""
+    told = json.dumps({"value": value, "arrays": []}).encode()
+    assert _lies(sandbox, misbehaving, getattr(misbehaving, way), told).detail == "its answer is none"
+    for kind, most in ((int, 2**63 - 1), (int, -(2**63)), (float, 1e300)):
+        assert sandbox.run(kind, most) == most
 
 
 def test_the_pool_goes_on_after_all_of_that(sandbox, misbehaving):

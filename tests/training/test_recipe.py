@@ -79,6 +79,7 @@ def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, b
             r"stages\.0 trains local, but global is trained by no stage",
         ),
         ('trains = ["global"]', 'trains = ["global", "global"]', r"stages\.0\.trains: names a part twice"),
+        ('trains = ["global"]', "trains = 1", r"stages\.0\.trains: [^;]*tuple\.$"),
         ('trains = ["fusion"]', 'trains = ["fusion"]\nname = "local"', "two stages are called local"),
         ("batch_size = 8", "batch_size = 8\naccumulate = 5", "fewer than two films"),
         ("batch_size = 8", "batch_size = 8\naugmentation = { scale = [1.0, 0.5] }", r"are \(smallest, largest\)"),
@@ -219,6 +220,7 @@ def test_single_settings_can_be_changed(tiny: Recipe) -> None:
     assert {phase.epochs for stage in other.stages for phase in stage.phases} == {9}
     assert other.network.attention.tau == 0.3
     assert other.stages[0].phases[0].mixup == tiny.stages[0].phases[0].mixup
+    assert {phase.accumulate for phase in changed(tiny, {"phase.accumulate": 4}).stages[0].phases} == {4}
     with pytest.raises(TrainingError, match=r"tiny: phase\.epoch: [^;]*$"):
         changed(tiny, {"phase.epoch": 9})
     with pytest.raises(TrainingError, match="cannot be set alone"):
