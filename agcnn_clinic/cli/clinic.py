@@ -4,6 +4,7 @@ import logging
 import signal
 import sys
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -78,16 +79,10 @@ def watch(ctx: typer.Context) -> None:
     start_logging(config.log)
     from agcnn_clinic.clinic import at_work
     from agcnn_clinic.database.failures import DatabaseUnavailableError
-    from agcnn_clinic.service import RETRY_SECONDS, until_told
+    from agcnn_clinic.service import HEED_SECONDS, RETRY_SECONDS, until_told
 
     stop = threading.Event()
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, tell)
+    stop_when_told(stop)
     while not stop.is_set():
         try:
             with at_work(config) as clinic:
@@ -95,7 +90,27 @@ def watch(ctx: typer.Context) -> None:
         except DatabaseUnavailableError as error:
             # A database server may come up after this machine; what met a loop at work was tried again there.
             log.warning("%s", error)
-            stop.wait(RETRY_SECONDS)
+            rested = time.monotonic() + RETRY_SECONDS
+            while not stop.is_set() and time.monotonic() < rested:
+                time.sleep(HEED_SECONDS)
+
+
+def stop_when_told(stop: threading.Event) -> None:
+    """Let SIGTERM and Ctrl-C set an event, which this thread must not wait for.
+
+    What they call runs in this thread, between any two of its steps. It waits for the event's lock, and if this thread
+    had that just then, it would do so for ever.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for heard in numbers:  # a second one would come between the steps of the first
+            signal.signal(heard, signal.SIG_IGN)
+        stop.set()
+
+    for number in numbers:
+        signal.signal(number, tell)
 
 
 def process(
