@@ -18,7 +18,7 @@ from typing import Any, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
-from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead
+from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead, see_to_fork_server
 from agcnn_clinic.sandbox.child import PATIENCE, READY, Task, serve
 from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive, wait_until_taken
 
@@ -191,6 +191,7 @@ class _Child:
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, niceness), name="agcnn-clinic-sandbox", daemon=True)
         with _LOOKING, environment({} if START_METHOD == "forkserver" else ENVIRONMENT):
+            see_to_fork_server()
             self._process.start()
         theirs.close()
         self.is_ready = False

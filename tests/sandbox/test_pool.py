@@ -174,7 +174,7 @@ def test_many_tasks_over_crashes_each_get_their_own_answer():
 
 
 def test_the_process_that_forks_the_children_may_die():
-    """When it is killed, its children serve on, and the next child comes from a new one."""
+    """When it is killed, its children serve on, and the next child comes from a new one, which is like it."""
     with Sandbox(workers=1, seconds=30.0, memory_mb=0) as sandbox:
         child = sandbox.run(os.getpid)
         forker = psutil.Process(child).parent()
@@ -184,6 +184,7 @@ def test_the_process_that_forks_the_children_may_die():
         os.waitid(os.P_PID, forker.pid, os.WEXITED | os.WNOWAIT)  # multiprocessing wants to bury it itself
         assert sandbox.run(os.getpid) != child
         assert sandbox.run(divmod, 7, 2) == (3, 1)
+        assert {name: sandbox.run(os.getenv, name) for name in ENVIRONMENT} == ENVIRONMENT
 
 
 def test_leaving_ends_what_is_under_way(tmp_path):
