@@ -1,10 +1,13 @@
 """init, watch and process: the daily work."""
 
+import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_FILE = "config.toml"
+_SHOW_CURSOR = b"\x1b[?25h"
+"""The progress bar hides it, and does not get to show it again where the process is ended."""
 _NAMED = 3
 """So many of the files that could not be taken are named."""
 
@@ -131,6 +136,31 @@ def process(
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
+@contextlib.contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Heed one Ctrl-C as ever; the next one ends the process where it stands, as `kill -9` would.
+
+    It would else end the wait for the loops, which are at their last step: the clinic's lock would be let go meanwhile.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+        raise KeyboardInterrupt
+
+    # Ignored, as in what a shell has started in the background, it stays so.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     """Work until nothing is left to do and print what became of the files; False if not all was done."""
     from agcnn_clinic.cli.formats import printable
@@ -142,7 +172,7 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     from agcnn_clinic.once import until_idle
 
     began = datetime.now(UTC)
-    with at_work(config) as clinic:
+    with _interrupted_once(), at_work(config) as clinic:
         with progress_bar("reading") as progress:
             own = OwnWork(clinic.database, clinic.claims.worker) if clinic.database.file is None else None
             left = until_idle(clinic, sources, progress, own)
