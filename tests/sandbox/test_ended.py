@@ -31,8 +31,11 @@ def test_a_child_that_was_ended_while_idle_is_replaced(sandbox):
 
 def idle_children(sandbox, count: int) -> set[int]:
     """The process ids of so many children, all of which wait for a task."""
-    for task in [sandbox.submit(time.sleep, 0.2) for _ in range(count)]:  # longer than it takes to start the others
-        task.result()
+    seconds = 0.1
+    while len(sandbox._children) < count:  # on a busy machine one has done its task before another is asked for
+        seconds *= 2
+        for task in [sandbox.submit(time.sleep, seconds) for _ in range(count)]:
+            task.result()
     found = {child._process.pid for child in sandbox._children}
     assert len(found) == count
     return found
