@@ -20,7 +20,7 @@ from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
 from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead, see_to_fork_server
 from agcnn_clinic.sandbox.child import PATIENCE, READY, Task, serve
-from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive, wait_until_taken
+from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, hand_over, receive
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -49,7 +49,7 @@ MAX_RESULT_BYTES = 2**30
 
 
 class _ChildLostError(Exception):
-    """A child ended for a reason that is not its task: it was told to stop, or was gone before it had one."""
+    """A child ended for a reason that is not its task: it was told to stop, or was gone, or took none."""
 
 
 class Sandbox:
@@ -209,8 +209,7 @@ class _Child:
         until = time.monotonic() + task.seconds * PATIENCE + PARENT_GRACE_SECONDS
         is_taken = False
         try:
-            self._connection.send(task)
-            wait_until_taken(self._connection, until)
+            hand_over(self._connection, task, until)
             is_taken = True
             error, value = receive(self._connection, declared_type(task.function), max_result_bytes, until)
             if error is None and task.values is not None and len(value) != task.values:
@@ -220,6 +219,8 @@ class _Child:
             raise ImageError(ReasonCode.CRASHED, str(lie)) from lie
         except TimeoutError as late:
             self.end()
+            if not is_taken:
+                raise _ChildLostError from late
             raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s") from late
         except (EOFError, OSError) as end:
             if is_taken:

@@ -104,6 +104,17 @@ def test_a_child_that_ends_once_it_was_chosen_is_replaced_unless_it_cannot_start
         assert pool.run(os.getpid) not in chosen
 
 
+@pytest.mark.parametrize("size", [10, 10_000_000], ids=["small", "more than the pipe holds"])
+def test_a_child_that_stands_still_and_does_not_take_its_task_is_replaced(monkeypatch, size):
+    """As one that somebody has stopped with a signal while it was idle: the file took no time at all."""
+    monkeypatch.setattr("agcnn_clinic.sandbox.pool.PARENT_GRACE_SECONDS", 0.5)
+    with Sandbox(1, seconds=0.5, memory_mb=0) as pool:
+        still = pool.run(os.getpid)
+        os.kill(still, signal.SIGSTOP)
+        assert pool.submit(len, bytes(size)).result(timeout=60) == size
+        assert not psutil.pid_exists(still)
+
+
 class Turns:
     """A lock that tells when somebody has to wait for it."""
 
