@@ -7,8 +7,10 @@ any number of workers, which share the work by leases. Root not at all, if the c
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TextIO
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.claims import ALONE, Claims
@@ -18,6 +20,8 @@ from agcnn_clinic.errors import ClinicBusyError, StorageError, UsageError
 from agcnn_clinic.users import user_name
 
 _ROOT = 0
+_LOOKS, _LOOK_SECONDS = 500, 0.01
+"""How often, and after how long each time, it is tried again to get the lock from those that only look at it."""
 
 
 @contextlib.contextmanager
@@ -101,14 +105,11 @@ def only_process(path: Path) -> Iterator[None]:
     except OSError as error:
         raise StorageError(f"The clinic's folder cannot be written: {error.strerror}.") from error
     with os.fdopen(descriptor, "r+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = file.read().strip() or "unknown"
+        if not _is_had(file):
             raise ClinicBusyError(
-                f"Process {holder} works on this clinic already: leave it to that one, which takes what is in "
+                f"Process {_written(file)} works on this clinic already: leave it to that one, which takes what is in "
                 "the inbox and keeps to [retention], or stop it first."
-            ) from error
+            )
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -116,9 +117,40 @@ def only_process(path: Path) -> Iterator[None]:
 
 
 def holder(path: Path) -> str | None:
-    """The id of the process that holds the clinic's lock, "unknown" where it did not say; None when it is free."""
+    """The id of the process that holds the clinic's lock, "unknown" where it did not say; None when it is free.
+
+    Raises:
+        StorageError: it cannot be looked at.
+    """
     try:
-        with only_process(path):
-            return None
-    except ClinicBusyError:
-        return path.read_text().strip() or "unknown"
+        with path.open() as file:
+            # Others may look at the same time, and who is about to work waits for them.
+            return None if _flocked(file, fcntl.LOCK_SH) else _written(file)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StorageError(f"The clinic's lock {path} cannot be looked at: {error.strerror}.") from error
+
+
+def _is_had(file: TextIO) -> bool:
+    """Take the lock; False where a process works under it. One that looks has it for a moment, and is waited for."""
+    for _ in range(_LOOKS):
+        if _flocked(file, fcntl.LOCK_EX):
+            return True
+        if not _flocked(file, fcntl.LOCK_SH):
+            return False
+        fcntl.flock(file, fcntl.LOCK_UN)
+        time.sleep(_LOOK_SECONDS)
+    return False
+
+
+def _flocked(file: TextIO, how: int) -> bool:
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _written(file: TextIO) -> str:
+    return file.read().strip() or "unknown"

@@ -48,6 +48,8 @@ class Rest(NamedTuple):
 def until_told(clinic: Clinic, stop: threading.Event) -> None:
     """`watch`: the loops side by side until `stop` is set; what is in hand then is finished or left as it was.
 
+    A signal's handler in this thread may set it at any moment: this thread never holds its lock.
+
     Raises:
         ClinicError: a loop met a cause that a person must remove.
     """
@@ -67,8 +69,9 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
             loop.start()
         log.info("watching the inbox")
         # This thread runs what a signal calls, but only when its wait ends, if the system gave the signal to another.
-        while not stop.wait(HEED_SECONDS):
-            pass
+        # It must not wait for `stop`, which that sets (`cli.clinic.stop_when_told`).
+        while not stop.is_set():
+            loops[0].join(HEED_SECONDS)
         for loop in loops:
             loop.join()
     log.info("stopped")

@@ -1,5 +1,6 @@
 """One process works on a clinic at a time."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -51,6 +52,43 @@ def test_the_lock_goes_with_a_killed_process(other_process):
     with only_process(path):
         assert path.read_text() == f"{os.getpid()}\n"
     assert holder(path) is None
+
+
+def test_who_looks_does_not_keep_another_from_working(tmp_path, monkeypatch):
+    """`doctor` as the daemon starts: the service manager would not start it again. It waits until that has looked."""
+    path, flock = tmp_path / "lock", fcntl.flock
+    path.touch()
+    with path.open() as looking:
+
+        def until_it_waits(file, how):
+            try:
+                flock(file, how)
+            except BlockingIOError:
+                looking.close()
+                raise
+
+        flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(fcntl, "flock", until_it_waits)
+        with only_process(path):
+            assert looking.closed
+
+
+def test_of_two_that_look_neither_takes_the_other_for_one_that_works(tmp_path, monkeypatch):
+    """Nor does one that looks write its id there, nor make a file where there is none."""
+    path, flock = tmp_path / "lock", fcntl.flock
+    assert holder(path) is None
+    assert not path.exists()
+    path.write_text("1\n")
+
+    def looks_too(file, how):
+        flock(file, how)
+        monkeypatch.setattr(fcntl, "flock", flock)
+        assert holder(path) is None
+
+    monkeypatch.setattr(fcntl, "flock", looks_too)
+    assert holder(path) is None
+    assert fcntl.flock is flock
+    assert path.read_text() == "1\n"
 
 
 @pytest.mark.sqlite_only("a server has workers")

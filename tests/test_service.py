@@ -1,11 +1,15 @@
 """How the loops of `watch` rest, and how they wake each other. What they do is tested with them."""
 
+import signal
+import sys
 import threading
+from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
 from agcnn_clinic import service
+from agcnn_clinic.cli.clinic import stop_when_told
 from agcnn_clinic.config import Config
 from agcnn_clinic.service import Rest, _rest, until_told
 
@@ -94,3 +98,68 @@ def test_what_a_loop_has_done_wakes_the_next_one(tmp_path, monkeypatch):
     until_told(clinic, stop)
     giving_up.cancel()
     assert reported.is_set()
+
+
+class Told(threading.Event):
+    """An event that is set for good once it was set so many times, and counts when its lock was not to be had."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        # One that its holder may take again, and which tells so, where the event's own would wait for ever.
+        self._cond = threading.Condition(threading.RLock())
+        self.left, self.found_held = times, 0
+
+    def set(self) -> None:
+        self.found_held += self._cond._is_owned()
+        self.left -= 1
+        if self.left <= 0:
+            super().set()
+
+
+@pytest.fixture
+def at_each_line():
+    """A function that takes what is to be called before each line that this thread executes, to the test's end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def call(happens: Callable[[], None]) -> None:
+        def tracing(_frame, event, _argument):
+            if event == "line":
+                happens()
+            return tracing
+
+        sys.settrace(tracing)
+
+    yield call
+    sys.settrace(None)
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_may_come_at_any_moment_while_the_loops_are_waited_for(tmp_path, monkeypatch, at_each_line):
+    """Its handler sets the event that ends them, and would wait for ever for a lock that its own thread has."""
+    monkeypatch.setattr(service, "HEED_SECONDS", 0.001)
+    config = Config()
+    config._root = tmp_path
+    config.inbox.mkdir()
+    idle = SimpleNamespace(step=lambda *_: 0, sweep=lambda *_: (0, None))
+    clinic = SimpleNamespace(config=config, inbox=idle, analysis=idle, reporting=idle, upkeep=idle)
+    stop = Told(times=2000)
+
+    def told_again() -> None:
+        stop_when_told(stop)
+        signal.raise_signal(signal.SIGTERM)
+
+    at_each_line(told_again)
+    until_told(clinic, stop)
+    sys.settrace(None)
+    assert (stop.left <= 0, stop.found_held) == (True, 0)
+
+
+def test_a_second_signal_may_come_while_the_first_is_heeded(at_each_line):
+    """Ctrl-C twice: the second finds the first at setting the event, whose lock it has."""
+    stop = Told(times=1)
+    stop_when_told(stop)
+    at_each_line(lambda: signal.raise_signal(signal.SIGINT))
+    signal.raise_signal(signal.SIGTERM)
+    sys.settrace(None)
+    assert (stop.is_set(), stop.found_held) == (True, 0)

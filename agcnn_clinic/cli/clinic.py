@@ -1,9 +1,13 @@
 """init, watch and process: the daily work."""
 
+import contextlib
 import logging
+import os
 import signal
 import sys
 import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -24,6 +28,8 @@ log = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).resolve().parents[1]
 CONFIG_FILE = "config.toml"
+_SHOW_CURSOR = b"\x1b[?25h"
+"""The progress bar hides it, and does not get to show it again where the process is ended."""
 _NAMED = 3
 """So many of the files that could not be taken are named."""
 
@@ -78,16 +84,10 @@ def watch(ctx: typer.Context) -> None:
     start_logging(config.log)
     from agcnn_clinic.clinic import at_work
     from agcnn_clinic.database.failures import DatabaseUnavailableError
-    from agcnn_clinic.service import RETRY_SECONDS, until_told
+    from agcnn_clinic.service import HEED_SECONDS, RETRY_SECONDS, until_told
 
     stop = threading.Event()
-
-    def tell(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stop.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, tell)
+    stop_when_told(stop)
     while not stop.is_set():
         try:
             with at_work(config) as clinic:
@@ -95,7 +95,27 @@ def watch(ctx: typer.Context) -> None:
         except DatabaseUnavailableError as error:
             # A database server may come up after this machine; what met a loop at work was tried again there.
             log.warning("%s", error)
-            stop.wait(RETRY_SECONDS)
+            rested = time.monotonic() + RETRY_SECONDS
+            while not stop.is_set() and time.monotonic() < rested:
+                time.sleep(HEED_SECONDS)
+
+
+def stop_when_told(stop: threading.Event) -> None:
+    """Let SIGTERM and Ctrl-C set an event, which this thread must not wait for.
+
+    What they call runs in this thread, between any two of its steps. It waits for the event's lock, and if this thread
+    had that just then, it would do so for ever.
+    """
+    numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def tell(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        for heard in numbers:  # a second one would come between the steps of the first
+            signal.signal(heard, signal.SIG_IGN)
+        stop.set()
+
+    for number in numbers:
+        signal.signal(number, tell)
 
 
 def process(
@@ -116,6 +136,31 @@ def process(
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
+@contextlib.contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """Heed one Ctrl-C as ever; the next one ends the process where it stands, as `kill -9` would.
+
+    It would else end the wait for the loops, which are at their last step: the clinic's lock would be let go meanwhile.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if sys.stderr.isatty():
+            os.write(sys.stderr.fileno(), _SHOW_CURSOR)
+        raise KeyboardInterrupt
+
+    # Ignored, as in what a shell has started in the background, it stays so.
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     """Work until nothing is left to do and print what became of the files; False if not all was done."""
     from agcnn_clinic.cli.formats import printable
@@ -127,7 +172,7 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     from agcnn_clinic.once import until_idle
 
     began = datetime.now(UTC)
-    with at_work(config) as clinic:
+    with _interrupted_once(), at_work(config) as clinic:
         with progress_bar("reading") as progress:
             own = OwnWork(clinic.database, clinic.claims.worker) if clinic.database.file is None else None
             left = until_idle(clinic, sources, progress, own)

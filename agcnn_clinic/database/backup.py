@@ -53,7 +53,8 @@ def restore(copy: Path, file: Path, mark: str) -> tuple[Path | None, str]:
         mark: what is put behind the name under which the old one is kept.
 
     Returns:
-        Where the old database is kept, None if there was none; and the revision of the restored one.
+        Where the old database is kept, None if there was none (a log that it has left is, as `<that>-wal`); and the
+        revision of the restored one.
 
     Raises:
         UsageError: there is no such copy.
@@ -66,14 +67,15 @@ def restore(copy: Path, file: Path, mark: str) -> tuple[Path | None, str]:
         file = led_to(file)
         with _whole_copy(copy, file) as partial:
             revision = _revision(partial, copy)
-            kept = None
-            if file.exists():
-                kept = file.with_name(f"{file.stem}-{mark}{file.suffix}")
-                _set_aside(file, kept)
-                make_alike(partial, file.stat())
-            partial.replace(file)
+            kept = file.with_name(f"{file.stem}-{mark}{file.suffix}")
+            was_there = file.exists()
+            with _set_aside(file, kept) if was_there else contextlib.nullcontext():
+                if was_there:
+                    make_alike(partial, file.stat())
+                _clear_logs(file, kept)
+                partial.replace(file)
             fsync_folder(file.parent)
-    return kept, revision
+    return kept if was_there else None, revision
 
 
 @contextlib.contextmanager
@@ -118,26 +120,46 @@ def _revision(partial: Path, copy: Path) -> str:
     return str(revision)
 
 
-def _set_aside(file: Path, kept: Path) -> None:
-    """Give the old database a second name, with all that its write-ahead log holds."""
+@contextlib.contextmanager
+def _set_aside(file: Path, kept: Path) -> Iterator[None]:
+    """Give the old database a second name, with all that its write-ahead log holds; nobody gets at it in the block.
+
+    Who opened it before it has lost its name would begin a log under that, which SQLite would take for the new one's.
+    """
     log, kept_log = (path.with_name(f"{path.name}-wal") for path in (file, kept))
     if log.exists():
         # Before SQLite looks at a damaged database: it may throw the log away.
         shutil.copy(log, kept_log)
-    try:
-        with contextlib.closing(sqlite3.connect(file, timeout=5)) as connection:
-            # Its log goes into it, and must: SQLite would take a log that stayed for that of the new database.
+    with contextlib.closing(sqlite3.connect(file, timeout=5, isolation_level=None)) as connection:
+        try:
+            # Its log goes into it, and no other one is begun.
             connection.execute("PRAGMA journal_mode = DELETE")
-        kept_log.unlink(missing_ok=True)
-    except sqlite3.OperationalError as error:
-        kept_log.unlink(missing_ok=True)
-        raise DatabaseError("Another program has the database open; end it, then try again.") from error
-    except sqlite3.DatabaseError:
-        # Damaged: that may be why it is restored. It is kept as it is, its log beside it.
-        for ending in ("-wal", "-shm"):
-            file.with_name(file.name + ending).unlink(missing_ok=True)
-    os.link(file, kept)
-    fsync_folder(file.parent)
+            connection.execute("BEGIN EXCLUSIVE")
+            (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+            if mode != "delete":
+                raise sqlite3.OperationalError("it was opened between the two")  # noqa: TRY301 (as if it had been before)
+            kept_log.unlink(missing_ok=True)
+        except sqlite3.OperationalError as error:
+            kept_log.unlink(missing_ok=True)
+            raise DatabaseError("Another program has the database open; end it, then try again.") from error
+        except sqlite3.DatabaseError:
+            pass  # damaged: that may be why it is restored. It is kept as it is, its log beside it
+        os.link(file, kept)
+        fsync_folder(file.parent)
+        yield
+
+
+def _clear_logs(file: Path, kept: Path) -> None:
+    """Let nothing lie beside a database that SQLite would take for the new one's: it would put it into that.
+
+    A killed process leaves its log, and the database may be gone or damaged. What was committed last is in there alone.
+    """
+    for ending in ("-wal", "-journal"):
+        log, kept_log = (path.with_name(path.name + ending) for path in (file, kept))
+        if log.exists() and not kept_log.exists():
+            log.replace(kept_log)
+        log.unlink(missing_ok=True)
+    file.with_name(f"{file.name}-shm").unlink(missing_ok=True)
 
 
 def _copy(source: Path, partial: Path) -> None:

@@ -83,10 +83,9 @@ def _requeued(database: Database, storage: Storage, file_id: int, header: Header
             file.header = vars(header.instance) | remarked(header, described)
         trail.requeued(session, file, datetime.now(UTC))
         session.flush()
-        if _lies_there_for_another(session, file, released):
-            released = ""
-    if released:
-        storage.release(released)
+        # Before it is anybody's to read: who puts it back there would have it taken away again.
+        if released and not _lies_there_for_another(session, file, released):
+            storage.release(released)
     return Tried(file_id, "taken back; it is read at the next watch or process")
 
 

@@ -7,6 +7,7 @@ import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Final
 
@@ -28,6 +29,9 @@ The children are the parallelism: each gets one thread. And each keeps the memor
 C library is glibc: to give it back and to be given the same pages again, cleared, takes a twentieth of a film's time.
 """
 
+_STARTING = threading.Lock()
+"""The environment is the whole process's."""
+
 START_METHOD: Final = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
@@ -40,12 +44,27 @@ def load_ahead(*modules: str) -> None:
     Raises:
         ReadersUnavailableError: that process cannot be started.
     """
+    if START_METHOD == "forkserver":
+        multiprocessing.get_context(START_METHOD).set_forkserver_preload(["agcnn_clinic.sandbox.child", *modules])
+        see_to_fork_server()
+
+
+def see_to_fork_server() -> None:
+    """Start the process that children are forked from, if it is not there or something has ended it.
+
+    multiprocessing would do so as well, but not with `ENVIRONMENT`: each child would have a thread for each core.
+
+    Raises:
+        ReadersUnavailableError: it cannot be started.
+    """
     if START_METHOD != "forkserver":
         return
-    with environment(ENVIRONMENT):
-        multiprocessing.get_context(START_METHOD).set_forkserver_preload(["agcnn_clinic.sandbox.child", *modules])
+    with _STARTING:
+        if _has_fork_server():
+            return
         try:
-            multiprocessing.forkserver.ensure_running()
+            with environment(ENVIRONMENT):
+                multiprocessing.forkserver.ensure_running()
         except OSError as error:
             from agcnn_clinic.errors import ReadersUnavailableError  # noqa: PLC0415 (nothing is loaded before)
 
@@ -53,6 +72,14 @@ def load_ahead(*modules: str) -> None:
                 f"The processes that read files cannot be started: {error}. Their socket lies in the folder for "
                 "temporary files: see that $TMPDIR, if it is set, names one that can be written and has a short path."
             ) from error
+
+
+def _has_fork_server() -> bool:
+    pid = getattr(multiprocessing.forkserver._forkserver, "_forkserver_pid", None)  # noqa: SLF001 (nothing else tells)
+    # Left to be waited for: multiprocessing does that before it starts another.
+    if pid is None or not hasattr(os, "waitid"):
+        return pid is not None
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
 @contextlib.contextmanager

@@ -5,20 +5,22 @@ has a pipe of its own, and its end is seen there. (The pools of concurrent.futur
 pebble's, whose children share a pipe, at times blames the file before the one that crashed.)
 """
 
+import contextlib
 import multiprocessing
+import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, ReadersUnavailableError
-from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead
+from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead, see_to_fork_server
 from agcnn_clinic.sandbox.child import PATIENCE, READY, Task, serve
-from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, receive, wait_until_taken
+from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, hand_over, receive
 
 A = TypeVar("A")
 P = ParamSpec("P")
@@ -36,12 +38,18 @@ ENDING_SECONDS = 1.0
 _HANDED_OVER = 3
 """How many new children a task is handed to, of which none lives to say that it has come."""
 
+_LOOKING = threading.Lock()
+"""Held by who asks multiprocessing how a child ended, and by who starts one, since it looks after all others then. The
+fork server tells once: of two threads that ask at a time, the second would hear of `_UNTOLD`, whatever it was."""
+_UNTOLD = 255
+"""The exit code of a child of which the fork server does not tell any more, because it has ended itself."""
+
 MAX_RESULT_BYTES = 2**30
 """What the arrays of one result may take: four times the picture of the largest film that the gate lets in."""
 
 
 class _ChildLostError(Exception):
-    """A child ended for a reason that is not its task: it was told to stop, or was gone before it had one."""
+    """A child ended for a reason that is not its task: it was told to stop, or was gone, or took none."""
 
 
 class Sandbox:
@@ -157,8 +165,7 @@ class Sandbox:
                 if child.is_alive():
                     return child
                 self._children.discard(child)  # something has ended it meanwhile
-        with environment({} if START_METHOD == "forkserver" else ENVIRONMENT):
-            child = _Child(self._context, self._niceness)
+        child = _Child(self._context, self._niceness)
         with self._lock:
             self._children.add(child)
             if not self._closed.is_set():
@@ -183,10 +190,14 @@ class _Child:
         self._connection: Connection
         self._connection, theirs = context.Pipe()
         self._process = context.Process(target=serve, args=(theirs, niceness), name="agcnn-clinic-sandbox", daemon=True)
-        self._process.start()
+        with _LOOKING, environment({} if START_METHOD == "forkserver" else ENVIRONMENT):
+            see_to_fork_server()
+            self._process.start()
         theirs.close()
         self.is_ready = False
         """Whether it has said its first word; one that has, and has no task, is idle."""
+        self._end: int | None = None
+        """Its exit code, as soon as that was asked for."""
 
     def call(self, task: Task, max_result_bytes: int) -> Any:
         """Let the child do a task; raises as `Sandbox.submit` says, or _ChildLostError."""
@@ -198,8 +209,7 @@ class _Child:
         until = time.monotonic() + task.seconds * PATIENCE + PARENT_GRACE_SECONDS
         is_taken = False
         try:
-            self._connection.send(task)
-            wait_until_taken(self._connection, until)
+            hand_over(self._connection, task, until)
             is_taken = True
             error, value = receive(self._connection, declared_type(task.function), max_result_bytes, until)
             if error is None and task.values is not None and len(value) != task.values:
@@ -209,6 +219,8 @@ class _Child:
             raise ImageError(ReasonCode.CRASHED, str(lie)) from lie
         except TimeoutError as late:
             self.end()
+            if not is_taken:
+                raise _ChildLostError from late
             raise ImageError(ReasonCode.DEADLINE, f"after {task.seconds:g} s") from late
         except (EOFError, OSError) as end:
             if is_taken:
@@ -245,20 +257,29 @@ class _Child:
 
     def is_alive(self) -> bool:
         """Tell whether it can take another task."""
-        return bool(self._process.is_alive())
+        return self._end is None and not wait([self._process.sentinel], 0)
 
     def end(self) -> None:
-        """End the process, whatever it does."""
-        self._process.kill()
-        self._process.join()
+        """End the process, whatever it does; not the one that may have got the number of one that is gone."""
+        if self._exit_code() in (None, _UNTOLD):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._process.pid, signal.SIGKILL)
+        wait([self._process.sentinel])
 
     def _ended(self) -> str | int:
         """How the process ended, as an exit code; in words when it had only closed its pipe, and is ended now."""
-        self._process.join(ENDING_SECONDS)
-        if self._process.exitcode is None:
+        wait([self._process.sentinel], ENDING_SECONDS)
+        end = self._exit_code()
+        if end is None:
             self.end()
             return "it closed its pipe"
-        return int(self._process.exitcode)
+        return end
+
+    def _exit_code(self) -> int | None:
+        """How it ended; None while it runs."""
+        with _LOOKING:
+            self._end = self._process.exitcode
+        return self._end
 
     def _obituary(self, task: Task) -> Exception:
         end = self._ended()

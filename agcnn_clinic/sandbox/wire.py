@@ -91,15 +91,21 @@ def confirm(connection: Connection) -> None:
     os.write(connection.fileno(), _TAKEN)
 
 
-def wait_until_taken(connection: Connection, until: float) -> None:
-    """Wait until the child says that a task has come.
+def hand_over(connection: Connection, task: Any, until: float) -> None:
+    """Send a task, and wait until the child says that it has come.
 
     Raises:
         NoAnswerError: it says something else.
-        TimeoutError: it does not say so in time.
+        TimeoutError: it does not take the task, or does not say so, in time.
         EOFError, OSError: it is gone, and never had the task.
     """
     with _as_socket(connection) as pipe:
+        # A large one does not fit into the pipe, and waits for the child to read: one that was stopped never does.
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _time_left(until))
+        try:
+            connection.send(task)
+        except BlockingIOError as error:
+            raise TimeoutError from error
         if _received(pipe, len(_TAKEN), until).tobytes() != _TAKEN:
             raise NoAnswerError("its answer is none")
 
@@ -159,10 +165,7 @@ def _received(pipe: socket.socket, size: int, until: float) -> Bytes:
     data: Bytes = np.empty(size, np.uint8)
     rest = data.data
     while rest:
-        left = until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _TIMEVAL.pack(int(left), int(left % 1 * 1e6) or 1))
+        pipe.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _time_left(until))
         try:
             count = pipe.recv_into(rest, flags=socket.MSG_WAITALL)
         except BlockingIOError:
@@ -171,6 +174,18 @@ def _received(pipe: socket.socket, size: int, until: float) -> Bytes:
             raise EOFError
         rest = rest[count:]
     return data
+
+
+def _time_left(until: float) -> bytes:
+    """How long it is until then, as the kernel takes it.
+
+    Raises:
+        TimeoutError: it is over.
+    """
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return _TIMEVAL.pack(int(left), int(left % 1 * 1e6) or 1)
 
 
 def _at_most(size: int, limit: int) -> int:

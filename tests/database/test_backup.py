@@ -5,6 +5,8 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -169,6 +171,44 @@ def test_a_database_in_use_is_not_replaced(copy, tmp_path):
     assert patients(tmp_path / "clinic.sqlite") == ["P0001", "P0002"]
     with pytest.raises(UsageError, match="There is no"):
         restore(tmp_path / "nothing", tmp_path / "clinic.sqlite", MARK)
+
+
+def test_the_log_of_a_database_that_is_gone_does_not_go_into_the_restored_one(copy, tmp_path):
+    """A killed daemon leaves it, and somebody moves the file away before they restore; it is kept for that one."""
+    file, log = tmp_path / "clinic.sqlite", tmp_path / "clinic.sqlite-wal"
+    lost, content = file.rename(tmp_path / "lost"), log.read_bytes()
+    assert restore(copy, file, MARK)[0] is None
+    assert patients(file) == ["P0001"]
+    kept_log = tmp_path / f"clinic-{MARK}.sqlite-wal"
+    assert kept_log.read_bytes() == content
+    kept_log.rename(f"{lost}-wal")
+    assert patients(lost) == ["P0001", "P0002"]
+
+
+LATE = """
+import os, sys
+from sqlalchemy import text
+from agcnn_clinic.database.session import open_database
+database = open_database(sys.argv[1], busy_timeout_seconds=0.1)
+with database.transaction() as connection:
+    connection.execute(text("UPDATE study SET patient_id = 'LATE'"))
+os._exit(0)  # it has not closed it when the database is replaced
+"""
+
+
+def test_nobody_gets_at_the_old_database_before_the_new_one_has_its_name(copy, url, tmp_path, monkeypatch):
+    """What a command writes that opens it just then goes nowhere: from a new log it would go into the new one."""
+    ends, link = [], os.link
+
+    def opened_meanwhile(old, kept):
+        link(old, kept)
+        ends.append(subprocess.run([sys.executable, "-c", LATE, url], capture_output=True, text=True, check=False))
+
+    monkeypatch.setattr(os, "link", opened_meanwhile)
+    kept, _ = restore(copy, tmp_path / "clinic.sqlite", MARK)
+    assert patients(tmp_path / "clinic.sqlite") == ["P0001"]
+    assert patients(kept) == ["P0001", "P0002"]
+    assert "The database is locked by another program" in ends[0].stderr
 
 
 def put_into(file: Path, copy: Path) -> None:

@@ -1,14 +1,19 @@
 """Children that something else has ended, before or while they are given a task: that is no file's fault."""
 
+import ctypes
 import os
 import signal
+import threading
 import time
 from collections import Counter
+from multiprocessing import forkserver
+from multiprocessing.connection import wait
+from pathlib import Path
 
 import psutil
 import pytest
 
-from agcnn_clinic.errors import ReadersUnavailableError
+from agcnn_clinic.errors import ImageError, ReadersUnavailableError
 from agcnn_clinic.sandbox.pool import Sandbox, _Child
 
 
@@ -26,8 +31,11 @@ def test_a_child_that_was_ended_while_idle_is_replaced(sandbox):
 
 def idle_children(sandbox, count: int) -> set[int]:
     """The process ids of so many children, all of which wait for a task."""
-    for task in [sandbox.submit(time.sleep, 0.2) for _ in range(count)]:  # longer than it takes to start the others
-        task.result()
+    seconds = 0.1
+    while len(sandbox._children) < count:  # on a busy machine one has done its task before another is asked for
+        seconds *= 2
+        for task in [sandbox.submit(time.sleep, seconds) for _ in range(count)]:
+            task.result()
     found = {child._process.pid for child in sandbox._children}
     assert len(found) == count
     return found
@@ -94,6 +102,78 @@ def test_a_child_that_ends_once_it_was_chosen_is_replaced_unless_it_cannot_start
             with pytest.raises(ReadersUnavailableError, match=told):
                 pool.run(os.getpid)
         assert pool.run(os.getpid) not in chosen
+
+
+@pytest.mark.parametrize("size", [10, 10_000_000], ids=["small", "more than the pipe holds"])
+def test_a_child_that_stands_still_and_does_not_take_its_task_is_replaced(monkeypatch, size):
+    """As one that somebody has stopped with a signal while it was idle: the file took no time at all."""
+    monkeypatch.setattr("agcnn_clinic.sandbox.pool.PARENT_GRACE_SECONDS", 0.5)
+    with Sandbox(1, seconds=0.5, memory_mb=0) as pool:
+        still = pool.run(os.getpid)
+        os.kill(still, signal.SIGSTOP)
+        assert pool.submit(len, bytes(size)).result(timeout=60) == size
+        assert not psutil.pid_exists(still)
+
+
+class Turns:
+    """A lock that tells when somebody has to wait for it."""
+
+    def __init__(self, waiting: threading.Event) -> None:
+        self._lock = threading.Lock()
+        self._waiting = waiting
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            self._waiting.set()
+            self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+def test_how_a_child_ended_is_known_also_where_another_one_is_started_just_then(monkeypatch):
+    """To start one looks after all of them, and how one ended can be read once: its deadline would be a crash."""
+    came, read = threading.Event(), forkserver.read_signed
+    monkeypatch.setattr("agcnn_clinic.sandbox.pool._LOOKING", Turns(came), raising=False)
+    with Sandbox(1, 5.0, 0) as pool, Sandbox(1, 5.0, 0) as other:
+        pool.run(os.getpid)
+
+        def start_another(descriptor):
+            monkeypatch.setattr(forkserver, "read_signed", read)
+            other.submit(divmod, 7, 2).add_done_callback(lambda _: came.set())
+            assert came.wait(60)
+            return read(descriptor)
+
+        monkeypatch.setattr(forkserver, "read_signed", start_another)
+        with pytest.raises(ImageError, match="SIGSEGV"):
+            pool.run(ctypes.string_at, 0)
+        assert forkserver.read_signed is read
+
+
+def test_a_child_that_has_ended_is_not_ended_by_its_number(monkeypatch):
+    """Something has killed it while it was idle, and by now the number may be another process's."""
+    sent, kill = [], os.kill
+    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+        os.kill(pool.run(os.getpid), signal.SIGKILL)
+        (child,) = pool._children
+        wait([child._process.sentinel])  # so that its number is free, and that is known
+        monkeypatch.setattr(os, "kill", lambda pid, number: (sent.append(pid), kill(pid, number)))
+    assert sent == []
+
+
+def test_a_child_is_ended_also_where_the_process_that_forked_it_has_ended(tmp_path):
+    """Nobody tells how it ended, nor whether it has."""
+    os.mkfifo(tmp_path / "film")
+    with Sandbox(1, seconds=60.0, memory_mb=0) as pool:
+        child = psutil.Process(pool.run(os.getpid))
+        forker = child.parent()
+        pool.submit(Path.read_bytes, tmp_path / "film")
+        written = os.open(tmp_path / "film", os.O_WRONLY)  # as soon as the child has opened it
+        forker.kill()
+        os.waitid(os.P_PID, forker.pid, os.WEXITED | os.WNOWAIT)  # multiprocessing wants to bury it itself
+    gone, _ = psutil.wait_procs([child], timeout=60)
+    os.close(written)
+    assert gone or child.status() == psutil.STATUS_ZOMBIE
 
 
 class _EndsWhoTakesIt:
