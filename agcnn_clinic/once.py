@@ -2,7 +2,6 @@
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -12,7 +11,7 @@ from agcnn_clinic.clinic import Clinic
 from agcnn_clinic.database.claims import Work
 from agcnn_clinic.database.own import OwnWork
 from agcnn_clinic.errors import StorageError
-from agcnn_clinic.service import HEED_SECONDS, LOOKING_SHARE
+from agcnn_clinic.service import HEED_SECONDS, LOOKING_SHARE, spent_by
 
 LOOK_SECONDS = 0.1
 """How often a loop looks for what another one may have left it: here none of them wakes the next."""
@@ -121,13 +120,13 @@ class _Once:
 
     def report(self) -> None:
         self._all_taken.wait()  # only then is a study complete: nothing more of it is on its way
-        last_look, rest = False, LOOK_SECONDS
+        last_look, rest, spent = False, LOOK_SECONDS, spent_by(self._clinic.database)
         while not last_look:
             last_look = self._all_decided.wait(rest)
-            began = time.monotonic()
+            before = spent()
             while not self._stopped.is_set() and self._make_reports():
-                began = time.monotonic()
-            rest = max(LOOK_SECONDS, LOOKING_SHARE * (time.monotonic() - began))
+                before = spent()
+            rest = max(LOOK_SECONDS, LOOKING_SHARE * (spent() - before))
             last_look = last_look and not self._waits_for(Work.STUDY)
 
     def _make_reports(self) -> int:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from agcnn_clinic.clinic import Clinic
+from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import ClinicError, OnError, StorageError
 from agcnn_clinic.intake.watch import Hints
 
@@ -33,7 +34,7 @@ GATHER_SECONDS, GATHERING_SHARE = 0.05, 4.0
 """How long the inbox is then left alone, since a folder that is being copied tells of every file: for so long at least,
 and for so many times as long as it took to look through it."""
 LOOKING_SHARE = 20.0
-"""A loop that finds nothing to do rests so many times as long as it took to find that out."""
+"""A loop that finds nothing to do rests so many times as long as it worked to find that out; see `spent_by`."""
 
 
 class Rest(NamedTuple):
@@ -43,6 +44,16 @@ class Rest(NamedTuple):
     """Unless it is woken."""
     at_least: float = 0.0
     """Even so."""
+
+
+def spent_by(database: Database) -> Callable[[], float]:
+    """What tells the seconds that a look into a database takes from others.
+
+    Where it is a file this thread does the work, and only what it works counts: a look that has waited for a core, or
+    for Python's lock while the network reads a batch, would have the next one put off by twenty times that. Where a
+    server does the work, all of the time counts, since how much of it was work the server does not say.
+    """
+    return time.monotonic if database.file is None else time.thread_time
 
 
 def until_told(clinic: Clinic, stop: threading.Event) -> None:
@@ -87,6 +98,7 @@ class _Steps:
         self.hints = Hints(clinic.config.inbox, clinic.config.intake.mode, self.arrived)
         self._clinic = clinic
         self._stop = stop
+        self._spent = spent_by(clinic.database)
 
     def take(self) -> Rest:
         if self.arrived.is_set():
@@ -112,10 +124,10 @@ class _Steps:
 
     def report(self) -> Rest:
         self.decided.clear()
-        began = time.monotonic()
+        before = self._spent()
         if self._clinic.reporting.step(self._clinic.config.intake.study_quiet_seconds):
             return Rest()
-        share = LOOKING_SHARE * (time.monotonic() - began)
+        share = LOOKING_SHARE * (self._spent() - before)
         return Rest(max(LOOK_SECONDS, share), at_least=share)
 
     def tidy(self) -> Rest:

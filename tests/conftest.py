@@ -114,6 +114,20 @@ def shares() -> ModuleType:
     return beside("shares")
 
 
+@pytest.fixture(scope="session")
+def nursery() -> Any:
+    """What starts the installed program in a moment: one for this test process; see tests/nursery.py."""
+    nursery = beside("nursery").Nursery()
+    yield nursery
+    nursery.close()
+
+
+@pytest.fixture(scope="session")
+def homeless() -> dict[str, str]:
+    """The environment of a service: libraries that keep a cache in the user's home find none."""
+    return beside("nursery").homeless()
+
+
 @pytest.fixture
 def ordinary_user() -> Any:
     """A context in which permissions count, also where the tests run as root."""

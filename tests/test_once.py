@@ -1,6 +1,7 @@
 """How the loops of `process` begin, wait for each other and end. What they do is tested with them."""
 
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -45,7 +46,8 @@ class Counting:
 def clinic(**loops):
     """A clinic whose loops have nothing to do but what is said."""
     nothing = {"inbox": Inbox(0), "analysis": Counting(), "reporting": Counting(), "upkeep": Counting()}
-    return SimpleNamespace(**nothing | loops)
+    database = SimpleNamespace(file=Path("clinic.sqlite"))
+    return SimpleNamespace(**{"database": database} | nothing | loops)
 
 
 def nobody(taken: int, decided: int) -> None:

@@ -3,7 +3,9 @@
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -92,12 +94,45 @@ def test_what_a_loop_has_done_wakes_the_next_one(tmp_path, monkeypatch):
         return 1, None
 
     inbox, upkeep = SimpleNamespace(sweep=sweep), SimpleNamespace(step=lambda _stopped: None)
-    clinic = SimpleNamespace(config=config, inbox=inbox, analysis=analysis, reporting=reporting, upkeep=upkeep)
+    clinic = SimpleNamespace(
+        config=config,
+        database=SimpleNamespace(file=None),
+        inbox=inbox,
+        analysis=analysis,
+        reporting=reporting,
+        upkeep=upkeep,
+    )
     giving_up = threading.Timer(PATIENCE, stop.set)
     giving_up.start()
     until_told(clinic, stop)
     giving_up.cancel()
     assert reported.is_set()
+
+
+def waited(_quiet_seconds: float) -> int:
+    """A look that finds nothing, and has waited for a busy machine."""
+    threading.Event().wait(0.05)
+    return 0
+
+
+def worked(_quiet_seconds: float) -> int:
+    """A look that finds nothing in a large database."""
+    before = time.thread_time()
+    while time.thread_time() - before < 0.05:
+        pass
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("look", "file", "at_least"),
+    [(waited, Path("clinic.sqlite"), False), (worked, Path("clinic.sqlite"), True), (waited, None, True)],
+)
+def test_a_look_for_reports_that_only_had_to_wait_puts_the_next_one_off_no_further(look, file, at_least):
+    """In a file it is this process that looks; what a server does in the meantime is not known, and counts."""
+    clinic = SimpleNamespace(config=Config(), database=SimpleNamespace(file=file), reporting=SimpleNamespace(step=look))
+    rest = service._Steps(clinic, threading.Event()).report()
+    assert (rest.at_least >= 20 * 0.05) is at_least
+    assert rest.seconds == max(service.LOOK_SECONDS, rest.at_least)
 
 
 class Told(threading.Event):

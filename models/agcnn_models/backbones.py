@@ -1,14 +1,17 @@
 """The global and the local branch: torchvision's networks with a Pool5 of the paper's choice (Fig. 2)."""
 
+import contextlib
 import math
 import urllib.error
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchvision.models import DenseNet, DenseNet121_Weights, ResNet, ResNet50_Weights, WeightsEnum
 from torchvision.models.resnet import Bottleneck
 
@@ -25,6 +28,7 @@ __all__ = [
     "load_trained",
     "published_by_torchvision",
     "without_classifier",
+    "without_weights",
 ]
 
 DENSENET121_LAYERS = (6, 12, 24, 16)
@@ -139,6 +143,25 @@ def build_branch(backbone: Backbone, *, classes: int = len(LABELS), pooling: Poo
             return _ResNet50Branch(classes, pooling)
         case Backbone.DENSENET121:
             return _DenseNet121Branch(classes, pooling)
+
+
+class _NothingDrawn(TorchFunctionMode):
+    """Leaves the weights of new layers as they are."""
+
+    def __torch_function__(
+        self, func: Any, types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        return args[0] if func in (Tensor.normal_, Tensor.uniform_) else func(*args, **(kwargs or {}))
+
+
+@contextlib.contextmanager
+def without_weights() -> Iterator[None]:
+    """Within this block networks are made of names and shapes alone, for weights that are there already.
+
+    None are drawn: on tensors without memory torch does that in Python, and takes a quarter of a second for a network.
+    """
+    with torch.device("meta"), _NothingDrawn():
+        yield
 
 
 def load_imagenet(branch: Branch, path: Path | None) -> None:

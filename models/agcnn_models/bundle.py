@@ -16,6 +16,7 @@ from scipy.special import expit
 from torch import Tensor
 
 from agcnn_models.agcnn import AGCNN, build_agcnn
+from agcnn_models.backbones import without_weights
 from agcnn_models.errors import ModelError
 from agcnn_models.foreign import is_statistic, require_finite
 from agcnn_models.labels import LABELS
@@ -170,7 +171,7 @@ def _number_format(key: str, value: Tensor, dtype: WeightsDtype) -> torch.dtype:
 
 def _skeleton(manifest: Manifest) -> AGCNN:
     """Return the network that the manifest describes, without memory for its weights."""
-    with torch.device("meta"):
+    with without_weights():
         return build_agcnn(manifest.backbone, manifest.pooling, manifest.attention)
 
 

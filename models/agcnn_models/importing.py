@@ -20,7 +20,7 @@ from safetensors.torch import save
 from scipy.special import logit
 from torch import Tensor
 
-from agcnn_models.backbones import build_branch, published_by_torchvision, without_classifier
+from agcnn_models.backbones import build_branch, published_by_torchvision, without_classifier, without_weights
 from agcnn_models.errors import ModelError
 from agcnn_models.foreign import SAFETENSORS, is_counter, read_tensors, require_finite, require_fit
 from agcnn_models.labels import LABELS, NO_FINDING
@@ -124,7 +124,7 @@ def import_weights(
     if role is Role.GLOBAL:
         rows = _rows(path, weights.get(f"{classifier}.bias"))
         names = meanings(path, layout, outputs, operating_points, rows, told=told)
-    with torch.device("meta"):
+    with without_weights():
         branch = build_branch(backbone, classes=len(names) or 1)
     expected = branch.state_dict()
     if role is Role.INIT:

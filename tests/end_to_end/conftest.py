@@ -1,7 +1,6 @@
 """A whole clinic in a temporary folder, with a small model of random weights: quick, and real in every other way."""
 
 import ctypes
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,10 +14,6 @@ from agcnn_clinic.cli.main import app
 from agcnn_clinic.config import load_config
 
 PROGRAM = Path(sys.executable).with_name("agcnn-clinic")
-CACHES = ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")
-HOMELESS = {name: value for name, value in os.environ.items() if name not in CACHES} | {"HOME": "/proc/nowhere"}
-"""The environment of a service: libraries that keep a cache in the user's home find none."""
-
 RECIPE = """
 name = "{name}"
 description = "For tests."
@@ -50,19 +45,30 @@ start = {{ fusion = "{fusion}" }}
 class ClinicFolder:
     """A clinic on disk and the program run on it as a person would."""
 
-    def __init__(self, root: Path, select: Callable[[str, str], list[dict[str, Any]]]) -> None:
+    def __init__(
+        self, root: Path, select: Callable[[str, str], list[dict[str, Any]]], nursery: Any, homeless: dict[str, str]
+    ) -> None:
         self._select = select
+        self._nursery = nursery
+        self._homeless = homeless
         self.config_file = root / "config.toml"
         self.config = load_config(self.config_file)
 
+    def arguments(self, *arguments: str | Path) -> list[str]:
+        """A command on this clinic, without the program's name."""
+        return ["--config", str(self.config_file), *map(str, arguments)]
+
     def command(self, *arguments: str | Path) -> list[str]:
         """The command line that runs the installed program on this clinic."""
-        return [str(PROGRAM), "--config", str(self.config_file), *map(str, arguments)]
+        return [str(PROGRAM), *self.arguments(*arguments)]
+
+    def start(self, *arguments: str | Path, **streams: Any) -> Any:
+        """Start the program in a process of its own, which is forked; see `Nursery.start` of tests/nursery.py."""
+        return self._nursery.start(self.arguments(*arguments), **streams)
 
     def run(self, *arguments: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Run the program to its end, as an account whose home does not exist and cannot be made."""
-        command = self.command(*arguments)
-        return subprocess.run(command, env=HOMELESS, check=check, capture_output=True, text=True, timeout=300)
+        return self._nursery.run(self.arguments(*arguments), env=self._homeless, check=check, timeout=300)
 
     def outcomes(self) -> dict[str, tuple[str, str]]:
         """Outcome and reason code of every file, by its name; fails when a name is there twice."""
@@ -82,19 +88,13 @@ def program() -> Path:
 
 
 @pytest.fixture
-def homeless() -> dict[str, str]:
-    """`HOMELESS`."""
-    return HOMELESS
-
-
-@pytest.fixture
 def clinic_folder(tmp_path) -> Path:
     """Where `clinic` is made."""
     return tmp_path / "clinic"
 
 
 @pytest.fixture
-def clinic(clinic_folder, small_bundle, new_clinic, select):
+def clinic(clinic_folder, small_bundle, new_clinic, select, nursery, homeless):
     """An empty clinic that reads with the small bundle and does not wait for long."""
     root = clinic_folder
     new_clinic(root)
@@ -110,7 +110,7 @@ def clinic(clinic_folder, small_bundle, new_clinic, select):
         assert old in text
         text = text.replace(old, new)
     (root / "config.toml").write_text(text)
-    return ClinicFolder(root, select)
+    return ClinicFolder(root, select, nursery, homeless)
 
 
 @pytest.fixture
@@ -143,8 +143,7 @@ def run(clinic):
     """Run a command in this process, which loads torch once for all of them."""
 
     def run(*arguments: str | Path) -> Result:
-        command = ["--config", str(clinic.config_file), *map(str, arguments)]
-        done = CliRunner().invoke(app, command, catch_exceptions=False)
+        done = CliRunner().invoke(app, clinic.arguments(*arguments), catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done
 

@@ -121,7 +121,7 @@ def test_the_daemon_tidies_up_by_itself(clinic, write_film):
         ("every_minutes = 60.0", "every_minutes = 0.005"),
     )
     write_film(clinic.config.inbox / "film.dcm", draw(1, (512, 512)).pixels)
-    process = subprocess.Popen(clinic.command("watch"), stderr=subprocess.PIPE, text=True)
+    process = clinic.start("watch", stderr=subprocess.PIPE)
     try:
         pause, deadline = threading.Event(), time.monotonic() + 120
         while not rows(clinic, "SELECT 1 FROM received_file WHERE removed_at IS NOT NULL"):

@@ -25,20 +25,14 @@ def test_an_interrupted_run_keeps_what_it_has_done_and_the_next_one_goes_on(
         write_film(named / f"{number}.dcm", draw(number, (320, 320)).pixels)
     write_film(clinic.config.inbox / "unfinished.dcm", draw(8, (320, 320)).pixels)
     for_hours = homeless | {"AGCNN_CLINIC_INTAKE__SETTLE_SECONDS": "36000"}  # so it cannot have ended before
-    run = subprocess.Popen(
-        clinic.command("process", named),
-        env=for_hours,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 (it does nothing but that)
-    )
+    run = clinic.start("process", named, env=for_hours, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     until = time.monotonic() + 120
     while not clinic.select("SELECT 1 AS one FROM received_file WHERE outcome = 'analysed'"):
         assert time.monotonic() < until
     signal_a_side_thread(run.pid, signal.SIGINT)
     _, errors = run.communicate(timeout=60)
     assert run.returncode == 1
-    assert b"Interrupted; what was done until then is kept." in errors
+    assert "Interrupted; what was done until then is kept." in errors
     clinic.run("process", named)
     assert clinic.select("SELECT count(*) AS films, count(DISTINCT file_id) AS different FROM inference") == [
         {"films": 9, "different": 9}

@@ -103,9 +103,9 @@ def test_a_killed_reanalysis_is_finished_by_the_next_one(clinic, add, other_bund
     clinic.run("models", "use", other_bundle)
     config = clinic.config_file.read_text()
     clinic.config_file.write_text(config.replace("batch_size = 0", "batch_size = 1"))
-    with subprocess.Popen(clinic.command("watch"), stderr=subprocess.DEVNULL) as daemon:
+    with clinic.start("watch", stderr=subprocess.DEVNULL) as daemon:
         try:
-            with subprocess.Popen(clinic.command("reanalyse", "--all"), stderr=subprocess.DEVNULL) as first:
+            with clinic.start("reanalyse", "--all", stderr=subprocess.DEVNULL) as first:
                 pause = threading.Event()
                 while not rows(clinic, "SELECT 1 FROM inference WHERE model_id = 2"):
                     assert first.poll() is None

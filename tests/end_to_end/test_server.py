@@ -15,7 +15,7 @@ def test_a_daemon_waits_for_its_server_and_survives_its_restart(clinic, server, 
     """Started before its database is there it says so and waits; cut off while at work it reads the next film."""
     name = server.name_of(clinic.config.database_url)
     server.admin.execute(f"ALTER DATABASE {name} RENAME TO {name}_away")
-    process = subprocess.Popen(clinic.command("watch"), stderr=subprocess.PIPE, text=True)
+    process = clinic.start("watch", stderr=subprocess.PIPE)
     late = threading.Timer(300, process.kill)
     late.start()
     try:

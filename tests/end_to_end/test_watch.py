@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pypdf import PdfReader
@@ -22,7 +23,7 @@ from agcnn_clinic.demo.phantom import draw
 TIMEOUT = 120.0
 
 
-def wait_until(fulfilled: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+def wait_until(fulfilled: Callable[[], bool], process: Any) -> None:
     """Look again and again, until it is so; fail when the daemon ends or too much time has passed."""
     pause, deadline = threading.Event(), time.monotonic() + TIMEOUT
     while not fulfilled():
@@ -37,9 +38,12 @@ def rows(clinic, statement: str) -> list[tuple]:
 
 
 @contextmanager
-def daemon(clinic) -> Iterator[subprocess.Popen[str]]:
-    """`agcnn-clinic watch`, ended by force if the test has not ended it."""
-    process = subprocess.Popen(clinic.command("watch"), stderr=subprocess.PIPE, text=True)
+def daemon(clinic, *, installed: bool = False) -> Iterator[Any]:
+    """`agcnn-clinic watch`, forked or the installed program started; ended by force if the test has not ended it."""
+    if installed:
+        process = subprocess.Popen(clinic.command("watch"), stderr=subprocess.PIPE, text=True)
+    else:
+        process = clinic.start("watch", stderr=subprocess.PIPE)
     try:
         yield process
     finally:
@@ -75,7 +79,7 @@ def test_a_slowly_copied_study_is_read_once_it_is_whole_and_reported(clinic, fil
     text = clinic.config_file.read_text()  # longer than a busy machine lets pass between two looks
     clinic.config_file.write_text(text.replace("settle_seconds = 0.3", "settle_seconds = 2.0"))
 
-    with daemon(clinic) as process:
+    with daemon(clinic, installed=True) as process:
         with slow.open("wb") as target:
             (clinic.config.inbox / "other.dcm").write_bytes(other.read_bytes())
 

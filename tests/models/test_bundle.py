@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch.overrides import TorchFunctionMode
 
 from agcnn_models.agcnn import build_agcnn
 from agcnn_models.bundle import open_bundle, stored_weights, verify_bundle, write_bundle
@@ -61,6 +62,27 @@ def test_float32_weights_come_back_bit_for_bit(tmp_path, model, draft):
     bundle = write_bundle(tmp_path / "exact", model, draft, "# Card\n", dtype=WeightsDtype.FLOAT32)
     loaded = bundle.load_model().state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in model.state_dict().items())
+
+
+class _Drawn(TorchFunctionMode):
+    """Counts what draws random weights."""
+
+    count = 0
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        self.count += func in (torch.Tensor.normal_, torch.Tensor.uniform_)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("backbone", Backbone)
+def test_no_weights_are_drawn_for_a_network_that_gets_its_own(tmp_path, draft, backbone):
+    """To draw what is thrown away takes longer than to read what comes in its place."""
+    with _Drawn() as made:
+        model = build_agcnn(backbone)
+    bundle = write_bundle(tmp_path / "made", model, draft.model_copy(update={"backbone": backbone}), "# Card\n")
+    with _Drawn() as loaded:
+        bundle.load_model()
+    assert (made.count > 100, loaded.count) == (True, 0)
 
 
 def test_a_bundle_is_three_files_and_no_more(written):

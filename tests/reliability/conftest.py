@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ sys.path.append(str(Path(__file__).parent))
 from mailing import Mail
 
 FOLDERS = ("inbox", "archive", "quarantine", "reports")
-NURSERY = Path(__file__).with_name("nursery.py")
+KILLER = Path(__file__).with_name("killer.py")
 PLAN_BYTES = 64
 PATIENCE_SECONDS = 300.0
 
@@ -59,37 +60,10 @@ def holds_files(folder: str | Path) -> bool:
     return False
 
 
-class Nursery:
-    """The process that forks daemons; see nursery.py."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, str(NURSERY)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-
-    def ask(self, **order: object) -> dict:
-        """Send an order and return the answer."""
-        self.process.stdin.write(json.dumps(order) + "\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def close(self) -> None:
-        """End it."""
-        self.process.communicate()
-
-
-@pytest.fixture(scope="session")
-def nursery():
-    """One nursery for all daemons of this test process."""
-    nursery = Nursery()
-    yield nursery
-    nursery.close()
-
-
 class Trial:
     """A clinic, the daemon that works on it at the moment, and all that was ever dropped into its inbox."""
 
-    def __init__(self, root: Path, bundle: Path, nursery: Nursery, mode: str, folders: Path) -> None:
+    def __init__(self, root: Path, bundle: Path, nursery: Any, mode: str, folders: Path) -> None:
         """Make a clinic whose inbox, archive, quarantine and reports lie in `folders`."""
         make_clinic(root)
         file = root / "config.toml"
@@ -117,7 +91,8 @@ class Trial:
         self.plan = root.with_name(f"{root.name}.plan")
         self.plan.write_bytes(b"\0" * PLAN_BYTES)
         self.nursery = nursery
-        self.pid = 0
+        self.daemon: Any = None
+        """The daemon that was started last, while it runs or after its end."""
         self._log_begin = 0
         self.expected: dict[str, tuple[str, str]] = {}
         """Outcome and reason code of each file by the name under which it was dropped."""
@@ -128,8 +103,19 @@ class Trial:
     def start(self) -> None:
         """Start a daemon on this clinic."""
         self._log_begin = self.log.stat().st_size if self.log.exists() else 0
-        answer = self.nursery.ask(start=str(self.config_file), plan=str(self.plan), log=str(self.log))
-        self.pid = answer["pid"]
+        with self.log.open("ab") as log:
+            self.daemon = self.nursery.start(
+                ["--config", self.config_file, "watch"],
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                start_new_session=True,
+                furnished=(KILLER, {"config": str(self.config_file), "plan": str(self.plan)}),
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process id of that daemon."""
+        return self.daemon.pid
 
     def arm(self, point: str = "", passage: int = 1, by: signal.Signals = signal.SIGKILL) -> None:
         """Tell the daemon, also one that is running, where to kill or stop itself; without a point: nowhere."""
@@ -139,7 +125,7 @@ class Trial:
 
     def status(self) -> int | None:
         """How the daemon ended, negative for a signal; None while it runs."""
-        return self.nursery.ask(poll=self.pid)["status"]
+        return self.daemon.poll()
 
     def kill(self) -> None:
         """SIGKILL, now."""
@@ -306,5 +292,5 @@ def new_trial(tmp_path, small_bundle, nursery):
 
     yield new
     for trial in made:
-        if trial.pid and trial.status() is None:
+        if trial.daemon is not None and trial.status() is None:
             trial.kill()

@@ -70,11 +70,11 @@ def test_a_killed_daemon_leaves_no_lock_and_a_living_one_keeps_others_out(new_tr
     trial = new_trial("clinic")
     trial.start()
     trial.wait_until_idle()
-    first = trial.pid
+    first = trial.daemon
     trial.start()
     trial.wait_for_end(2)
-    assert f"Process {first} works on this clinic already" in trial.said()
-    trial.pid = first
+    assert f"Process {first.pid} works on this clinic already" in trial.said()
+    trial.daemon = first
     trial.kill()
     trial.start()
     trial.wait_until_idle()
