@@ -177,7 +177,8 @@ def test_a_signal_may_come_at_any_moment_while_the_loops_are_waited_for(tmp_path
     config._root = tmp_path
     config.inbox.mkdir()
     idle = SimpleNamespace(step=lambda *_: 0, sweep=lambda *_: (0, None))
-    clinic = SimpleNamespace(config=config, inbox=idle, analysis=idle, reporting=idle, upkeep=idle)
+    database = SimpleNamespace(file=None)
+    clinic = SimpleNamespace(config=config, database=database, inbox=idle, analysis=idle, reporting=idle, upkeep=idle)
     stop = Told(times=2000)
 
     def told_again() -> None:
