@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-import torch
 import typer
 from typer.testing import CliRunner
 
@@ -26,49 +25,16 @@ from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
-from agcnn_models.agcnn import build_agcnn
-from agcnn_models.bundle import write_bundle
-from agcnn_models.labels import LABELS, PATHOLOGIES
-from agcnn_models.manifest import BranchMetrics, BranchName, Draft, Metrics, Software, ThresholdSet, Training
-from agcnn_models.settings import Backbone
-
-
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> Path:
-    """A whole bundle of random weights."""
-    branch = BranchMetrics(mean_auc=0.5, ci_low=0.4, ci_high=0.6, auc=dict.fromkeys(PATHOLOGIES, 0.5))
-    draft = Draft(
-        name="random",
-        version="1",
-        intended_use="Tests only.",
-        backbone=Backbone.DENSENET121,
-        thresholds=ThresholdSet(set_id="half", method="one half", values=dict.fromkeys(LABELS, 0.5)),
-        training=Training(
-            data="Nothing.",
-            recipe="none",
-            split="none",
-            seed=1,
-            films_train=1,
-            films_validation=1,
-            patients_train=1,
-            patients_validation=1,
-        ),
-        metrics=Metrics(evaluated_on="Nothing.", films=1, patients=1, branches=dict.fromkeys(BranchName, branch)),
-        software=Software(agcnn="0", torch=torch.__version__, torchvision="0", python="3"),
-    )
-    folder = tmp_path_factory.mktemp("bundle") / "random"
-    write_bundle(folder, build_agcnn(Backbone.DENSENET121).eval(), draft, "# Random\n")
-    return folder
 
 
 @pytest.fixture
-def clinic(tmp_path, bundle, new_clinic) -> Config:
+def clinic(tmp_path, small_bundle, new_clinic) -> Config:
     """A fresh clinic that reads with that bundle."""
     root = tmp_path / "clinic"
     new_clinic(root)
     config = root / "config.toml"
     text = config.read_text(encoding="utf-8")
-    config.write_text(text.replace('model = "starter"', f'model = "{bundle}"'), encoding="utf-8")
+    config.write_text(text.replace('model = "starter"', f'model = "{small_bundle}"'), encoding="utf-8")
     return load_config(config)
 
 
@@ -338,9 +304,9 @@ def test_a_schema_of_another_version_is_a_problem(clinic, execute, revision, adv
     assert advice in problems["database schema"].advice
 
 
-def test_a_tampered_model_is_a_problem(clinic, bundle, tmp_path):
+def test_a_tampered_model_is_a_problem(clinic, small_bundle, tmp_path):
     """Weights that are not those of the manifest are found by their hash."""
-    copy = shutil.copytree(bundle, tmp_path / "tampered")
+    copy = shutil.copytree(small_bundle, tmp_path / "tampered")
     weights = copy / "model.safetensors"
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
