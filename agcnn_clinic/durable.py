@@ -115,7 +115,7 @@ def make_alike(file: Path, like: os.stat_result) -> None:
 
 @contextlib.contextmanager
 def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A file to be written under a temporary name, which is gone at the end of the block.
+    """A file to be written under a temporary name, which is gone at the end of the block if the disk lets it go.
 
     It is locked meanwhile: that tells one that is being written from one that a killed process left.
 
@@ -131,7 +131,9 @@ def temporary_file(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
             os.fchmod(writer.fileno(), _FILE_MODE)
             yield writer, temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        # What is done is done: one that cannot be removed is cleared at the next start (`clear_temporaries`).
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def clear_temporaries(folder: Path, *, untouched_for: float = 0.0) -> None:

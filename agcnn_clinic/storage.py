@@ -99,9 +99,9 @@ class Storage:
 
     def _landing(self) -> Path:
         """Where files are copied to; it is not made where the archive's disk has gone from under a running clinic."""
-        if self._incoming != self._all_incoming and self._all_incoming.is_dir():
-            # Another worker that took this one for dead has removed it.
-            with explained("The archive cannot be written"):
+        with explained("The archive cannot be written"):
+            if self._incoming != self._all_incoming and self._all_incoming.is_dir():
+                # Another worker that took this one for dead has removed it.
                 make_folder(self._incoming)
         return self._incoming
 

@@ -67,24 +67,22 @@ def delivery(data: bytes, path: Path) -> Iterator[Callable[[bool], None]]:
     somebody else has delivered a report under this name. The name is safe from a power cut after `take_effect`.
 
     Raises:
-        StorageError: the folder cannot be written.
+        StorageError: the folder cannot be written; or an OSError came out of the block, which asks that folder alone.
     """
-    with contextlib.ExitStack() as stack:
-        with _explained():
-            make_folder(path.parent)
-            writer, temporary = stack.enter_context(temporary_file(path.parent))
+    with _explained():
+        make_folder(path.parent)
+        with temporary_file(path.parent) as (writer, temporary):
             writer.write(data)
             writer.flush()
             reached(_STEPS.written)
             os.fsync(writer.fileno())
 
-        def take_place(replacing: bool) -> None:
-            with _explained():
+            def take_place(replacing: bool) -> None:
                 if replacing or not _linked(temporary, path):
                     temporary.replace(path)
                 reached(_STEPS.renamed)
 
-        yield take_place
+            yield take_place
 
 
 def take_effect(reports: Path) -> None:

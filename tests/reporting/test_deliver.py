@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from agcnn_clinic.durable import clear_temporaries
 from agcnn_clinic.errors import LeaseLostError, StorageError
 from agcnn_clinic.reporting.deliver import deliver, delivery, report_name
 
@@ -63,6 +64,27 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> N
     (tmp_path / "reports").write_text("a file where the folder should be")
     with pytest.raises(StorageError, match="reports folder"):
         deliver(b"%PDF-", tmp_path / "reports" / "abc-v1.pdf")
+
+
+def test_a_folder_that_cannot_be_asked_within_the_block_is_a_storage_error(tmp_path: Path) -> None:
+    """Whoever delivers asks what lies there already; a disk that fails just then is no crash."""
+    with pytest.raises(StorageError, match="reports folder"), delivery(b"%PDF-", tmp_path / "abc-v1.pdf"):
+        (tmp_path / ("x" * 300)).exists()  # longer than a name may be: an OSError that any disk has
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pdf_that_is_there_is_delivered_though_its_temporary_name_stays(tmp_path: Path, ordinary_user) -> None:
+    """The rows are committed by then: an error would have the report made once more, as another version."""
+    path = tmp_path / "reports" / "abc-v1.pdf"
+    with ordinary_user():
+        with delivery(b"%PDF-", path) as take_place:
+            take_place(False)
+            path.parent.chmod(0o500)
+        path.parent.chmod(0o700)
+        left = [one for one in path.parent.iterdir() if one != path]
+        clear_temporaries(path.parent)
+    assert (path.read_bytes(), len(left)) == (b"%PDF-", 1)
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_a_full_disk_leaves_the_old_report_and_no_part_of_the_new(tmp_path: Path, mount) -> None:
