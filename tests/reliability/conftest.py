@@ -11,8 +11,8 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -262,6 +262,37 @@ class Trial:
             "WHERE report.study_revision = study.revision"
         )
         assert len(set(current)) == len(current)
+
+
+@pytest.fixture
+def traced() -> Callable[..., Any]:
+    """A context in which strace has hold of a process and its threads: `traced(pid, record, *options)`.
+
+    Skips where it is not installed, or may not look at other processes.
+    """
+    program = shutil.which("strace")
+    if program is None:
+        pytest.skip("strace is not installed")
+    if subprocess.run([program, "-o", "/dev/null", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("strace may not look at processes here")
+
+    @contextmanager
+    def traced(pid: int, record: Path, *options: str) -> Iterator[None]:
+        command = [program, "-f", "-o", str(record), *options, "-p", str(pid)]
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        assert "attached" in process.stderr.readline()
+        try:
+            yield
+        finally:
+            process.terminate()
+            try:
+                process.communicate(timeout=20)
+            except subprocess.TimeoutExpired:
+                # Its lines are written one by one, and the kernel lets go of what a dead tracer held.
+                process.kill()
+                process.communicate()
+
+    return traced
 
 
 @pytest.fixture

@@ -2,10 +2,7 @@
 
 import random
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -27,35 +24,6 @@ class Call(NamedTuple):
     name: str
     paths: tuple[Path, ...]
     creates: bool
-
-
-@pytest.fixture
-def strace() -> str:
-    """The program strace, where it is installed and may look at other processes."""
-    program = shutil.which("strace")
-    if program is None:
-        pytest.skip("strace is not installed")
-    if subprocess.run([program, "-o", "/dev/null", "true"], capture_output=True, check=False).returncode:
-        pytest.skip("strace may not look at processes here")
-    return program
-
-
-@contextmanager
-def recorded(strace: str, pid: int, record: Path) -> Iterator[None]:
-    """Record the calls of a process and its threads, for the length of a `with` block."""
-    command = [strace, "-f", "-y", "-s", "0", "-o", str(record), "-e", f"trace={CALLS}", "-p", str(pid)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert "attached" in process.stderr.readline()
-    try:
-        yield
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            # Its lines are written one by one, and the kernel lets go of what a dead tracer held.
-            process.kill()
-            process.communicate()
 
 
 def calls(record: Path, root: Path) -> Iterator[Call]:
@@ -139,13 +107,13 @@ class Disk:
         self.commits += 1
 
 
-def test_nothing_that_the_database_knows_or_the_inbox_gave_up_is_lost_by_a_power_cut(new_trial, mail, strace, tmp_path):
+def test_nothing_that_the_database_knows_or_the_inbox_gave_up_is_lost_by_a_power_cut(new_trial, mail, traced, tmp_path):
     """At each commit the files it speaks of are synced with their names; at each removal from the inbox, its row is."""
     trial = new_trial("clinic")
     trial.start()
     trial.wait_until_idle()
     record = tmp_path / "record"
-    with recorded(strace, trial.pid, record):
+    with traced(trial.pid, record, "-y", "-s", "0", "-e", f"trace={CALLS}"):
         mail.drop(trial, "x", random.Random(0))
         trial.wait_until_idle()
     trial.stop()
