@@ -138,6 +138,6 @@ def _database(config: Config, *, thorough: bool) -> Iterator[Result]:
         with open_database(config.database_url, busy_timeout_seconds=5, check_revision=False) as database:
             yield from checks_database.of_database(database, database.revision(), config, thorough=thorough)
             yield from at_work(config, database)
-    except ClinicError as error:
+    except (ClinicError, OSError) as error:
         yield Result("database", State.PROBLEM, "cannot be used", str(error))
         yield from at_work(config, None)

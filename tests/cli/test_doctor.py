@@ -152,6 +152,15 @@ def test_a_missing_database_is_a_problem(clinic):
 
 
 @pytest.mark.sqlite_only("its file")
+def test_a_database_that_cannot_be_asked_for_is_a_problem(clinic):
+    """A disk that fails when it is asked whether the file is there, as for a name that is longer than any may be."""
+    config = clinic.root / "config.toml"
+    config.write_text(config.read_text().replace("clinic.sqlite", "x" * 300), encoding="utf-8")
+    found = _all(load_config(config))
+    assert (found["database"].state, found["model"].state) == (State.PROBLEM, State.OK)
+
+
+@pytest.mark.sqlite_only("its file")
 def test_a_database_that_is_away_is_told_of_once(run, clinic):
     """It is one problem, beside any other; of what needs it nothing is said."""
     (clinic.root / "clinic.sqlite").unlink()
