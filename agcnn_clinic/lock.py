@@ -119,6 +119,8 @@ def only_process(path: Path) -> Iterator[None]:
 def holder(path: Path) -> str | None:
     """The id of the process that holds the clinic's lock, "unknown" where it did not say; None when it is free.
 
+    A clinic that never worked has no lock file, and looking makes none.
+
     Raises:
         StorageError: it cannot be looked at.
     """

@@ -41,8 +41,7 @@ def at_work(config: Config, database: "Database | None") -> Iterator[Result]:
 def _daemon(config: Config, database: "Database | None") -> Iterator[Result]:
     from agcnn_clinic.lock import holder
 
-    # A clinic that never worked has no lock file, and looking must not make one.
-    running = holder(config.lock_file) if config.lock_file.exists() else None
+    running = holder(config.lock_file)
     if running is None:
         yield Result("daemon", State.OK, "nothing works on this clinic now")
         return

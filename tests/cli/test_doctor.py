@@ -29,7 +29,7 @@ from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 
 @pytest.fixture
 def clinic(tmp_path, small_bundle, new_clinic) -> Config:
-    """A fresh clinic that reads with that bundle."""
+    """A fresh clinic that reads with the small bundle."""
     root = tmp_path / "clinic"
     new_clinic(root)
     config = root / "config.toml"
