@@ -2,9 +2,10 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Collection, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -33,6 +34,10 @@ MAX_ATTEMPTS = 3
 """How many processes may begin on a file and not survive it before it is held to be what ends them."""
 REST_SECONDS = 60.0
 """How long a file that the archive does not give up is left alone, so that it does not hold up the others."""
+LOOK_SECONDS = 0.2
+"""How often a look is taken, while films are decoded, for more that children could begin with."""
+PATIENCE_SECONDS = 2.0
+"""How long a film that is decoded waits for more, so that the network has a batch."""
 
 log = logging.getLogger(__name__)
 
@@ -71,8 +76,7 @@ class Analysis:
         self._storage = storage
         self._films = FilmReader(storage, sandbox, reader, gate, darkroom)
         self._batch_size = batch_size
-        # While the network reads a batch, no child may run out of work. Four films for each, since the batch is waited
-        # for in order and films differ tenfold in what they cost: much of the next one is decoded by then.
+        # While the network reads a batch, no child may run out of work; four films for each last that long.
         self._in_hand = batch_size + max(batch_size, 4 * sandbox.workers)
         self._claims = claims
         manifest = reader.manifest
@@ -89,7 +93,7 @@ class Analysis:
         """Files to leave alone, and until when on the monotonic clock."""
 
     def step(self) -> int:
-        """Take the next batch of pending files; returns how many, 0 when nothing was pending.
+        """Decide a batch of pending files; returns how many, 0 when nothing was pending.
 
         Raises:
             ReadersUnavailableError: no child process can be started; the files stay pending.
@@ -97,13 +101,11 @@ class Analysis:
         """
         now = time.monotonic()
         self._resting = {file_id: until for file_id, until in self._resting.items() if until > now}
-        not_now = {*self._resting, *self._claims.others(Work.FILE)}
-        jobs = self._claimed(due(self._database, limit=self._in_hand, resting=not_now))
+        jobs = self._decoded()
         if not jobs:
             return 0
-        self._begin(jobs)
         try:
-            results = [self._films.finish(*self._ahead.pop(job.file_id)) for job in jobs[: self._batch_size]]
+            results = [self._films.finish(*self._ahead.pop(job.file_id)) for job in jobs]
         except ReadersUnavailableError:
             self._uncount([job.file_id for job in jobs])
             raise
@@ -114,6 +116,39 @@ class Analysis:
         if failed:
             self._let_rest(failed, now)
         return len(results)
+
+    def _decoded(self) -> list[_Job]:
+        """The next batch: pending files that are decoded, in order of arrival; none when no file is pending.
+
+        It is not waited for in that order: films differ tenfold in what they cost, and decoders that wait for the
+        network, which waits for one film, have nothing to do. A batch is read when it is full; when all is decoded that
+        was pending when it was begun with; or when a film has waited for the others for long enough.
+        """
+        at_first: set[int] | None = None
+        enough = math.inf
+        while jobs := self._begun():
+            pending = {job.file_id for job in jobs}
+            at_first = pending if at_first is None else at_first & pending
+            now = time.monotonic()
+            look_again = now + LOOK_SECONDS
+            while now < look_again:
+                coming = {job.file_id: future for job in jobs if not (future := self._ahead[job.file_id][1]).done()}
+                decoded = [job for job in jobs if job.file_id not in coming][: self._batch_size]
+                if decoded:
+                    enough = min(enough, now + PATIENCE_SECONDS)
+                    if len(decoded) == self._batch_size or at_first.isdisjoint(coming) or now >= enough:
+                        return decoded
+                wait(coming.values(), look_again - now, FIRST_COMPLETED)
+                now = time.monotonic()
+        return []
+
+    def _begun(self) -> list[_Job]:
+        """The pending files that are this worker's to decide next, as many as it has in hand; children decode them."""
+        not_now = {*self._resting, *self._claims.others(Work.FILE)}
+        jobs = self._claimed(due(self._database, limit=self._in_hand, resting=not_now))
+        if jobs:
+            self._begin(jobs)
+        return jobs
 
     def close(self) -> None:
         """Take back the attempts on what was begun and not decided: the process ends as it was told to."""
@@ -138,11 +173,12 @@ class Analysis:
         """
         new = [job for job in jobs if job.file_id not in self._ahead]
         first = [job.file_id for job in new if job.file_id not in self._counted]
-        with self._database.write() as session:
-            session.execute(
-                update(ReceivedFile).where(ReceivedFile.id.in_(first)).values(attempts=ReceivedFile.attempts + 1)
-            )
-        reached(FaultPoint.ATTEMPTS_COUNTED)
+        if first:
+            with self._database.write() as session:
+                session.execute(
+                    update(ReceivedFile).where(ReceivedFile.id.in_(first)).values(attempts=ReceivedFile.attempts + 1)
+                )
+            reached(FaultPoint.ATTEMPTS_COUNTED)
         for job in new:
             attempts = job.attempts - (job.file_id in self._counted)
             if attempts >= MAX_ATTEMPTS:

@@ -12,9 +12,11 @@ leaves readings that stand beside; the next run lets them count without reading 
 import logging
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
+from typing import NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -66,6 +68,14 @@ class Tally:
         return self.read + self.meanwhile + self.refused.total() + self.unreachable
 
 
+class _InHand(NamedTuple):
+    """An image that is being decoded."""
+
+    study_id: int
+    film: Film
+    decoding: Future[Developed]
+
+
 class Reanalysis:
     """A model, loaded, that reads what a clinic has read before."""
 
@@ -104,16 +114,16 @@ class Reanalysis:
         with self._database.session() as session:
             studies = studies_to_read(session, self._manifest_sha256, scope, counts=self._counts)
         open_studies = deque(studies)
-        decoding: deque[tuple[int, Film, Future[Developed]]] = deque()
+        in_hand: list[_InHand] = []
         for study_id, film in self._to_read(studies):
-            decoding.append((study_id, film, self._films.decode(film)))
+            in_hand.append(_InHand(study_id, film, self._films.decode(film)))
             # Children decode the next batch while the network reads this one.
-            if len(decoding) == 2 * self._batch_size:
-                self._read(decoding, tally)
-                self._let_count(open_studies, decoding[0][0], tally)
+            if len(in_hand) == 2 * self._batch_size:
+                in_hand = self._read(in_hand, tally)
+                self._let_count(open_studies, in_hand[0].study_id, tally)
                 progress(tally.tried)
-        while decoding:
-            self._read(decoding, tally)
+        while in_hand:
+            in_hand = self._read(in_hand, tally)
             progress(tally.tried)
         self._let_count(open_studies, None, tally)
         return tally
@@ -124,10 +134,16 @@ class Reanalysis:
                 files = files_to_read(session, self._manifest_sha256, studies[start : start + _STUDIES_AT_ONCE])
             yield from ((study_id, film_of(file)) for study_id, file in files)
 
-    def _read(self, decoding: deque[tuple[int, Film, Future[Developed]]], tally: Tally) -> None:
-        """Take a batch from the left, read it, and store what was read in one short transaction."""
-        batch = [decoding.popleft() for _ in range(min(self._batch_size, len(decoding)))]
-        results = [self._films.finish(film, future) for _, film, future in batch]
+    def _read(self, in_hand: Sequence[_InHand], tally: Tally) -> list[_InHand]:
+        """Read a batch of what is decoded, and store what was read in one short transaction.
+
+        Returns:
+            What is still in hand, in the same order.
+        """
+        size = min(self._batch_size, len(in_hand))
+        list(islice(as_completed([image.decoding for image in in_hand]), size))  # waits until so many are decoded
+        batch = [image for image in in_hand if image.decoding.done()][:size]
+        results = [self._films.finish(image.film, image.decoding) for image in batch]
         self._films.read(results)
         for result in results:
             if isinstance(result.error, ImageError):
@@ -149,6 +165,7 @@ class Reanalysis:
             record(session, read, self._films.reader, model_id=self._model_id, now=now, beside=True)
             files = [session.get_one(ReceivedFile, result.film.file_id) for result in read]
             trail.analysed(session, files, model_id=self._model_id, now=now)
+        return [image for image in in_hand if image not in batch]
 
     def _is_read(self, session: Session, file_id: int) -> bool:
         """Whether the model has read the file by now: nobody else can add a reading before this transaction ends."""
