@@ -26,9 +26,9 @@ class CoreShares(NamedTuple):
     batch: int
 
 
-def core_shares(*, decode_workers: int = 0, threads: int = 0, batch_size: int = 0) -> CoreShares:
-    """What the settings of these names say; where they are 0, by the cores that there are."""
-    cores = usable_cores()
+def core_shares(*, decode_workers: int = 0, threads: int = 0, batch_size: int = 0, cores: int = 0) -> CoreShares:
+    """What the settings of these names say; where they are 0, by the cores: those that there are, or so many."""
+    cores = cores or usable_cores()
     decoders = decode_workers or min(cores, MOST_DECODERS)
     batch = batch_size or max(2 * decoders, LEAST_BATCH)
     return CoreShares(

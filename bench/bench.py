@@ -28,6 +28,7 @@ PARTS = {
     "parts": "decode and normalise, by transfer syntax",
     "intake": "intake alone: films, and many small files",
     "rows": "record, compose, PDF",
+    "flow": "the loops of `watch` on cores that are not here: studies a second, cores busy",
     "network": "the network on the CPU: by batch, attention and crop alone, beside what others do",
     "gpu": "the same on a GPU: bfloat16, batches of 256",
     "training": "films a second of each stage of training (bench/training.py)",

@@ -4,6 +4,8 @@ import importlib
 import json
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_quick_pass_leaves_every_figure_with_its_spread(tmp_path):
     """The JSON names the machine and the versions, and holds the median and the spread of all that was timed."""
-    done = run("parts", "database", "--quick", "--runs", "1", "--studies", "120", "--output", str(tmp_path))
+    done = run("parts", "database", "flow", "--quick", "--runs", "1", "--studies", "120", "--output", str(tmp_path))
     assert done.returncode == 0, done.stderr
     (written,) = tmp_path.glob("*.json")
     content = json.loads(written.read_text())
@@ -37,13 +39,37 @@ def test_a_quick_pass_leaves_every_figure_with_its_spread(tmp_path):
     forms = ("raw", "rle", "jpeg_ls", "jpeg_2000", "jpeg_lossless", "png")
     wanted = [f"{part}.{form}" for part in ("decode", "develop") for form in forms]
     wanted += ["database.filling", "database.findings", "database.study_summary", "database.studies_due"]
-    wanted += ["database.command.findings"]
+    wanted += ["database.command.findings", "flow.cores_2.rate", "flow.cores_2.busy"]
     for name in wanted:
         assert 0 < figures[name]["min"] <= figures[name]["median"] <= figures[name]["max"], name
         assert name in done.stdout
     assert figures["develop.raw"]["core_seconds"]["median"] > 0
     assert content["facts"]["database.findings"] == 15 * (120 - 2)
     assert content["ratios"] == {}
+
+
+def test_cores_that_are_not_here_are_shared_by_turns(bench):
+    """Four that need one for a tenth of a second each cannot be done on two within less than two tenths."""
+    cores = bench("flow").Cores(2)
+    began = time.monotonic()
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(cores.work, [0.1] * 4))
+    assert time.monotonic() - began >= 0.2
+    assert cores.worked == pytest.approx(0.4)
+
+
+def test_who_stands_back_has_no_core_before_others(bench):
+    """Of two that share one, it is done last, though it came first and needs no longer."""
+    cores, done = bench("flow").Cores(1), []
+
+    def work(name: str, *, stands_back: bool) -> None:
+        cores.work(0.2, stands_back=stands_back)
+        done.append(name)
+
+    with ThreadPoolExecutor(2) as threads:
+        threads.submit(work, "patient", stands_back=True)
+        threads.submit(work, "urgent", stands_back=False)
+    assert done == ["urgent", "patient"]
 
 
 def test_without_a_gpu_its_part_says_so(bench):
