@@ -11,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from pypdf import PdfReader
 
 from agcnn_clinic.cli.checks_workers import at_work
 from agcnn_clinic.cli.result import State
+from agcnn_clinic.clinic import DECODERS_NICENESS
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.phantom import draw
@@ -68,6 +70,35 @@ def test_a_signal_is_heeded_whichever_thread_gets_it(clinic, signal_a_side_threa
         signal_a_side_thread(process.pid, signal.SIGTERM)
         log = process.communicate(timeout=TIMEOUT)[1]
     assert process.returncode == 0, log
+
+
+def test_a_film_whose_decoder_stands_still_keeps_no_other_waiting(clinic, write_film):
+    """The others are read and reported long before its deadline; it is read when its decoder goes on."""
+    clinic.config_file.write_text(clinic.config_file.read_text().replace("decode_workers = 1", "decode_workers = 3"))
+
+    def drop(*seeds: int) -> None:
+        for seed in seeds:
+            write_film(clinic.config.inbox / f"{seed}.dcm", draw(seed, (256, 256)).pixels, patient_id=f"P{seed}")
+
+    def reported() -> int:
+        return rows(clinic, "SELECT count(*) FROM report")[0][0]
+
+    with daemon(clinic) as process:
+        drop(1)
+        wait_until(lambda: reported() == 1, process)
+        decoders = [
+            child for child in psutil.Process(process.pid).children(recursive=True) if child.nice() == DECODERS_NICENESS
+        ]
+        assert 1 <= len(decoders) <= 2
+        for child in decoders:
+            child.suspend()
+        drop(2, 3, 4)
+        wait_until(lambda: reported() == 1 + 3 - len(decoders), process)
+        assert [outcome for outcome, _ in clinic.outcomes().values()].count("pending") == len(decoders)
+        for child in decoders:
+            child.resume()
+        wait_until(lambda: reported() == 4, process)
+    assert set(clinic.outcomes().values()) == {("analysed", "read")}
 
 
 def test_a_slowly_copied_study_is_read_once_it_is_whole_and_reported(clinic, film, tmp_path, write_film):
