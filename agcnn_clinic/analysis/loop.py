@@ -121,8 +121,8 @@ class Analysis:
         """The next batch: pending files that are decoded, in order of arrival; none when no file is pending.
 
         It is not waited for in that order: films differ tenfold in what they cost, and decoders that wait for the
-        network, which waits for one film, have nothing to do. A batch is read when it is full; when all is decoded that
-        was pending when it was begun with; or when a film has waited for the others for long enough.
+        network, which waits for one film, have nothing to do. A batch is read when it is full; when all that was
+        pending at first is decoded; or when a film has waited for the others for long enough.
         """
         at_first: set[int] | None = None
         enough = math.inf

@@ -45,6 +45,7 @@ from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.service import until_told
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.loop import Upkeep
+from agcnn_models.manifest import Manifest
 
 CORES = (2, 16)
 """The first can be held against the whole (`agcnn_bench.whole`) where there are two."""
@@ -58,7 +59,7 @@ def run(bench: Bench) -> None:
     """Time the daemon's loops on each number of cores."""
     parts = _measured(bench)
     pdf, rendering = _rendering(bench, parts)
-    costs = {"develop": fmean(parts.developing), "network": parts.reading, "report": rendering}
+    costs = {"develop": fmean(parts.developing), "network": parts.network, "report": rendering}
     bench.results.facts["flow.core_seconds"] = {name: round(seconds, 4) for name, seconds in costs.items()}
 
     def rendered(cores: Cores, *_: Any) -> bytes:
@@ -127,14 +128,16 @@ class _Parts:
     Attributes:
         developed: a film of each form.
         developing: what each of them takes.
-        reader: the network, on one core.
-        reading: what a film takes of it.
+        manifest: of the model that reads.
+        reading: what it says of one of them.
+        network: what a film takes of it.
     """
 
     developed: tuple[Developed, ...]
     developing: tuple[float, ...]
-    reader: Reader
-    reading: float
+    manifest: Manifest
+    reading: Reading
+    network: float
 
 
 class _Decoders(Sandbox):
@@ -162,15 +165,14 @@ class _WaitingReader(Reader):
     """In the place of the network: threads that share a batch, each of which works for as long as its share takes."""
 
     def __init__(self, threads: int, parts: _Parts, cores: Cores) -> None:
-        self.manifest, self.device, self.computed_on = parts.reader.manifest, parts.reader.device, "no processor"
-        (self._reading,) = parts.reader.read_films([film for film in [parts.developed[0].seen] if film])
-        self._count, self._seconds, self._cores = threads, parts.reading, cores
+        self.manifest, self.computed_on = parts.manifest, "no processor"
+        self._count, self._parts, self._cores = threads, parts, cores
         self._threads = ThreadPoolExecutor(threads)
 
     def read_films(self, films: Sequence[NetworkFilm]) -> list[Reading]:
         shares = [len(films[first :: self._count]) for first in range(self._count)]
-        list(self._threads.map(lambda share: self._cores.work(share * self._seconds), shares))
-        return [self._reading] * len(films)
+        list(self._threads.map(lambda share: self._cores.work(share * self._parts.network), shares))
+        return [self._parts.reading] * len(films)
 
 
 def _measured(bench: Bench) -> _Parts:
@@ -185,8 +187,8 @@ def _measured(bench: Bench) -> _Parts:
         developed.append(work())
         developing.append(timed(work, 3).median_core_seconds)
     seen = [film.seen for film in developed if film.seen is not None]
-    reading = timed(lambda: reader.read_films(seen), 3, per=len(seen)).median_core_seconds
-    return _Parts(tuple(developed), tuple(developing), reader, reading)
+    network = timed(lambda: reader.read_films(seen), 3, per=len(seen)).median_core_seconds
+    return _Parts(tuple(developed), tuple(developing), reader.manifest, reader.read_films(seen)[0], network)
 
 
 def _rendering(bench: Bench, parts: _Parts) -> tuple[bytes, float]:
@@ -243,8 +245,10 @@ def _switching() -> Iterator[None]:
     """Python's lock changes hands as often as in the daemon."""
     before = sys.getswitchinterval()
     sys.setswitchinterval(SWITCH_SECONDS)
-    yield
-    sys.setswitchinterval(before)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_who_stands_back_has_no_core_before_others(bench):
     cores, done = bench("flow").Cores(1), []
 
     def work(name: str, *, stands_back: bool) -> None:
-        cores.work(0.2, stands_back=stands_back)
+        cores.work(0.5, stands_back=stands_back)
         done.append(name)
 
     with ThreadPoolExecutor(2) as threads:
