@@ -6,6 +6,8 @@ STAMP := $(VENV)/.installed
 TESTS ?= tests
 UV ?= uv
 MINUTES ?= 5
+# One more than there are cores: many tests wait for a daemon, a lease or a disk.
+WORKERS ?= $(shell $(PYTHON) -c 'import os; print(min(os.cpu_count() + 1, 8))')
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types imports unit test-postgresql tools fuzz bench format lock advisories clean
@@ -41,10 +43,10 @@ imports: setup
 	$(BIN)/lint-imports
 
 unit: setup tools
-	$(BIN)/python -m pytest -n logical --maxprocesses 8 $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) $(TESTS)
 
 test-postgresql: setup ## All tests on a PostgreSQL server that is started for them (Debian: apt install postgresql)
-	$(BIN)/python -m pytest -n 2 --database postgresql $(TESTS)
+	$(BIN)/python -m pytest -n $(WORKERS) --database postgresql $(TESTS)
 
 tools: ## strace for the test of power cuts, where Debian's packages may be installed; without it that test skips
 	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || .ci/debian strace

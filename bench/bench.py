@@ -9,6 +9,7 @@ are drawn; the clinics that are timed lie in a temporary folder ($TMPDIR chooses
 import argparse
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -39,6 +40,7 @@ PARTS = {
 def main() -> None:
     """Time the parts that were named, or all."""
     options = _options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended before anything was written"))  # gigabytes are removed
     results = Results()
     results.facts["quick"] = options.quick
     with tempfile.TemporaryDirectory(prefix="agcnn-bench-", ignore_cleanup_errors=True) as scratch:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +14,7 @@ from pathlib import Path
 from agcnn_bench.figures import Results
 from agcnn_bench.films import Films, draw_films
 from agcnn_clinic.config import Config, load_config
+from agcnn_clinic.intake.disk import Watermark
 
 PROGRAM = str(Path(sys.executable).with_name("agcnn-clinic"))
 LONGEST_WAIT = 3600.0
@@ -91,6 +92,15 @@ def make_clinic(folder: Path, **settings: object) -> ClinicFolder:
     """Make a clinic by `agcnn-clinic init`."""
     subprocess.run([PROGRAM, "init", str(folder)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     return ClinicFolder(folder, settings)
+
+
+def require_room(config: Config, studies: Iterable[Path]) -> None:
+    """Raises SystemExit where the disk is too full for a clinic to take what it is to be timed with: it would wait."""
+    if not all(Watermark.of(config).fitting([path.stat().st_size for path in studies])):
+        raise SystemExit(
+            f"the disk of {config.archive.parent} is too full to take these studies and keep "
+            f"{config.intake.min_free_mb} MB free: choose another one by TMPDIR, or fewer of them by --films"
+        )
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from agcnn_bench.clinics import Bench, make_clinic
+from agcnn_bench.clinics import Bench, make_clinic, require_room
 from agcnn_bench.figures import Figure, timed
 from agcnn_bench.films import Form
 from agcnn_clinic.analysis.films import Darkroom
@@ -217,6 +217,7 @@ def _watch(
     """From the archive to the last PDF: studies a second, and the share of the cores that was busy."""
     config = _config(folder)
     films = [bench.films.write(folder, number) for number in range(studies)]
+    require_room(config, films)
     with _clinic(config, parts, cores, partial(rendered, cores)) as clinic, _switching():
         # Not timed: so many films at once are more than the disk and the cores that are here can take.
         clinic.inbox.take(films)

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from statistics import fmean
 
-from agcnn_bench.clinics import Bench, ClinicFolder, make_clinic, wait_until, watching
+from agcnn_bench.clinics import Bench, ClinicFolder, make_clinic, require_room, wait_until, watching
 from agcnn_bench.figures import Figure
 from agcnn_bench.tree import Memory, Tree
 from agcnn_clinic.cores import core_shares
@@ -108,7 +108,9 @@ def _prepared(bench: Bench, folder: Path, count: int) -> tuple[ClinicFolder, lis
     clinic = make_clinic(folder, **SETTINGS)
     staging = folder / "staging"
     staging.mkdir()
-    return clinic, [bench.films.write(staging, number) for number in range(count)]
+    studies = [bench.films.write(staging, number) for number in range(count)]
+    require_room(clinic.config, studies)
+    return clinic, studies
 
 
 def _drop(clinic: ClinicFolder, studies: Iterable[Path]) -> None:

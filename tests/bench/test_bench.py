@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -79,6 +80,30 @@ def test_without_a_gpu_its_part_says_so(bench):
         pytest.skip("there is a GPU here")
     with pytest.raises(SystemExit, match="there is no GPU"):
         network.run_gpu(None)
+
+
+def test_a_disk_that_is_too_full_is_told_of_before_anything_is_timed(bench, tmp_path, monkeypatch):
+    """A clinic would hold its intake there, and what waits for its reports would wait for an hour."""
+    clinics = bench("clinics")
+    clinic = clinics.make_clinic(tmp_path / "clinic")
+    film = bench("films").draw_films(64, 1).write(tmp_path, 0)
+    clinics.require_room(clinic.config, [film])
+    monkeypatch.setenv("AGCNN_CLINIC_INTAKE__MIN_FREE_MB", str(10**9))
+    with pytest.raises(SystemExit, match="too full"):
+        clinics.require_room(clinic.config, [film])
+
+
+def test_a_benchmark_that_is_ended_leaves_no_films_behind(tmp_path):
+    """Its scratch folder holds gigabytes."""
+    command = [sys.executable, BENCH / "bench.py", "parts", "--quick", "--output", str(tmp_path / "results")]
+    (tmp_path / "scratch").mkdir()
+    environment = os.environ | {"TMPDIR": str(tmp_path / "scratch")}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        assert any("drawing films" in line for line in process.stdout)
+        assert list((tmp_path / "scratch").iterdir())
+        process.terminate()
+    assert process.returncode == 1
+    assert list(tmp_path.rglob("*")) == [tmp_path / "scratch"]
 
 
 def test_an_unknown_part_is_named():
