@@ -101,6 +101,10 @@ def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, b
         ("seed = 3", 'seed = 3\nversion = "1 beta"', "version: '1 beta' becomes part of a bundle's names"),
         ('"tiny"', f'"{"a" * 60}"', r"would be longer than 64 characters: make the name shorter by 17\.$"),
         ("[split]", '[card]\ndata = ""\n[split]', r"card\.data: "),
+        ("auxiliary_weight = 0.5", "", r"joint: auxiliary is given and auxiliary_weight is 0"),
+        ("pretraining_weight = 0.5", "", r"joint: pretraining_share is given and pretraining_weight is 0"),
+        ("pretraining_share = 0.25", "pretraining_share = 0.95", r"makes 8 of 8 films of a batch pretraining films"),
+        ("pretraining_share = 0.25", "pretraining_share = 0.05", r"makes 0 of 8 films of a batch pretraining films"),
     ],
 )
 def test_a_wrong_recipe_is_one_sentence(recipe_file: Path, old: str, new: str, said: str) -> None:

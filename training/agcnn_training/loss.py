@@ -112,7 +112,7 @@ def stage_loss(
     total = torch.stack([loss(one, targets[:, :labels]) for one in sets]).sum()
     first, known_from = outputs * labels, labels
     for columns, weight in further:
-        if columns and weight:
+        if columns:
             said, known = logits[:, first : first + columns], targets[:, known_from : known_from + columns]
             total = total + weight * binary_cross_entropy(said, known)
         first, known_from = first + columns, known_from + columns
