@@ -14,6 +14,9 @@ from agcnn_models.settings import Backbone, Pooling
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import (
     Aim,
+    AugmentationRecipe,
+    InitialWeights,
+    JointRecipe,
     Loss,
     Optimiser,
     Recipe,
@@ -62,6 +65,18 @@ def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, b
         assert (phase.optimiser, phase.learning_rate, phase.momentum) == (Optimiser.SGD, 0.01, 0.9)
         assert (phase.weight_decay, phase.epochs, phase.loss) == (1e-4, 50, Loss.BCE)
         assert (phase.schedule, phase.drop_every) == (Schedule.STEP, 20)
+
+
+@pytest.mark.parametrize("name", ["table1-resnet50", "table1-densenet121"])
+def test_paper_recipes_do_nothing_that_the_paper_does_not(name: str) -> None:
+    """From ImageNet's weights, on films of 256 pixels cropped to 224 at random and mirrored, by plain SGD alone."""
+    recipe = load_recipe(name)
+    assert (recipe.images.resize, recipe.images.crop, recipe.joint) == (256, 224, JointRecipe())
+    assert recipe.network.initial_weights is InitialWeights.IMAGENET
+    for phase in (phase for stage in recipe.stages for phase in stage.phases):
+        assert phase.augmentation == AugmentationRecipe(scale=(0.08, 1), aspect=(3 / 4, 4 / 3), inside=True, flip=0.5)
+        assert (phase.decay_vectors, phase.size, phase.clip_norm, phase.judge_every) == (True, None, None, 1)
+        assert (phase.warmup, phase.label_smoothing, phase.mixup, phase.average) == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize(
