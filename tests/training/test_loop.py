@@ -83,7 +83,7 @@ def test_the_best_epoch_is_kept_not_the_last(tmp_path: Path, average: float) -> 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     """An absurd learning rate ends in advice, not in a model of NaN."""
     phase = PhaseRecipe(epochs=50, batch_size=8, learning_rate=1e38)
-    with pytest.raises(TrainingError, match="lower learning_rate"):
+    with pytest.raises(TrainingError, match=r"lower learning_rate.* and start anew\."):
         run_phase(a_task(phase, Judge([0.5] * 50)), phase, surroundings(tmp_path))
 
 
@@ -201,10 +201,13 @@ def test_a_killed_run_loses_ten_minutes_at_most(tmp_path: Path) -> None:
         run_phase(task, phase, around)
     kept = around.folder.load("global-1")
     assert kept is not None
-    assert kept.step == 6
-    resumed = a_task(phase, Judge([0.6]))
-    run_phase(resumed, phase, surroundings(tmp_path / "killed"))
+    assert (kept.step, kept.seconds) == (6, 24 * 60)
+    resumed, around = a_task(phase, Judge([0.6])), surroundings(tmp_path / "killed", clock=lambda: 1000.0)
+    around.journal.keep(tmp_path / "log.txt")
+    run_phase(resumed, phase, around)
     assert torch.equal(resumed.trainee.linear.weight, whole.trainee.linear.weight)
+    assert "going on at epoch 1, step 7." in (tmp_path / "log.txt").read_text()
+    assert json.loads((tmp_path / "killed" / "metrics.jsonl").read_text())["seconds"] == 24 * 60
 
 
 def test_a_run_killed_between_two_phases_begins_from_the_best_epoch(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from agcnn_training.errors import TrainingError
 from agcnn_training.progress import Journal, StopRequest
 
 
@@ -59,3 +60,12 @@ def test_what_is_said_is_kept(tmp_path: Path) -> None:
     assert output.getvalue().splitlines() == ["before", "after [bold]"]
     (line,) = (tmp_path / "log.txt").read_text().splitlines()
     assert line.endswith("Z after [bold]")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_a_log_on_a_full_disk_is_one_sentence() -> None:
+    """A line that cannot be kept ends the run with what to do."""
+    journal = Journal(Console(file=io.StringIO()))
+    journal.keep(Path("/dev/full"))
+    with pytest.raises(TrainingError, match=r"^full cannot be written in /dev .*: free disk space and .* --resume\.$"):
+        journal.say("global-1 epoch 1/50")

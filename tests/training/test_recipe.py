@@ -14,6 +14,9 @@ from agcnn_models.settings import Backbone, Pooling
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import (
     Aim,
+    AugmentationRecipe,
+    InitialWeights,
+    JointRecipe,
     Loss,
     Optimiser,
     Recipe,
@@ -64,6 +67,18 @@ def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, b
         assert (phase.schedule, phase.drop_every) == (Schedule.STEP, 20)
 
 
+@pytest.mark.parametrize("name", ["table1-resnet50", "table1-densenet121"])
+def test_paper_recipes_do_nothing_that_the_paper_does_not(name: str) -> None:
+    """From ImageNet's weights, on films of 256 pixels cropped to 224 at random and mirrored, by plain SGD alone."""
+    recipe = load_recipe(name)
+    assert (recipe.images.resize, recipe.images.crop, recipe.joint) == (256, 224, JointRecipe())
+    assert recipe.network.initial_weights is InitialWeights.IMAGENET
+    for phase in (phase for stage in recipe.stages for phase in stage.phases):
+        assert phase.augmentation == AugmentationRecipe(scale=(0.08, 1), aspect=(3 / 4, 4 / 3), inside=True, flip=0.5)
+        assert (phase.decay_vectors, phase.size, phase.clip_norm, phase.judge_every) == (True, None, None, 1)
+        assert (phase.warmup, phase.label_smoothing, phase.mixup, phase.average) == (0, 0, 0, 0)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -101,6 +116,10 @@ def test_paper_recipes_hold_the_papers_settings(name: str, backbone: Backbone, b
         ("seed = 3", 'seed = 3\nversion = "1 beta"', "version: '1 beta' becomes part of a bundle's names"),
         ('"tiny"', f'"{"a" * 60}"', r"would be longer than 64 characters: make the name shorter by 17\.$"),
         ("[split]", '[card]\ndata = ""\n[split]', r"card\.data: "),
+        ("auxiliary_weight = 0.5", "", r"joint: auxiliary is given and auxiliary_weight is 0"),
+        ("pretraining_weight = 0.5", "", r"joint: pretraining_share is given and pretraining_weight is 0"),
+        ("pretraining_share = 0.25", "pretraining_share = 0.95", r"makes 8 of 8 films of a batch pretraining films"),
+        ("pretraining_share = 0.25", "pretraining_share = 0.05", r"makes 0 of 8 films of a batch pretraining films"),
     ],
 )
 def test_a_wrong_recipe_is_one_sentence(recipe_file: Path, old: str, new: str, said: str) -> None:

@@ -171,6 +171,14 @@ def test_tensorboard_reads_what_was_recorded(tmp_path: Path) -> None:
     assert [round(event.value, 3) for event in events.Scalars("auc/Hernia")] == [0.8, 0.8]
 
 
+def test_events_that_cannot_be_written_are_one_sentence(tmp_path: Path) -> None:
+    """A file in the place of their folder, as a full disk, ends in what to do."""
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tensorboard").write_text("")
+    with pytest.raises(TrainingError, match=r"^tensorboard cannot be written in .* --resume\.$"):
+        MetricsLog(tmp_path).append(record("global-1", 1))
+
+
 def test_without_tensorboard_there_are_no_event_files(tmp_path: Path) -> None:
     """It is optional: where it cannot be imported the other files are written all the same."""
     program = (

@@ -128,6 +128,17 @@ def test_a_stage_reads_what_the_network_reads(
         assert torch.equal(logits[:, trainee.judged], expected[:, -15:])
 
 
+def test_the_first_stage_chooses_no_region(untrained: AGCNN, beginnings: Beginnings) -> None:
+    """While the global branch learns alone, the local branch and the fusion, which would take as long, do not read."""
+    network, called = copy.deepcopy(untrained), []
+    network.local_branch.get_submodule("features").register_forward_hook(lambda *_: called.append(LOCAL))
+    network.fusion.register_forward_hook(lambda *_: called.append(FUSION))
+    for trains in ((GLOBAL,), (LOCAL,)):
+        with torch.no_grad():
+            prepare(network, trains, beginnings).eval()(IMAGES)
+        assert called == ([] if trains == (GLOBAL,) else [LOCAL, FUSION])
+
+
 def test_a_trainee_owns_what_it_trains_and_nothing_else(untrained: AGCNN, beginnings: Beginnings) -> None:
     """Checkpoints hold the trained parts under the network's own names; a copy shares the fixed ones."""
     network = copy.deepcopy(untrained)
@@ -166,6 +177,9 @@ def test_the_local_branch_can_start_as_the_global_one(untrained: AGCNN, beginnin
 def test_fusion_can_start_as_the_mean_of_the_branches(untrained: AGCNN, beginnings: Beginnings) -> None:
     """The fusion logits then are the mean of global and local ones."""
     network = copy.deepcopy(untrained)
+    with torch.no_grad():
+        for branch, bias in ((network.global_branch, 1.0), (network.local_branch, -3.0)):
+            branch.get_parameter("classifier.bias").fill_(bias)
     prepare_stage(network, StageRecipe(trains=(FUSION,), start={FUSION: Start.BRANCHES}), beginnings)
     network.eval()
     with torch.no_grad():

@@ -30,10 +30,7 @@ def replace_file(path: Path, write: Callable[[Path], object], *, own: str = "") 
         partial.replace(path)
         _flush(path.parent)
     except (OSError, RuntimeError, SafetensorError) as error:
-        raise TrainingError(
-            f"{path.name} cannot be written in {path.parent} ({error}): free disk space and repeat the command; a "
-            "training run goes on with --resume."
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -45,6 +42,27 @@ def replace_text(path: Path, text: str) -> None:
         TrainingError: the disk is full or cannot be written.
     """
     replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8", newline=""))
+
+
+def append_text(path: Path, text: str) -> None:
+    """Add a text to what a file holds.
+
+    Raises:
+        TrainingError: the disk is full or cannot be written.
+    """
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: Exception) -> TrainingError:
+    """What to do where a file, or a folder of files, cannot be written."""
+    return TrainingError(
+        f"{path.name} cannot be written in {path.parent} ({error}): free disk space and repeat the command; a "
+        "training run goes on with --resume."
+    )
 
 
 def csv_text(columns: Sequence[str], lines: Iterable[Iterable[object]]) -> str:

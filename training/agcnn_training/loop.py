@@ -124,7 +124,7 @@ class _State:
             if not math.isfinite(loss):
                 raise TrainingError(
                     f"The loss is not a number in {title}, step {step}: lower learning_rate, set clip_norm, or use "
-                    "precision float32."
+                    "precision float32, and start anew."
                 )
             self.loss += loss
         self.coming.clear()

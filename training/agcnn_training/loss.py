@@ -1,8 +1,8 @@
 """Eq. 2 of the paper, its two rivals for rare findings, and what a recipe may do to targets.
 
-Logits are [B, C], before Eq. 1's sigmoid; targets are [B, C] in [0, 1], NaN where unknown. What is unknown costs
-nothing and sends no gradient. Each loss is a sum over films in which a film's weight follows from the targets of the
-whole batch and from no other film's logits, so that a batch can be computed in parts.
+Logits are float32 [B, C], before Eq. 1's sigmoid; targets are [B, C] in [0, 1], NaN where unknown. What is unknown
+costs nothing and sends no gradient. Each loss is a sum over films in which a film's weight follows from the targets of
+the whole batch and from no other film's logits, so that a batch can be computed in parts.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,7 +35,7 @@ def binary_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
         A scalar, in nats: the mean over the known targets of the batch, 0 when none is known.
     """
     known, targets = _known(targets)
-    each = F.binary_cross_entropy_with_logits(logits.float(), targets, weight=known, reduction="sum")
+    each = F.binary_cross_entropy_with_logits(logits, targets, weight=known, reduction="sum")
     return each / known.sum().clamp_min(1)
 
 
@@ -53,7 +53,6 @@ def class_balanced(logits: Tensor, targets: Tensor) -> Tensor:
     """
     known, targets = _known(targets)
     positive, negative = targets * known, (1 - targets) * known
-    logits = logits.float()
     return _mean(-F.logsigmoid(logits), positive) + _mean(-F.logsigmoid(-logits), negative)
 
 
@@ -69,7 +68,6 @@ def asymmetric(logits: Tensor, targets: Tensor, settings: AsymmetricRecipe) -> T
         A scalar, in nats; with both gammas and clip 0, that of Eq. 2.
     """
     known, targets = _known(targets)
-    logits = logits.float()
     present, absent = torch.sigmoid(logits), torch.sigmoid(-logits)
     if settings.clip:
         present = (present - settings.clip).clamp_min(0)  # p_m
@@ -112,7 +110,7 @@ def stage_loss(
     total = torch.stack([loss(one, targets[:, :labels]) for one in sets]).sum()
     first, known_from = outputs * labels, labels
     for columns, weight in further:
-        if columns and weight:
+        if columns:
             said, known = logits[:, first : first + columns], targets[:, known_from : known_from + columns]
             total = total + weight * binary_cross_entropy(said, known)
         first, known_from = first + columns, known_from + columns

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from agcnn_training.errors import TrainingError
-from agcnn_training.files import csv_text, replace_text
+from agcnn_training.files import csv_text, replace_text, unwritable
 
 _PER_LABEL: Final = "auc"
 
@@ -28,7 +28,11 @@ class MetricsLog:
             TrainingError: the disk is full or cannot be written.
         """
         self._write([*self._records(), dict(record)])
-        _to_tensorboard(self._folder / "tensorboard", record)
+        events = self._folder / "tensorboard"
+        try:
+            _to_tensorboard(events, record)
+        except OSError as error:
+            raise unwritable(events, error) from error
 
     def rewind(self, phase: str, epoch: int) -> None:
         """Take away what is recorded of a phase after so many epochs: they will be trained again.

@@ -12,6 +12,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from agcnn_training.files import append_text
+
 Item = TypeVar("Item")
 
 
@@ -27,10 +29,13 @@ class Journal:
         self._file = file
 
     def say(self, line: str) -> None:
-        """Print one line."""
+        """Print one line.
+
+        Raises:
+            TrainingError: it is to be kept in a file too, and the disk is full or cannot be written.
+        """
         if self._file:
-            with self._file.open("a", encoding="utf-8") as log:
-                log.write(f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
+            append_text(self._file, f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ} {line}\n")
         self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def steps(self, items: Iterable[Item], total: int, title: str) -> Iterator[Item]:

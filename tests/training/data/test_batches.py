@@ -141,11 +141,14 @@ def test_films_fewer_than_a_batch_are_one_batch() -> None:
 
 
 def test_mixup_stays_within_a_source() -> None:
-    """After mixing, films of the table still know all their labels, and pretraining films their class."""
+    """Mixed films of the table are shares of films with their labels, pretraining films of films with their class."""
     phase = PHASE.model_copy(update={"mixup": 0.4})
-    targets = Batches(some_films(40, 15, 1), np.arange(40), phase, PREPROCESSING, (0,), joint()).batch(0, 0).targets
-    assert not torch.isnan(targets[:6, : len(LABELS)]).any()
-    assert not torch.isnan(targets[6:, -2:]).any()
+    batches = Batches(some_films(40, 15, 1), np.arange(40), phase, PREPROCESSING, (0,), joint())
+    drawn = [batches.batch(0, step).targets for step in range(len(batches))]
+    for known in ([targets[:6, : len(LABELS)] for targets in drawn], [targets[6:, -2:] for targets in drawn]):
+        shares = torch.cat(known)
+        assert ((shares > 0) & (shares < 1)).any()
+        assert torch.allclose(shares.sum(dim=1), torch.ones(len(shares)))
 
 
 def test_the_loss_of_several_outputs_counts_each() -> None:

@@ -164,9 +164,11 @@ def test_the_real_splits_leak_as_they_are_known_to(shared_data: Path) -> None:
 
 
 def test_a_list_is_a_film_a_line(tmp_path: Path) -> None:
-    """What follows a name is passed over, blank lines and suffixes too; an empty list is no list."""
+    """However lines end; what follows a name is passed over, blank lines and suffixes too; an empty list is no list."""
     (tmp_path / "list.txt").write_text("a.png 0 1\n\nb.png\r\n")
     assert read_names(tmp_path / "list.txt") == {"a", "b"}
+    (tmp_path / "macintosh.txt").write_bytes(b"a.png\rb.png\r")
+    assert read_names(tmp_path / "macintosh.txt") == {"a", "b"}
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(TrainingError, match="is empty"):
         read_names(tmp_path / "empty.txt")

@@ -66,6 +66,19 @@ def test_platt_gives_the_same_probabilities_wherever_logits_lie(scale: float, of
     np.testing.assert_allclose(expit(other.a * (scale * logits + offset) + other.b), expected, atol=1e-3)
 
 
+def test_platts_slope_has_bounds() -> None:
+    """Of logits that say the opposite e^-3 of their spread counts, of such as part films by a hair no more than e^3."""
+    truth = np.arange(2000) % 2 == 0
+    opposite = fit_platt(truth, np.where(truth, -1.0, 1.0))
+    assert opposite is not None
+    assert opposite.a == pytest.approx(np.exp(-3))
+    parted = np.where(truth, 0.05, -0.05)
+    parted[:2] = 10, -10
+    hair = fit_platt(truth, parted)
+    assert hair is not None
+    assert hair.a * parted.std() == pytest.approx(np.exp(3))
+
+
 @settings(max_examples=60)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=1, max_size=80))
 def test_brier_and_equal_width_bins_are_scikit_learns(pairs: list[tuple[bool, float]]) -> None:

@@ -184,6 +184,16 @@ def test_a_label_of_one_outcome_is_neither_calibrated_nor_decided() -> None:
     assert operating_points(there, probabilities, decision.threshold_sets[0].values).keys() == left
 
 
+def test_a_threshold_has_no_operating_point_where_films_have_one_outcome() -> None:
+    """Of films that all bear a label, that all lack it, or of which nobody knows, none is both right and wrong."""
+    found = some_predictions()
+    decision, probabilities = fit_decision(found, "model-1.0.0"), calibrated(found.logits[BranchName.GLOBAL], {})
+    for column, value in ((3, 1), (4, 0), (5, np.nan)):
+        found.truth[:, column] = value
+    left = {label for column, label in enumerate(LABELS) if column not in (3, 4, 5)}
+    assert operating_points(found, probabilities, decision.threshold_sets[0].values).keys() == left
+
+
 def test_a_bundles_decision_is_the_one_it_serves_with(small_bundle) -> None:
     """The calibrated probabilities are those of the bundle itself, and its thresholds come along."""
     bundle = open_bundle(small_bundle)

@@ -82,11 +82,11 @@ class Batches:
         self._pixels, self._chosen = films.of_size(side), index
         self._targets = films.targets[index]
         self._auxiliary = films.auxiliary[index]
-        self._other = joint.films if joint and joint.recipe.pretraining_share else None
+        self._other = joint.films if joint else None
         self._other_pixels = self._other.of_size(side) if self._other else None
         self._other_count = 0
         if joint and self._other:
-            self._other_count = round(phase.batch_size * joint.recipe.pretraining_share)
+            self._other_count = phase.further_films(joint.recipe.pretraining_share)
         self._count = min(phase.batch_size - self._other_count, len(index))
         self._order: tuple[int, Tensor, Tensor] | None = None
 

@@ -67,7 +67,7 @@ def read_names(path: Path) -> frozenset[str]:
     Raises:
         TrainingError: the file cannot be read, or is empty.
     """
-    names = frozenset(film_key(line.split()[0]) for line in io.StringIO(_text(path)) if line.strip())
+    names = frozenset(film_key(line.split()[0]) for line in _text(path).splitlines() if line.strip())
     if not names:
         raise TrainingError(f"The list {path} is empty: it should name a film a line.")
     return names

@@ -110,7 +110,20 @@ class Recipe(Settings):
                 raise ValueError(f"{network.architecture} has one branch: every stage trains global alone")
             if self.joint.auxiliary or self.joint.pretraining_share:
                 raise ValueError(f"{network.architecture} learns the labels alone: leave [joint] out")
+        for stage in self.stages:
+            for phase in stage.phases if BranchName.GLOBAL in stage.trains else ():
+                self._require_both_sources(phase)
         return self
+
+    def _require_both_sources(self, phase: PhaseRecipe) -> None:
+        """Make sure that each batch has labelled films, and pretraining films where a share of it is theirs."""
+        share = self.joint.pretraining_share
+        further = phase.further_films(share)
+        if phase.joint and share and not 0 < further < phase.batch_size:
+            raise ValueError(
+                f"a joint.pretraining_share of {share:g} makes {further} of {phase.batch_size} films of a batch "
+                "pretraining films, and there must be films of both kinds: change it, or batch_size"
+            )
 
     @property
     def model(self) -> str:

@@ -93,6 +93,13 @@ class JointRecipe(Settings):
     """Share of each batch that is drawn from the pretraining films, when they are given."""
     pretraining_weight: NonNegative = 0.0
 
+    @model_validator(mode="after")
+    def _counts(self) -> Self:
+        for what, weight in (("auxiliary", "auxiliary_weight"), ("pretraining_share", "pretraining_weight")):
+            if getattr(self, what) and not getattr(self, weight):
+                raise ValueError(f"{what} is given and {weight} is 0, so nothing is learnt of it: set both, or neither")
+        return self
+
 
 class ComputeRecipe(Settings):
     """How the arithmetic is done; none of it is meant to change a result beyond rounding."""
