@@ -90,11 +90,10 @@ def reported(session: Session, reports: Iterable[Delivered], *, now: datetime, w
     append(session, AuditEvent.REPORTED, *abouts, now=now)
 
 
-def report_again(database: Database, study_key: str, *, version: int, now: datetime) -> None:
-    """A delivered report is about to be made again."""
-    with database.transaction() as connection:
-        about = About(studies=[study_key], details={"version": version})
-        append(connection, AuditEvent.REPORTED_AGAIN, about, now=now)
+def report_again(session: Session, study_key: str, *, version: int, now: datetime) -> None:
+    """A delivered report takes its place anew once this transaction is committed."""
+    about = About(studies=[study_key], details={"version": version})
+    append(session, AuditEvent.REPORTED_AGAIN, about, now=now)
 
 
 def reviewed(session: Session, study_key: str, *, images: int, verdicts: int, now: datetime) -> None:
