@@ -45,6 +45,8 @@ def test_a_pdf_takes_its_name_at_the_end(tmp_path: Path, monkeypatch, links) -> 
     for data, replacing in ((b"%PDF-1", False), (b"%PDF-2", True)):
         with delivery(data, path) as take_place:
             assert path.exists() is replacing
+            (temporary,) = {*path.parent.iterdir()} - {path}
+            assert temporary.read_bytes() == data
             take_place(replacing)
         assert path.read_bytes() == data
         assert path.stat().st_mode & 0o777 == 0o600
