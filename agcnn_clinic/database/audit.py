@@ -184,14 +184,14 @@ def head_of(connection: Connection) -> tuple[int, str]:
 
 
 def last_of(
-    connection: Connection, *events: AuditEvent, before: ScalarSelect[int] | None = None
-) -> tuple[AuditEvent, dict[str, Any]] | None:
-    """The newest event of these kinds, `before` a place in the trail, and its details."""
+    connection: Connection, event: AuditEvent, before: ScalarSelect[int] | None = None
+) -> dict[str, Any] | None:
+    """The details of the newest event of this kind, `before` a place in the trail."""
     columns = audit_event.c
-    newest = select(columns.event, columns.details).where(columns.event.in_(events))
+    newest = select(columns.details).where(columns.event == event)
     newest = newest if before is None else newest.where(columns.id < before)
-    found = connection.execute(newest.order_by(columns.id.desc()).limit(1)).first()
-    return None if found is None else (AuditEvent(found.event), json.loads(found.details))
+    found = connection.execute(newest.order_by(columns.id.desc()).limit(1)).scalar()
+    return None if found is None else json.loads(found)
 
 
 def by_worker(worker: str) -> ColumnElement[bool]:

@@ -92,14 +92,15 @@ EVENTS: dict[AuditEvent, Coded] = {
         EventId.APPLICATION_ACTIVITY,
         EventType.APPLICATION_START,
         Action.EXECUTE,
-        "watch or process has begun to work on the clinic; whether the run before it had come to its end, and, of one "
-        "that shares the clinic with others, which worker it is",
+        "watch or process has begun to work on the clinic; how many others are at work on it, or, with none, whether "
+        "the run before, or each of those side by side, had come to its end; of one that shares the clinic with "
+        "others, which worker it is",
     ),
     AuditEvent.STOPPED: Coded(
         EventId.APPLICATION_ACTIVITY,
         EventType.APPLICATION_STOP,
         Action.EXECUTE,
-        "it has ended; after an error with an outcome of 12 and the error's class",
+        "it has ended, and which worker it was; after an error with an outcome of 12 and the error's class",
     ),
     AuditEvent.IMPORTED: Coded(
         EventId.IMPORT,

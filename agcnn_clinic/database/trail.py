@@ -7,6 +7,7 @@ the trail may then say once too often what was cut short, but never too seldom.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
     from agcnn_clinic.database.session import Database
     from agcnn_clinic.database.tables import ReceivedFile
+
+_BESIDE = "workers_beside"
+"""What a beginning says, and how many, where others are at work."""
 
 log = logging.getLogger(__name__)
 
@@ -90,11 +94,10 @@ def reported(session: Session, reports: Iterable[Delivered], *, now: datetime, w
     append(session, AuditEvent.REPORTED, *abouts, now=now)
 
 
-def report_again(database: Database, study_key: str, *, version: int, now: datetime) -> None:
-    """A delivered report is about to be made again."""
-    with database.transaction() as connection:
-        about = About(studies=[study_key], details={"version": version})
-        append(connection, AuditEvent.REPORTED_AGAIN, about, now=now)
+def report_again(session: Session, study_key: str, *, version: int, now: datetime) -> None:
+    """A delivered report takes its place anew once this transaction is committed."""
+    about = About(studies=[study_key], details={"version": version})
+    append(session, AuditEvent.REPORTED_AGAIN, about, now=now)
 
 
 def reviewed(session: Session, study_key: str, *, images: int, verdicts: int, now: datetime) -> None:
@@ -157,7 +160,7 @@ def configured(connection: Connection, config: Config, now: datetime) -> None:
     """Tell of the settings where they differ from those that the trail told of last."""
     settings = shown_settings(config)
     told = last_of(connection, AuditEvent.CONFIGURED)
-    changed = changed_settings(told[1]["settings"] if told else {}, settings)
+    changed = changed_settings(told["settings"] if told else {}, settings)
     if changed:
         details = {"settings": settings, "changed": changed if told else {}}
         append(connection, AuditEvent.CONFIGURED, About(details=details), now=now)
@@ -174,7 +177,7 @@ def reads_with(connection: Connection, model: ModelIdentity, now: datetime) -> N
 def chosen_model(connection: Connection, before: ScalarSelect[int] | None = None) -> ModelIdentity | None:
     """The model of which `reads_with` has told last, `before` a place in the trail; None where it has told of none."""
     told = last_of(connection, AuditEvent.MODEL_CHANGED, before=before)
-    return ModelIdentity(**told[1]["model"]) if told else None
+    return ModelIdentity(**told["model"]) if told else None
 
 
 class Begun(NamedTuple):
@@ -193,7 +196,7 @@ def begun_with(connection: Connection, *whose: ColumnElement[bool]) -> Begun | N
     columns = audit_event.c
     began = select(func.max(columns.id)).where(columns.event == AuditEvent.STARTED, *whose).scalar_subquery()
     model, told = chosen_model(connection, began), last_of(connection, AuditEvent.CONFIGURED, before=began)
-    return Begun(model, told[1]["settings"]) if model and told else None
+    return Begun(model, told["settings"]) if model and told else None
 
 
 def changed_settings(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, list[Any]]:
@@ -217,19 +220,18 @@ def working(
 ) -> Iterator[None]:
     """Tell of the beginning and the end of the work on a clinic, and of what has changed since the work before.
 
-    `beside` other workers are at work, whose beginnings have no end yet: only without any does one tell of a run that
+    `beside` other workers are at work, whose beginnings have no end yet: only without any does one tell whether a run
     was killed.
 
     The newest hash goes to the log at both, where the system's journal keeps it out of the clinic's own reach.
     """
+    by = _by(worker)
     with database.transaction() as connection:
         now = clock()
         configured(connection, config, now)
         reads_with(connection, model, now)
-        before = last_of(connection, AuditEvent.STARTED, AuditEvent.STOPPED)
-        ended = before is None or before[0] is AuditEvent.STOPPED or beside > 0
-        details = {"run_before_ended": ended} | ({"workers_beside": beside} if beside else {}) | _by(worker)
-        append(connection, AuditEvent.STARTED, About(details=details), now=now)
+        runs = {_BESIDE: beside} if beside else {"run_before_ended": _have_ended(connection)}
+        append(connection, AuditEvent.STARTED, About(details=runs | by), now=now)
     _log_head(database)
     try:
         yield
@@ -238,9 +240,21 @@ def working(
         with suppress(DatabaseError):
             failed = isinstance(error, Exception)
             outcome = EventOutcome.MAJOR_FAILURE if failed else EventOutcome.MINOR_FAILURE
-            _stopped(database, About(details={"error": type(error).__name__}, outcome=outcome), clock())
+            _stopped(database, About(details={"error": type(error).__name__} | by, outcome=outcome), clock())
         raise
-    _stopped(database, About(), clock())
+    _stopped(database, About(details=by), clock())
+
+
+def _have_ended(connection: Connection) -> bool:
+    """Whether each run has come to its end, from the newest on that began with no other at work."""
+    columns = audit_event.c
+    began = columns.event == AuditEvent.STARTED
+    alone = select(func.max(columns.id)).where(began, ~columns.details.contains(f'"{_BESIDE}"', autoescape=True))
+    runs = select(columns.event, columns.details).where(columns.id >= alone.scalar_subquery())
+    whose: dict[str, set[str]] = {AuditEvent.STARTED: set(), AuditEvent.STOPPED: set()}
+    for event, details in connection.execute(runs.where(columns.event.in_(whose))):
+        whose[event].add(json.loads(details).get("worker", ""))
+    return whose[AuditEvent.STARTED] <= whose[AuditEvent.STOPPED]
 
 
 def shown_settings(config: Config) -> dict[str, Any]:

@@ -6,12 +6,9 @@ import re
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from agcnn_clinic.durable import Steps, fsync_folder, make_folder, temporary_file, write_atomically
+from agcnn_clinic.durable import fsync_folder, make_folder, temporary_file
 from agcnn_clinic.errors import LeaseLostError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
-
-_STEPS = Steps(FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_RENAMED, FaultPoint.REPORT_SYNCED)
-
 
 _NAME = re.compile(r"[^.]+-v\d+\.pdf")
 """Of a report as `report_name` makes it, and not of one that was made again beside."""
@@ -48,20 +45,9 @@ def set_aside(reports: Path, known: Collection[str], mark: str) -> int:
     return len(aside)
 
 
-def deliver(data: bytes, path: Path) -> None:
-    """Write a PDF under its final name, readable by the clinic's own user alone; what stood there is replaced.
-
-    Raises:
-        StorageError: the folder cannot be written; nothing half-written is left under the name.
-    """
-    with _explained():
-        make_folder(path.parent)
-        write_atomically(path, data, _STEPS)
-
-
 @contextlib.contextmanager
 def delivery(data: bytes, path: Path) -> Iterator[Callable[[bool], None]]:
-    """As `deliver`, in steps: a PDF that is on the disk already, and what gives it its name within the block.
+    """A PDF that is on the disk already, for the clinic's own user alone, and what gives it its name within the block.
 
     That is told whether to replace what stands there. If not, and something does by now, it raises LeaseLostError:
     somebody else has delivered a report under this name. The name is safe from a power cut after `take_effect`.
@@ -74,13 +60,13 @@ def delivery(data: bytes, path: Path) -> Iterator[Callable[[bool], None]]:
         with temporary_file(path.parent) as (writer, temporary):
             writer.write(data)
             writer.flush()
-            reached(_STEPS.written)
+            reached(FaultPoint.REPORT_WRITTEN)
             os.fsync(writer.fileno())
 
             def take_place(replacing: bool) -> None:
                 if replacing or not _linked(temporary, path):
                     temporary.replace(path)
-                reached(_STEPS.renamed)
+                reached(FaultPoint.REPORT_RENAMED)
 
             yield take_place
 
@@ -93,7 +79,7 @@ def take_effect(reports: Path) -> None:
     """
     with _explained():
         fsync_folder(reports)
-        reached(_STEPS.synced)
+        reached(FaultPoint.REPORT_SYNCED)
 
 
 def _linked(temporary: Path, path: Path) -> bool:
@@ -104,9 +90,11 @@ def _linked(temporary: Path, path: Path) -> bool:
     """
     try:
         path.hardlink_to(temporary)
-    except FileExistsError as error:
-        raise LeaseLostError("A report was delivered by another worker meanwhile; this one's is forgotten.") from error
-    except OSError:
+    except OSError as error:
+        if path.exists():  # asked in any case: a disk that knows no links need not look what lies there
+            raise LeaseLostError(
+                "A report was delivered by another worker meanwhile; this one's is forgotten."
+            ) from error
         return False
     return True
 

@@ -17,7 +17,7 @@ from agcnn_clinic.errors import RemovedError, UsageError
 from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
-from agcnn_clinic.reporting.deliver import deliver
+from agcnn_clinic.reporting.deliver import delivery, take_effect
 from agcnn_clinic.reporting.making import (
     has_pending,
     make_report,
@@ -111,20 +111,19 @@ def remake(
         (study,) = with_files(session, [study_id])
         row = _delivered(study, version)
         content = _again(session, study, row, config)
-        path, sha256, was_removed = config.report_file(row.path), row.sha256, row.removed_at is not None
+        path, sha256 = config.report_file(row.path), row.sha256
         _refuse_without_films(content, path)
     data = rendered(content, config.reporting, press)
-    trail.report_again(database, content.study_key, version=row.version, now=clock())
     is_same = sha256_of(data) == sha256
     made = path if is_same else remade_beside(path)
-    deliver(data, made)
-    if was_removed:  # it is there again, under either name, and retention's to remove
+    with delivery(data, made) as take_place:
+        # Before it has its name: of a report that is missing `doctor` tells, of one that its row calls removed nobody.
         with database.write() as session:
-            session.execute(
-                update(Report)
-                .where(Report.study_id == study_id, Report.version == content.edition.version)
-                .values(removed_at=None)
-            )
+            trail.report_again(session, content.study_key, version=row.version, now=clock())
+            # Under either name it is retention's to remove, which may have done so since the look at the row.
+            session.execute(update(Report).where(Report.id == row.id).values(removed_at=None))
+        take_place(True)
+    take_effect(config.reports)
     if is_same:
         return Remade(path, "")
     why = (

@@ -91,6 +91,32 @@ def test_a_run_that_was_killed_is_told_by_the_next_one(database):
     assert starts == [{"run_before_ended": True}, {"run_before_ended": False}]
 
 
+@pytest.mark.parametrize("killed", [None, "one", "other"])
+def test_of_workers_side_by_side_one_that_was_killed_is_told_by_the_next_that_is_alone(database, killed):
+    """Whichever it was, and once; one that finds others at work does not know who of them will come to an end."""
+
+    def work(worker: str, beside: int = 0):
+        run = trail.working(database, Config(), MODEL, clock, worker=worker, beside=beside)
+        run.__enter__()
+        return run
+
+    runs = {"one": work("one"), "other": work("other", beside=1)}
+    for worker, run in runs.items():
+        if worker != killed:
+            run.__exit__(None, None, None)
+    work("next").__exit__(None, None, None)
+    work("last").__exit__(None, None, None)
+    starts = [details for event, _, details in told(database) if event == "started"]
+    assert starts == [
+        {"run_before_ended": True, "worker": "one"},
+        {"workers_beside": 1, "worker": "other"},
+        {"run_before_ended": killed is None, "worker": "next"},
+        {"run_before_ended": True, "worker": "last"},
+    ]
+    ends = [details["worker"] for event, _, details in told(database) if event == "stopped"]
+    assert ends == [worker for worker in ("one", "other", "next", "last") if worker != killed]
+
+
 @pytest.mark.parametrize(("error", "outcome"), [(ConfigError("no"), 12), (KeyboardInterrupt(), 4)])
 def test_an_end_with_an_error_says_which(database, error, outcome):
     """The error's class and nothing of its sentence; the error itself goes on."""

@@ -6,7 +6,14 @@ import pytest
 
 from agcnn_clinic.durable import clear_temporaries
 from agcnn_clinic.errors import LeaseLostError, StorageError
-from agcnn_clinic.reporting.deliver import deliver, delivery, report_name
+from agcnn_clinic.reporting.deliver import delivery, report_name, set_aside, take_effect
+
+
+def deliver(data: bytes, path: Path) -> None:
+    """All steps of a delivery, of a PDF that replaces what stands there."""
+    with delivery(data, path) as take_place:
+        take_place(True)
+    take_effect(path.parent)
 
 
 def test_a_pdf_is_delivered_for_the_owner_alone(tmp_path: Path) -> None:
@@ -38,14 +45,19 @@ def test_a_pdf_takes_its_name_at_the_end(tmp_path: Path, monkeypatch, links) -> 
     for data, replacing in ((b"%PDF-1", False), (b"%PDF-2", True)):
         with delivery(data, path) as take_place:
             assert path.exists() is replacing
+            (temporary,) = {*path.parent.iterdir()} - {path}
+            assert temporary.read_bytes() == data
             take_place(replacing)
         assert path.read_bytes() == data
         assert path.stat().st_mode & 0o777 == 0o600
         assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_another_one_delivered_meanwhile_is_left(tmp_path: Path) -> None:
-    """The PDF that comes too late leaves nothing."""
+@pytest.mark.parametrize("links", [True, False])
+def test_what_another_one_delivered_meanwhile_is_left(tmp_path: Path, monkeypatch, links) -> None:
+    """The PDF that comes too late leaves nothing, be it on a disk that knows no links."""
+    if not links:
+        monkeypatch.setattr(Path, "hardlink_to", _no_links)
     path = tmp_path / "abc-v1.pdf"
     with delivery(b"late", path) as take_place:
         path.write_bytes(b"another's")
@@ -53,6 +65,15 @@ def test_what_another_one_delivered_meanwhile_is_left(tmp_path: Path) -> None:
             take_place(False)
     assert path.read_bytes() == b"another's"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_no_row_names_is_set_aside_and_nothing_else(tmp_path: Path) -> None:
+    """Neither a known report, nor what was made again beside it, nor a PDF that is none of ours."""
+    for name in ("abc-v1.pdf", "abc-v1.remade.pdf", "abc-v2.pdf", "abc-v3-before-1.pdf", "rota.pdf"):
+        (tmp_path / name).touch()
+    assert set_aside(tmp_path, {"abc-v1.pdf"}, "before-2") == 1
+    left = {"abc-v1.pdf", "abc-v1.remade.pdf", "abc-v2-before-2.pdf", "abc-v3-before-1.pdf", "rota.pdf"}
+    assert {path.name for path in tmp_path.iterdir()} == left
 
 
 def _no_links(*_: object) -> None:

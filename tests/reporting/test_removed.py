@@ -8,6 +8,7 @@ from sqlalchemy import update
 
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.errors import RemovedError
+from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import remake
@@ -89,11 +90,51 @@ def test_a_pdf_that_was_removed_is_there_again_once_it_is_made_again(clinic, mak
         assert session.query(Report).one().removed_at is None
 
 
-def test_retention_removes_what_was_made_again_of_a_report_that_it_had_removed(clinic, make, again):
-    """Made again by another version of the program it has a name of its own, and does not lie there for ever."""
+@pytest.fixture
+def upkeep(clinic):
+    """The clinic's retention, which lets reports go after thirty days."""
     retention = clinic.config.retention.model_copy(update={"reports_days": 30})
     config = clinic.config.model_copy(update={"retention": retention})
-    upkeep = Upkeep(clinic.database, Storage(config), config, clinic.clock)
+    return Upkeep(clinic.database, Storage(config), config, clinic.clock)
+
+
+def test_a_pdf_that_is_removed_while_it_is_made_again_is_no_stray(clinic, make, again, upkeep, at_point):
+    """Its row does not call it removed: retention removes it the next time."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    path = make(study)
+    clinic.clock.forward(days=31)
+    seen = []
+    at_point(FaultPoint.REPORT_WRITTEN, lambda: seen.append((len(upkeep.step()), path.exists())))
+    assert again(study).path == path
+    assert (seen, path.exists()) == ([(1, False)], True)
+    assert len(upkeep.step()) == 1
+    assert not path.exists()
+
+
+def test_a_process_that_ends_while_it_makes_a_removed_report_again_leaves_no_stray(
+    clinic, make, again, upkeep, at_point
+):
+    """Whenever a PDF has its name its row does not call it removed."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    path = make(study)
+    clinic.clock.forward(days=31)
+    assert len(upkeep.step()) == 1
+
+    def end() -> None:
+        raise KeyboardInterrupt
+
+    at_point(FaultPoint.REPORT_RENAMED, end)
+    with pytest.raises(KeyboardInterrupt):
+        again(study)
+    assert path.exists()
+    assert len(upkeep.step()) == 1
+    assert not path.exists()
+
+
+def test_retention_removes_what_was_made_again_of_a_report_that_it_had_removed(clinic, make, again, upkeep):
+    """Made again by another version of the program it has a name of its own, and does not lie there for ever."""
     for _ in range(2):
         study = clinic.add_study()
         clinic.add_file(study)

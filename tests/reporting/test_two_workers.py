@@ -54,6 +54,16 @@ def test_what_one_renders_the_other_leaves_alone(clinic, workers, at_point):
     assert reports(clinic) == list(range(1, TOGETHER + 3))
 
 
+def test_a_study_that_one_has_reported_is_anybodys_when_a_late_image_comes(clinic, workers):
+    """The first need not be the one that makes version 2, though it is still at work."""
+    one, other, _ = workers
+    studies(clinic, 1)
+    assert one.step(quiet_seconds=0) == 1
+    clinic.add_file(1)
+    assert other.step(quiet_seconds=0) == 1
+    assert reports(clinic) == [1, 1]
+
+
 @pytest.mark.parametrize("point", [FaultPoint.REPORT_WRITTEN, FaultPoint.REPORT_ROW_WRITTEN])
 @pytest.mark.parametrize("count", [1, 3])
 def test_one_that_sleeps_before_it_delivers_leaves_what_the_other_has_made(
