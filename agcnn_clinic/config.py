@@ -27,11 +27,13 @@ from agcnn_clinic.limits import (
     Folder,
     Fraction,
     Megabytes,
+    Patterns,
     Processes,
     Seconds,
     SomeMegabytes,
     SomeSeconds,
     Text,
+    Views,
 )
 
 DEFAULT_CONFIG = "config.toml"
@@ -68,7 +70,7 @@ class Intake(_Section):
     keep_folders: Literal["topmost", "none"] = "topmost"
     max_file_mb: SomeMegabytes = 1024
     min_free_mb: Megabytes = 2048
-    ignore: tuple[str, ...] = (
+    ignore: Patterns = (
         *(".*", "*.part", "*.partial", "*.tmp", "*.crdownload", "~*"),
         *("Thumbs.db", "desktop.ini", "lost+found"),
     )
@@ -88,7 +90,7 @@ class Gate(_Section):
     """Which images the model is allowed to read."""
 
     modalities: CodeStrings = ("CR", "DX", "SC", "OT")
-    views: CodeStrings = ("PA", "AP")
+    views: Views = ("PA", "AP")
     accept_unknown_view: bool = True
     accept_turned: bool = False
     body_parts: CodeStrings = ("CHEST", "THORAX", "LUNG", "LUNGS")

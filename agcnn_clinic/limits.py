@@ -30,6 +30,32 @@ def _url(url: str) -> str:
     return url
 
 
+def _some(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not all(names):
+        raise ValueError("one of them is empty: write it, or take it out")
+    if not names:
+        raise ValueError("name at least one, since nothing else is read")
+    return names
+
+
+VIEWS = ("PA", "AP", "FRONTAL", "LL", "RL", "LATERAL", "LLD", "RLD", "DECUBITUS", "LLO", "RLO", "OBLIQUE", "LORDOTIC")
+"""What `dicom.views` can understand a header to say of the view; beside these there is "OTHER"."""
+
+
+def _views(names: tuple[str, ...]) -> tuple[str, ...]:
+    known = (*VIEWS, "OTHER")
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"{unknown[0]!r} is no view that can be told; there are {', '.join(known)}")
+    return names
+
+
+def _pattern(pattern: str) -> str:
+    """A pattern of names, of which some are left."""
+    if "*" in pattern and not pattern.strip("*?"):
+        raise ValueError("fits every name: nothing would be taken from the inbox")
+    return pattern
+
+
 def _device(name: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name):
         raise ValueError('is none of "auto", "cpu", "cuda" and "cuda:1"')
@@ -47,5 +73,9 @@ Folder = Annotated[Path, AfterValidator(_path)]
 DatabaseUrl = Annotated[str, AfterValidator(_url)]
 Device = Annotated[str, AfterValidator(_device)]
 Text = Annotated[str, AfterValidator(_without_nul)]
-CodeStrings = tuple[Annotated[str, AfterValidator(lambda text: text.strip().upper())], ...]
+CodeStrings = Annotated[
+    tuple[Annotated[str, AfterValidator(lambda text: text.strip().upper())], ...], AfterValidator(_some)
+]
 """Of the VR CS, which knows capitals alone (PS3.5 6.2)."""
+Views = Annotated[CodeStrings, AfterValidator(_views)]
+Patterns = tuple[Annotated[str, AfterValidator(_pattern)], ...]

@@ -9,7 +9,9 @@ import pytest
 
 from agcnn_clinic.cli.clinic import make_clinic
 from agcnn_clinic.config import Config, load_config
+from agcnn_clinic.dicom.views import View
 from agcnn_clinic.errors import ConfigError, UsageError
+from agcnn_clinic.limits import VIEWS
 
 
 @pytest.fixture
@@ -39,11 +41,17 @@ def load(tmp_path):
         ("folders", 'inbox = "~/inbox"', "write the whole path"),
         ("database", 'url = "sqlite:///~/clinic.sqlite"', "write the whole path"),
         ("gate", 'views = "PA"', "a list"),
+        ("gate", "views = []", "name at least one"),
+        ("gate", 'views = ["PA", "pa/ap"]', "'PA/AP' is no view"),
+        ("gate", "modalities = []", "name at least one"),
+        ("gate", 'body_parts = ["CHEST", " "]', "one of them is empty"),
+        ("intake", 'ignore = ["*.part", "*"]', "fits every name"),
+        ("intake", 'ignore = ["?*"]', "fits every name"),
     ],
 )
-def test_a_setting_that_would_end_in_a_traceback_is_refused(load, section, setting, said):
-    """Or in nothing at all: the sentence names the setting, and what it may be."""
-    with pytest.raises(ConfigError, match=rf"config.toml: {section}.{setting.split()[0]} is ") as raised:
+def test_a_setting_that_cannot_be_meant_is_refused(load, section, setting, said):
+    """It would end in a traceback, or nothing would be read: the sentence names the setting, and what it may be."""
+    with pytest.raises(ConfigError, match=rf"config.toml: {section}.{setting.split()[0]}[.\d]* is ") as raised:
         load(f"[{section}]\n{setting}\n")
     assert said in str(raised.value)
 
@@ -64,6 +72,12 @@ def test_the_words_of_the_gate_may_be_written_small(load):
     """DICOM writes them in capitals; what a person writes means the same."""
     gate = load('[gate]\nviews = ["pa"]\nmodalities = ["dx"]\nbody_parts = [" Chest "]\n').gate
     assert (gate.views, gate.modalities, gate.body_parts) == (("PA",), ("DX",), ("CHEST",))
+
+
+def test_each_view_that_can_be_told_may_be_listed(load):
+    """A view that the gate knows can be set, and none is offered that no header is understood to say."""
+    assert set(VIEWS) == set(View) - {View.OTHER, View.UNKNOWN}
+    assert load(f"[gate]\nviews = {[*VIEWS, 'OTHER']}\n").gate.views == (*VIEWS, "OTHER")
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "sqlite+pysqlite"])

@@ -39,7 +39,10 @@ class _Wanted:
 def batch(
     ctx: typer.Context,
     source: Annotated[
-        Path, typer.Argument(help="A folder of films at any depth, or a list of paths: text, CSV or parquet.")
+        Path,
+        typer.Argument(
+            metavar="SOURCE", help="A folder of films at any depth, or a list of paths: text, CSV or parquet."
+        ),
     ],
     out: Annotated[Path, typer.Option("--out", help="The folder of the table, such as findings.parquet.")],
     model: Annotated[

@@ -10,7 +10,9 @@ from agcnn_clinic.errors import ExitCode
 
 
 def data(
-    source: Annotated[Path, typer.Argument(help="The root of ChestX-ray14, or a label table: CSV or parquet.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="ROOT", help="The root of ChestX-ray14, or a label table: CSV or parquet.")
+    ],
     images: Annotated[Path | None, typer.Option(help="The folder of the images, where not beside the labels.")] = None,
     deep: Annotated[bool, typer.Option("--deep", help="Decode every film; a minute for 5,000 on each core.")] = False,
     workers: Annotated[

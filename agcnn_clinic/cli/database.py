@@ -97,20 +97,23 @@ def restore(
         raise DatabaseError("A database server is restored with its own tool, such as pg_restore.")
     refuse_root(config)
     now = datetime.now(UTC)
-    mark = f"before-{now:%Y%m%dT%H%M%S}"
     with only_process(config.lock_file):
-        kept, revision = backups.restore(file, database_file, mark)
+        # The lock lies beside the database, wherever a link to that leads.
+        mark = backups.unused(f"before-{now:%Y%m%dT%H%M%S}", config.lock_file.parent, config.reports)
+        restored = backups.restore(file, database_file, mark)
         typer.echo(f"The database is as it was when {file} was made.")
-        if kept is not None:
-            typer.echo(f"The one before is kept as {kept}.")
+        if restored.kept is not None:
+            typer.echo(f"The one before is kept as {restored.kept}.")
+        for log in restored.logs:
+            typer.echo(f"A log that the one before had left is kept as {log}.")
         with open_database(config.database_url, check_revision=False) as database:
             with database.transaction() as connection:
                 if has_trail(connection):
                     trail.restored(connection, now)
             if aside := set_aside(config.reports, delivered_names(database), mark):
                 typer.echo(f"Delivered after it was made: {counted(aside, 'report')}, kept beside as *-{mark}.pdf.")
-            if revision != HEAD:
-                typer.echo(f"It is at revision {revision or 'none'}: run `agcnn-clinic db upgrade`.")
+            if restored.revision != HEAD:
+                typer.echo(f"It is at revision {restored.revision or 'none'}: run `agcnn-clinic db upgrade`.")
                 return
             found = compare(database, config)
     if found.unlisted:

@@ -26,6 +26,7 @@ def demo(
 
     from agcnn_clinic.config import load_config
     from agcnn_clinic.demo.samples import write_samples
+    from agcnn_clinic.intake.study_toml import STUDY_TOML
 
     console = Console(highlight=False, markup=False, soft_wrap=True)
     clear(folder)
@@ -35,7 +36,9 @@ def demo(
     write_setting(folder / CONFIG_FILE, "intake", "study_quiet_seconds", 0.0)
     config = load_config(folder / CONFIG_FILE)
     samples = write_samples(config.inbox)
-    console.print(f"{len(samples)} files of synthetic studies were dropped into {config.inbox}")
+    films = sum(sample.name != STUDY_TOML for sample in samples)
+    # A study.toml is part of the files that it speaks of: what became of it is not counted.
+    console.print(f"{films} synthetic films, one of them with a study.toml, were dropped into {config.inbox}")
     start_logging(config.log, quiet=True)
 
     console.print(Rule("agcnn-clinic process", align="left"))

@@ -14,7 +14,9 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def evaluate(
-    bundle: Annotated[str, typer.Argument(help="The name of a bundle that ships, or the folder of one.")],
+    bundle: Annotated[
+        str, typer.Argument(metavar="BUNDLE", help="The name of a bundle that ships, or the folder of one.")
+    ],
     data: Annotated[Path, typer.Option(help="ChestX-ray14's folder, or a label table.")],
     images: Annotated[
         Path | None, typer.Option(help="The folder of the images. Default: where they lie beside the labels.")

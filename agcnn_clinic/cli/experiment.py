@@ -19,19 +19,26 @@ class ExperimentIncompleteError(ClinicError):
 
 
 def experiment(
-    name: Annotated[str | None, typer.Argument(help="A table or a figure, or a recipe; --list names them.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A table or a figure, or a recipe; --list names them.")
+    ] = None,
     data: Annotated[Path | None, typer.Option(help="The folder of ChestX-ray14, or a label table.")] = None,
     images: Annotated[Path | None, typer.Option(help="The folder of the images, where it is another.")] = None,
     out: Annotated[Path, typer.Option(help="The folder of tables, figures and runs.")] = Path("experiments"),
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each recipe; all are reported.")] = 1,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of every phase, for small runs.")] = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", help="key=value over every recipe, as phase.batch_size=16.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Lies over every recipe, as phase.batch_size=16. Repeat it."),
     ] = None,
     init: Annotated[
-        list[str] | None, typer.Option(help="backbone=FILE: initial weights, as resnet50=resnet50.pth.")
+        list[str] | None,
+        typer.Option(metavar="BACKBONE=FILE", help="Initial weights, as resnet50=resnet50.pth. Repeat it."),
     ] = None,
-    film: Annotated[list[str] | None, typer.Option(help="A film to show in fig7 and fig8. Default: drawn.")] = None,
+    film: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A film to show in fig7 and fig8. Repeat it. Default: drawn."),
+    ] = None,
     partial: Annotated[
         bool, typer.Option("--partial", help="Go on with the films that are there when others are missing.")
     ] = False,

@@ -34,8 +34,10 @@ from agcnn_clinic.cli import (
     training,
 )
 from agcnn_clinic.cli.context import GlobalOptions
+from agcnn_clinic.cli.examples import EXAMPLES
 from agcnn_clinic.errors import ClinicError, ExitCode, UsageError
 
+_HELP = ["-h", "--help"]
 _INTERRUPTED = "Interrupted; what was done until then is kept."
 
 
@@ -55,6 +57,10 @@ class _Commands(TyperGroup):
         """Run a command. Interrupted, it ends with a sentence: typer would end it with none."""
         try:
             return super().invoke(ctx)
+        except typer.BadParameter as error:
+            # typer passes on what pydantic puts before a sentence.
+            error.message = error.message.removeprefix("Value error, ")
+            raise
         except KeyboardInterrupt:
             _end(_INTERRUPTED, ExitCode.NOT_ALL)
 
@@ -74,17 +80,24 @@ def _require_no_empty(args: Sequence[str]) -> None:
             raise UsageError(f"What follows {option or before} is empty: give a value, or leave it out.")
 
 
-def _print_help_as_written(command: Any) -> None:
+def _print_help_as_written(command: Any, name: str = "") -> None:
     """Of a command and those below it: a help that says [gate] names a section, and is no markup of rich's.
 
-    Nor are the lines of a docstring those of a terminal, where typer would keep them from the second paragraph on.
+    Nor are the lines of a docstring those of a terminal, where typer would keep them from the second paragraph on. An
+    example ends it. An option that takes no value names no type of one.
     """
-    for one in (command, *command.params):
+    if name in EXAMPLES:
+        command.epilog = escape(f"Example: agcnn-clinic {EXAMPLES[name]}")
+    # typer makes --help when it is asked for it, once.
+    help_option = command.get_help_option(typer.Context(command, help_option_names=_HELP))
+    for one in (command, *command.params, help_option):
         if one.help:
             paragraphs = cleandoc(one.help).split("\n\n")
             one.help = escape("\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs))
-    for below in getattr(command, "commands", {}).values():
-        _print_help_as_written(below)
+        if getattr(one, "is_flag", False):
+            one.metavar = ""
+    for below_name, below in getattr(command, "commands", {}).items():
+        _print_help_as_written(below, f"{name} {below_name}".strip())
 
 
 app = typer.Typer(
@@ -95,7 +108,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": _HELP},
 )
 
 

@@ -103,7 +103,7 @@ def _tell(made: "Remade") -> None:
 
 def requeue(
     ctx: typer.Context,
-    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="Ids as `quarantine list` prints them.")],
+    ids: Annotated[list[int], typer.Argument(metavar="ID", help="Ids as `quarantine list` prints them.")],
 ) -> None:
     """Take quarantined files back: they are read again at the next `watch` or `process`.
 

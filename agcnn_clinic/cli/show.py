@@ -18,6 +18,7 @@ from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS
 from agcnn_clinic.domain import Outcome, ReasonCode, StudyState, remark_sentence
+from agcnn_clinic.intake.requeue import why_not
 from agcnn_clinic.reporting.content import computed_on, person_name
 from agcnn_models.labels import NO_FINDING
 
@@ -29,7 +30,6 @@ _WIDE = 104
 _NARROW, _REVIEW = 78, 11
 """On a terminal narrower than the first bars are left out, so that labels are whole; a review takes the second."""
 _INDENT = 2
-_GONE = "To try it again, drop the file into the inbox once more, then requeue it."
 _FACT_WIDTH = 20
 _STYLES = {
     Outcome.PENDING: "dim",
@@ -92,11 +92,11 @@ def print_quarantined(file: ReceivedFile, folder: Path, form: Format, output: Pa
         ("study", instance.study.key if instance else _no_study(file)),
         *((key.replace("_", " "), _plain(value)) for key, value in file.details.items()),
     ]
+    again, why = f"Try it again with: agcnn-clinic quarantine requeue {file.id}", why_not(file)
     with text_console(output) as console:
         console.print(Text(f"File {file.id} in quarantine", style="bold"))
         console.print(_facts(facts))
-        again = f"Try it again with: agcnn-clinic quarantine requeue {file.id}"
-        console.print(_indented(Text(_GONE if file.removed_at else again, style="dim")))
+        console.print(_indented(Text(again if why is None else f"It cannot be requeued as it is: {why}.", style="dim")))
 
 
 def _no_study(file: ReceivedFile) -> str:

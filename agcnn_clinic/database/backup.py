@@ -1,12 +1,14 @@
 """A copy of the database while the daemon goes on, and such a copy put back in its place."""
 
 import contextlib
+import itertools
 import os
 import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from agcnn_clinic.database.revision import HEAD, Standing, standing
 from agcnn_clinic.database.session import Database
@@ -42,7 +44,31 @@ def backup(database: Database, target: Path) -> int:
     return target.stat().st_size
 
 
-def restore(copy: Path, file: Path, mark: str) -> tuple[Path | None, str]:
+class Restored(NamedTuple):
+    """What became of a database in whose place a backup was put.
+
+    Attributes:
+        revision: the restored one's.
+        kept: where the one before is kept; None if there was none.
+        logs: where logs are kept that it has left: it was damaged, or is gone without them.
+    """
+
+    revision: str
+    kept: Path | None
+    logs: tuple[Path, ...]
+
+
+_LOGS = ("-wal", "-journal")
+"""What SQLite leaves beside a database, whose newest rows are in there alone."""
+
+
+def unused(mark: str, *folders: Path) -> str:
+    """Return the mark, with a number where a name in the folders has it: what is set aside shall replace nothing."""
+    numbered = itertools.chain((mark,), (f"{mark}-{number}" for number in itertools.count(2)))
+    return next(one for one in numbered if not any(found for folder in folders for found in folder.glob(f"*-{one}*")))
+
+
+def restore(copy: Path, file: Path, mark: str) -> Restored:
     """Put a backup in the database's place; what was there is kept beside it. Hold the clinic's lock meanwhile.
 
     At every moment a whole database has the name: the old one or the new one. It keeps its mode and its owner.
@@ -50,11 +76,7 @@ def restore(copy: Path, file: Path, mark: str) -> tuple[Path | None, str]:
     Args:
         copy: what `backup` made; it stays as it is.
         file: where the clinic's database is, or was; a link stays one, as it does for SQLite.
-        mark: what is put behind the name under which the old one is kept.
-
-    Returns:
-        Where the old database is kept, None if there was none (a log that it has left is, as `<that>-wal`); and the
-        revision of the restored one.
+        mark: what is put behind the name under which the old one is kept; see `unused`.
 
     Raises:
         UsageError: there is no such copy.
@@ -75,7 +97,8 @@ def restore(copy: Path, file: Path, mark: str) -> tuple[Path | None, str]:
                 _clear_logs(file, kept)
                 partial.replace(file)
             fsync_folder(file.parent)
-    return kept if was_there else None, revision
+    logs = (kept.with_name(kept.name + ending) for ending in _LOGS)
+    return Restored(revision, kept if was_there else None, tuple(log for log in logs if log.exists()))
 
 
 @contextlib.contextmanager
@@ -154,7 +177,7 @@ def _clear_logs(file: Path, kept: Path) -> None:
 
     A killed process leaves its log, and the database may be gone or damaged. What was committed last is in there alone.
     """
-    for ending in ("-wal", "-journal"):
+    for ending in _LOGS:
         log, kept_log = (path.with_name(path.name + ending) for path in (file, kept))
         if log.exists() and not kept_log.exists():
             log.replace(kept_log)

@@ -216,9 +216,12 @@ def _begins(column: InstrumentedAttribute[str], text: str) -> ColumnElement[bool
 
 def _ambiguous(text: str, found: Sequence[Study]) -> str:
     listed = "".join(
-        f"\n  {study.key}  {study.study_date or 'no date'}  accession number {study.accession_number!r}  "
-        f"{study.study_instance_uid}"
+        f"\n  {study.key}  {study.study_date or 'no date'}  {_numbered(study)}  {study.study_instance_uid}"
         for study in found[:_CANDIDATES]
     )
     more = "\n  and more" if len(found) > _CANDIDATES else ""
     return f"{text!r} fits more than one study; name one of them by its key:{listed}{more}"
+
+
+def _numbered(study: Study) -> str:
+    return f"accession number {study.accession_number!r}" if study.accession_number else "no accession number"

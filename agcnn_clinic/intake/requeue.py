@@ -102,16 +102,23 @@ def _lies_there_for_another(session: Session, file: ReceivedFile, quarantine_pat
     return session.scalars(others).first() is not None
 
 
-_GONE = "retention has removed its bytes; drop the file into the inbox again"
+_GONE = "retention has removed its bytes; drop the file into the inbox again, then requeue it"
+
+
+def why_not(file: ReceivedFile) -> str | None:
+    """Say why a file in quarantine cannot be taken back, and what to do; None where it can be tried."""
+    if file.removed_at is not None:
+        return _GONE
+    if file.instance_id is None and file.media_type not in (MediaType.DICOM, MediaType.ZIP):
+        return "it is neither DICOM nor part of a readable study folder; drop the corrected files into the inbox"
+    return None
 
 
 def _header(storage: Storage, sandbox: Sandbox, file: ReceivedFile) -> Header | str | None:
-    if file.removed_at is not None:
-        return _GONE
+    if (why := why_not(file)) is not None:
+        return why
     if file.media_type == MediaType.ZIP:
         return None
-    if file.media_type != MediaType.DICOM:
-        return "it is neither DICOM nor part of a readable study folder; drop the corrected files into the inbox"
     try:
         return sandbox.run(read_dicom_header, storage.archived(file.stored_path))
     except ImageError as error:

@@ -36,6 +36,17 @@ def test_missing_and_damaged_films_end_with_one(table: Path) -> None:
     assert result.exit_code == 1
     assert "1 are missing: a.png." in result.stdout
     assert "b.png: it is empty" in result.stdout
+    assert "--images" not in result.stdout
+
+
+def test_a_table_whose_films_lie_elsewhere_is_told_how_to_name_their_folder(table: Path) -> None:
+    """Not one of them is beside it: the option is named, and with it all are found."""
+    folder = table.parent / "films"
+    folder.mkdir()
+    for film in table.parent.glob("*.png"):
+        film.rename(folder / film.name)
+    assert "name that with --images" in CliRunner().invoke(app, ["data", str(table)]).stdout
+    assert CliRunner().invoke(app, ["data", str(table), "--images", str(folder)]).exit_code == 0
 
 
 def test_no_data_is_a_sentence(tmp_path: Path) -> None:

@@ -71,6 +71,27 @@ def test_a_backup_takes_the_database_s_place(clinic, run, execute):
 
 
 @pytest.mark.sqlite_only("a server has its own tool")
+def test_restores_of_the_same_second_keep_one_database_each(clinic, run):
+    """As where the wrong copy was taken first: none is refused for the name of what it sets aside."""
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    for _ in range(3):
+        run(clinic, "db", "restore", clinic / "copy.sqlite")
+    assert len(list(clinic.glob("clinic-before-*.sqlite"))) == 3
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
+def test_a_log_whose_database_is_gone_is_told_of(clinic, run):
+    """It is set aside, and only with it does the file that was moved away have its newest rows."""
+    run(clinic, "db", "backup", clinic / "copy.sqlite")
+    (clinic / "clinic.sqlite").unlink()
+    (clinic / "clinic.sqlite-wal").write_bytes(b"its log")
+    printed = run(clinic, "db", "restore", clinic / "copy.sqlite").stdout
+    (kept,) = clinic.glob("clinic-before-*.sqlite-wal")
+    assert f"A log that the one before had left is kept as {kept}" in " ".join(printed.split())
+    assert kept.read_bytes() == b"its log"
+
+
+@pytest.mark.sqlite_only("a server has its own tool")
 def test_links_are_followed_by_backup_and_restore(clinic, run):
     """A database and copies on another disk stay there, and the one before is kept beside the database."""
     far = clinic / "far"

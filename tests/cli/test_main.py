@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from itertools import pairwise
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+import typer
+from typer.models import CommandInfo
 from typer.testing import CliRunner
 
 from agcnn_clinic import __version__
@@ -61,6 +64,37 @@ def test_help_fills_the_lines_of_a_terminal(path, monkeypatch):
     for line, following in pairwise(lines):
         if line and following:
             assert len(line) + 1 + len(following.split()[0]) > 78
+
+
+@pytest.mark.parametrize(
+    "path", [path for path, info in COMMANDS.items() if isinstance(info, CommandInfo)], ids=" ".join
+)
+def test_help_ends_with_an_example_that_can_be_run(path, monkeypatch):
+    """Whole in a line of 80 columns, to be copied, and with arguments and options that the command takes."""
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = CliRunner().invoke(app, [*path, "--help"]).stdout.splitlines()
+    (example,) = [line.strip() for line in shown if line.strip().startswith("Example: ")]
+    program, *arguments = shlex.split(example.removeprefix("Example: "))
+    command = typer.main.get_command(app)
+    context = command.make_context(program, list(arguments))
+    for name in path:
+        command, arguments = command.commands[name], arguments[arguments.index(name) + 1 :]
+        context = command.make_context(name, list(arguments), parent=context)
+    assert context.args == []
+
+
+def test_what_is_no_choice_is_told_in_our_words():
+    """Not with what a library puts before a sentence; of a command within a group, too."""
+    for command in (["findings"], ["quarantine", "list"]):
+        told = CliRunner().invoke(app, [*command, "--format", "xml"]).stderr
+        assert "'xml' is not one of 'table'" in told
+        assert "error," not in told
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_help_names_no_type_of_what_takes_no_value(path):
+    """An option that is on or off had stood there as one to be followed by a <bool>."""
+    assert "bool" not in CliRunner().invoke(app, [*path, "--help"]).stdout
 
 
 @pytest.mark.parametrize(

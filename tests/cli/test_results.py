@@ -12,6 +12,7 @@ import sys
 import pytest
 
 from agcnn_clinic.database.session import open_database
+from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
 
 HEAVY = ("torch", "torchvision", "pandas", "pyarrow", "alembic", "scipy", "SimpleITK", "pydicom", "sqlalchemy.orm")
@@ -225,11 +226,23 @@ def test_quarantine_lists_what_is_kept_apart(rows_clinic, run, select, rows_url)
     shown = run(rows_clinic, "quarantine", "show", rows[0]["id"]).stdout
     assert rows[0]["reason"] in shown
     assert str(rows_clinic / "quarantine" / rows[0]["quarantine_path"]) in shown
-    assert f"requeue {rows[0]['id']}" in shown
     assert (
         json.loads(run(rows_clinic, "quarantine", "show", rows[0]["id"], "-f", "json").stdout)["sha256"]
         == rows[0]["sha256"]
     )
+
+
+def test_what_cannot_be_requeued_is_not_told_to_be(tmp_path, run, factories, new_clinic):
+    """Of a text, which `quarantine requeue` leaves where it is, `quarantine show` says what to do instead."""
+    with open_database(new_clinic(tmp_path).database_url) as database, database.write() as session:
+        film = factories.make_file(session, factories.make_study(session, 1), 1, ReasonCode.UNREADABLE_PIXELS)
+        text = factories.make_file(session, None, 2, ReasonCode.UNRECOGNISED)
+        session.flush()
+        ids = film.id, text.id
+    told = [" ".join(run(tmp_path, "quarantine", "show", file_id).stdout.split()) for file_id in ids]
+    assert told[0].endswith(f"Try it again with: agcnn-clinic quarantine requeue {ids[0]}")
+    assert "requeue " not in told[1]
+    assert told[1].endswith("drop the corrected files into the inbox.")
 
 
 ON_A_TERMINAL = """

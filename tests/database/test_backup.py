@@ -14,7 +14,7 @@ import psutil
 import pytest
 from sqlalchemy import func, select, text
 
-from agcnn_clinic.database.backup import backup, restore
+from agcnn_clinic.database.backup import backup, restore, unused
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Finding
 from agcnn_clinic.errors import DatabaseError, UsageError
@@ -104,7 +104,8 @@ def copy(url, factories, tmp_path):
 
 def test_a_restored_database_is_the_copy_and_the_old_one_is_kept_whole(copy, tmp_path):
     """Both open, each with its own rows; no log of the old one lies beside the new one; the copy stays."""
-    kept, revision = restore(copy, tmp_path / "clinic.sqlite", MARK)
+    revision, kept, logs = restore(copy, tmp_path / "clinic.sqlite", MARK)
+    assert logs == ()
     assert patients(tmp_path / "clinic.sqlite") == patients(copy) == ["P0001"]
     assert kept == tmp_path / "clinic-before-20260102T030405.sqlite"
     assert patients(kept) == ["P0001", "P0002"]
@@ -129,12 +130,12 @@ def test_a_missing_or_damaged_database_is_replaced(copy, tmp_path):
     file = tmp_path / "clinic.sqlite"
     file.write_bytes(b"damaged" * 1000)
     (tmp_path / "clinic.sqlite-wal").write_bytes(b"its log")
-    kept, _ = restore(copy, file, MARK)
+    _, kept, logs = restore(copy, file, MARK)
     assert patients(file) == ["P0001"]
     assert kept.read_bytes() == b"damaged" * 1000
-    assert kept.with_name(kept.name + "-wal").read_bytes() == b"its log"
+    assert [log.read_bytes() for log in logs] == [b"its log"]
     file.unlink()
-    assert restore(copy, file, MARK)[0] is None
+    assert restore(copy, file, unused(MARK, tmp_path))[1:] == (None, ())
     assert patients(file) == ["P0001"]
 
 
@@ -177,12 +178,23 @@ def test_the_log_of_a_database_that_is_gone_does_not_go_into_the_restored_one(co
     """A killed daemon leaves it, and somebody moves the file away before they restore; it is kept for that one."""
     file, log = tmp_path / "clinic.sqlite", tmp_path / "clinic.sqlite-wal"
     lost, content = file.rename(tmp_path / "lost"), log.read_bytes()
-    assert restore(copy, file, MARK)[0] is None
-    assert patients(file) == ["P0001"]
     kept_log = tmp_path / f"clinic-{MARK}.sqlite-wal"
+    assert restore(copy, file, MARK)[1:] == (None, (kept_log,))
+    assert patients(file) == ["P0001"]
     assert kept_log.read_bytes() == content
     kept_log.rename(f"{lost}-wal")
     assert patients(lost) == ["P0001", "P0002"]
+
+
+def test_what_is_set_aside_gets_a_name_that_nothing_has(tmp_path):
+    """Neither a database nor a report that was set aside in the same second is replaced, nor one with a number."""
+    (tmp_path / "reports").mkdir()
+    folders = (tmp_path, tmp_path / "reports", tmp_path / "not there")
+    assert unused(MARK, *folders) == MARK
+    (tmp_path / f"clinic-{MARK}.sqlite").touch()
+    assert unused(MARK, *folders) == f"{MARK}-2"
+    (tmp_path / "reports" / f"k-v1-{MARK}-2.pdf").touch()
+    assert unused(MARK, *folders) == f"{MARK}-3"
 
 
 LATE = """
@@ -205,7 +217,7 @@ def test_nobody_gets_at_the_old_database_before_the_new_one_has_its_name(copy, u
         ends.append(subprocess.run([sys.executable, "-c", LATE, url], capture_output=True, text=True, check=False))
 
     monkeypatch.setattr(os, "link", opened_meanwhile)
-    kept, _ = restore(copy, tmp_path / "clinic.sqlite", MARK)
+    kept = restore(copy, tmp_path / "clinic.sqlite", MARK).kept
     assert patients(tmp_path / "clinic.sqlite") == ["P0001"]
     assert patients(kept) == ["P0001", "P0002"]
     assert "The database is locked by another program" in ends[0].stderr

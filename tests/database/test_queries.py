@@ -84,13 +84,15 @@ def test_nothing_is_found_by_a_wrong_name(three, text):
 
 
 def test_one_number_may_name_two_studies(database, factories):
-    """An accession number that is another study's patient id is ambiguous, and both are listed."""
+    """An accession number that is another study's patient id is ambiguous; both are listed, with a number or none."""
     with database.write() as session:
         factories.make_study(session, 1, accession_number="77", patient_id="P1")
-        factories.make_study(session, 2, accession_number="A2", patient_id="77")
+        factories.make_study(session, 2, accession_number="", patient_id="77")
     with database.session() as session, pytest.raises(UsageError) as caught:
         find_study(session, "77")
-    assert str(caught.value).count("\n") == 2
+    listed = sorted(str(caught.value).splitlines()[1:], key=lambda line: "no accession" in line)
+    assert ["accession number '77'" in line for line in listed] == [True, False]
+    assert "  no accession number  " in listed[1]
 
 
 def test_of_many_candidates_some_are_listed(filled):

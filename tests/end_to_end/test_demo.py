@@ -1,6 +1,7 @@
 """What a stranger types first."""
 
 import json
+import re
 import subprocess
 
 import pytest
@@ -17,6 +18,9 @@ def test_the_demo_ends_with_reports_and_says_what_became_of_each_study(tmp_path,
         [program, "demo", folder], env=homeless, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
+    dropped, decided = done.stdout.split("agcnn-clinic process")
+    outcomes = re.findall(r"^(\d+) +(?:analysed|refused|quarantined) ", decided, re.MULTILINE)
+    assert dropped.startswith(f"{sum(map(int, outcomes))} synthetic films")
     asked = [program, "--config", folder / "config.toml", "studies", "--format", "json"]
     studies = json.loads(subprocess.run(asked, env=homeless, capture_output=True, text=True, check=True).stdout)
     assert {study["state"] for study in studies} == {"reported", "not read"}

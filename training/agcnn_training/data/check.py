@@ -67,6 +67,8 @@ class Check:
         ]
         if self.missing:
             sentences.append(f"{len(self.missing):,} are missing: {_some(self.missing)}.")
+        if not there:
+            sentences.append("Where they lie in another folder, name that with --images.")
         sentences.extend(self.remarks)
         if self.damaged:
             sentences.append(f"{len(self.damaged):,} are damaged; get these anew:")
