@@ -22,7 +22,7 @@ from agcnn_bench.ratios import derive
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS = {
-    "commands": "--help, findings, report, studies: each as a fresh process",
+    "commands": "--help, findings, report, studies, process: each as a fresh process",
     "latency": "one study into an idle `watch`: from the last byte written to the PDF in place",
     "whole": "from inbox to PDF: studies a second, cores busy, memory; `watch` and `process`",
     "database": "findings, study_summary and the reporting loop's question over many studies",

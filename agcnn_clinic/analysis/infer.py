@@ -144,8 +144,9 @@ def load_reader(folder: Path, *, device: str, threads: int, precision: str = "au
     """
     threads = threads or usable_cores()
     target = _device(device)
-    # Beside a GPU the host only prepares: more threads would spin on cores that decoders need.
-    torch.set_num_threads(1 if target.type == "cuda" else threads)
+    # A model is made of thousands of small tensors, and threads that meet after each of them wait for a core where
+    # others are busy. Who shares a batch says how many of them do; beside a GPU the host only prepares.
+    torch.set_num_threads(1)
     compute_float32_as_such()
     try:
         bundle = open_bundle(folder)

@@ -1,7 +1,6 @@
 """The network on a CPU that has other work to do: other processes, and other threads of this one."""
 
 import contextlib
-import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +8,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
+from agcnn_bench.clinics import busy_cores
 from agcnn_bench.figures import Results, timed
 from agcnn_clinic.clinic import DECODERS_NICENESS, SWITCH_SECONDS
 from agcnn_models.agcnn import AGCNN
@@ -32,11 +32,7 @@ def beside_processes(results: Results, model: AGCNN, images: Tensor, runs: int) 
         "standing_back": (DECODERS_NICENESS, lambda: shards.read(model.read, images)),
     }
     for name, (niceness, work) in works.items():
-        with contextlib.ExitStack() as others:
-            for _ in range(usable_cores()):
-                for_ever = [sys.executable, "-c", f"import os\nos.nice({niceness})\nwhile True: pass"]
-                busy = others.enter_context(subprocess.Popen(for_ever))  # noqa: S603
-                others.callback(busy.kill)
+        with busy_cores(niceness):
             torch.set_num_threads(usable_cores())
             results.add(f"network.cpu.beside_others.{name}", timed(work, runs, per=len(images)))
 

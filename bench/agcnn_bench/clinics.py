@@ -15,6 +15,7 @@ from agcnn_bench.figures import Results
 from agcnn_bench.films import Films, draw_films
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.intake.disk import Watermark
+from agcnn_models.cores import usable_cores
 
 PROGRAM = str(Path(sys.executable).with_name("agcnn-clinic"))
 LONGEST_WAIT = 3600.0
@@ -92,6 +93,17 @@ def make_clinic(folder: Path, **settings: object) -> ClinicFolder:
     """Make a clinic by `agcnn-clinic init`."""
     subprocess.run([PROGRAM, "init", str(folder)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
     return ClinicFolder(folder, settings)
+
+
+@contextlib.contextmanager
+def busy_cores(niceness: int = 0) -> Iterator[None]:
+    """As many processes as there are cores, none of which ever waits."""
+    with contextlib.ExitStack() as others:
+        for _ in range(usable_cores()):
+            for_ever = [sys.executable, "-c", f"import os\nos.nice({niceness})\nwhile True: pass"]
+            busy = others.enter_context(subprocess.Popen(for_ever))  # noqa: S603
+            others.callback(busy.kill)
+        yield
 
 
 def require_room(config: Config, studies: Iterable[Path]) -> None:

@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import Mapping
 
-from agcnn_bench.clinics import PROGRAM, Bench, make_clinic
+from agcnn_bench.clinics import PROGRAM, Bench, busy_cores, make_clinic
 from agcnn_bench.figures import Figure
 from agcnn_bench.films import Form
 
@@ -26,6 +26,13 @@ def run(bench: Bench) -> None:
         ("report", clinic.command("report", "A0000001")),
     ):
         bench.results.add(f"command.{name}", fresh_process(command, clinic.environment, runs))
+    # Nothing lies in the inbox any more: it loads the model, looks, and ends.
+    nothing = clinic.command("process")
+    bench.results.add("command.process_of_nothing", fresh_process(nothing, clinic.environment, runs))
+    with busy_cores():
+        bench.results.add(
+            "command.process_of_nothing.beside_others", fresh_process(nothing, clinic.environment, bench.runs)
+        )
 
 
 def fresh_process(command: list[str], environment: Mapping[str, str], runs: int) -> Figure:

@@ -190,9 +190,20 @@ def test_children_that_end_again_and_again_before_they_have_a_task_are_no_files_
     assert sandbox.run(divmod, 7, 2) == (3, 1)
 
 
+class _LongToLearn:
+    """A niceness that the first child takes a minute to be told of; it is none."""
+
+    def __init__(self):
+        self.told = False
+
+    def __reduce__(self):
+        told, self.told = self.told, True
+        return (int, ()) if told else (time.sleep, (60,))
+
+
 def test_a_child_that_takes_too_long_to_start_is_no_files_fault(monkeypatch):
     """It is ended, and so is the wait for it."""
-    with Sandbox(1, seconds=5.0, memory_mb=256) as pool:
+    with Sandbox(1, seconds=5.0, memory_mb=256, niceness=_LongToLearn()) as pool:
         with monkeypatch.context() as patch:
             patch.setattr("agcnn_clinic.sandbox.pool.START_SECONDS", 0.0)
             with pytest.raises(ReadersUnavailableError, match=r"cannot be started \(SIGKILL\)"):
