@@ -86,7 +86,7 @@ class Batches:
         self._other_pixels = self._other.of_size(side) if self._other else None
         self._other_count = 0
         if joint and self._other:
-            self._other_count = phase.further_films(joint.recipe.pretraining_share)
+            self._other_count = phase.pretraining_films(joint.recipe.pretraining_share)
         self._count = min(phase.batch_size - self._other_count, len(index))
         self._order: tuple[int, Tensor, Tensor] | None = None
 

@@ -118,7 +118,7 @@ class Recipe(Settings):
     def _require_both_sources(self, phase: PhaseRecipe) -> None:
         """Make sure that each batch has labelled films, and pretraining films where a share of it is theirs."""
         share = self.joint.pretraining_share
-        further = phase.further_films(share)
+        further = phase.pretraining_films(share)
         if phase.joint and share and not 0 < further < phase.batch_size:
             raise ValueError(
                 f"a joint.pretraining_share of {share:g} makes {further} of {phase.batch_size} films of a batch "

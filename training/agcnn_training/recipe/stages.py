@@ -107,7 +107,7 @@ class PhaseRecipe(Settings):
             raise ValueError(msg)
         return self
 
-    def further_films(self, share: float) -> int:
+    def pretraining_films(self, share: float) -> int:
         """How many films of a batch are pretraining films, when they are this share of it."""
         return round(self.batch_size * share)
 
