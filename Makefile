@@ -48,8 +48,9 @@ unit: setup tools
 test-postgresql: setup ## All tests on a PostgreSQL server that is started for them (Debian: apt install postgresql)
 	$(BIN)/python -m pytest -n $(WORKERS) --database postgresql $(TESTS)
 
-tools: ## strace for the test of power cuts, where Debian's packages may be installed; without it that test skips
-	@command -v strace >/dev/null || ! command -v apt-get >/dev/null || [ "$$(id -u)" != 0 ] || .ci/debian strace
+tools: ## strace and dicom3tools, where Debian's packages may be installed; without them the tests that need them skip
+	@{ command -v strace && command -v dciodvfy; } >/dev/null || ! command -v apt-get >/dev/null || \
+	    [ "$$(id -u)" != 0 ] || .ci/debian strace dicom3tools
 
 fuzz: setup ## Read sound files with a few bytes changed, for MINUTES=5
 	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)

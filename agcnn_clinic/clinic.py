@@ -31,6 +31,7 @@ from agcnn_clinic.upkeep.loop import Upkeep
 
 if TYPE_CHECKING:
     from agcnn_clinic.analysis.loop import Analysis
+    from agcnn_clinic.sending.loop import Sending
 
 CHILDREN_NEED = (*PRELOAD, pdf.__name__)
 """What the children load: one process does it for all of them, those that decode and those that render."""
@@ -55,6 +56,8 @@ class Clinic:
     analysis: "Analysis"
     reporting: Reporting
     upkeep: Upkeep
+    sending: "Sending | None" = None
+    """None where no archive is named."""
 
 
 @contextlib.contextmanager
@@ -120,7 +123,18 @@ def at_work(config: Config) -> Iterator[Clinic]:
                     claims=claims,
                 ),
                 Upkeep(database, storage, config, claims=claims),
+                _sending(config, database, presses, claims),
             )
+
+
+def _sending(config: Config, database: Database, presses: Sandbox, claims: Claims) -> "Sending | None":
+    if not config.sending.is_on:
+        return None
+    # What speaks DICOM's protocol takes half a second to import.
+    from agcnn_clinic.sending.loop import Sending  # noqa: PLC0415
+    from agcnn_clinic.sending.parcel import structured_by  # noqa: PLC0415
+
+    return Sending(database, config, structured_by(presses), claims)
 
 
 def decoders(config: Config) -> Sandbox:

@@ -28,11 +28,13 @@ from agcnn_clinic.limits import (
     Fraction,
     Megabytes,
     Patterns,
+    Peer,
     Processes,
     Seconds,
     SomeMegabytes,
     SomeSeconds,
     Text,
+    Title,
     Views,
 )
 
@@ -131,6 +133,20 @@ class Reporting(_Section):
     colour_map: Literal["inferno", "magma", "viridis", "cividis"] = "inferno"
 
 
+class Sending(_Section):
+    """Where reports go as DICOM. Nowhere unless something here says so."""
+
+    to: Peer = ""
+    ae_title: Title = "AGCNN_CLINIC"
+    objects: Annotated[tuple[Literal["pdf", "sr"], ...], Field(min_length=1)] = ("pdf", "sr")
+    timeout_seconds: SomeSeconds = 30
+
+    @property
+    def is_on(self) -> bool:
+        """Whether each new report is sent."""
+        return bool(self.to)
+
+
 class Retention(_Section):
     """What is removed, and when. All is kept unless something here says otherwise."""
 
@@ -170,6 +186,7 @@ class Config(BaseSettings):
     gate: Gate = Gate()
     analysis: Analysis = Analysis()
     reporting: Reporting = Reporting()
+    sending: Sending = Sending()
     retention: Retention = Retention()
     log: Log = Log()
 

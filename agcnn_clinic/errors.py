@@ -88,6 +88,12 @@ class RenderingError(ClinicError):
     on_error = OnError.RETRY
 
 
+class SendingError(ClinicError):
+    """An archive does not answer, or does not take a report."""
+
+    on_error = OnError.RETRY
+
+
 class LeaseLostError(ClinicError):
     """Another worker has taken over what this one had in hand; nothing of it was recorded here."""
 

@@ -62,6 +62,9 @@ class FaultPoint(StrEnum):
     """The PDF is delivered for good; no row names it, so it is still due and the same version is written over it."""
     REPORT_COMMITTED = "report_committed"
     """The report is delivered and its row says so."""
+    # Sending
+    REPORT_SENT = "report_sent"
+    """The archive has a report's objects; its row says that it waits, so the same objects are sent once more."""
 
 
 hook: Callable[[FaultPoint], None] | None = None

@@ -62,6 +62,34 @@ def _device(name: str) -> str:
     return name
 
 
+_PEER = re.compile(r"(?P<title>[^@\\]+)@(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:@\[\]]+):(?P<port>\d{1,5})")
+
+
+def peer(text: str) -> tuple[str, str, int]:
+    """The title, the host and the port of an Application Entity that is written as `TITLE@HOST:PORT`.
+
+    Raises:
+        ValueError: it is not written so.
+    """
+    found = _PEER.fullmatch(text)
+    if found is None or not 0 < int(found["port"]) < 65_536:
+        raise ValueError('is not written as "TITLE@HOST:PORT", like "PACS@pacs.example:104"')
+    return _title(found["title"]), found["host"].strip("[]"), int(found["port"])
+
+
+def _peer(text: str) -> str:
+    if text:
+        peer(text)
+    return text
+
+
+def _title(text: str) -> str:
+    """An Application Entity Title (PS3.5 6.2, AE)."""
+    if not (1 <= len(text.strip()) <= 16 and text.isascii() and text.isprintable() and "\\" not in text):
+        raise ValueError("is no Application Entity Title: up to 16 plain characters without a backslash")
+    return text.strip()
+
+
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_SECONDS)]
 SomeSeconds = Annotated[float, Field(gt=0, le=LONGEST_SECONDS)]
 Days = Annotated[int, Field(ge=0, le=36_500)]
@@ -73,6 +101,8 @@ Folder = Annotated[Path, AfterValidator(_path)]
 DatabaseUrl = Annotated[str, AfterValidator(_url)]
 Device = Annotated[str, AfterValidator(_device)]
 Text = Annotated[str, AfterValidator(_without_nul)]
+Peer = Annotated[str, AfterValidator(_peer)]
+Title = Annotated[str, AfterValidator(_title)]
 CodeStrings = Annotated[
     tuple[Annotated[str, AfterValidator(lambda text: text.strip().upper())], ...], AfterValidator(_some)
 ]

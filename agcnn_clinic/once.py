@@ -30,6 +30,8 @@ class Left(NamedTuple):
     """Folders that could not be looked into, be it the inbox itself: nobody knows what lies there."""
     names: tuple[str, ...] = ()
     """Those of the files that could not be taken for another reason than a lack of room, for a person."""
+    unsent: int = 0
+    """Reports that could not be sent and wait."""
 
 
 def until_idle(
@@ -64,11 +66,21 @@ def until_idle(
             once.stop()
     for loop in loops:
         loop.result()
+    unsent = _unsent(clinic)
     try:
         clinic.upkeep.step()
     except StorageError as error:
         log.warning("%s", error)
-    return Left(once.left_behind, clinic.reporting.unmade, once.unlisted, once.hindered)
+    return Left(once.left_behind, clinic.reporting.unmade, once.unlisted, once.hindered, unsent)
+
+
+def _unsent(clinic: Clinic) -> int:
+    """Send what waits; how many reports wait still."""
+    if clinic.sending is None:
+        return 0
+    while clinic.sending.step():
+        pass
+    return clinic.sending.waiting()
 
 
 class _Once:

@@ -1,8 +1,9 @@
-"""The front door: three loops and a slow fourth, joined only by the database.
+"""The front door: three loops and two beside them, joined only by the database.
 
     INTAKE      discover -> settle -> accept        inbox  -> archive + database row
     ANALYSIS    normalise -> infer -> record        pixels -> findings in the database
     REPORTING   compose -> render -> deliver        rows   -> PDF
+    SENDING     pack -> send -> record              PDF    -> DICOM archive, where one is named
     UPKEEP      plan -> say so -> remove            what retention lets go
 
 Each reads from the database what is due, does that, and commits. A process that is killed leaves nothing but work to
@@ -28,6 +29,8 @@ HEED_SECONDS = 0.5
 """How long a signal may go unheeded."""
 LOOK_SECONDS = 0.5
 """How often a loop looks for what another process may have left it; what another loop leaves wakes it."""
+UNSENT_SECONDS = 5.0
+"""How often the sending loop looks for what could not be sent before; what is reported wakes it."""
 WHOLE_SECONDS = 0.03
 """How long after the first word of a file the inbox is looked through: the file is whole by then, and settles."""
 GATHER_SECONDS, GATHERING_SHARE = 0.05, 4.0
@@ -73,6 +76,7 @@ def until_told(clinic: Clinic, stop: threading.Event) -> None:
                 ("intake", steps.take, steps.arrived),
                 ("analysis", steps.analyse, steps.received),
                 ("reporting", steps.report, steps.decided),
+                ("sending", steps.send, steps.reported),
                 ("upkeep", steps.tidy, stop),
             )
         ]
@@ -94,7 +98,8 @@ class _Steps:
     """What each loop does again and again, and the events that wake it before it would look by itself."""
 
     def __init__(self, clinic: Clinic, stop: threading.Event) -> None:
-        self.arrived, self.received, self.decided = threading.Event(), threading.Event(), threading.Event()
+        self.arrived, self.received = threading.Event(), threading.Event()
+        self.decided, self.reported = threading.Event(), threading.Event()
         self.hints = Hints(clinic.config.inbox, clinic.config.intake.mode, self.arrived)
         self._clinic = clinic
         self._stop = stop
@@ -126,9 +131,17 @@ class _Steps:
         self.decided.clear()
         before = self._spent()
         if self._clinic.reporting.step(self._clinic.config.intake.study_quiet_seconds):
+            self.reported.set()
             return Rest()
         share = LOOKING_SHARE * (self._spent() - before)
         return Rest(max(LOOK_SECONDS, share), at_least=share)
+
+    def send(self) -> Rest:
+        self.reported.clear()
+        sending = self._clinic.sending
+        if sending is not None and sending.step(self._stop.is_set):
+            return Rest()
+        return Rest(UNSENT_SECONDS)
 
     def tidy(self) -> Rest:
         try:

@@ -298,6 +298,26 @@ def write_film():
 
 
 @pytest.fixture
+def new_archive():
+    """Makes DICOM archives on loopback (tests/archives.py), which are gone at the end of the test."""
+    made: list[Any] = []
+
+    def new(**settings: Any) -> Any:
+        made.append(beside("archives").Archive(**settings))
+        return made[-1]
+
+    yield new
+    for archive in made:
+        archive.stop()
+
+
+@pytest.fixture
+def archive(new_archive):
+    """One that takes what is sent."""
+    return new_archive()
+
+
+@pytest.fixture
 def mount():
     """A function that takes a folder and what the program of this name takes besides; all is undone at the end."""
     mounted: list[Path] = []

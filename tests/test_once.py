@@ -46,6 +46,7 @@ class Counting:
 def clinic(**loops):
     """A clinic whose loops have nothing to do but what is said."""
     nothing = {"inbox": Inbox(0), "analysis": Counting(), "reporting": Counting(), "upkeep": Counting()}
+    nothing["sending"] = None
     database = SimpleNamespace(file=Path("clinic.sqlite"))
     return SimpleNamespace(**{"database": database} | nothing | loops)
 
@@ -176,6 +177,27 @@ def test_what_is_left_is_told_at_the_end():
         2, 1, 2, ("a.dcm", "a.dcm")
     )
     assert upkeep.asked == 1
+
+
+def test_what_is_reported_is_sent_before_upkeep_and_what_waits_still_is_told():
+    """Retention finds what is left to send; a second step may find what the first had no place for."""
+    order = []
+
+    class Sending(Counting):
+        def step(self, *_, **__):
+            order.append("sending")
+            return super().step()
+
+        def waiting(self):
+            return 3
+
+    class Upkeep(Counting):
+        def step(self, *_, **__):
+            order.append("upkeep")
+
+    left = until_idle(clinic(sending=Sending(16, 2), upkeep=Upkeep()), [], nobody)
+    assert order == ["sending", "sending", "sending", "upkeep"]
+    assert left == Left(unsent=3)
 
 
 @pytest.mark.parametrize("loop", ["inbox", "analysis", "reporting"])

@@ -79,18 +79,20 @@ class Looking:
 
 
 def test_what_a_loop_has_done_wakes_the_next_one(tmp_path, monkeypatch):
-    """Each has looked in vain and would look again in an hour: a film taken then is read and reported all the same."""
-    monkeypatch.setattr(service, "LOOK_SECONDS", LONG)
+    """Each has looked in vain and would look again in an hour: a film taken then is read, reported and sent at once."""
+    for name in ("LOOK_SECONDS", "UNSENT_SECONDS"):
+        monkeypatch.setattr(service, name, LONG)
     config = Config()
     config._root = tmp_path
     config.inbox.mkdir()
-    stop, reported = threading.Event(), threading.Event()
-    analysis = Looking()
-    reporting = Looking(then=lambda: (reported.set(), stop.set()))
+    stop, sent = threading.Event(), threading.Event()
+    analysis, reporting = Looking(), Looking()
+    sending = Looking(then=lambda: (sent.set(), stop.set()))
 
     def sweep(_stopped) -> tuple[int, None]:
         assert analysis.looked.wait(PATIENCE)
         assert reporting.looked.wait(PATIENCE)
+        assert sending.looked.wait(PATIENCE)
         return 1, None
 
     inbox, upkeep = SimpleNamespace(sweep=sweep), SimpleNamespace(step=lambda _stopped: None)
@@ -100,13 +102,14 @@ def test_what_a_loop_has_done_wakes_the_next_one(tmp_path, monkeypatch):
         inbox=inbox,
         analysis=analysis,
         reporting=reporting,
+        sending=sending,
         upkeep=upkeep,
     )
     giving_up = threading.Timer(PATIENCE, stop.set)
     giving_up.start()
     until_told(clinic, stop)
     giving_up.cancel()
-    assert reported.is_set()
+    assert sent.is_set()
 
 
 def waited(_quiet_seconds: float) -> int:
@@ -178,7 +181,8 @@ def test_a_signal_may_come_at_any_moment_while_the_loops_are_waited_for(tmp_path
     config.inbox.mkdir()
     idle = SimpleNamespace(step=lambda *_: 0, sweep=lambda *_: (0, None))
     database = SimpleNamespace(file=None)
-    clinic = SimpleNamespace(config=config, database=database, inbox=idle, analysis=idle, reporting=idle, upkeep=idle)
+    loops = dict.fromkeys(("inbox", "analysis", "reporting", "sending", "upkeep"), idle)
+    clinic = SimpleNamespace(config=config, database=database, **loops)
     stop = Told(times=2000)
 
     def told_again() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from agcnn_clinic import __version__
-from agcnn_clinic.cli import checks_access, checks_database, checks_folders, checks_workers
+from agcnn_clinic.cli import checks_access, checks_database, checks_folders, checks_sending, checks_workers
 from agcnn_clinic.cli.result import Result, State, short, told
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import ClinicError
@@ -124,6 +124,7 @@ def of_clinic(config: Config, *, thorough: bool = False) -> Iterator[Result]:
         told("owner", partial(checks_access.owners, thorough=thorough)),
         told("disk", checks_folders.disks),
         told("model", _model),
+        told("DICOM archive", checks_sending.archive),
     ):
         yield from check(config)
     yield from _database(config, thorough=thorough)

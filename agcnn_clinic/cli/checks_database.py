@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agcnn_clinic.cli import checks_access
+from agcnn_clinic.cli import checks_access, checks_sending
 from agcnn_clinic.cli.result import Result, State, told
 from agcnn_clinic.config import Config
 from agcnn_clinic.wording import counted
@@ -36,6 +36,7 @@ def of_database(
         ("database tables", tables),
         ("clock", times),
         ("archived files", partial(holdings, config=config, thorough=thorough)),
+        ("reports to send", partial(checks_sending.waiting, config=config)),
         ("audit trail", checks_access.audit_trail),
     ):
         yield from told(name, check)(database)

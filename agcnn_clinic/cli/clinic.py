@@ -206,4 +206,8 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     if left.reports:
         reports = f"{counted(left.reports, 'report')} could not be made"
         typer.echo(f"{reports}; the lines above say why, and the next watch or process tries again.", err=True)
+    if left.unsent:
+        waiting = f"{counted(left.unsent, 'report')} could not be sent to {config.sending.to} and wait"
+        waiting += "s" if left.unsent == 1 else ""
+        typer.echo(f"{waiting}; the lines above say why, and the next watch or process tries again.", err=True)
     return not (summary.count(Outcome.QUARANTINED) or summary.pending or any(left))

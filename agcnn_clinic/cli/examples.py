@@ -5,6 +5,7 @@ EXAMPLES: dict[str, str] = {
     "watch": "--config /srv/clinic/config.toml watch",
     "process": "process /media/cdrom",
     "report": "report A-1",
+    "send": "send A-1 --out /media/usb",
     "reanalyse": "reanalyse --all --dry-run",
     "batch": "batch /archive --out findings.parquet",
     "studies": "studies --state 'not read' --date-from 2026-01-01",

@@ -30,6 +30,7 @@ from agcnn_clinic.cli import (
     results,
     retention,
     review,
+    send,
     standard_output,
     training,
 )
@@ -142,6 +143,7 @@ app.command(rich_help_panel=DAILY)(clinic.init)
 app.command(rich_help_panel=DAILY)(clinic.watch)
 app.command(rich_help_panel=DAILY)(clinic.process)
 app.command(rich_help_panel=DAILY)(report.report)
+app.command(rich_help_panel=DAILY)(send.send)
 app.command(rich_help_panel=DAILY)(reanalyse.reanalyse)
 app.command(rich_help_panel=DAILY)(batch.batch)
 app.command(rich_help_panel=RESULTS)(results.studies)

@@ -300,6 +300,10 @@ def _report_line(report: Report, study: Study, config: Config) -> Text:
         line.append(f"  (by request, with {printable(report.model.name)} {printable(report.model.version)})")
     elif report.study_revision < study.revision:
         line.append("  (does not cover what came later)", style="dim")
+    if report.sent_at is not None:
+        line.append(f"  (sent on {local_time(report.sent_at)})", style="dim")
+    elif report.to_send:
+        line.append("  (waits to be sent)")
     if report.removed_at is not None:
         line.append(f"  (removed by retention on {local_time(report.removed_at)})", style="dim")
     return line

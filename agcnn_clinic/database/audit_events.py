@@ -14,6 +14,7 @@ class EventId(StrEnum):
     APPLICATION_ACTIVITY = "110100"
     AUDIT_LOG_USED = "110101"
     DICOM_INSTANCES_ACCESSED = "110103"
+    DICOM_INSTANCES_TRANSFERRED = "110104"
     EXPORT = "110106"
     IMPORT = "110107"
     QUERY = "110112"
@@ -61,6 +62,7 @@ class AuditEvent(StrEnum):
     ANALYSED = "analysed"
     REPORTED = "reported"
     REPORTED_AGAIN = "reported again"
+    SENT = "sent"
     QUERIED = "queried"
     ACCESSED = "accessed"
     EXPORTED = "exported"
@@ -119,6 +121,13 @@ EVENTS: dict[AuditEvent, Coded] = {
     ),
     AuditEvent.REPORTED_AGAIN: Coded(
         EventId.EXPORT, EventType.NONE, Action.READ, "a delivered report is made again; its version"
+    ),
+    AuditEvent.SENT: Coded(
+        EventId.DICOM_INSTANCES_TRANSFERRED,
+        EventType.NONE,
+        Action.CREATE,
+        "an archive has taken a report as DICOM objects; its version, which archive and how many objects, and which "
+        "worker sent it",
     ),
     AuditEvent.QUERIED: Coded(
         EventId.QUERY,

@@ -26,6 +26,8 @@ class Work(StrEnum):
     """A pending file; its row's id."""
     STUDY = "study"
     """A study whose report is due; its row's id."""
+    SENDING = "sending"
+    """A report that waits to be sent; its row's id."""
     UPKEEP = "upkeep"
     """What retention lets go, all of it; `EVERYTHING`."""
 

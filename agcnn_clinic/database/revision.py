@@ -5,7 +5,7 @@ tests/database/test_migrate.py compares this list with the scripts in alembic/ve
 
 from enum import Enum
 
-REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS: tuple[str, ...] = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """All revisions from the first to the newest, as alembic/versions/ chains them."""
 
 HEAD = REVISIONS[-1]

@@ -285,7 +285,11 @@ class Report(Base):
     """One version of a study's PDF. An older version is kept when a late image makes a new one."""
 
     __tablename__ = "report"
-    __table_args__ = (UniqueConstraint("study_id", "version"),)
+    __table_args__ = (
+        UniqueConstraint("study_id", "version"),
+        # Those that wait to be sent: what the sending loop asks for again and again.
+        Index("ix_report_to_send", "id", sqlite_where=text("to_send"), postgresql_where=text("to_send")),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey("study.id"))
@@ -301,6 +305,10 @@ class Report(Base):
     """The model that was asked for by name; None for the clinic's own report, of the readings that count."""
     removed_at: Mapped[datetime | None]
     """When retention let go of the PDF; None while it is kept."""
+    to_send: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It waits to be sent to the archive that `sending.to` names."""
+    sent_at: Mapped[datetime | None]
+    """When an archive last took it; None where none did."""
 
     study: Mapped[Study] = relationship(back_populates="reports")
     model: Mapped[Model | None] = relationship()

@@ -100,6 +100,14 @@ def report_again(session: Session, study_key: str, *, version: int, now: datetim
     append(session, AuditEvent.REPORTED_AGAIN, about, now=now)
 
 
+def sent(
+    session: Session, study_key: str, *, version: int, to: str, objects: int, now: datetime, worker: str = ""
+) -> None:
+    """An archive has taken a report, and its row in this transaction says so."""
+    details = {"version": version, "to": to, "objects": objects, **_by(worker)}
+    append(session, AuditEvent.SENT, About(studies=[study_key], details=details), now=now)
+
+
 def reviewed(session: Session, study_key: str, *, images: int, verdicts: int, now: datetime) -> None:
     """A physician's verdicts were recorded, in this transaction; who said so stands in their rows."""
     about = About(studies=[study_key], details={"images": images, "verdicts": verdicts})

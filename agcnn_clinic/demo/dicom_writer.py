@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from imagecodecs import jpeg8_encode
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
@@ -25,13 +25,13 @@ from pydicom.uid import (
 )
 
 from agcnn_clinic import __version__
+from agcnn_clinic.dicom.composite import coded, patient_and_study, sop_common
 from agcnn_clinic.domain import StudyDescription
 
 Stored = NDArray[np.unsignedinteger[Any]]
 """uint8 or uint16."""
 
-IMPLEMENTATION_CLASS_UID = UID("2.25.268107523906434152613370823164291827714")
-IMPLEMENTATION_VERSION_NAME = "AGCNN_CLINIC"
+_SNOMED = "SCT"
 _PREDICTORS = {JPEGLosslessSV1: 1, JPEGLossless: 7}
 
 
@@ -135,13 +135,16 @@ def write_dicom(
         raise ValueError(f"A radiograph has rows and columns, not the shape {pixels.shape}.")
     dataset = Dataset()
     dataset.SpecificCharacterSet = character_set
-    _sop_common(dataset, image, sop_instance_uid)
-    _patient_and_study(dataset, study)
+    syntax = UID(image.transfer_syntax)
+    # A compressed image starts from an uncompressed one.
+    begun_as = ExplicitVRLittleEndian if syntax.is_encapsulated else syntax
+    sop_common(dataset, _SOP_CLASSES[image.kind], sop_instance_uid, begun_as)
+    patient_and_study(dataset, study)
+    dataset.StudyID = study.accession_number
     _series(dataset, image, series_instance_uid)
     _image(dataset, image, study, view, instance_number, acquisition_time)
     _spacing(dataset, image, pixel_spacing_mm)
     _pixels(dataset, image, stored_values(pixels, image.bits, image.photometric))
-    syntax = UID(image.transfer_syntax)
     if syntax.is_encapsulated:
         compress(dataset, syntax)
     dataset.save_as(path, enforce_file_format=True)
@@ -164,36 +167,6 @@ def compress(dataset: Dataset, syntax: UID) -> None:
     dataset.PixelData = encapsulate([bytes(stream)])
     dataset["PixelData"].VR, dataset["PixelData"].is_undefined_length = "OB", True
     dataset.file_meta.TransferSyntaxUID = syntax
-
-
-def _sop_common(dataset: Dataset, image: Format, sop_instance_uid: str) -> None:
-    """PS3.10 7.1 and PS3.3 C.12.1."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = _SOP_CLASSES[image.kind]
-    meta.MediaStorageSOPInstanceUID = UID(sop_instance_uid)
-    # A compressed image starts from an uncompressed one.
-    syntax = UID(image.transfer_syntax)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian if syntax.is_encapsulated else syntax
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    dataset.file_meta = meta
-    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
-    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-
-
-def _patient_and_study(dataset: Dataset, study: StudyDescription) -> None:
-    """PS3.3 C.7.1.1 and C.7.2.1."""
-    dataset.PatientName = study.patient_name
-    dataset.PatientID = study.patient_id
-    dataset.PatientBirthDate = study.patient_birth_date.replace("-", "")
-    dataset.PatientSex = study.patient_sex
-    dataset.StudyInstanceUID = study.study_instance_uid
-    dataset.StudyDate = study.study_date.replace("-", "")
-    dataset.StudyTime = study.study_time.replace(":", "")
-    dataset.ReferringPhysicianName = study.referring_physician_name
-    dataset.StudyID = study.accession_number
-    dataset.AccessionNumber = study.accession_number
-    dataset.StudyDescription = study.study_description
 
 
 def _series(dataset: Dataset, image: Format, uid: str) -> None:
@@ -229,9 +202,10 @@ def _image(
         dataset.KVP = "120"
     if image.kind is Kind.DX:
         dataset.ImageLaterality = "U"
-        dataset.AnatomicRegionSequence = [_code("816094009", "Chest")]
+        dataset.AnatomicRegionSequence = [coded("816094009", _SNOMED, "Chest")]
         if view in _VIEW_CODES:
-            dataset.ViewCodeSequence = [_code(*_VIEW_CODES[view])]
+            value, meaning = _VIEW_CODES[view]
+            dataset.ViewCodeSequence = [coded(value, _SNOMED, meaning)]
             dataset.ViewCodeSequence[0].ViewModifierCodeSequence = []
         dataset.AcquisitionContextSequence = []
         dataset.PixelIntensityRelationship = "LOG"
@@ -274,12 +248,3 @@ def _pixels(dataset: Dataset, image: Format, values: Stored) -> None:
     stored = values.astype(values.dtype.newbyteorder(">" if big_endian else "<")).tobytes()
     dataset.PixelData = stored + b"\0" * (len(stored) % 2)
     dataset["PixelData"].VR = "OB" if image.bits == 8 else "OW"
-
-
-def _code(value: str, meaning: str) -> Dataset:
-    """A coded entry (PS3.3 8.8) of SNOMED CT."""
-    item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = "SCT"
-    item.CodeMeaning = meaning
-    return item

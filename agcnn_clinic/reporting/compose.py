@@ -172,6 +172,8 @@ def _image(
         media_type=MediaType(file.media_type),
         removed_at=file.removed_at,
         original_name=file.original_name,
+        series_instance_uid=file.instance.series_instance_uid if file.instance is not None else "",
+        sop_class_uid=_text(file.header, "sop_class_uid"),
         sop_instance_uid=file.instance.sop_instance_uid if file.instance is not None else "",
         modality=_text(file.header, "modality"),
         view_position=_text(file.header, "view_position"),

@@ -124,6 +124,8 @@ class ReadImage:
     removed_at: datetime | None
     """When retention let go of its bytes: then it is printed without pictures."""
     original_name: str
+    series_instance_uid: str
+    sop_class_uid: str
     sop_instance_uid: str
     modality: str
     view_position: str

@@ -104,7 +104,9 @@ def make_reports(
             if next_version(study) != content.edition.version:
                 continue
             made.append(study.id)
-            session.add(_row(study.id, content, model_id, _below(config.root, paths[study.id]), hashes[study.id]))
+            row = _row(study.id, content, model_id, _below(config.root, paths[study.id]), hashes[study.id])
+            row.to_send = model_id is None and config.sending.is_on
+            session.add(row)
             if model_id is None:
                 study.reported_revision = content.study_revision
         # No row names it: a process that was killed left it.

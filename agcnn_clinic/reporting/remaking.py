@@ -72,7 +72,7 @@ def make_on_request(
                 f"`agcnn-clinic reanalyse {study.key} --model`, and the folder of its bundle."
             )
         newest = [reports[-1] for kind in (None, model_id) if (reports := of_kind(study, kind))]
-        same = [row.version for row in newest if _says(_again(session, study, row, config)) == _says(content)]
+        same = [row.version for row in newest if _says(as_it_was(session, study, row, config)) == _says(content)]
     if same:
         return remake(database, study_id, same[0], clock=clock, config=config, press=press)
     path = make_report(database, study_id, clock=clock, config=config, press=press, model_id=model_id)
@@ -109,8 +109,8 @@ def remake(
     """
     with database.session() as session:
         (study,) = with_files(session, [study_id])
-        row = _delivered(study, version)
-        content = _again(session, study, row, config)
+        row = delivered_version(study, version)
+        content = as_it_was(session, study, row, config)
         path, sha256 = config.report_file(row.path), row.sha256
         _refuse_without_films(content, path)
     data = rendered(content, config.reporting, press)
@@ -135,8 +135,15 @@ def remake(
     return Remade(made, f"The PDF differs from version {row.version} as it was delivered: {why}.")
 
 
-def _again(session: Session, study: Study, row: Report, config: Config) -> ReportContent:
-    """What a report said, from the readings that it printed."""
+def as_it_was(session: Session, study: Study, row: Report, config: Config) -> ReportContent:
+    """What a report says, from the readings that it prints.
+
+    Args:
+        session: to read from.
+        study: the study with its files (`making.with_files`).
+        row: the report.
+        config: the clinic's settings.
+    """
     return compose(
         study,
         Edition(row.version, row.created_at, row.software_version, report_before(study, row.version, row.model_id)),
@@ -153,7 +160,12 @@ def _says(content: ReportContent) -> tuple[list[tuple[int, str]], list[str]]:
     return read, [image.original_name for image in content.unread]
 
 
-def _delivered(study: Study, version: int | None) -> Report:
+def delivered_version(study: Study, version: int | None) -> Report:
+    """The row of a study's report: of that version, or of the clinic's own newest.
+
+    Raises:
+        UsageError: there is none.
+    """
     own = of_kind(study, None)
     if version is None and own:
         return own[-1]

@@ -124,7 +124,7 @@ def candidates(session: Session, stored_paths: Collection[str] | None = None) ->
 def report_candidates(session: Session, ids: Collection[int] | None = None) -> Iterator[Candidate]:
     """The reports that may go, whatever their age; of `ids` only, where given."""
     statement = select(Report.id, Report.path, Report.created_at, Study.key).join(Report.study)
-    statement = statement.where(Report.removed_at.is_(None), ~_is_undone())
+    statement = statement.where(Report.removed_at.is_(None), ~Report.to_send, ~_is_undone())
     if ids is not None:
         statement = statement.where(Report.id.in_(ids))
     for row in session.execute(statement):

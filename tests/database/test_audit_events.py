@@ -28,6 +28,7 @@ def test_every_event_has_a_code_and_an_action_that_the_standard_allows():
         EventId.APPLICATION_ACTIVITY: {Action.EXECUTE},
         EventId.AUDIT_LOG_USED: {Action.READ},
         EventId.DICOM_INSTANCES_ACCESSED: {Action.CREATE, Action.READ, Action.UPDATE, Action.DELETE},
+        EventId.DICOM_INSTANCES_TRANSFERRED: {Action.CREATE, Action.READ, Action.UPDATE},
         EventId.EXPORT: {Action.READ},
         EventId.IMPORT: {Action.CREATE},
         EventId.QUERY: {Action.EXECUTE},

@@ -63,8 +63,8 @@ def holds_files(folder: str | Path) -> bool:
 class Trial:
     """A clinic, the daemon that works on it at the moment, and all that was ever dropped into its inbox."""
 
-    def __init__(self, root: Path, bundle: Path, nursery: Any, mode: str, folders: Path) -> None:
-        """Make a clinic whose inbox, archive, quarantine and reports lie in `folders`."""
+    def __init__(self, root: Path, bundle: Path, nursery: Any, mode: str, folders: Path, pacs: Any) -> None:
+        """Make a clinic whose inbox, archive, quarantine and reports lie in `folders`; it may send to a `pacs`."""
         make_clinic(root)
         file = root / "config.toml"
         text = file.read_text()
@@ -78,6 +78,7 @@ class Trial:
             ("threads = 0", "threads = 1"),
             ("decode_workers = 0", "decode_workers = 1"),
             ("picture_dpi = 150", "picture_dpi = 72"),
+            ('to = ""', f'to = "{pacs.address if pacs else ""}"'),
             *((f'{name} = "{name}"', f'{name} = "{folders / name}"') for name in FOLDERS),
         ):
             assert old in text
@@ -91,6 +92,7 @@ class Trial:
         self.plan = root.with_name(f"{root.name}.plan")
         self.plan.write_bytes(b"\0" * PLAN_BYTES)
         self.nursery = nursery
+        self.pacs = pacs
         self.daemon: Any = None
         """The daemon that was started last, while it runs or after its end."""
         self._log_begin = 0
@@ -196,7 +198,7 @@ class Trial:
         if holds_files(self.config.inbox) or any(self.config.archive.glob(".incoming/*")):
             return False
         ((pending,),) = self.rows("SELECT COUNT(*) FROM received_file WHERE outcome = 'pending'")
-        return not pending and self.rows(UNCOVERED) == [(0,)]
+        return not pending and self.rows(UNCOVERED) == self.rows("SELECT COUNT(*) FROM report WHERE to_send") == [(0,)]
 
     def files_of_the_inbox(self) -> list[Path]:
         """What is still to be taken. A folder that a killed daemon had just emptied may stay: a sender may fill it."""
@@ -262,6 +264,17 @@ class Trial:
             "WHERE report.study_revision = study.revision"
         )
         assert len(set(current)) == len(current)
+        if self.pacs is not None:
+            self._check_sent()
+
+    def _check_sent(self) -> None:
+        """The archive has each report's PDF, and its SR but for PNGs; what came twice came as the same object."""
+        objects = {dataset.SOPInstanceUID: dataset for dataset in self.pacs.stored}
+        assert all(dataset == objects[dataset.SOPInstanceUID] for dataset in self.pacs.stored)
+        reports = self.rows("SELECT study_instance_uid, version FROM report JOIN study ON study.id = report.study_id")
+        for modality, made in (("DOC", reports), ("SR", [one for one in reports if not one[0].startswith("2.25.")])):
+            has = [(one.StudyInstanceUID, one.InstanceNumber) for one in objects.values() if one.Modality == modality]
+            assert Counter(has) == Counter(made)
 
 
 @pytest.fixture
@@ -315,9 +328,9 @@ def new_trial(tmp_path, small_bundle, nursery):
     """
     made: list[Trial] = []
 
-    def new(name: str, mode: str = "auto", folders: Path | None = None) -> Trial:
+    def new(name: str, mode: str = "auto", folders: Path | None = None, pacs: Any = None) -> Trial:
         root = tmp_path / name
-        trial = Trial(root, small_bundle, nursery, mode, folders or root)
+        trial = Trial(root, small_bundle, nursery, mode, folders or root, pacs)
         made.append(trial)
         return trial
 

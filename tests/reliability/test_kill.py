@@ -22,9 +22,9 @@ LONGEST_LIFE = 2.0
 """Seconds: longer than a daemon takes from its start to the end of all work here."""
 
 
-def test_a_daemon_killed_at_every_durable_step_loses_nothing_and_does_nothing_twice(new_trial, mail, capsys):
+def test_a_daemon_killed_at_every_durable_step_loses_nothing_and_does_nothing_twice(new_trial, mail, archive, capsys):
     """Each step in turn ends the process; the next one finishes the work, and takes the next kill."""
-    trial, chance = new_trial("clinic"), random.Random(0)
+    trial, chance = new_trial("clinic", pacs=archive), random.Random(0)
     trial.start()
     for number, (point, passage) in enumerate(KILLS):
         trial.arm(point, passage)
@@ -42,7 +42,7 @@ def test_a_daemon_killed_at_every_durable_step_loses_nothing_and_does_nothing_tw
 
 
 @pytest.mark.slow
-def test_rounds_of_two_kills_at_random_lose_nothing_and_do_nothing_twice(new_trial, mail, capsys, request):
+def test_rounds_of_two_kills_at_random_lose_nothing_and_do_nothing_twice(new_trial, mail, new_archive, capsys, request):
     """A daemon is killed at a random step or time, the one that recovers too; the third finishes.
 
     `pytest tests/reliability -k rounds --slow --rounds 300 --seed 1`
@@ -53,7 +53,7 @@ def test_rounds_of_two_kills_at_random_lose_nothing_and_do_nothing_twice(new_tri
         if number % ROUNDS_PER_CLINIC == 0:
             if trial is not None:
                 trial.stop()
-            trial = new_trial(f"clinic-{number}")
+            trial = new_trial(f"clinic-{number}", pacs=new_archive())
             trial.start()
             trial.wait_until_idle()
         where = f"round {number} of seed {seed}"

@@ -32,7 +32,9 @@ NOT_FREE_TEXT = {
     *("study_instance_uid", "patient_birth_date", "study_date", "study_time", "sop_instance_uid", "modality"),
     *("acquired", "when", "other_patient", "device", "software_version", "training_counts"),
 }
-NOT_PRINTED = {(ReadImage, "original_name"), (ReadImage, "thresholds_id")}
+NOT_PRINTED = {
+    *((ReadImage, name) for name in ("original_name", "thresholds_id", "series_instance_uid", "sop_class_uid")),
+}
 PRINTED_AS_CODE = {
     *(ReadImage, "media_type", "path", "number"),
     *("outcome", "weights_sha256", "manifest_sha256"),

@@ -1,0 +1,93 @@
+"""send: a report as DICOM, to the archive or into a folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agcnn_clinic.cli.context import clinic_config, clinic_database
+from agcnn_clinic.errors import SendingError, UsageError
+from agcnn_clinic.moments import utc_now
+
+if TYPE_CHECKING:
+    from agcnn_clinic.sending.parcel import Parcel
+
+
+def send(
+    ctx: typer.Context,
+    studies: Annotated[
+        list[str], typer.Argument(metavar="STUDY...", help="UIDs, keys, accession numbers or patient ids.")
+    ],
+    version: Annotated[int | None, typer.Option(help="An older version of the report. Default: the newest.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the objects into a folder instead, as DICOM files."),
+    ] = None,
+) -> None:
+    """Send reports to the DICOM archive that sending.to names: again, or for the first time.
+
+    `watch` and `process` send new ones by themselves. What is sent twice is the same object, with the same UID.
+    """
+    from agcnn_clinic.database.queries import find_study
+    from agcnn_clinic.lock import refuse_root
+    from agcnn_clinic.reporting.remaking import delivered_version
+    from agcnn_clinic.sending.parcel import packed
+
+    config = clinic_config(ctx)
+    refuse_root(config)
+    if out is None and not config.sending.is_on:
+        raise UsageError("No archive is named: set sending.to in config.toml, or give a folder with --out.")
+    with clinic_database(config) as database:
+        with database.session() as session:
+            found = [find_study(session, study) for study in studies]
+            keys = [study.key for study in found]
+            reports = [delivered_version(study, version).id for study in found]
+        parcels = (packed(database, config, report_id) for report_id in reports)
+        if out is not None:
+            from agcnn_clinic.cli.access import record_access
+            from agcnn_clinic.database.audit_events import AuditEvent
+
+            record_access(ctx, database, AuditEvent.EXPORTED, studies=keys, rows=len(reports))
+            for parcel in parcels:
+                for path in _written(parcel, out):
+                    typer.echo(path)
+            return
+        from agcnn_clinic.sending.archive import Archive
+        from agcnn_clinic.sending.parcel import record
+
+        archive = Archive.configured(config.sending)
+        with archive.connected() as store:
+            for parcel in parcels:
+                for dataset in parcel.objects:
+                    store(dataset)
+                with database.write() as session:
+                    record(session, parcel, to=str(archive), now=utc_now())
+                typer.echo(f"report {parcel.version} of {parcel.study_key}: {_told(parcel)} to {archive}")
+
+
+def _told(parcel: "Parcel") -> str:
+    return ", ".join(str(dataset.Modality) for dataset in parcel.objects) or "nothing that could be sent"
+
+
+def _written(parcel: "Parcel", folder: Path) -> list[Path]:
+    """Write the objects of a report into a folder.
+
+    Raises:
+        SendingError: it cannot be written.
+    """
+    from pydicom.filebase import DicomBytesIO
+
+    from agcnn_clinic.durable import write_atomically
+
+    paths = []
+    for dataset in parcel.objects:
+        path = folder / f"{parcel.study_key}-v{parcel.version}-{dataset.Modality.lower()}.dcm"
+        buffer = DicomBytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, buffer.getvalue())
+        except OSError as error:
+            raise SendingError(f"{path} cannot be written: {error.strerror}; name another folder.") from error
+        paths.append(path)
+    return paths

@@ -1,0 +1,160 @@
+"""A DICOM archive, as far as it is spoken to: does it answer (C-ECHO, PS3.4 A), does it take an object (C-STORE, B)."""
+
+import contextlib
+import logging
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+from pydicom.uid import (
+    UID,
+    Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom.ae import ApplicationEntity
+from pynetdicom.association import Association
+from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
+
+from agcnn_clinic.config import Sending as Settings
+from agcnn_clinic.dicom.attributes import quiet
+from agcnn_clinic.dicom.composite import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from agcnn_clinic.errors import SendingError
+from agcnn_clinic.limits import peer
+
+_VERIFICATION = UID("1.2.840.10008.1.1")
+STORED = (EncapsulatedPDFStorage, Comprehensive3DSRStorage)
+"""The SOP classes that are sent."""
+_SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+_OUT_OF_RESOURCES = range(0xA700, 0xA800)
+"""What an archive whose disk is full answers: to each object, so that no other need be tried."""
+
+# What it says of its errors is said here, in a sentence.
+logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
+
+Store = Callable[[Dataset], None]
+"""Sends an object. Raises NotTakenError where this one is not taken, and SendingError where none would be."""
+
+
+class NotTakenError(SendingError):
+    """An archive answers, and does not take this object."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An Application Entity that stores what it is sent.
+
+    Attributes:
+        title, host, port: its own.
+        calling: what the clinic calls itself.
+        timeout_seconds: how long to wait for an answer.
+    """
+
+    title: str
+    host: str
+    port: int
+    calling: str
+    timeout_seconds: float
+
+    @classmethod
+    def configured(cls, settings: Settings) -> "Archive":
+        """The archive that reports are sent to; `settings.to` names one."""
+        return cls(*peer(settings.to), settings.ae_title, settings.timeout_seconds)
+
+    def __str__(self) -> str:
+        """As config.toml names it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.title}@{host}:{self.port}"
+
+    def check(self) -> list[str]:
+        """Ask whether it is there (C-ECHO), and which of the SOP classes that are sent it does not take.
+
+        Returns:
+            Their names.
+
+        Raises:
+            SendingError: it is not there.
+        """
+        with self._association([_VERIFICATION, *STORED]) as association:
+            accepted = _accepted(association)
+            if _VERIFICATION in accepted and "Status" not in association.send_c_echo():
+                raise self._gone()
+            return [UID(uid).name for uid in STORED if uid not in accepted]
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Store]:
+        """An association with it, and what sends an object over that.
+
+        Raises:
+            SendingError: it is not there.
+        """
+        with self._association(STORED) as association:
+            accepted = _accepted(association)
+
+            def store(dataset: Dataset) -> None:
+                name = UID(dataset.SOPClassUID).name
+                if dataset.SOPClassUID not in accepted:
+                    raise NotTakenError(
+                        f"The archive {self} does not take objects of {name}; let it, or take what is not wanted "
+                        "out of sending.objects."
+                    )
+                if not association.is_established:
+                    raise self._gone()
+                with quiet():
+                    answer = association.send_c_store(dataset)
+                if "Status" not in answer:
+                    raise self._gone()
+                self._heed(answer.Status, name)
+
+            yield store
+
+    def _heed(self, status: int, name: str) -> None:
+        if code_to_category(status) in ("Success", "Warning"):
+            return
+        # Not the comment that it may send with it: that could quote the patient.
+        _, meaning = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", ""))
+        told = f"status {status:04X}" + (f", {meaning.rstrip('.').lower()}" if meaning else "")
+        if status in _OUT_OF_RESOURCES:
+            raise SendingError(f"The archive {self} has no room ({told}); make some there.")
+        raise NotTakenError(f"The archive {self} refuses an object of {name} ({told}); its log may say why.")
+
+    @contextlib.contextmanager
+    def _association(self, sop_classes: Collection[str]) -> Iterator[Association]:
+        entity = ApplicationEntity(self.calling)
+        entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
+        entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
+        entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = self.timeout_seconds
+        entity.network_timeout = self.timeout_seconds
+        for sop_class in sop_classes:
+            entity.add_requested_context(sop_class, _SYNTAXES)
+        try:
+            association = entity.associate(self.host, self.port, ae_title=self.title)
+        except OSError as error:  # no such name, or no network for this service
+            raise SendingError(f"The archive {self} cannot be reached: {error.strerror or error}.") from error
+        if not association.is_established:
+            raise self._not_there(association)
+        try:
+            yield association
+        finally:
+            if association.is_established:
+                association.release()
+
+    def _not_there(self, association: Association) -> SendingError:
+        if association.is_rejected:
+            refusal = association.acceptor.primitive
+            why = f" ({refusal.reason_str.lower()})" if refusal is not None else ""
+            return SendingError(
+                f"The archive {self} refuses to speak with {self.calling}{why}; make the two titles known there, or "
+                "set sending.to and sending.ae_title right."
+            )
+        if association.acceptor.primitive is not None:
+            return SendingError(f"The archive {self} takes none of the objects that are sent; see docs/DICOM.md.")
+        return SendingError(f"The archive {self} does not answer; see that it runs, and that sending.to names it.")
+
+    def _gone(self) -> SendingError:
+        return SendingError(f"The archive {self} has stopped answering; see that it runs.")
+
+
+def _accepted(association: Association) -> set[str]:
+    return {str(context.abstract_syntax) for context in association.accepted_contexts}

@@ -1,0 +1,125 @@
+"""The sending loop's step: bring every report that waits to the archive."""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import func, select
+
+from agcnn_clinic.config import Config
+from agcnn_clinic.database.claims import ALONE, Claims, Work
+from agcnn_clinic.database.session import Database
+from agcnn_clinic.database.tables import Report
+from agcnn_clinic.errors import SendingError
+from agcnn_clinic.faults import FaultPoint, reached
+from agcnn_clinic.moments import utc_now
+from agcnn_clinic.sending.archive import Archive, NotTakenError, Store
+from agcnn_clinic.sending.objects import Structure, structured
+from agcnn_clinic.sending.parcel import UnsendableError, packed, record
+
+TOGETHER = 16
+"""How many reports share an association, at most."""
+REST_SECONDS = 60.0
+"""How long an archive that is not there is left alone, and a report that it does not take."""
+
+log = logging.getLogger(__name__)
+
+
+class Sending:
+    """The sending of one clinic; nothing ever waits where no archive is named."""
+
+    def __init__(
+        self,
+        database: Database,
+        config: Config,
+        structure: Structure = structured,
+        claims: Claims = ALONE,
+        clock: Callable[[], datetime] = utc_now,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`structure` makes the SRs.
+
+        `clock` gives the time of day that is recorded; `elapsed` counts seconds, and is never set back.
+        """
+        self._database = database
+        self._config = config
+        self._structure = structure
+        self._claims = claims
+        self._clock = clock
+        self._elapsed = elapsed
+        self._archive = Archive.configured(config.sending)
+        self._away = ""
+        """Why the archive could not be spoken to when it was tried last."""
+        self._away_until = 0.0
+        self._refused: dict[int, str] = {}
+        """Why reports were not sent when they were tried last."""
+        self._resting: dict[int, float] = {}
+        """Until when those are left alone."""
+
+    def step(self, stopped: Callable[[], bool] = lambda: False) -> int:
+        """Send reports that wait, as far as they are taken; returns how many were tried, 0 when none could be.
+
+        One that is not taken keeps no other waiting. The log says once why, until it is another reason.
+
+        Args:
+            stopped: asked before each report; what is at hand then is finished.
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        if self._elapsed() < self._away_until or not (due := self._due()):
+            return 0
+        mine = self._claims.take(Work.SENDING, due, select(Report.id).where(Report.id.in_(due), Report.to_send))
+        tried = 0
+        try:
+            with self._archive.connected() as store:
+                if self._away:
+                    log.info("the archive %s answers again", self._archive)
+                    self._away = ""
+                for report_id in due:
+                    if report_id in mine and not stopped():
+                        tried += 1
+                        self._send(report_id, store)
+        except SendingError as error:
+            if (why := str(error)) != self._away:
+                log.warning("%s", why)
+            self._away, self._away_until = why, self._elapsed() + REST_SECONDS
+        finally:
+            self._claims.release(Work.SENDING, mine)
+        return tried
+
+    def waiting(self) -> int:
+        """How many reports wait to be sent.
+
+        Raises:
+            DatabaseError: the database cannot be used.
+        """
+        with self._database.session() as session:
+            return session.scalars(select(func.count()).where(Report.to_send)).one()
+
+    def _due(self) -> Sequence[int]:
+        now = self._elapsed()
+        not_now = {report_id for report_id, until in self._resting.items() if now < until}
+        not_now |= set(self._claims.others(Work.SENDING))
+        due = select(Report.id).where(Report.to_send, Report.id.not_in(not_now)).order_by(Report.id).limit(TOGETHER)
+        with self._database.session() as session:
+            return session.scalars(due).all()
+
+    def _send(self, report_id: int, store: Store) -> None:
+        try:
+            parcel = packed(self._database, self._config, report_id, self._structure)
+            for dataset in parcel.objects:
+                store(dataset)
+        except (NotTakenError, UnsendableError) as error:
+            if (why := str(error)) not in self._refused.values():
+                log.warning("%s", why)
+            self._refused[report_id], self._resting[report_id] = why, self._elapsed() + REST_SECONDS
+            return
+        self._refused.pop(report_id, None)
+        self._resting.pop(report_id, None)
+        reached(FaultPoint.REPORT_SENT)
+        with self._database.write() as session:
+            if self._claims.kept(session, Work.SENDING, [report_id]):
+                record(session, parcel, to=str(self._archive), now=self._clock(), worker=self._claims.worker)
+                self._claims.done(session, Work.SENDING, [report_id])

@@ -1,0 +1,72 @@
+"""A DICOM archive of the tests' own: a real one, on loopback, that keeps in memory what it is sent."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import Comprehensive3DSRStorage, EncapsulatedPDFStorage, Verification
+
+SUCCESS = 0x0000
+
+
+class Archive:
+    """Its Application Entity, which answers as it is told to.
+
+    Attributes:
+        stored: what it took, in order.
+        answers: the statuses of the next answers; `SUCCESS` after them.
+    """
+
+    def __init__(self, *, takes: Sequence[str] = (EncapsulatedPDFStorage, Comprehensive3DSRStorage)) -> None:
+        self.stored: list[Dataset] = []
+        self.answers: list[int] = []
+        self._takes = takes
+        self._changed = threading.Condition()
+        self._server: Any = None
+        self._port = 0
+        self.start()
+
+    def start(self) -> None:
+        """Begin to listen, at the same port as before."""
+        entity = AE("PACS")
+        entity.require_called_aet = True
+        for sop_class in (*self._takes, Verification):
+            entity.add_supported_context(sop_class)
+        handlers = [(evt.EVT_C_STORE, self._store)]
+        self._server = entity.start_server(("127.0.0.1", self._port), block=False, evt_handlers=handlers)
+        self._port = self._server.server_address[1]
+
+    def stop(self) -> None:
+        """Hear nothing more; who speaks is cut off."""
+        if self._server is not None:
+            for association in self._server.active_associations:
+                association.abort()
+            self._server.shutdown()
+        self._server = None
+
+    @property
+    def address(self) -> str:
+        """What `sending.to` is set to."""
+        return f"PACS@127.0.0.1:{self._port}"
+
+    def of(self, modality: str) -> list[Dataset]:
+        """What it took of one modality."""
+        return [dataset for dataset in self.stored if dataset.Modality == modality]
+
+    def wait_for(self, count: int, seconds: float = 120.0) -> list[Dataset]:
+        """Wait until it has taken so many objects; gives all of them."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.stored) >= count, seconds), f"{len(self.stored)} of {count}"
+        return self.stored
+
+    def _store(self, event: Any) -> int:
+        status = self.answers.pop(0) if self.answers else SUCCESS
+        if status == SUCCESS:
+            dataset = event.dataset
+            dataset.file_meta = event.file_meta
+            with self._changed:
+                self.stored.append(dataset)
+                self._changed.notify_all()
+        return status

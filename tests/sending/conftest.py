@@ -1,0 +1,90 @@
+"""A clinic that has read two DICOM films of one study and a PNG, and has reported on both."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import select as select_rows
+
+from agcnn_clinic.cli.clinic import run_until_idle
+from agcnn_clinic.config import Config, load_config
+from agcnn_clinic.database.session import Database, open_database
+from agcnn_clinic.database.tables import Report, Study
+from agcnn_clinic.sending.loop import Sending
+
+NAME = "Fujimori^Sachiko=藤森^幸子=ふじもり^さちこ"
+STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
+
+
+@dataclass
+class Clinic:
+    """A clinic with reports, of which each test has a copy."""
+
+    config: Config
+    database: Database
+    elapsed: float = 0.0
+
+    def sending(self) -> Sending:
+        """Its sending loop, whose clock is `elapsed`."""
+        return Sending(self.database, self.config, elapsed=lambda: self.elapsed)
+
+    def report_id(self, *, dicom: bool) -> int:
+        """The report of the study that came as DICOM, or of the one that came as a PNG."""
+        uid = Study.study_instance_uid == STUDY_UID
+        with self.database.session() as session:
+            return session.scalars(select_rows(Report.id).join(Report.study).where(uid if dicom else ~uid)).one()
+
+    def rows(self) -> list[tuple[bool, bool]]:
+        """Of each report whether it waits, and whether it was sent."""
+        with self.database.session() as session:
+            reports = session.scalars(select_rows(Report).order_by(Report.id)).all()
+            return [(report.to_send, report.sent_at is not None) for report in reports]
+
+
+@pytest.fixture(scope="session")
+def read_clinic(tmp_path_factory, new_clinic, small_bundle, film, write_dicom) -> Path:
+    """The folder of such a clinic; only to be copied."""
+    folder = tmp_path_factory.mktemp("sending") / "clinic"
+    new_clinic(folder)
+    file = folder / "config.toml"
+    text = file.read_text()
+    for old, new in (
+        ('model = "starter"', f'model = "{small_bundle}"'),
+        ("settle_seconds = 2.0", "settle_seconds = 0.0"),
+        ("decode_workers = 0", "decode_workers = 1"),
+        ('to = ""', 'to = "PACS@127.0.0.1:1"'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+    config = load_config(file)
+    for number, view in enumerate(("PA", "AP"), start=1):
+        write_dicom(
+            config.inbox / f"{number}.dcm",
+            (np.roll(film, 9 * number, axis=1) * 4000).astype(np.uint16),
+            StudyInstanceUID=STUDY_UID,
+            PatientName=NAME,
+            PatientID="P-50977",
+            PatientSex="F",
+            PatientBirthDate="19411102",
+            AccessionNumber="A-1",
+            SpecificCharacterSet="ISO_IR 192",
+            ViewPosition=view,
+        )
+    Image.fromarray((film * 255).astype(np.uint8)).save(config.inbox / "alone.png")
+    assert not run_until_idle(config, []), "the archive of the settings is not there, and process says so"
+    return folder
+
+
+@pytest.fixture
+def clinic(read_clinic, copy_of_clinic, tmp_path, archive) -> Any:
+    """A copy of it, whose two reports wait to be sent to `archive`."""
+    copy_of_clinic(read_clinic, tmp_path / "clinic")
+    file = tmp_path / "clinic" / "config.toml"
+    file.write_text(file.read_text().replace("PACS@127.0.0.1:1", archive.address))
+    config = load_config(file)
+    with open_database(config.database_url) as database:
+        yield Clinic(config, database)

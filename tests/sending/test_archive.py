@@ -1,0 +1,132 @@
+"""Speaking to a DICOM archive: a real one, on loopback, that takes, refuses, or is not there."""
+
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+
+from agcnn_clinic.config import Sending as Settings
+from agcnn_clinic.dicom.composite import sop_common
+from agcnn_clinic.errors import SendingError
+from agcnn_clinic.sending.archive import Archive, NotTakenError
+
+
+def a_pdf(uid: str = "2.25.1") -> Dataset:
+    """As small an object as there is."""
+    dataset = Dataset()
+    sop_common(dataset, EncapsulatedPDFStorage, uid, ExplicitVRLittleEndian)
+    dataset.Modality, dataset.PatientName = "DOC", "Berg^Anna"
+    return dataset
+
+
+def named(address: str, **settings) -> Archive:
+    """The archive at an address, as a clinic speaks to it."""
+    return Archive.configured(Settings(to=address, timeout_seconds=5, **settings))
+
+
+def test_an_archive_that_answers_is_well(archive):
+    """It says so to C-ECHO, and takes both kinds of object."""
+    assert named(archive.address).check() == []
+
+
+def test_what_an_archive_does_not_take_is_named(new_archive):
+    """Before a report is refused for it."""
+    archive = new_archive(takes=[EncapsulatedPDFStorage])
+    assert named(archive.address).check() == ["Comprehensive 3D SR Storage"]
+
+
+def test_an_object_arrives_as_it_was(archive):
+    """With its UID and its values, from the clinic's own title."""
+    with named(archive.address).connected() as store:
+        store(a_pdf())
+    (stored,) = archive.stored
+    assert (stored.SOPInstanceUID, stored.PatientName) == ("2.25.1", "Berg^Anna")
+
+
+def test_one_that_is_not_there_is_named_with_what_to_do(archive):
+    """Its title, host and port are those that config.toml has."""
+    archive.stop()
+    with pytest.raises(SendingError, match=rf"^The archive {archive.address} does not answer; see that it runs"):
+        named(archive.address).check()
+
+
+def test_a_title_that_it_does_not_know_is_said_to_be_refused(archive):
+    """Two titles may be wrong, and both are named."""
+    wrong = archive.address.replace("PACS", "PAX")
+    with pytest.raises(SendingError, match=r"refuses to speak with AGCNN_CLINIC \(called ae title not recognised\)"):
+        named(wrong).check()
+
+
+@pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007])
+def test_a_warning_is_an_object_that_was_taken(archive, status):
+    """Coerced elements and the like (PS3.4 Table B.2-1)."""
+    archive.answers = [status]
+    with named(archive.address).connected() as store:
+        store(a_pdf())
+
+
+@pytest.mark.parametrize(("status", "told"), [(0xA900, "status A900, data set does not match"), (0xC123, "C123")])
+def test_a_refusal_names_its_status_and_no_patient(archive, status, told):
+    """Another object may be taken: the association goes on."""
+    archive.answers = [status]
+    with named(archive.address).connected() as store:
+        with pytest.raises(NotTakenError, match=told) as refused:
+            store(a_pdf())
+        store(a_pdf("2.25.2"))
+    assert "Berg" not in str(refused.value)
+    assert [dataset.SOPInstanceUID for dataset in archive.stored] == ["2.25.2"]
+
+
+def test_an_archive_without_room_takes_none(archive):
+    """To try the next object would be in vain."""
+    archive.answers = [0xA700]
+    with named(archive.address).connected() as store, pytest.raises(SendingError, match="has no room") as refused:
+        store(a_pdf())
+    assert not isinstance(refused.value, NotTakenError)
+
+
+def test_a_class_that_was_not_agreed_upon_is_not_taken(new_archive):
+    """The sentence names the setting by which it need not be sent."""
+    archive = new_archive(takes=["1.2.840.10008.5.1.4.1.1.88.34"])
+    with named(archive.address).connected() as store, pytest.raises(NotTakenError, match=r"sending\.objects"):
+        store(a_pdf())
+
+
+def test_an_archive_that_is_cut_off_is_gone(archive):
+    """In the middle of an association: what was sent before stays sent."""
+    with named(archive.address).connected() as store:
+        store(a_pdf())
+        archive.stop()
+        with pytest.raises(SendingError, match="stopped answering"):
+            store(a_pdf("2.25.2"))
+
+
+@pytest.mark.parametrize(
+    ("written", "parts"),
+    [
+        ("PACS@pacs.example:104", ("PACS", "pacs.example", 104)),
+        ("OUR PACS@10.0.0.7:11112", ("OUR PACS", "10.0.0.7", 11112)),
+        ("PACS@[fd00::7]:104", ("PACS", "fd00::7", 104)),
+    ],
+)
+def test_an_address_is_read_and_written_alike(written, parts):
+    """Title, host and port."""
+    archive = named(written, ae_title=" MINE ")
+    assert (archive.title, archive.host, archive.port, archive.calling) == (*parts, "MINE")
+    assert str(archive) == written
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "pacs.example:104",
+        "PACS@pacs.example",
+        "PACS@host:0",
+        "PACS@host:65536",
+        "A\\B@host:104",
+        "x" * 17 + "@host:104",
+    ],
+)
+def test_what_is_no_address_is_refused(written):
+    """When the settings are read, not when the first report is due."""
+    with pytest.raises(ValueError, match=r"TITLE@HOST:PORT|Application Entity Title"):
+        named(written)

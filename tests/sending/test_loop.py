@@ -1,0 +1,145 @@
+"""The sending loop: every report that waits reaches the archive, whatever that does meanwhile."""
+
+import logging
+
+import pytest
+from sqlalchemy import update
+
+from agcnn_clinic.database.tables import Report
+from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.sending.loop import REST_SECONDS
+
+EVENTS = "SELECT studies, details FROM audit_event WHERE event = 'sent' ORDER BY id"
+
+
+def test_all_that_waits_is_sent_and_waits_no_more(clinic, archive):
+    """The PDF and the SR of one study, the PDF of the other."""
+    sending = clinic.sending()
+    assert sending.waiting() == 2
+    assert sending.step() == 2
+    assert [dataset.Modality for dataset in archive.stored] == ["DOC", "SR", "DOC"]
+    assert clinic.rows() == [(False, True), (False, True)]
+    assert sending.step() == sending.waiting() == 0
+
+
+def test_the_audit_trail_says_what_went_where(clinic, archive, select):
+    """An event a report, with its version and how many objects."""
+    clinic.sending().step()
+    events = [row["details"] for row in select(clinic.config.database_url, EVENTS)]
+    assert events == [f'{{"objects":{count},"to":"{archive.address}","version":1}}' for count in (2, 1)]
+
+
+def test_an_archive_that_is_away_is_left_alone_for_a_while_and_told_of_once(clinic, archive, caplog):
+    """Then all that waited is sent; nothing is lost, and a night's outage is two lines of the log."""
+    caplog.set_level(logging.INFO, "agcnn_clinic")
+    sending = clinic.sending()
+    archive.stop()
+    for _ in range(3):
+        assert sending.step() == 0
+        assert sending.step() == 0, "at once, it is not even asked"
+        clinic.elapsed += REST_SECONDS
+    assert sending.waiting() == 2
+    archive.start()
+    assert sending.step() == 2
+    assert clinic.rows() == [(False, True), (False, True)]
+    told = [record.getMessage() for record in caplog.records if record.name.startswith("agcnn_clinic.sending")]
+    assert [f"The archive {archive.address} does not answer" in told[0], "answers again" in told[1]] == [True, True]
+    assert len(told) == 2
+
+
+def test_a_report_that_is_refused_keeps_no_other_waiting(clinic, archive, caplog):
+    """It is tried again a minute later, and the log says why once."""
+    sending = clinic.sending()
+    archive.answers = [0xC000]
+    assert sending.step() == 2
+    assert clinic.rows() == [(True, False), (False, True)]
+    assert sending.step() == 0
+    clinic.elapsed += REST_SECONDS
+    archive.answers = [0xC000]
+    assert sending.step() == 1
+    clinic.elapsed += REST_SECONDS
+    assert sending.step() == 1
+    assert clinic.rows() == [(False, True), (False, True)]
+    assert caplog.text.count("refuses an object") == 1
+
+
+def test_an_archive_without_room_is_asked_for_nothing_more(clinic, archive):
+    """The second report is not tried: the first one's answer holds for it."""
+    archive.answers = [0xA700]
+    assert clinic.sending().step() == 1
+    assert clinic.rows() == [(True, False), (True, False)]
+    assert archive.stored == []
+
+
+def test_an_end_after_the_archive_has_it_sends_the_same_once_more(clinic, archive, at_point):
+    """A crash between the archive's answer and the row: the archive is told of no second object."""
+
+    def crash():
+        raise KeyboardInterrupt
+
+    at_point(FaultPoint.REPORT_SENT, crash)
+    with pytest.raises(KeyboardInterrupt):
+        clinic.sending().step()
+    assert clinic.rows() == [(True, False), (True, False)]
+    assert clinic.sending().step() == 2
+    first, again = archive.of("SR")
+    assert first == again
+    assert first.SOPInstanceUID == again.SOPInstanceUID
+
+
+@pytest.mark.parametrize("altered", [None, b"another PDF"])
+def test_a_pdf_that_is_not_as_it_was_delivered_is_not_sent(clinic, archive, altered, caplog):
+    """Nor is its SR: the two say the same, or nothing. Made again, it goes."""
+    report_id = clinic.report_id(dicom=True)
+    with clinic.database.session() as session:
+        path = clinic.config.report_file(session.get_one(Report, report_id).path)
+    delivered = path.read_bytes()
+    path.unlink()
+    if altered is not None:
+        path.write_bytes(altered)
+    sending = clinic.sending()
+    assert sending.step() == 2
+    assert [dataset.Modality for dataset in archive.stored] == ["DOC"]
+    assert "make it again with `agcnn-clinic report --missing`" in caplog.text
+    path.write_bytes(delivered)
+    clinic.elapsed += REST_SECONDS
+    assert sending.step() == 1
+    assert sending.waiting() == 0
+
+
+def test_of_which_there_is_nothing_to_send_does_not_wait(clinic, archive, monkeypatch):
+    """A PNG's report where the SR alone is wanted: it was not sent, and no event says so."""
+    sr_alone = clinic.config.sending.model_copy(update={"objects": ("sr",)})
+    monkeypatch.setattr(clinic, "config", clinic.config.model_copy(update={"sending": sr_alone}))
+    clinic.sending().step()
+    assert [dataset.Modality for dataset in archive.stored] == ["SR"]
+    assert clinic.rows() == [(False, True), (False, False)]
+
+
+def test_it_stops_between_two_reports(clinic):
+    """SIGTERM does not wait for a thousand of them."""
+    assert clinic.sending().step(lambda: True) == 0
+    assert clinic.rows() == [(True, False), (True, False)]
+
+
+def test_many_are_sent_over_several_associations(clinic, archive):
+    """As many as wait, oldest first."""
+    with clinic.database.write() as session:
+        row = session.get_one(Report, clinic.report_id(dicom=False))
+        for version in range(2, 20):
+            session.add(
+                Report(
+                    study_id=row.study_id,
+                    version=version,
+                    study_revision=row.study_revision,
+                    created_at=row.created_at,
+                    software_version=row.software_version,
+                    path=row.path,
+                    sha256=row.sha256,
+                    to_send=True,
+                )
+            )
+        session.execute(update(Report).where(Report.version == 1).values(to_send=False))
+    sending = clinic.sending()
+    assert (sending.step(), sending.step(), sending.step()) == (16, 2, 0)
+    assert [dataset.InstanceNumber for dataset in archive.stored] == list(range(2, 20))

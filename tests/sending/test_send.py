@@ -1,0 +1,122 @@
+"""send: a report as DICOM when a person asks for it, and what doctor and show say of sending."""
+
+import json
+
+import pytest
+from pydicom import dcmread
+from sqlalchemy import update
+from typer.testing import CliRunner
+
+from agcnn_clinic.cli import checks_sending
+from agcnn_clinic.cli.main import app
+from agcnn_clinic.cli.result import State
+from agcnn_clinic.database.tables import Report
+from agcnn_clinic.errors import SendingError, UsageError
+
+ACCESSION = "A-1"
+
+
+@pytest.fixture
+def run(clinic):
+    """Run a command on the clinic; an error comes out as it was raised."""
+
+    def run(*arguments) -> str:
+        config = clinic.config.root / "config.toml"
+        done = CliRunner().invoke(app, ["--config", str(config), *map(str, arguments)], catch_exceptions=False)
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    return run
+
+
+@pytest.fixture
+def nowhere(clinic):
+    """The same clinic without an archive."""
+    file = clinic.config.root / "config.toml"
+    file.write_text(file.read_text().replace(clinic.config.sending.to, ""))
+
+
+def test_a_study_is_sent_to_the_archive_and_again(run, clinic, archive):
+    """Whether or not it waits; the second time the same objects."""
+    said = [run("send", ACCESSION) for _ in range(2)]
+    assert said[0] == said[1]
+    assert said[0].endswith(f": DOC, SR to {archive.address}\n")
+    first, second = archive.stored[:2], archive.stored[2:]
+    assert first == second
+    assert clinic.rows() == [(False, True), (True, False)]
+
+
+def test_show_says_that_a_report_was_sent_or_waits(run):
+    """In its line, beside where the PDF lies."""
+    assert "(waits to be sent)" in run("show", ACCESSION)
+    run("send", ACCESSION)
+    assert "(sent on 2" in run("show", ACCESSION)
+    assert json.loads(run("show", ACCESSION, "--format", "json"))["reports"][0]["sent_at"]
+
+
+def test_out_writes_the_objects_into_a_folder_for_other_ways(run, clinic, archive, tmp_path, nowhere, select):
+    """As DICOM files that only their owner may read; the archive hears nothing, and the trail says exported."""
+    del nowhere
+    lines = run("send", ACCESSION, "--out", tmp_path / "usb").splitlines()
+    assert [dcmread(line).Modality for line in lines] == ["DOC", "SR"]
+    assert [path.stat().st_mode & 0o777 for path in (tmp_path / "usb").iterdir()] == [0o600, 0o600]
+    assert archive.stored == []
+    newest = select(clinic.config.database_url, "SELECT event, studies FROM audit_event ORDER BY id DESC LIMIT 1")
+    assert newest[0]["event"] == "exported"
+
+
+def test_without_an_archive_send_says_what_to_do(run, nowhere):
+    """Before anything is looked for."""
+    del nowhere
+    with pytest.raises(UsageError, match=r"set sending\.to in config\.toml, or give a folder with --out"):
+        run("send", ACCESSION)
+
+
+def test_a_folder_that_cannot_be_made_is_named(run, tmp_path):
+    """What lies there stays."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SendingError, match=r"cannot be written: .*; name another folder"):
+        run("send", ACCESSION, "--out", tmp_path / "file" / "below")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_archive_that_is_away_ends_send_and_the_report_waits_on(run, clinic, archive):
+    """It was not sent, and no row says so."""
+    archive.stop()
+    with pytest.raises(SendingError, match="does not answer"):
+        run("send", ACCESSION)
+    assert clinic.rows() == [(True, False), (True, False)]
+
+
+def test_doctor_asks_the_archive(clinic, archive):
+    """Whether it answers; where none is named, nothing is said."""
+    assert [result.state for result in checks_sending.archive(clinic.config)] == [State.OK]
+    archive.stop()
+    (result,) = checks_sending.archive(clinic.config)
+    assert (result.state, result.check) == (State.PROBLEM, "DICOM archive")
+    off = clinic.config.model_copy(update={"sending": clinic.config.sending.model_copy(update={"to": ""})})
+    assert list(checks_sending.archive(off)) == []
+
+
+def test_doctor_names_what_the_archive_does_not_take(clinic, new_archive):
+    """Each report would be refused for it."""
+    other = new_archive(takes=["1.2.840.10008.5.1.4.1.1.104.1"])
+    settings = clinic.config.sending.model_copy(update={"to": other.address})
+    (result,) = checks_sending.archive(clinic.config.model_copy(update={"sending": settings}))
+    assert result.state is State.PROBLEM
+    assert result.found.endswith("does not take Comprehensive 3D SR Storage")
+
+
+def test_doctor_tells_of_reports_that_wait_for_long(clinic):
+    """Those of the last minutes are on their way; without an archive each is one too many."""
+    assert list(checks_sending.waiting(clinic.database, clinic.config)) == []
+    off = clinic.config.model_copy(update={"sending": clinic.config.sending.model_copy(update={"to": ""})})
+    (result,) = checks_sending.waiting(clinic.database, off)
+    assert (result.state, result.found[:20]) == (State.REMARK, "2 reports not sent, ")
+    with clinic.database.write() as session:
+        report = session.get_one(Report, clinic.report_id(dicom=True))
+        session.execute(
+            update(Report).where(Report.id == report.id).values(created_at=report.created_at.replace(year=2025))
+        )
+    (result,) = checks_sending.waiting(clinic.database, clinic.config)
+    assert result.found.startswith("1 report not sent, the oldest of 2025-")
