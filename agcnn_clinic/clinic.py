@@ -16,7 +16,7 @@ from agcnn_clinic.database.trail import ModelIdentity
 from agcnn_clinic.errors import ModelUnavailableError
 from agcnn_clinic.holdings import check_archive
 from agcnn_clinic.intake.accept import Intake
-from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.intake.inbox import Inbox, first_look
 from agcnn_clinic.lock import at_work_on
 from agcnn_clinic.moments import utc_now
 from agcnn_clinic.press import press
@@ -71,6 +71,8 @@ def at_work(config: Config) -> Iterator[Clinic]:
     sys.setswitchinterval(SWITCH_SECONDS)
     shares = config.analysis.shares
     load_ahead(*CHILDREN_NEED)
+    # Nothing is taken before there is a model to read it, but what lies there can settle until then.
+    seen = first_look(config)
     # torch takes seconds to import, which `report` does without, and the children load meanwhile.
     from agcnn_clinic.analysis.films import Darkroom  # noqa: PLC0415
     from agcnn_clinic.analysis.infer import load_reader  # noqa: PLC0415
@@ -113,7 +115,7 @@ def at_work(config: Config) -> Iterator[Clinic]:
                 config,
                 database,
                 claims,
-                Inbox(config, intake),
+                Inbox(config, intake, tracker=seen),
                 analysis,
                 Reporting(
                     database,

@@ -5,11 +5,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from agcnn_clinic.cli.formats import Column
+from agcnn_clinic.cli.output import Format, Printing, Shown, print_rows, text_console
 from agcnn_clinic.cli.training import explained, read_as_the_clinic_does
 from agcnn_clinic.errors import ClinicError, ExitCode, UsageError
 
 if TYPE_CHECKING:
     from agcnn_models.settings import Backbone
+
+
+_COLUMNS = (Column("name"), Column("title"), Column("recipes"))
+_SHOWN = (
+    Shown("name", "experiment"),
+    Shown("title", "what it is"),
+    Shown("recipes", "recipes", text=lambda row: " ".join(row["recipes"]), whole=str.split),
+)
 
 
 class ExperimentIncompleteError(ClinicError):
@@ -95,14 +105,9 @@ def _initial_weights(texts: list[str]) -> dict["Backbone", Path]:
 
 
 def _print_experiments() -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from agcnn_training.experiments.registry import EXPERIMENTS, recipe_experiments
 
-    table = Table("experiment", "what it is", "recipes")
-    for known in EXPERIMENTS.values():
-        table.add_row(known.name, known.title, " ".join(known.recipes))
-    console = Console()
-    console.print(table)
-    console.print(f"These recipes are experiments too: {', '.join(recipe_experiments())}.", highlight=False)
+    rows = [{"name": known.name, "title": known.title, "recipes": known.recipes} for known in EXPERIMENTS.values()]
+    print_rows(rows, _COLUMNS, Printing(Format.TABLE), shown=_SHOWN)
+    with text_console(None) as console:
+        console.print(f"\nThese recipes are experiments too: {', '.join(recipe_experiments())}.")

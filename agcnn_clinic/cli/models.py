@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.context import GlobalOptions, clinic_config, clinic_database, write_setting
-from agcnn_clinic.cli.formats import printable
+from agcnn_clinic.cli.formats import Column, Row, printable
+from agcnn_clinic.cli.output import Format, Printing, Shown, print_rows
 from agcnn_clinic.errors import ConfigError, DatabaseError, ModelUnavailableError, UsageError
 
 if TYPE_CHECKING:
@@ -19,39 +20,42 @@ if TYPE_CHECKING:
 
 models_app = typer.Typer(no_args_is_help=True, help="The models: list, show, verify, use, import.")
 
+_COLUMNS = tuple(map(Column, ("current", "name", "version", "backbone", "measured", "read", "folder")))
+_SHOWN = (
+    Shown("current", ""),
+    Shown("name", "name"),
+    Shown("version", "version"),
+    Shown("backbone", "backbone", rank=3),
+    Shown("measured", "mean AUC (95% interval)", rank=2),
+    Shown("read", "images read", rank=1),
+    Shown("folder", "folder", whole=lambda folder: [folder]),
+)
+
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="The name of a bundle that ships, or the folder of one.")]
 
 
 @models_app.command("list")
 def list_models(ctx: typer.Context) -> None:
     """The models that ship, the one that the clinic reads with (marked *), and what each has read here."""
-    from rich.table import Table
-
     from agcnn_clinic.bundles import known_bundles
-    from agcnn_clinic.cli.output import text_console
     from agcnn_models.manifest import digest, limits
 
     current = _current(ctx)
     folders = known_bundles()
     if current is not None and current not in folders:
         folders.append(current)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for heading in ("", "name", "version", "backbone", "mean AUC (95% interval)", "images read"):
-        table.add_column(heading, no_wrap=True)
-    table.add_column("folder", overflow="fold")
     readers = _readers(ctx)
-    told = []
+    rows, told = [], []
     for folder in folders:
         manifest = manifest_of(folder)
         told += [f"{manifest.name} {manifest.version}: {sentence}" for sentence in limits(manifest)]
-        mark = "*" if folder == current else ""
         described = (manifest.name, manifest.version, manifest.backbone, _measured(manifest))
-        table.add_row(mark, *described, _has_read(readers.pop(digest(manifest), None)), str(folder))
+        has_read = _has_read(readers.pop(digest(manifest), None))
+        rows.append(_row("*" if folder == current else "", *described, has_read, str(folder)))
     for reader in readers.values():
         model = reader.model
-        table.add_row("", model.name, model.version, model.manifest.get("backbone", ""), "", _has_read(reader), "")
-    with text_console(None) as console:  # a folder that another program reads is not folded
-        console.print(table)
+        rows.append(_row("", model.name, model.version, model.manifest.get("backbone", ""), "", _has_read(reader), ""))
+    print_rows(rows, _COLUMNS, Printing(Format.TABLE), shown=_SHOWN)
     for sentence in told:
         typer.echo(sentence)
 
@@ -190,6 +194,10 @@ def _told(provenance: "Provenance", out: Path) -> list[str]:
     return lines
 
 
+def _row(*values: str) -> Row:
+    return {column.name: value for column, value in zip(_COLUMNS, values, strict=True)}
+
+
 def _current(ctx: typer.Context) -> Path | None:
     from agcnn_clinic.bundles import configured_bundle
 
@@ -262,7 +270,6 @@ def _measured(manifest: "Manifest") -> str:
     fusion = manifest.metrics.branches.get(BranchName.FUSION) if manifest.metrics else None
     if fusion is None:
         return "not measured"
-    # Below it: a wider column would leave no room for the folder.
     labels = len(fusion.auc)
-    over = f"\nover {labels} of {len(PATHOLOGIES)} labels" if labels < len(PATHOLOGIES) else ""
+    over = f" over {labels} of {len(PATHOLOGIES)} labels" if labels < len(PATHOLOGIES) else ""
     return f"{fusion.mean_auc:.3f} ({fusion.ci_low:.3f} to {fusion.ci_high:.3f}){over}"

@@ -1,11 +1,9 @@
 """How rows are printed: as a table for a person, or as CSV, JSON or Parquet (`formats`) for a program."""
 
 import io
-import os
-import stat
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -17,8 +15,8 @@ import typer
 
 from agcnn_clinic.cli import standard_output
 from agcnn_clinic.cli.formats import Column, Kind, Row, as_json, printable, write_csv, write_json, write_parquet
-from agcnn_clinic.durable import led_to, taking_the_place_of
-from agcnn_clinic.errors import StorageError, UsageError
+from agcnn_clinic.cli.sink import sink
+from agcnn_clinic.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,6 +42,8 @@ class Shown:
         text: what to print of a row instead of the value.
         width: the most characters on a terminal; longer text ends in an ellipsis there.
         narrow: so few characters will do before another column goes.
+        whole: divides the text into parts of which none is ever cut, for the last column alone: where that does not
+            fit beside the others it stands below each row, under the second of them.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Shown:
     text: Callable[[Row], str] | None = None
     width: int | None = None
     narrow: int | None = None
+    whole: Callable[[str], Sequence[str]] | None = None
 
 
 FormatOption = Annotated[
@@ -88,8 +89,6 @@ _PIPE_WIDTH = 10_000
 """Wider than any table: what another program reads is never cut."""
 _GAP = 2
 """Between two columns."""
-_GIVEN = (1, 2)
-"""The descriptors of standard output and standard error."""
 _ELLIPSIS = "\u2026"
 
 
@@ -169,17 +168,17 @@ def print_rows(
     else:
         if form is Format.PARQUET and output is None and sys.stdout.isatty():
             raise UsageError("Parquet is not for a terminal; name a file with --output.")
-        with _sink(output) as sink:
+        with sink(output) as file:
             wanted = some if output else takewhile(lambda _: not standard_output.is_dead(), some)
-            _WRITERS[form](wanted, columns, sink)
+            _WRITERS[form](wanted, columns, file)
     if limit is not None and next(coming, None) is not None:
         typer.echo(f"There are more than {limit} rows; --limit 0 prints all of them.", err=True)
 
 
 def print_json(value: Any, output: Path | None) -> None:
     """Print one value as JSON, indented."""
-    with _sink(output) as sink:
-        sink.write((as_json(value, indent=2) + "\n").encode())
+    with sink(output) as file:
+        file.write((as_json(value, indent=2) + "\n").encode())
 
 
 @contextmanager
@@ -201,8 +200,8 @@ def text_console(output: Path | None) -> "Iterator[Console]":
         sys.stdout.write(text)
         sys.stdout.flush()
     else:
-        with _sink(output) as sink:
-            sink.write(text.encode())
+        with sink(output) as file:
+            file.write(text.encode())
 
 
 def _print_table(
@@ -216,18 +215,25 @@ def _print_table(
             console.print("Nothing matches.")
             return
         cells = {column.name: [_cell(row, kinds[column.name], column) for row in rows] for column in shown}
-        kept = _fit(shown, cells, console.width, cut=console.is_terminal)
+        full = _widths(shown, cells, cut=console.is_terminal)
+        below = shown[-1] if shown[-1].whole is not None and _total(full) > console.width else None
+        kept = _fit({column: width for column, width in full.items() if column is not below}, console.width)
         # All widths are known: rich's Table would find them anew, a tenth of a millisecond for each cell.
         numbers = {column for column in kept if column.text is None and kinds[column.name] in _NUMBERS}
         rule = "-" if console.options.ascii_only else "\u2500"
         page = Text()
         page.append(_line([column.title for column in kept], kept, numbers), "bold")
+        if below:
+            page.append(_lines_below(below, below.title, kept, console.width), "bold")
         page.append(f"\n{rule * _total(kept)}")
         for number, row in enumerate(rows):
             line = _line([cells[column.name][number] for column in kept], kept, numbers)
             page.append(f"\n{line}", "bold" if marked and row[marked] else None)
-        console.print(page, no_wrap=True, overflow="ellipsis")
-        if hidden := [column.title for column in shown if column not in kept]:
+            if below:
+                page.append(_lines_below(below, cells[below.name][number], kept, console.width))
+        # A part that is longer than a line is left to the terminal: what that breaks can still be copied whole.
+        console.print(page, no_wrap=True, overflow="ignore" if below else "ellipsis", crop=not below)
+        if hidden := [column.title for column in full if column not in kept and column is not below]:
             console.print(f"Not shown for lack of width: {', '.join(hidden)}.", style="dim")
 
 
@@ -248,15 +254,33 @@ def _placed(text: str, width: int, *, right: bool) -> str:
     return " " * room + text if right else text + " " * room
 
 
-def _fit(shown: Sequence[Shown], cells: Mapping[str, Sequence[str]], width: int, *, cut: bool) -> dict[Shown, int]:
-    """The columns that fit side by side, each with its width. Those of rank 0 stay, the widest cut first."""
+def _lines_below(column: Shown, text: str, widths: Mapping[Shown, int], width: int) -> str:
+    """The parts of a text, as many to a line as fit, under the second column."""
+    from rich.cells import cell_len
+
+    lines: list[str] = []
+    for part in column.whole(text) if column.whole and text else ():
+        if lines and cell_len(lines[-1]) + 1 + cell_len(part) <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(" " * (next(iter(widths.values())) + _GAP) + part)
+    return "".join(f"\n{line}" for line in lines)
+
+
+def _widths(shown: Sequence[Shown], cells: Mapping[str, Sequence[str]], *, cut: bool) -> dict[Shown, int]:
+    """Each column with the width that it would like to have."""
     from rich.cells import cell_len
 
     full: dict[Shown, int] = {}
     for column in shown:
         longest = max(map(cell_len, (column.title, *cells[column.name])))
         full[column] = min(longest, column.width) if cut and column.width else longest
-    kept = {column: min(full[column], column.narrow or full[column]) for column in shown}
+    return full
+
+
+def _fit(full: Mapping[Shown, int], width: int) -> dict[Shown, int]:
+    """The columns that fit side by side, each with its width. Those of rank 0 stay, the widest cut first."""
+    kept = {column: min(longest, column.narrow or longest) for column, longest in full.items()}
     while _total(kept) > width and any(column.rank for column in kept):
         del kept[max(kept, key=lambda column: column.rank)]
     while _total(kept) > width and max(kept.values()) > 1:
@@ -298,47 +322,3 @@ _WRITERS: dict[Format, Callable[[Iterable[Row], Sequence[Column], BinaryIO], Non
     Format.JSON: write_json,
     Format.PARQUET: write_parquet,
 }
-
-
-@contextmanager
-def _sink(output: Path | None) -> Iterator[BinaryIO]:
-    """Standard output as bytes, or what a person named."""
-    if output is None:
-        sys.stdout.flush()
-        stream = typer.get_binary_stream("stdout")
-        yield stream
-        stream.flush()
-        return
-    try:
-        with _opened(output) as file:
-            yield file
-    except OSError as error:
-        raise StorageError(f"{output} cannot be written: {error.strerror}.") from error
-
-
-def _opened(output: Path) -> AbstractContextManager[BinaryIO]:
-    """Where what is written gets to what a name leads to; what a link leads to counts, since /dev/stdout is one.
-
-    A file is replaced by one that is whole. Not so what takes bytes as they come (a pipe, a terminal, /dev/null): a
-    file could be no such thing in its place. Nor what this process was given as standard output or error: whoever
-    opened it, as a shell does for `>> all.csv`, has more in it, or writes on.
-    """
-    try:
-        there = output.stat()
-    except FileNotFoundError:
-        return taking_the_place_of(led_to(output))
-    for descriptor in _GIVEN:
-        with suppress(OSError):  # it was closed (`>&-`)
-            if os.path.samestat(there, os.fstat(descriptor)):
-                sys.stdout.flush()
-                return _straight(os.dup(descriptor))
-    if stat.S_ISREG(there.st_mode):
-        return taking_the_place_of(led_to(output))
-    return _straight(os.open(output, os.O_WRONLY))
-
-
-@contextmanager
-def _straight(descriptor: int) -> Iterator[BinaryIO]:
-    # As with standard output, a reader that has gone has what it wanted.
-    with suppress(BrokenPipeError), os.fdopen(descriptor, "wb") as stream:
-        yield stream

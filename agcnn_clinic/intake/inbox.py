@@ -31,6 +31,14 @@ first, and what copies a CD makes its folders before it fills them."""
 NO_FILES = "links, pipes or devices are passed over; what a link leads to is not taken"
 
 
+def first_look(config: Config) -> StabilityTracker:
+    """See what lies in the inbox, so that it settles from now on; nothing is opened and nothing taken."""
+    tracker = StabilityTracker(config.intake.settle_seconds)
+    files = list(discover(config.inbox, config.intake.ignore))
+    tracker.observe(files, time.monotonic())
+    return tracker
+
+
 class Inbox:
     """The inbox of one clinic, and what has been seen in it so far."""
 
@@ -40,12 +48,23 @@ class Inbox:
         intake: Intake,
         watermark: Watermark | None = None,
         clock: Callable[[], float] = time.monotonic,
+        tracker: StabilityTracker | None = None,
     ) -> None:
+        """Look after the inbox of a clinic.
+
+        Args:
+            config: the clinic's settings.
+            intake: takes the files.
+            watermark: says how much room there is; None for that of the clinic's disks.
+            clock: seconds that only grow.
+            tracker: what was seen of the inbox already, by that clock; None for nothing.
+        """
         self._root = config.inbox
         self._ignore = config.intake.ignore
         self._intake = intake
         self._clock = clock
-        self._tracker, self._long_waits = StabilityTracker(config.intake.settle_seconds), LongWaits()
+        self._tracker = StabilityTracker(config.intake.settle_seconds) if tracker is None else tracker
+        self._long_waits = LongWaits()
         self._empty_folders = StabilityTracker(max(EMPTY_FOLDER_SECONDS, config.intake.study_quiet_seconds))
         self._keeps_topmost = config.intake.keep_folders == "topmost"
         self._unpacker = Unpacker(config, intake, self._take)

@@ -20,6 +20,19 @@ def test_the_list_names_every_experiment_and_recipe_that_can_be_run():
         assert (name in result.output) is (name != "starter")
 
 
+def test_the_list_breaks_no_name_of_a_recipe(on_terminals, tmp_path):
+    """On a terminal of any usual width each experiment is followed by all its recipes, whole, and fits."""
+    from agcnn_training.experiments.registry import EXPERIMENTS
+
+    for (width, _), lines in on_terminals(tmp_path, (60, 80, 120, 200), [["experiment", "--list"]]):
+        assert max(map(len, lines)) <= width
+        words = " ".join(lines).split()
+        for name, known in EXPERIMENTS.items():
+            own = words[words.index(name) :]
+            first = own.index(known.recipes[0])
+            assert tuple(own[first : first + len(known.recipes)]) == known.recipes, (width, name)
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "sentence"),
     [

@@ -71,6 +71,17 @@ def test_a_folder_is_listed_as_it_is_called(two_models, run, small_bundle, tmp_p
     assert "/[3]/[/old]" in "".join(run(two_models, "models", "list").stdout.split())
 
 
+def test_a_folder_can_be_copied_from_any_terminal(two_models, run, small_bundle, on_terminals, tmp_path):
+    """It is whole in one line, beside its model where there is room and else below it, and so is the model's name."""
+    folder = shutil.copytree(small_bundle, tmp_path / "models of the house" / "of a name that fills a line of its own")
+    run(two_models, "models", "use", folder)
+    for (width, _), lines in on_terminals(two_models, (30, 80, 120, 400), [["models", "list"]]):
+        at = next(at for at, line in enumerate(lines) if line.startswith("*  untrained  0.0.1"))
+        assert (lines[at] if width == 400 else lines[at + 1]).rstrip().endswith(f"  {folder}"), width
+        shown = " ".join(lines)
+        assert all(title in shown for title in ("backbone", "mean AUC", "images read", "folder")), width
+
+
 def test_using_another_model_says_what_there_is_to_read_again(two_models, run, small_bundle, tmp_path):
     """What was read by another model is counted, by studies; nothing is said where the model's readings count."""
     said = run(two_models, "models", "use", "starter").stdout

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import random
 import re
 import subprocess
@@ -245,18 +244,7 @@ def test_what_cannot_be_requeued_is_not_told_to_be(tmp_path, run, factories, new
     assert told[1].endswith("drop the corrected files into the inbox.")
 
 
-ON_A_TERMINAL = """
-import fcntl, struct, sys, termios
-from agcnn_clinic.cli.main import app
-for width in %r:
-    fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 40, width, 0, 0))
-    for command in %r:
-        print("COMMAND", width, command[0], flush=True)
-        app(["--config", "config.toml", *command], standalone_mode=False)
-"""
-
-
-def test_tables_fit_the_terminal(rows_clinic):
+def test_tables_fit_the_terminal(rows_clinic, on_terminals):
     """On a real terminal of any usual width no line is wider than it, and what a table is about is there."""
     from rich.cells import cell_len
 
@@ -267,7 +255,7 @@ def test_tables_fit_the_terminal(rows_clinic):
         assert any(heads[command] in line for line in lines[:2]) or width < 80, (width, command)
 
 
-def test_show_cuts_no_label_on_a_narrow_terminal(rows_clinic):
+def test_show_cuts_no_label_on_a_narrow_terminal(rows_clinic, on_terminals):
     """Pneumonia and Pneumothorax begin alike: bars go first. No Finding stands last, as in a report."""
     from agcnn_models.labels import LABELS, display_name
 
@@ -283,43 +271,6 @@ def test_show_cuts_no_label_on_a_narrow_terminal(rows_clinic):
             assert sorted(shown[: len(LABELS)]) == sorted(map(display_name, LABELS)), width
             assert shown[len(LABELS) - 1] == "No Finding"
             assert all(re.search(r"0\.\d{3}( |$)|not assessed", row) for row in table[: len(LABELS)]), width
-
-
-def on_terminals(clinic, widths, commands):
-    """What commands print on real terminals of some widths: width and command, with the lines without their colours."""
-    pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
-    environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    master, slave = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL % (widths, commands)],
-        cwd=clinic,
-        stdout=slave,
-        stderr=slave,
-        env=environment | {"TERM": "xterm", "NO_COLOR": "1"},
-    )
-    os.close(slave)
-    printed = read_to_end(master)
-    assert process.wait() == 0, printed
-    sections = printed.split("COMMAND ")[1:]
-    assert len(sections) == len(widths) * len(commands)
-    for section in sections:
-        heading, *lines = re.sub(r"\x1b\[[0-9;]*m", "", section).splitlines()
-        width, command = heading.split()
-        yield (int(width), command), lines
-
-
-def read_to_end(terminal):
-    """All that is written to a pseudo-terminal; on Linux its end is an OSError."""
-    printed = b""
-    while True:
-        try:
-            some = os.read(terminal, 65536)
-        except OSError:
-            some = b""
-        if not some:
-            os.close(terminal)
-            return printed.decode()
-        printed += some
 
 
 def test_findings_is_lean(rows_clinic):

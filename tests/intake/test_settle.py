@@ -1,12 +1,14 @@
 """When a file counts as finished."""
 
 import logging
+import time
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agcnn_clinic.intake.discover import Found
+from agcnn_clinic.intake.inbox import Inbox, first_look
 from agcnn_clinic.intake.settle import LongWaits, StabilityTracker
 from agcnn_clinic.staging import Identity
 
@@ -50,6 +52,20 @@ def test_a_file_that_went_away_and_came_back_is_new():
 def test_without_a_settle_time_a_file_is_finished_at_once():
     """settle_seconds = 0 takes what is there."""
     assert StabilityTracker(0).observe([file()], now=5) == ([file()], None)
+
+
+def test_a_file_settles_from_the_first_look_on(desk):
+    """Before there is anything to take it with; one that grows between that look and the next has to wait."""
+    settings = desk.config.intake.model_copy(update={"settle_seconds": 3600.0})
+    config = desk.config.model_copy(update={"intake": settings})
+    for name in ("whole", "grows"):
+        (config.inbox / name).write_text("no film")
+    seen = first_look(config)
+    with (config.inbox / "grows").open("a") as growing:
+        growing.write(", and more")
+    later = time.monotonic() // 1 + 3602  # whole seconds, which floats add without a remainder
+    assert Inbox(config, desk.intake, clock=lambda: later, tracker=seen).sweep() == (1, 3600)
+    assert desk.waiting() == ["grows"]
 
 
 @given(

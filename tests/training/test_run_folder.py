@@ -39,8 +39,8 @@ def rewritten(run: Path) -> Iterator[dict[str, Any]]:
 
 def test_run_json_says_what_the_run_is(tmp_path: Path, tiny: Recipe) -> None:
     """Every setting of the recipe, defaults too, the data and the software; nothing of the machine."""
-    RunFolder.prepare(tmp_path / "run", tiny, "abc", resume=False)
-    content = json.loads((tmp_path / "run" / "run.json").read_text())
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    content = json.loads((tmp_path / "run.json").read_text())
     assert Recipe.model_validate(content["recipe"]) == tiny
     assert content["recipe"]["compute"]["checkpoint_minutes"] == 10
     assert content["data_sha256"] == "abc"
@@ -234,13 +234,6 @@ def test_a_damaged_checkpoint_is_a_sentence(tmp_path: Path, content: bytes) -> N
     (tmp_path / "checkpoint.pt").write_bytes(content)
     with pytest.raises(TrainingError, match="take it away"):
         RunFolder(tmp_path).load("global-1")
-
-
-def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, tiny: Recipe) -> None:
-    """Where a file lies in its way another --out is asked for."""
-    (tmp_path / "file").touch()
-    with pytest.raises(TrainingError, match=r"x\.run cannot be made \(Not a directory\): give another --out"):
-        RunFolder.prepare(tmp_path / "file" / "x.run", tiny, "abc", resume=False)
 
 
 def test_a_checkpoint_of_another_shape_is_a_sentence(tmp_path: Path) -> None:

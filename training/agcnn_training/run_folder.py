@@ -93,19 +93,15 @@ class RunFolder:
 
     @classmethod
     def prepare(cls, path: Path, recipe: Recipe, data_sha256: str, *, resume: bool) -> Self:
-        """Make the folder, or find the one that a stopped run left.
+        """Say in the folder what the run is, or find what a stopped run said there. It is held (see ``only_run_in``).
 
         Raises:
-            TrainingError: a run lies there and is not to be resumed, or it was asked something else, or the folder
-                cannot be made.
+            TrainingError: a run lies there and is not to be resumed, or it was asked something else, or the disk is
+                full or cannot be written.
         """
         identity = identify(recipe, data_sha256)
         file = path / RUN_FILE
         if not file.exists():
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise TrainingError(f"{path} cannot be made ({error.strerror}): give another --out.") from error
             replace_text(file, json.dumps(identity, indent=2) + "\n")
         elif not resume:
             raise TrainingError(f"A run lies in {path}: go on with --resume, or take the folder away to start anew.")

@@ -1,6 +1,8 @@
 """FRONT DOOR of training: from a label table, a folder of films and a recipe to a measured network and its bundle."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,6 +38,7 @@ from agcnn_training.files import file_sha256
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.learnt import never_learnt, told
+from agcnn_training.lock import only_run_in
 from agcnn_training.loop import Surroundings
 from agcnn_training.material import Material, further_films, nearer, read_material
 from agcnn_training.met import write_given
@@ -99,7 +102,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
         The bundle's folder; the run's folder when the recipe trains one branch alone, of which no bundle is made.
 
     Raises:
-        TrainingError: what was asked cannot be done, or the run was stopped (``TrainingStopped``).
+        TrainingError: what was asked cannot be done, another process trains in the run's folder (``RunBusyError``), or
+            the run was stopped (``TrainingStopped``).
         agcnn_models.errors.ModelError: initial weights do not fit, or the bundle cannot be written.
     """
     stop = StopRequest()
@@ -120,9 +124,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     recipe = settle_precision(recipe, device)
     if device.type == "cpu":
         keep_freed_memory()
-    with stop.listening(), joined(device) as ranks:
+    with stop.listening(), joined(device) as ranks, _run_folder(request, recipe, data_sha256, ranks) as folder:
         journal = Journal((console or Console(stderr=True)) if ranks.leads else Console(quiet=True))
-        folder = _run_folder(request, recipe, data_sha256, ranks)
         if ranks.leads:
             journal.keep(folder.path / "log.txt")
         if recipe.compute.precision is Precision.BFLOAT16 and not computes_bfloat16(device):
@@ -158,13 +161,15 @@ def _introduce(dataset: Dataset, given: Given, unlearnt: tuple[str, ...], journa
         journal.say(f"WARNING: {told(unlearnt)}")
 
 
-def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> RunFolder:
-    """The folder of the run, made by the leading process and shared by all."""
+@contextmanager
+def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> Iterator[RunFolder]:
+    """The folder of the run, made and held by the leading process and shared by all."""
     path = run_path(request.out)
-    if ranks.leads:
-        RunFolder.prepare(path, recipe, data_sha256, resume=request.resume)
-    ranks.wait()
-    return RunFolder(path)
+    with only_run_in(path) if ranks.leads else nullcontext():
+        if ranks.leads:
+            RunFolder.prepare(path, recipe, data_sha256, resume=request.resume)
+        ranks.wait()
+        yield RunFolder(path)
 
 
 def _reading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal, stop: StopRequest) -> Reading:

@@ -15,7 +15,7 @@ from agcnn_models.settings import Backbone
 from agcnn_training.compute import choose_device, settle_precision
 from agcnn_training.data.pictures import ImageLoader, read_picture
 from agcnn_training.data.source import fingerprint, open_data
-from agcnn_training.errors import TrainingError, TrainingStopped
+from agcnn_training.errors import RunBusyError, TrainingError, TrainingStopped
 from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.experiments.films import ShownFilm, show_films
 from agcnn_training.experiments.outcomes import Outcome, read_run
@@ -110,6 +110,7 @@ def run_experiment(request: ExperimentRequest, console: Console | None = None) -
 
     Raises:
         TrainingStopped: it was asked to stop; the same command goes on from there.
+        RunBusyError: another process trains one of the runs, and the rest may be its next.
         RunsFailedError: some runs failed; everything else is done and written.
         TrainingError: what was asked cannot be done.
     """
@@ -217,6 +218,7 @@ def _train_missing(runs: Sequence[_Run], request: ExperimentRequest, journal: Jo
 
     Raises:
         TrainingStopped: a stop was requested.
+        RunBusyError: another process trains one of them.
     """
     failures: list[str] = []
     for number, run in enumerate(runs, start=1):
@@ -232,6 +234,8 @@ def _train_missing(runs: Sequence[_Run], request: ExperimentRequest, journal: Jo
             raise TrainingStopped(
                 f"Stopped in run {number} of {len(runs)}, {name}: the same command goes on from there."
             ) from error
+        except RunBusyError:
+            raise
         except (TrainingError, ModelError) as error:
             failures.append(name)
             journal.say(f"{name} failed: {error}")
