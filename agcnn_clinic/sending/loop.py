@@ -2,10 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database.claims import ALONE, Claims, Work
@@ -20,10 +21,19 @@ from agcnn_clinic.sending.parcel import UnsendableError, packed, record
 
 TOGETHER = 16
 """How many reports share an association, at most."""
-REST_SECONDS = 60.0
-"""How long an archive that is not there is left alone, and a report that it does not take."""
+REST_SECONDS, LONGEST_REST_SECONDS = 60.0, 3600.0
+"""How long an archive that is not there is left alone, and a report that it does not take: each time twice as long, so
+that thousands of these do not keep it busy."""
 
 log = logging.getLogger(__name__)
+
+
+class _Unsent(NamedTuple):
+    """A report that was not sent when it was tried last: why, until when it is left alone, and for how long."""
+
+    why: str
+    until: float
+    rest: float
 
 
 class Sending:
@@ -52,10 +62,7 @@ class Sending:
         self._away = ""
         """Why the archive could not be spoken to when it was tried last."""
         self._away_until = 0.0
-        self._refused: dict[int, str] = {}
-        """Why reports were not sent when they were tried last."""
-        self._resting: dict[int, float] = {}
-        """Until when those are left alone."""
+        self._unsent: dict[int, _Unsent] = {}
 
     def step(self, stopped: Callable[[], bool] = lambda: False) -> int:
         """Send reports that wait, as far as they are taken; returns how many were tried, 0 when none could be.
@@ -90,21 +97,25 @@ class Sending:
         return tried
 
     def waiting(self) -> int:
-        """How many reports wait to be sent.
+        """How many reports wait to be sent, but for those that another worker has in hand.
 
         Raises:
             DatabaseError: the database cannot be used.
         """
-        with self._database.session() as session:
-            return session.scalars(select(func.count()).where(Report.to_send)).one()
+        return len(self._waiting(but_not=set(self._claims.others(Work.SENDING))))
 
     def _due(self) -> Sequence[int]:
         now = self._elapsed()
-        not_now = {report_id for report_id, until in self._resting.items() if now < until}
-        not_now |= set(self._claims.others(Work.SENDING))
-        due = select(Report.id).where(Report.to_send, Report.id.not_in(not_now)).order_by(Report.id).limit(TOGETHER)
+        resting = {report_id for report_id, unsent in self._unsent.items() if now < unsent.until}
+        return self._waiting(resting.union(self._claims.others(Work.SENDING)), TOGETHER)
+
+    def _waiting(self, but_not: Collection[int], at_most: int | None = None) -> list[int]:
+        """Reports that wait, the oldest first. What is left out is left out here: a statement has room for so much."""
+        waiting = select(Report.id).where(Report.to_send).order_by(Report.id)
+        if at_most is not None:
+            waiting = waiting.limit(at_most + len(but_not))
         with self._database.session() as session:
-            return session.scalars(due).all()
+            return [report_id for report_id in session.scalars(waiting) if report_id not in but_not][:at_most]
 
     def _send(self, report_id: int, store: Store) -> None:
         try:
@@ -112,12 +123,13 @@ class Sending:
             for dataset in parcel.objects:
                 store(dataset)
         except (NotTakenError, UnsendableError) as error:
-            if (why := str(error)) not in self._refused.values():
+            why, before = str(error), self._unsent.get(report_id)
+            if all(why != unsent.why for unsent in self._unsent.values()):
                 log.warning("%s", why)
-            self._refused[report_id], self._resting[report_id] = why, self._elapsed() + REST_SECONDS
+            rest = REST_SECONDS if before is None else min(2 * before.rest, LONGEST_REST_SECONDS)
+            self._unsent[report_id] = _Unsent(why, self._elapsed() + rest, rest)
             return
-        self._refused.pop(report_id, None)
-        self._resting.pop(report_id, None)
+        self._unsent.pop(report_id, None)
         reached(FaultPoint.REPORT_SENT)
         with self._database.write() as session:
             if self._claims.kept(session, Work.SENDING, [report_id]):

@@ -16,7 +16,6 @@ from pydicom.filebase import DicomBytesIO
 from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.dicom.composite import CHARACTER_SET, patient_and_study
 from agcnn_clinic.dicom.uid import derived_uid
-from agcnn_clinic.domain import MediaType
 from agcnn_clinic.moments import iso
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 
@@ -85,8 +84,8 @@ def structured(content: ReportContent, before: Before | None) -> bytes:
 
 
 def referable(content: ReportContent) -> list[ReadImage]:
-    """The images that an object of the study can refer to."""
-    return [image for image in content.images if image.media_type is MediaType.DICOM and not image.other_patient]
+    """The images that an object of the study can refer to: by their SOP class, which no PNG has."""
+    return [image for image in content.images if image.sop_class_uid and not image.other_patient]
 
 
 def source(image: ReadImage, content: ReportContent) -> Dataset:

@@ -35,6 +35,7 @@ from agcnn_clinic.reporting.pdf import render
 from agcnn_clinic.reporting.readings import counting_readings
 from agcnn_clinic.reporting.rendering import Press
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sending.objects import structured
 from agcnn_clinic.storage import Storage
 
 
@@ -119,6 +120,8 @@ def _reports(bench: Bench, config: Config, database: Database, read: _Read) -> N
         readings = counting_readings(session, [study.id])
         content = compose(study, edition, readings=readings, archive=config.archive)
     bench.results.add("report.pdf", timed(lambda: render(content, [read.prints], config.reporting), bench.runs))
+    # For an archive, where one is named.
+    bench.results.add("report.sr", timed(lambda: structured(content, None), bench.runs))
     waiting = iter(due)
     whole = timed(
         lambda: make_report(

@@ -48,16 +48,18 @@ def test_an_archive_that_is_away_is_left_alone_for_a_while_and_told_of_once(clin
 
 
 def test_a_report_that_is_refused_keeps_no_other_waiting(clinic, archive, caplog):
-    """It is tried again a minute later, and the log says why once."""
+    """It is tried again a minute later, then two, then four; and the log says why once."""
     sending = clinic.sending()
     archive.answers = [0xC000]
     assert sending.step() == 2
     assert clinic.rows() == [(True, False), (False, True)]
-    assert sending.step() == 0
-    clinic.elapsed += REST_SECONDS
-    archive.answers = [0xC000]
-    assert sending.step() == 1
-    clinic.elapsed += REST_SECONDS
+    for rest in (REST_SECONDS, 2 * REST_SECONDS):
+        clinic.elapsed += rest - 1
+        assert sending.step() == 0
+        clinic.elapsed += 1
+        archive.answers = [0xC000]
+        assert sending.step() == 1
+    clinic.elapsed += 4 * REST_SECONDS
     assert sending.step() == 1
     assert clinic.rows() == [(False, True), (False, True)]
     assert caplog.text.count("refuses an object") == 1
