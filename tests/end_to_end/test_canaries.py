@@ -47,19 +47,22 @@ def _drop(folder, seeds):
 
 
 @pytest.mark.parametrize("form", ["human", "json"])
-def test_nothing_that_is_said_repeats_a_patient(clinic, seeds, form):
+def test_nothing_that_is_said_repeats_a_patient(clinic, seeds, archive, form):
     """Logs at debug level, what is printed, reason files and the traceback of --debug: no name, id, date, file name."""
     text = clinic.config_file.read_text()
     text = text.replace('format = "json"', f'format = "{form}"').replace('level = "info"', 'level = "debug"')
-    clinic.config_file.write_text(text)
+    clinic.config_file.write_text(text.replace('to = ""', f'to = "{archive.address}"'))
+    archive.answers = [0xC000]
     dropped = _drop(clinic.config.inbox, seeds)
     done = clinic.run("--debug", "process", check=False)
     assert done.returncode == 1, done.stderr
     reasons = [path.read_text() for path in clinic.config.quarantine.glob("*.json")]
     assert len(reasons) >= 6
-    said = done.stderr + "".join(reasons)
+    said = done.stderr + clinic.run("--debug", "process").stderr + "".join(reasons)
     for canary in (*seeds.CANARIES.values(), FILE_NAME, "Kanarienvogel", "Quetzalcoatl", "1901-02-03", "CANARY"):
         assert canary.lower() not in said.lower(), canary
     assert seeds.derived("sound", "study") not in said
     assert clinic.run("quarantine", "list", "--format", "csv", "--limit", "0").stdout.count("\n") > 6
+    assert "refuses an object of Encapsulated PDF Storage" in said
+    assert any("Kanarienvogel" in str(dataset.PatientName) for dataset in archive.stored)
     assert dropped > 10
