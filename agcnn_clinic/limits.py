@@ -74,6 +74,10 @@ def peer(text: str) -> tuple[str, str, int]:
     found = _PEER.fullmatch(text)
     if found is None or not 0 < int(found["port"]) < 65_536:
         raise ValueError('is not written as "TITLE@HOST:PORT", like "PACS@pacs.example:104"')
+    try:
+        found["host"].encode("idna")
+    except UnicodeError as error:
+        raise ValueError("names a host with a label that is empty or longer than 63 characters") from error
     return _title(found["title"]), found["host"].strip("[]"), int(found["port"])
 
 

@@ -2,6 +2,7 @@
 
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID
+from pydicom.valuerep import PersonName
 
 from agcnn_clinic.domain import StudyDescription
 
@@ -26,7 +27,7 @@ def sop_common(dataset: Dataset, sop_class_uid: str, sop_instance_uid: str, tran
 
 def patient_and_study(dataset: Dataset, study: StudyDescription) -> None:
     """Say whose object it is (PS3.3 C.7.1.1 and C.7.2.1); its ISO dates and times become DICOM's."""
-    dataset.PatientName = study.patient_name
+    dataset.PatientName = PersonName(study.patient_name)  # one, be there a backslash in it
     dataset.PatientID = study.patient_id
     dataset.PatientBirthDate = study.patient_birth_date.replace("-", "")
     dataset.PatientSex = study.patient_sex

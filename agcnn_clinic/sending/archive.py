@@ -13,6 +13,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
 )
+from pynetdicom import evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
@@ -78,8 +79,8 @@ class Archive:
         """
         with self._association([_VERIFICATION, *STORED]) as association:
             accepted = _accepted(association)
-            if _VERIFICATION in accepted and "Status" not in association.send_c_echo():
-                raise self._gone()
+            if _VERIFICATION in accepted:
+                self._answer(association.send_c_echo)
             return [UID(uid).name for uid in STORED if uid not in accepted]
 
     @contextlib.contextmanager
@@ -99,15 +100,19 @@ class Archive:
                         f"The archive {self} does not take objects of {name}; let it, or take what is not wanted "
                         "out of sending.objects."
                     )
-                if not association.is_established:
-                    raise self._gone()
-                with quiet():
-                    answer = association.send_c_store(dataset)
-                if "Status" not in answer:
-                    raise self._gone()
-                self._heed(answer.Status, name)
+                self._heed(self._answer(lambda: association.send_c_store(dataset)).Status, name)
 
             yield store
+
+    def _answer(self, ask: Callable[[], Dataset]) -> Dataset:
+        try:
+            with quiet():
+                answer = ask()
+        except RuntimeError as error:  # the association has ended, be it a moment ago
+            raise self._gone() from error
+        if "Status" not in answer:
+            raise self._gone()
+        return answer
 
     def _heed(self, status: int, name: str) -> None:
         if code_to_category(status) in ("Success", "Warning"):
@@ -129,7 +134,9 @@ class Archive:
         for sop_class in sop_classes:
             entity.add_requested_context(sop_class, _SYNTAXES)
         try:
-            association = entity.associate(self.host, self.port, ae_title=self.title)
+            association = entity.associate(
+                self.host, self.port, ae_title=self.title, evt_handlers=[(evt.EVT_CONN_OPEN, self._limited)]
+            )
         except OSError as error:  # no such name, or no network for this service
             raise SendingError(f"The archive {self} cannot be reached: {error.strerror or error}.") from error
         if not association.is_established:
@@ -139,6 +146,15 @@ class Archive:
         finally:
             if association.is_established:
                 association.release()
+
+    def _limited(self, event: evt.Event) -> None:
+        """Let no call of the connection take longer than an answer may.
+
+        pynetdicom sets no limit: an archive that hangs in the middle of a message would hold it, and us, for ever.
+        """
+        transport = event.assoc.dul.socket
+        if transport is not None and transport.socket is not None:
+            transport.socket.settimeout(self.timeout_seconds)
 
     def _not_there(self, association: Association) -> SendingError:
         if association.is_rejected:

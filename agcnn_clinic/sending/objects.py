@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
+from pydicom.uid import UID
 
 from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.dicom.composite import CHARACTER_SET, patient_and_study
@@ -84,8 +85,16 @@ def structured(content: ReportContent, before: Before | None) -> bytes:
 
 
 def referable(content: ReportContent) -> list[ReadImage]:
-    """The images that an object of the study can refer to: by their SOP class, which no PNG has."""
-    return [image for image in content.images if image.sop_class_uid and not image.other_patient]
+    """The images that an object of the study can refer to: as images of the standard's classes, each in its series."""
+    return [
+        image
+        for image in content.images
+        if not image.other_patient and image.series_instance_uid and _is_of_images(UID(image.sop_class_uid))
+    ]
+
+
+def _is_of_images(sop_class: UID) -> bool:
+    return sop_class.type == "SOP Class" and "Image Storage" in sop_class.name and not sop_class.is_retired
 
 
 def source(image: ReadImage, content: ReportContent) -> Dataset:

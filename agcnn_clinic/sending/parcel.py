@@ -55,8 +55,7 @@ def as_dicom(
         structure: makes the SR, as `structured`; here or in a child process.
 
     Returns:
-        The objects, ready to be written. No SR where no image can be referred to: none came as DICOM, or all name
-        another patient than their study.
+        The objects, ready to be written. No SR where no image can be referred to (`objects.referable`).
     """
     with quiet():
         objects = []

@@ -1,5 +1,8 @@
 """Speaking to a DICOM archive: a real one, on loopback, that takes, refuses, or is not there."""
 
+import socket
+import threading
+
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
@@ -100,6 +103,27 @@ def test_an_archive_that_is_cut_off_is_gone(archive):
             store(a_pdf("2.25.2"))
 
 
+def test_one_that_hangs_in_the_middle_of_a_message_is_left():
+    """By itself pynetdicom waits for the rest of it for ever, and `watch`, told to stop, for that."""
+    outcome: list[str] = []
+
+    def ask() -> None:
+        settings = Settings(to=f"PACS@127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.5)
+        with pytest.raises(SendingError) as error:
+            Archive.configured(settings).check()
+        outcome.append(str(error.value))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        peer, _ = listener.accept()
+        with peer:
+            peer.recv(1 << 16)
+            peer.sendall(b"\x02\0\0")  # of an A-ASSOCIATE-AC (PS3.8 9.3.3)
+            asking.join(20)
+    assert ["does not answer" in said for said in outcome] == [True]
+
+
 @pytest.mark.parametrize(
     ("written", "parts"),
     [
@@ -124,9 +148,11 @@ def test_an_address_is_read_and_written_alike(written, parts):
         "PACS@host:65536",
         "A\\B@host:104",
         "x" * 17 + "@host:104",
+        "PACS@pacs..example:104",
+        "PACS@" + 64 * "x" + ":104",
     ],
 )
 def test_what_is_no_address_is_refused(written):
     """When the settings are read, not when the first report is due."""
-    with pytest.raises(ValueError, match=r"TITLE@HOST:PORT|Application Entity Title"):
+    with pytest.raises(ValueError, match=r"TITLE@HOST:PORT|Application Entity Title|names a host"):
         named(written)

@@ -221,10 +221,29 @@ def test_an_image_that_names_another_patient_is_in_no_sr(clinic):
 
 
 @pytest.mark.parametrize(
+    ("series", "sop_class"),
+    [("", DigitalXRayImageStorageForPresentation), ("1.2.3", ""), ("1.2.3", "1.3.12.2.1107.5.9.1"), ("1.2.3", "none")],
+)
+def test_an_image_that_an_sr_cannot_refer_to_keeps_nothing_else_back(clinic, series, sop_class):
+    """It lacks its series or a class of the standard's images: the SR is of the other image, the PDF of both."""
+    with clinic.database.write() as session:
+        for row in session.scalars(select(Inference)):
+            if row.file.header["view_position"] == "AP":
+                row.file.instance.series_instance_uid = series
+                row.file.header = {**row.file.header, "sop_class_uid": str(sop_class)}
+                other = row.file.instance.sop_instance_uid
+    _, findings = packed(clinic.database, clinic.config, clinic.report_id(dicom=True)).objects
+    assert other not in str(findings)
+    (referred,) = findings.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert referred.SeriesInstanceUID
+
+
+@pytest.mark.parametrize(
     "values",
     [
         {"patient_name": "", "patient_id": "", "patient_sex": "", "patient_birth_date": "", "study_date": ""},
         {"patient_sex": "?", "patient_name": "A^B^C^D^E^F^G", "accession_number": "longer than an SH may be"},
+        {"patient_name": "Berg^Anna\\Berg^Anna Maria"},
         {"patient_id": "P-" + 70 * "1", "study_description": "one\\two", "study_time": "08:15"},
     ],
 )
