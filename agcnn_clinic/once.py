@@ -57,7 +57,7 @@ def until_idle(
     once = _Once(clinic, sources, progress, own)
     with ThreadPoolExecutor(thread_name_prefix="loop") as threads:
         try:
-            loops = [threads.submit(loop) for loop in (once.take, once.analyse, once.report)]
+            loops = [threads.submit(loop) for loop in (once.take, once.analyse, once.report, once.send)]
             # With an end to each wait: so a Ctrl-C is heeded that another thread has got.
             while wait(loops, HEED_SECONDS, FIRST_EXCEPTION).not_done:
                 if any(loop.done() and loop.exception() for loop in loops):
@@ -66,30 +66,20 @@ def until_idle(
             once.stop()
     for loop in loops:
         loop.result()
-    unsent = _unsent(clinic)
     try:
         clinic.upkeep.step()
     except StorageError as error:
         log.warning("%s", error)
-    return Left(once.left_behind, clinic.reporting.unmade, once.unlisted, once.hindered, unsent)
-
-
-def _unsent(clinic: Clinic) -> int:
-    """Send what waits; how many reports wait still."""
-    if clinic.sending is None:
-        return 0
-    while clinic.sending.step():
-        pass
-    return clinic.sending.waiting()
+    return Left(once.left_behind, clinic.reporting.unmade, once.unlisted, once.hindered, once.unsent)
 
 
 class _Once:
-    """Three loops, each of which ends when it finds nothing to do after the one before it has ended."""
+    """The loops, each of which ends when it finds nothing to do after the one before it has ended."""
 
     def __init__(
         self, clinic: Clinic, sources: Iterable[Path], progress: Callable[[int, int], None], own: OwnWork | None
     ) -> None:
-        self.left_behind = self.unlisted = 0
+        self.left_behind = self.unlisted = self.unsent = 0
         self.hindered: tuple[str, ...] = ()
         self._clinic = clinic
         self._own = own
@@ -97,7 +87,7 @@ class _Once:
         self._progress = progress
         self._telling = threading.Lock()
         self._taken = self._decided = 0
-        self._all_taken, self._all_decided = threading.Event(), threading.Event()
+        self._all_taken, self._all_decided, self._all_reported = (threading.Event() for _ in range(3))
         self._stopped = threading.Event()
 
     def stop(self) -> None:
@@ -105,6 +95,7 @@ class _Once:
         self._stopped.set()
         self._all_taken.set()
         self._all_decided.set()
+        self._all_reported.set()
 
     def take(self) -> None:
         inbox, stopped = self._clinic.inbox, self._stopped.is_set
@@ -140,6 +131,17 @@ class _Once:
                 before = spent()
             rest = max(LOOK_SECONDS, LOOKING_SHARE * (spent() - before))
             last_look = last_look and not self._waits_for(Work.STUDY)
+        self._all_reported.set()
+
+    def send(self) -> None:
+        if (sending := self._clinic.sending) is None:
+            return
+        last_look = False
+        while not last_look:
+            last_look = self._all_reported.wait(LOOK_SECONDS)
+            while not self._stopped.is_set() and sending.step(self._stopped.is_set):
+                pass
+        self.unsent = sending.waiting()
 
     def _make_reports(self) -> int:
         reporting = self._clinic.reporting

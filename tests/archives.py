@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Comprehensive3DSRStorage, EncapsulatedPDFStorage, Verification
 
@@ -19,10 +20,15 @@ class Archive:
         answers: the statuses of the next answers; `SUCCESS` after them.
     """
 
-    def __init__(self, *, takes: Sequence[str] = (EncapsulatedPDFStorage, Comprehensive3DSRStorage)) -> None:
+    def __init__(
+        self,
+        *,
+        takes: Sequence[str] = (EncapsulatedPDFStorage, Comprehensive3DSRStorage),
+        syntaxes: Sequence[str] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+    ) -> None:
         self.stored: list[Dataset] = []
         self.answers: list[int] = []
-        self._takes = takes
+        self._takes, self._syntaxes = takes, syntaxes
         self._changed = threading.Condition()
         self._server: Any = None
         self._port = 0
@@ -33,7 +39,7 @@ class Archive:
         entity = AE("PACS")
         entity.require_called_aet = True
         for sop_class in (*self._takes, Verification):
-            entity.add_supported_context(sop_class)
+            entity.add_supported_context(sop_class, list(self._syntaxes))
         handlers = [(evt.EVT_C_STORE, self._store)]
         self._server = entity.start_server(("127.0.0.1", self._port), block=False, evt_handlers=handlers)
         self._port = self._server.server_address[1]

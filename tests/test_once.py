@@ -179,24 +179,36 @@ def test_what_is_left_is_told_at_the_end():
     assert upkeep.asked == 1
 
 
-def test_what_is_reported_is_sent_before_upkeep_and_what_waits_still_is_told():
-    """Retention finds what is left to send; a second step may find what the first had no place for."""
-    order = []
+def test_what_is_reported_is_sent_beside_and_what_waits_still_is_told_at_the_end():
+    """The last report is sent, too: the loop looks once more after all are made, and upkeep finds what is left."""
+    order, sent = [], threading.Event()
+
+    class Reporting(Counting):
+        def step(self, *_, **__):
+            if super().step():
+                order.append("reported")
+                return 1
+            assert sent.wait(PATIENCE), "what is reported is sent while more may come"
+            return 0
 
     class Sending(Counting):
         def step(self, *_, **__):
-            order.append("sending")
-            return super().step()
+            if "reported" not in order or "sent" in order:
+                return 0
+            order.append("sent")
+            sent.set()
+            return 1
 
         def waiting(self):
+            order.append("counted")
             return 3
 
     class Upkeep(Counting):
         def step(self, *_, **__):
             order.append("upkeep")
 
-    left = until_idle(clinic(sending=Sending(16, 2), upkeep=Upkeep()), [], nobody)
-    assert order == ["sending", "sending", "sending", "upkeep"]
+    left = until_idle(clinic(reporting=Reporting(1), sending=Sending(), upkeep=Upkeep()), [], nobody)
+    assert order == ["reported", "sent", "counted", "upkeep"]
     assert left == Left(unsent=3)
 
 

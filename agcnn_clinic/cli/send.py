@@ -58,15 +58,15 @@ def send(
         archive = Archive.configured(config.sending)
         with archive.connected() as store:
             for parcel in parcels:
-                for dataset in parcel.objects:
-                    store(dataset)
+                for sent in parcel.objects:
+                    store(sent)
                 with database.write() as session:
                     record(session, parcel, to=str(archive), now=utc_now())
                 typer.echo(f"report {parcel.version} of {parcel.study_key}: {_told(parcel)} to {archive}")
 
 
 def _told(parcel: "Parcel") -> str:
-    return ", ".join(str(dataset.Modality) for dataset in parcel.objects) or "nothing that could be sent"
+    return " and ".join(sent.kind.upper() for sent in parcel.objects) or "nothing that could be sent"
 
 
 def _written(parcel: "Parcel", folder: Path) -> list[Path]:
@@ -75,18 +75,14 @@ def _written(parcel: "Parcel", folder: Path) -> list[Path]:
     Raises:
         SendingError: it cannot be written.
     """
-    from pydicom.filebase import DicomBytesIO
-
     from agcnn_clinic.durable import write_atomically
 
     paths = []
-    for dataset in parcel.objects:
-        path = folder / f"{parcel.study_key}-v{parcel.version}-{dataset.Modality.lower()}.dcm"
-        buffer = DicomBytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
+    for sent in parcel.objects:
+        path = folder / f"{parcel.study_key}-v{parcel.version}-{sent.kind}.dcm"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, buffer.getvalue())
+            write_atomically(path, sent.file)
         except OSError as error:
             raise SendingError(f"{path} cannot be written: {error.strerror}; name another folder.") from error
         paths.append(path)

@@ -120,8 +120,8 @@ class Sending:
     def _send(self, report_id: int, store: Store) -> None:
         try:
             parcel = packed(self._database, self._config, report_id, self._structure)
-            for dataset in parcel.objects:
-                store(dataset)
+            for sent in parcel.objects:
+                store(sent)
         except (NotTakenError, UnsendableError) as error:
             why, before = str(error), self._unsent.get(report_id)
             if all(why != unsent.why for unsent in self._unsent.values()):

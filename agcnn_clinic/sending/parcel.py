@@ -1,11 +1,8 @@
 """What is sent of one report, made of its row and its PDF; and its row, once an archive has taken it."""
 
 from datetime import datetime
-from io import BytesIO
 from typing import NamedTuple
 
-from pydicom import dcmread
-from pydicom.dataset import Dataset
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
@@ -20,7 +17,7 @@ from agcnn_clinic.reporting.making import sha256_of, with_files
 from agcnn_clinic.reporting.remaking import as_it_was
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.sending.encapsulated_pdf import encapsulated_pdf
-from agcnn_clinic.sending.objects import Before, Kind, Structure, referable, structured
+from agcnn_clinic.sending.objects import Before, Kind, SentObject, Structure, as_file, referable, structured
 
 
 class Parcel(NamedTuple):
@@ -29,7 +26,7 @@ class Parcel(NamedTuple):
     report_id: int
     study_key: str
     version: int
-    objects: list[Dataset]
+    objects: list[SentObject]
 
 
 class UnsendableError(SendingError):
@@ -42,7 +39,7 @@ def as_dicom(
     kinds: tuple[Kind, ...],
     before: Before | None = None,
     structure: Structure = structured,
-) -> list[Dataset]:
+) -> list[SentObject]:
     """Make the objects that are to be sent of a report.
 
     Times in them are of this machine's zone, as those of the images are of their machine's.
@@ -55,14 +52,14 @@ def as_dicom(
         structure: makes the SR, as `structured`; here or in a child process.
 
     Returns:
-        The objects, ready to be written. No SR where no image can be referred to (`objects.referable`).
+        The objects. No SR where no image can be referred to (`objects.referable`).
     """
     with quiet():
         objects = []
         if Kind.PDF in kinds:
-            objects.append(encapsulated_pdf(content, pdf))
+            objects.append(SentObject(Kind.PDF, as_file(encapsulated_pdf(content, pdf))))
         if Kind.SR in kinds and referable(content):
-            objects.append(dcmread(BytesIO(structure(content, before))))
+            objects.append(SentObject(Kind.SR, structure(content, before)))
         return objects
 
 

@@ -6,7 +6,7 @@ region is a planar group (TID 1410) without a finding: it is where the local bra
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from highdicom import sr
@@ -112,18 +112,21 @@ _Group = sr.MeasurementsAndQualitativeEvaluations | sr.PlanarROIMeasurementsAndQ
 
 
 def _groups(image: ReadImage, content: ReportContent) -> Iterator[_Group]:
-    for finding in (*image.findings, *([image.no_finding] if image.no_finding else ())):
-        yield _finding(finding, image, content)
-    yield _region(image, content)
+    findings = (*image.findings, *([image.no_finding] if image.no_finding else ()))
+    algorithm = _algorithm(image, findings)
+    for finding in findings:
+        yield _finding(finding, image, content, algorithm)
+    yield _region(image, content, algorithm)
 
 
-def _finding(finding: FindingRow, image: ReadImage, content: ReportContent) -> sr.MeasurementsAndQualitativeEvaluations:
+def _finding(
+    finding: FindingRow, image: ReadImage, content: ReportContent, algorithm: sr.AlgorithmIdentification
+) -> sr.MeasurementsAndQualitativeEvaluations:
     concept = concepts.FINDINGS[finding.label]
-    threshold = "no threshold" if finding.threshold is None else f"threshold {finding.threshold:g}"
     return sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=_tracked(finding.name, image, content),
         finding_type=concept if finding.positive else None,
-        algorithm_id=_algorithm(image, threshold),
+        algorithm_id=algorithm,
         measurements=[
             sr.Measurement(concepts.PROBABILITY, round(finding.probability, 6), concepts.NO_UNITS),
         ],
@@ -132,7 +135,9 @@ def _finding(finding: FindingRow, image: ReadImage, content: ReportContent) -> s
     )
 
 
-def _region(image: ReadImage, content: ReportContent) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
+def _region(
+    image: ReadImage, content: ReportContent, algorithm: sr.AlgorithmIdentification
+) -> sr.PlanarROIMeasurementsAndQualitativeEvaluations:
     """The attended region; DICOM counts pixels as it does, from the outer corner of the first (PS3.3 C.18.6.1.1)."""
     box = image.region
     corners = [(box.x_min, box.y_min), (box.x_max, box.y_min), (box.x_max, box.y_max), (box.x_min, box.y_max)]
@@ -143,7 +148,7 @@ def _region(image: ReadImage, content: ReportContent) -> sr.PlanarROIMeasurement
             np.array([*corners, corners[0]], np.float32),
             sr.SourceImageForRegion(image.sop_class_uid, image.sop_instance_uid),
         ),
-        algorithm_id=_algorithm(image),
+        algorithm_id=algorithm,
     )
 
 
@@ -153,10 +158,12 @@ def _tracked(what: str, image: ReadImage, content: ReportContent) -> sr.Tracking
     )
 
 
-def _algorithm(image: ReadImage, *parameters: str) -> sr.AlgorithmIdentification:
+def _algorithm(image: ReadImage, findings: Sequence[FindingRow]) -> sr.AlgorithmIdentification:
+    """What read an image; all of its groups share it, since to make one for each takes half as long as all else."""
+    thresholds = ", ".join(f"{one.name} {one.threshold:g}" for one in findings if one.threshold is not None)
     return sr.AlgorithmIdentification(
         name=f"AG-CNN {image.model.name}",
         version=image.model.version,
-        parameters=[f"manifest SHA-256 {image.model.manifest_sha256}", *parameters],
+        parameters=[f"manifest SHA-256 {image.model.manifest_sha256}", f"thresholds: {thresholds or 'none'}"],
         manufacturer=MANUFACTURER,
     )

@@ -5,20 +5,21 @@ import threading
 
 import pytest
 from pydicom.dataset import Dataset
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from agcnn_clinic.config import Sending as Settings
 from agcnn_clinic.dicom.composite import sop_common
 from agcnn_clinic.errors import SendingError
 from agcnn_clinic.sending.archive import Archive, NotTakenError
+from agcnn_clinic.sending.objects import Kind, SentObject, as_file
 
 
-def a_pdf(uid: str = "2.25.1") -> Dataset:
+def a_pdf(uid: str = "2.25.1") -> SentObject:
     """As small an object as there is."""
     dataset = Dataset()
     sop_common(dataset, EncapsulatedPDFStorage, uid, ExplicitVRLittleEndian)
     dataset.Modality, dataset.PatientName = "DOC", "Berg^Anna"
-    return dataset
+    return SentObject(Kind.PDF, as_file(dataset))
 
 
 def named(address: str, **settings) -> Archive:
@@ -42,6 +43,16 @@ def test_an_object_arrives_as_it_was(archive):
     with named(archive.address).connected() as store:
         store(a_pdf())
     (stored,) = archive.stored
+    assert (stored.SOPInstanceUID, stored.PatientName) == ("2.25.1", "Berg^Anna")
+
+
+def test_an_archive_that_knows_implicit_vr_alone_is_sent_that(new_archive):
+    """DICOM's default transfer syntax, which each must take (PS3.5 10.1): the object is encoded anew for it."""
+    archive = new_archive(syntaxes=[ImplicitVRLittleEndian])
+    with named(archive.address).connected() as store:
+        store(a_pdf())
+    (stored,) = archive.stored
+    assert stored.file_meta.TransferSyntaxUID == ImplicitVRLittleEndian
     assert (stored.SOPInstanceUID, stored.PatientName) == ("2.25.1", "Berg^Anna")
 
 

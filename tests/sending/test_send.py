@@ -40,7 +40,7 @@ def test_a_study_is_sent_to_the_archive_and_again(run, clinic, archive):
     """Whether or not it waits; the second time the same objects."""
     said = [run("send", ACCESSION) for _ in range(2)]
     assert said[0] == said[1]
-    assert said[0].endswith(f": DOC, SR to {archive.address}\n")
+    assert said[0].endswith(f": PDF and SR to {archive.address}\n")
     first, second = archive.stored[:2], archive.stored[2:]
     assert first == second
     assert clinic.rows() == [(False, True), (True, False)]
