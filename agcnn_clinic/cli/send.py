@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def send(
     ctx: typer.Context,
     studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY...", help="UIDs, keys, accession numbers or patient ids.")
+        list[str], typer.Argument(metavar="STUDY", help="UIDs, keys, accession numbers or patient ids.")
     ],
     version: Annotated[int | None, typer.Option(help="An older version of the report. Default: the newest.")] = None,
     out: Annotated[
