@@ -168,14 +168,13 @@ def test_sent_twice_they_are_the_same_objects(clinic):
     assert [written(dataset) for dataset in first.objects] == [written(dataset) for dataset in second.objects]
 
 
-def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sent(clinic):
-    """Of a report that no archive has, nothing is said."""
-    report_id = clinic.report_id(dicom=True)
-    before = packed(clinic.database, clinic.config, report_id).objects
+@pytest.fixture
+def versions(clinic) -> tuple[int, int]:
+    """The rows of that study's report and of a second version of it, of the same readings."""
+    first_id = clinic.report_id(dicom=True)
     with clinic.database.write() as session:
-        row = session.get_one(Report, report_id)
-        row.sent_at = datetime.now(UTC)
-        later = Report(
+        row = session.get_one(Report, first_id)
+        second = Report(
             study_id=row.study_id,
             version=2,
             study_revision=row.study_revision,
@@ -185,10 +184,16 @@ def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sen
             sha256=row.sha256,
             readings=[ReportReading(inference_id=reading.inference_id) for reading in row.readings],
         )
-        session.add(later)
+        session.add(second)
         session.flush()
-        later_id = later.id
-    after = packed(clinic.database, clinic.config, later_id).objects
+        return first_id, second.id
+
+
+def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sent(clinic, versions):
+    """Of a report that no archive has, nothing is said."""
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    before, after = (packed(clinic.database, clinic.config, report_id).objects for report_id in versions)
     uids = {uid for dataset in (*before, *after) for uid in (dataset.SOPInstanceUID, dataset.SeriesInstanceUID)}
     assert len(uids) == 8
     (study,) = after[1].PredecessorDocumentsSequence
@@ -197,7 +202,30 @@ def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sen
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before[1].SOPInstanceUID
     with clinic.database.write() as session:
         session.execute(update(Report).values(sent_at=None))
-    assert "PredecessorDocumentsSequence" not in packed(clinic.database, clinic.config, later_id).objects[1]
+    assert "PredecessorDocumentsSequence" not in packed(clinic.database, clinic.config, versions[1]).objects[1]
+
+
+def test_it_is_the_same_object_whether_the_one_before_it_was_sent_or_waits(clinic, versions):
+    """An archive that refused that one took this one; once it has both, this one may be sent again."""
+    _, waits = packed(clinic.database, clinic.config, versions[1]).objects
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    _, sent = packed(clinic.database, clinic.config, versions[1]).objects
+    assert written(waits) == written(sent)
+
+
+def test_a_version_that_had_no_sr_is_not_named(clinic, versions):
+    """It was sent as PDF alone, since its only image had no class."""
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+        for row in session.scalars(select(Inference)):
+            if row.file.header["view_position"] == "AP":
+                row.file.header = {**row.file.header, "sop_class_uid": ""}
+            elif row.file.header["view_position"] == "PA":
+                session.delete(session.get_one(ReportReading, (versions[0], row.id)))
+    assert len(packed(clinic.database, clinic.config, versions[0]).objects) == 1
+    _, after = packed(clinic.database, clinic.config, versions[1]).objects
+    assert "PredecessorDocumentsSequence" not in after
 
 
 def test_a_png_has_no_image_that_an_sr_could_refer_to(clinic):
