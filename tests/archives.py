@@ -24,6 +24,7 @@ class Archive:
         self.answers: list[int] = []
         self._takes = takes
         self._changed = threading.Condition()
+        self._left = threading.Event()
         self._server: Any = None
         self._port = 0
         self.start()
@@ -34,7 +35,7 @@ class Archive:
         entity.require_called_aet = True
         for sop_class in (*self._takes, Verification):
             entity.add_supported_context(sop_class)
-        handlers = [(evt.EVT_C_STORE, self._store)]
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_CLOSE, lambda _: self._left.set())]
         self._server = entity.start_server(("127.0.0.1", self._port), block=False, evt_handlers=handlers)
         self._port = self._server.server_address[1]
 
@@ -60,6 +61,10 @@ class Archive:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.stored) >= count, seconds), f"{len(self.stored)} of {count}"
         return self.stored
+
+    def is_left(self, *, within: float) -> bool:
+        """Whether a connection to it comes to its end within so many seconds, or has."""
+        return self._left.wait(within)
 
     def _store(self, event: Any) -> int:
         status = self.answers.pop(0) if self.answers else SUCCESS

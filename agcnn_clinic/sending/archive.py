@@ -130,7 +130,7 @@ class Archive:
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = self.timeout_seconds
-        entity.network_timeout = self.timeout_seconds
+        entity.network_timeout = None  # it is for the archive to say how long it waits for the next object
         for sop_class in sop_classes:
             entity.add_requested_context(sop_class, _SYNTAXES)
         try:
