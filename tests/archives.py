@@ -30,6 +30,7 @@ class Archive:
         self.answers: list[int] = []
         self._takes, self._syntaxes = takes, syntaxes
         self._changed = threading.Condition()
+        self._left = threading.Event()
         self._server: Any = None
         self._port = 0
         self.start()
@@ -40,7 +41,7 @@ class Archive:
         entity.require_called_aet = True
         for sop_class in (*self._takes, Verification):
             entity.add_supported_context(sop_class, list(self._syntaxes))
-        handlers = [(evt.EVT_C_STORE, self._store)]
+        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_CLOSE, lambda _: self._left.set())]
         self._server = entity.start_server(("127.0.0.1", self._port), block=False, evt_handlers=handlers)
         self._port = self._server.server_address[1]
 
@@ -66,6 +67,10 @@ class Archive:
         with self._changed:
             assert self._changed.wait_for(lambda: len(self.stored) >= count, seconds), f"{len(self.stored)} of {count}"
         return self.stored
+
+    def is_left(self, *, within: float) -> bool:
+        """Whether a connection to it comes to its end within so many seconds, or has."""
+        return self._left.wait(within)
 
     def _store(self, event: Any) -> int:
         status = self.answers.pop(0) if self.answers else SUCCESS

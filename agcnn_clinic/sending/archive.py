@@ -139,7 +139,7 @@ class Archive:
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
         entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = self.timeout_seconds
-        entity.network_timeout = self.timeout_seconds
+        entity.network_timeout = None  # it is for the archive to say how long it waits for the next object
         # Each by itself: of two in one context an archive takes either, and objects are written in the first.
         for sop_class, syntax in product(sop_classes, _SYNTAXES):
             entity.add_requested_context(sop_class, syntax)

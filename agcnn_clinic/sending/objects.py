@@ -35,7 +35,7 @@ class Kind(StrEnum):
 
 
 class Before(NamedTuple):
-    """A report of the same study that was sent before: its version, and when it was made."""
+    """A report of the same study that goes out before: its version, and when it was made."""
 
     version: int
     created_at: datetime
@@ -81,7 +81,7 @@ def structured(content: ReportContent, before: Before | None) -> bytes:
 
     Args:
         content: what the report says.
-        before: the report that it replaces, where that was sent.
+        before: the report that it replaces, where that is sent.
     """
     # highdicom takes half a second to load.
     from agcnn_clinic.sending.structured_report import structured_report  # noqa: PLC0415

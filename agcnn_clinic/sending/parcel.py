@@ -48,7 +48,7 @@ def as_dicom(
         content: what the report says.
         pdf: the report as it was delivered.
         kinds: which objects.
-        before: the report that this one replaces, where that was sent.
+        before: the report that this one replaces, where that is sent.
         structure: makes the SR, as `structured`; here or in a child process.
 
     Returns:
@@ -98,7 +98,7 @@ def packed(database: Database, config: Config, report_id: int, structure: Struct
         row = session.get_one(Report, report_id)
         (study,) = with_files(session, [row.study_id])
         content = as_it_was(session, study, row, config)
-        path, sha256, before = config.report_file(row.path), row.sha256, _before(study, row)
+        path, sha256, before = config.report_file(row.path), row.sha256, _before(session, study, row, config)
     try:
         pdf = path.read_bytes()
     except OSError as error:
@@ -125,14 +125,17 @@ def record(session: Session, parcel: Parcel, *, to: str, now: datetime, worker: 
         )
 
 
-def _before(study: Study, row: Report) -> Before | None:
-    """The newest report of its kind before it that an archive has."""
-    sent = [
-        report
-        for report in study.reports
-        if report.model_id == row.model_id and report.version < row.version and report.sent_at is not None
-    ]
-    return Before(sent[-1].version, sent[-1].created_at) if sent else None
+def _before(session: Session, study: Study, row: Report, config: Config) -> Before | None:
+    """The newest report of its kind before it whose SR an archive has, or will have.
+
+    That it waits still makes no difference: the SR that names it would be another one when it is sent once more.
+    """
+    for report in reversed(study.reports):
+        is_before = report.model_id == row.model_id and report.version < row.version
+        goes_out = report.to_send or report.sent_at is not None
+        if is_before and goes_out and referable(as_it_was(session, study, report, config)):
+            return Before(report.version, report.created_at)
+    return None
 
 
 def _unsendable(study_key: str, version: int, why: str) -> UnsendableError:

@@ -33,7 +33,7 @@ def structured_report(content: ReportContent, before: Before | None = None) -> D
 
     Args:
         content: what the report says; an image of it came as DICOM and names no other patient.
-        before: the report that it replaces, where that was sent.
+        before: the report that it replaces, where that is sent.
     """
     images = referable(content)
     sources = [source(image, content) for image in images]

@@ -114,6 +114,15 @@ def test_an_archive_that_is_cut_off_is_gone(archive):
             store(a_pdf("2.25.2"))
 
 
+def test_an_object_that_is_long_in_the_making_is_sent_all_the_same(archive):
+    """The children that make it may be busy for longer than an answer may take."""
+    settings = Settings(to=archive.address, timeout_seconds=0.5)
+    with Archive.configured(settings).connected() as store:
+        assert not archive.is_left(within=1.5)
+        store(a_pdf())
+    assert archive.is_left(within=20)
+
+
 def test_one_that_hangs_in_the_middle_of_a_message_is_left():
     """By itself pynetdicom waits for the rest of it for ever, and `watch`, told to stop, for that."""
     outcome: list[str] = []

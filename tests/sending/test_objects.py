@@ -21,9 +21,10 @@ from agcnn_models.labels import LABELS
 STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
 
 
-def sent(clinic, *, dicom: bool = True) -> list[bytes]:
-    """What is sent of a report, as files."""
-    return [one.file for one in packed(clinic.database, clinic.config, clinic.report_id(dicom=dicom)).objects]
+def sent(clinic, report_id: int | None = None) -> list[bytes]:
+    """What is sent of a report, as files; None for the study's that came as DICOM."""
+    report_id = report_id or clinic.report_id(dicom=True)
+    return [one.file for one in packed(clinic.database, clinic.config, report_id).objects]
 
 
 def read(files: list[bytes]) -> list[Dataset]:
@@ -170,14 +171,13 @@ def test_sent_twice_they_are_the_same_objects(clinic):
     assert sent(clinic) == sent(clinic)
 
 
-def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sent(clinic):
-    """Of a report that no archive has, nothing is said."""
-    report_id = clinic.report_id(dicom=True)
-    before = read(sent(clinic))
+@pytest.fixture
+def versions(clinic) -> tuple[int, int]:
+    """The rows of that study's report and of a second version of it, of the same readings."""
+    first_id = clinic.report_id(dicom=True)
     with clinic.database.write() as session:
-        row = session.get_one(Report, report_id)
-        row.sent_at = datetime.now(UTC)
-        later = Report(
+        row = session.get_one(Report, first_id)
+        second = Report(
             study_id=row.study_id,
             version=2,
             study_revision=row.study_revision,
@@ -187,10 +187,16 @@ def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sen
             sha256=row.sha256,
             readings=[ReportReading(inference_id=reading.inference_id) for reading in row.readings],
         )
-        session.add(later)
+        session.add(second)
         session.flush()
-        later_id = later.id
-    after = read([one.file for one in packed(clinic.database, clinic.config, later_id).objects])
+        return first_id, second.id
+
+
+def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sent(clinic, versions):
+    """Of a report that no archive has, nothing is said."""
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    before, after = (read(sent(clinic, report_id)) for report_id in versions)
     uids = {uid for dataset in (*before, *after) for uid in (dataset.SOPInstanceUID, dataset.SeriesInstanceUID)}
     assert len(uids) == 8
     (study,) = after[1].PredecessorDocumentsSequence
@@ -199,13 +205,35 @@ def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sen
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before[1].SOPInstanceUID
     with clinic.database.write() as session:
         session.execute(update(Report).values(sent_at=None))
-    (_, alone) = read([one.file for one in packed(clinic.database, clinic.config, later_id).objects])
+    _, alone = read(sent(clinic, versions[1]))
     assert "PredecessorDocumentsSequence" not in alone
+
+
+def test_it_is_the_same_object_whether_the_one_before_it_was_sent_or_waits(clinic, versions):
+    """An archive that refused that one took this one; once it has both, this one may be sent again."""
+    before = sent(clinic, versions[1])
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    assert sent(clinic, versions[1]) == before
+
+
+def test_a_version_that_had_no_sr_is_not_named(clinic, versions):
+    """It was sent as PDF alone, since its only image had no class."""
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+        for row in session.scalars(select(Inference)):
+            if row.file.header["view_position"] == "AP":
+                row.file.header = {**row.file.header, "sop_class_uid": ""}
+            elif row.file.header["view_position"] == "PA":
+                session.delete(session.get_one(ReportReading, (versions[0], row.id)))
+    assert len(sent(clinic, versions[0])) == 1
+    _, after = read(sent(clinic, versions[1]))
+    assert "PredecessorDocumentsSequence" not in after
 
 
 def test_a_png_has_no_image_that_an_sr_could_refer_to(clinic):
     """Its report is sent as PDF alone, with the UID that was derived for its study."""
-    (dataset,) = read(sent(clinic, dicom=False))
+    (dataset,) = read(sent(clinic, clinic.report_id(dicom=False)))
     assert dataset.SOPClassUID == EncapsulatedPDFStorage
     assert dataset.StudyInstanceUID.startswith("2.25.")
     assert "SourceInstanceSequence" not in dataset
@@ -266,7 +294,7 @@ def test_dciodvfy_finds_no_error_in_them(clinic, tmp_path, dicom):
     """The field's own checker (dicom3tools) reads each object by its information object definition."""
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
-    for number, file in enumerate(sent(clinic, dicom=dicom)):
+    for number, file in enumerate(sent(clinic, clinic.report_id(dicom=dicom))):
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(file)
         done = subprocess.run(["dciodvfy", "-new", path], capture_output=True, text=True, check=False)
