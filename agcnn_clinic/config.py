@@ -17,7 +17,7 @@ from pydantic_settings import (
 from agcnn_clinic.cores import CoreShares, core_shares
 from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE, ENVIRONMENT_PREFIX, refuse_unknown_variables
 from agcnn_clinic.errors import ConfigError
-from agcnn_clinic.layout import Layout
+from agcnn_clinic.layout import Layout, require_utf8
 from agcnn_clinic.limits import (
     LONGEST_SECONDS,
     CodeStrings,
@@ -324,18 +324,6 @@ def load_config(path: Path) -> Config:
     require_utf8(file.parent)
     config._root, config._file_name = file.parent, file.name  # noqa: SLF001 (the one place that knows where it lies)
     return config
-
-
-def require_utf8(folder: Path) -> None:
-    """See that the name of a clinic's folder is text: the database keeps paths, and commands print them.
-
-    Raises:
-        ConfigError: it holds bytes that are no UTF-8.
-    """
-    try:
-        str(folder).encode()
-    except UnicodeEncodeError as error:
-        raise ConfigError(f"The name of the folder {str(folder)!a} is not UTF-8; give it another one.") from error
 
 
 def default_config() -> Config:

@@ -20,6 +20,18 @@ def remade_beside(report: Path) -> Path:
     return report.with_suffix(".remade.pdf")
 
 
+def require_utf8(folder: Path) -> None:
+    """See that the name of a clinic's folder is text: the database keeps paths, and commands print them.
+
+    Raises:
+        ConfigError: it holds bytes that are no UTF-8.
+    """
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"The name of the folder {str(folder)!a} is not UTF-8; give it another one.") from error
+
+
 class Layout(NamedTuple):
     """Where the parts of a clinic lie, as absolute paths."""
 

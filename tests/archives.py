@@ -1,7 +1,8 @@
 """A DICOM archive of the tests' own: a real one, on loopback, that keeps in memory what it is sent."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.dataset import Dataset
@@ -81,3 +82,13 @@ class Archive:
                 self.stored.append(dataset)
                 self._changed.notify_all()
         return status
+
+
+@contextmanager
+def serving(**settings: Any) -> Iterator[Archive]:
+    """An archive for the length of a `with` block."""
+    archive = Archive(**settings)
+    try:
+        yield archive
+    finally:
+        archive.stop()

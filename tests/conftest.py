@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -300,15 +301,8 @@ def write_film():
 @pytest.fixture
 def new_archive():
     """Makes DICOM archives on loopback (tests/archives.py), which are gone at the end of the test."""
-    made: list[Any] = []
-
-    def new(**settings: Any) -> Any:
-        made.append(beside("archives").Archive(**settings))
-        return made[-1]
-
-    yield new
-    for archive in made:
-        archive.stop()
+    with ExitStack() as stack:
+        yield lambda **settings: stack.enter_context(beside("archives").serving(**settings))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from agcnn_clinic.database.session import Database
 
 _LATE = timedelta(minutes=10)
-"""A report is sent within seconds, or once a minute is tried again."""
+"""A report that can be sent is sent within seconds."""
 
 
 def archive(config: Config) -> Iterator[Result]:

@@ -50,9 +50,10 @@ def make_clinic(folder: Path) -> "Config":
         UsageError: the folder cannot be made or written, or the clinic in it is another user's and this is root.
         ConfigError: its name is not UTF-8, or its config.toml is not valid.
     """
-    from agcnn_clinic.config import load_config, require_utf8
+    from agcnn_clinic.config import load_config
     from agcnn_clinic.database.migrate import upgrade
     from agcnn_clinic.durable import led_to, write_atomically
+    from agcnn_clinic.layout import require_utf8
     from agcnn_clinic.lock import refuse_root, refuse_root_in
 
     try:

@@ -37,8 +37,8 @@ _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 """What an archive whose disk is full answers: to each object, so that no other need be tried."""
 
-# What it says of its errors is said here, in a sentence.
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as the file is, and not as what is read of it
+# What it says of its errors is said here, in a sentence.
 logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
 
 Store = Callable[[SentObject], None]

@@ -1,6 +1,6 @@
 """A report as DICOM objects: its PDF as it was delivered, and its findings for programs to read.
 
-Both follow from the report alone, with their UIDs: sent twice, as after a power cut, they are the same objects.
+Both follow from the report, with their UIDs: sent twice, as after a power cut, they are the same objects.
 """
 
 import hashlib
