@@ -6,7 +6,6 @@ from pathlib import Path
 
 from agcnn_clinic.analysis.again import read_prints
 from agcnn_clinic.config import Config
-from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import ImageError, RenderingError
 from agcnn_clinic.prints import Edges, Prints, RecentPrints
@@ -14,6 +13,7 @@ from agcnn_clinic.reporting.content import ReportContent
 from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.reporting.rendering import Press, load_renderer
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Reporting as ReportSettings
 
 
 def press(

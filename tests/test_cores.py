@@ -3,8 +3,8 @@
 import pytest
 
 from agcnn_clinic import cores
-from agcnn_clinic.config import Analysis
 from agcnn_clinic.cores import CoreShares
+from agcnn_clinic.sections import Analysis
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from agcnn_clinic.analysis.infer import Reader, Reading
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.region import source_region
-from agcnn_clinic.config import Gate
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import MediaType, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.prints import RecentPrints, with_region
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 from agcnn_clinic.storage import Storage
 from agcnn_models.cores import usable_cores
 

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass
 
-from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.body_parts import body_part_words, is_no_part
 from agcnn_clinic.dicom.codes import IMAGE_CLASSES
 from agcnn_clinic.dicom.facts import ImageFacts
@@ -10,6 +9,7 @@ from agcnn_clinic.dicom.views import KINDS, StatedView, View, accepted_views
 from agcnn_clinic.dicom.words import words
 from agcnn_clinic.domain import Picture, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
+from agcnn_clinic.sections import Gate
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from agcnn_clinic.analysis.films import Darkroom, Film, FilmReader, Result, film
 from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.analysis.normalise import Developed
 from agcnn_clinic.analysis.record import record, register_model
-from agcnn_clinic.config import Gate
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
 from agcnn_clinic.database.outcomes import decide, reason_file, to_decide
@@ -27,6 +26,7 @@ from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 from agcnn_clinic.storage import Storage
 from agcnn_models.manifest import digest
 

@@ -14,7 +14,6 @@ from pydicom.dataset import Dataset
 
 from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
 from agcnn_clinic.analysis.seen import NetworkFilm, network_film
-from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.attributes import describe, differing_attributes, read_dataset
 from agcnn_clinic.dicom.facts import ImageFacts, image_facts
 from agcnn_clinic.dicom.pixels import render
@@ -24,6 +23,7 @@ from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.picture import same_picture
 from agcnn_clinic.png import PNG_MODALITY, read_png, read_png_header
 from agcnn_clinic.prints import Grey, Size, fitted, grey
+from agcnn_clinic.sections import Gate
 from agcnn_models.settings import Preprocessing
 
 PRELOAD = (__name__,)

@@ -25,7 +25,6 @@ from agcnn_clinic.analysis.films import Film, FilmReader, Result, film_of
 from agcnn_clinic.analysis.infer import Reader
 from agcnn_clinic.analysis.normalise import Developed
 from agcnn_clinic.analysis.record import record, register_model
-from agcnn_clinic.config import Gate
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.readings import Scope, files_to_read, let_count, studies_to_read
 from agcnn_clinic.database.session import Database
@@ -33,6 +32,7 @@ from agcnn_clinic.database.tables import Inference, ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 from agcnn_clinic.storage import Storage
 from agcnn_models.manifest import digest
 

@@ -25,9 +25,9 @@ from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.batch.examine import Examined, Examiner
 from agcnn_clinic.batch.listing import Listing
 from agcnn_clinic.batch.table import table_of
-from agcnn_clinic.config import Gate
 from agcnn_clinic.errors import ClinicError, ReadersUnavailableError, UsageError
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 from agcnn_models.cores import usable_cores
 from agcnn_models.settings import Preprocessing
 

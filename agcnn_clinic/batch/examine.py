@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
 from agcnn_clinic.analysis.seen import NetworkFilm
-from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.dicom.media import is_media_directory
 from agcnn_clinic.dicom.uid import derived_uid
@@ -27,6 +26,7 @@ from agcnn_clinic.intake.discover import shown
 from agcnn_clinic.intake.identify import media_type, refused_at_sight
 from agcnn_clinic.intake.study_toml import STUDY_TOML, read_study_toml
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 from agcnn_clinic.staging import HEAD_BYTES, Identity, identity_of
 from agcnn_models.settings import Preprocessing
 

@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from agcnn_clinic.config import Log
+    from agcnn_clinic.sections import Log
 
 
 def start_logging(settings: "Log", *, quiet: bool = False) -> None:

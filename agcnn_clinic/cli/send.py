@@ -31,7 +31,7 @@ def send(
     from agcnn_clinic.database.queries import find_study
     from agcnn_clinic.lock import refuse_root
     from agcnn_clinic.reporting.remaking import delivered_version
-    from agcnn_clinic.sending.parcel import packed
+    from agcnn_clinic.sending.parcel import begun
 
     config = clinic_config(ctx)
     refuse_root(config)
@@ -42,7 +42,7 @@ def send(
             found = [find_study(session, study) for study in studies]
             keys = [study.key for study in found]
             reports = [delivered_version(study, version).id for study in found]
-        parcels = (packed(database, config, report_id) for report_id in reports)
+        parcels = (begun(database, config, report_id)() for report_id in reports)
         if out is not None:
             from agcnn_clinic.cli.access import record_access
             from agcnn_clinic.database.audit_events import AuditEvent

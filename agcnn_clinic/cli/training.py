@@ -143,10 +143,10 @@ def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":
         TrainingError: the image cannot be read.
     """
     from agcnn_clinic.analysis.normalise import read_picture
-    from agcnn_clinic.config import Gate
     from agcnn_clinic.domain import MediaType
     from agcnn_clinic.errors import ImageError
     from agcnn_clinic.intake.identify import media_type
+    from agcnn_clinic.sections import Gate
     from agcnn_clinic.staging import HEAD_BYTES
     from agcnn_training.data import pictures
     from agcnn_training.errors import TrainingError

@@ -8,7 +8,7 @@ from typing import Literal
 
 from reportlab.lib.pagesizes import A4, LETTER
 
-from agcnn_clinic.config import Reporting
+from agcnn_clinic.sections import Reporting
 
 POINTS_PER_INCH = 72
 MARGIN = 42.0

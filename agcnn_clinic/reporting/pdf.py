@@ -8,7 +8,6 @@ from reportlab import rl_config
 from reportlab.lib.utils import TimeStamp
 from reportlab.pdfgen.canvas import Canvas
 
-from agcnn_clinic.config import Reporting
 from agcnn_clinic.prints import Prints
 from agcnn_clinic.reporting.blocks import Block, heading, paginate, space
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
@@ -30,6 +29,7 @@ from agcnn_clinic.reporting.paper import Frame, paper
 from agcnn_clinic.reporting.pictures import Plates, least_room, no_pictures, pictures, plates
 from agcnn_clinic.reporting.provenance import not_read, provenance, signature
 from agcnn_clinic.reporting.several import comparison, of_other_patients, of_several_models, remarked
+from agcnn_clinic.sections import Reporting
 
 PRODUCER = "agcnn-clinic"
 

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agcnn_clinic.config import Reporting as ReportSettings
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.prints import Edges, Prints
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
+from agcnn_clinic.sections import Reporting as ReportSettings
 
 Render = Callable[[ReportContent, Sequence[Prints | None], ReportSettings], bytes]
 """As `pdf.render`; raises RenderingError where the process that it runs in fails."""

@@ -24,11 +24,11 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 
-from agcnn_clinic.config import Sending as Settings
 from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.dicom.composite import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from agcnn_clinic.errors import SendingError
 from agcnn_clinic.limits import peer
+from agcnn_clinic.sections import Sending as Settings
 from agcnn_clinic.sending.objects import Kind, SentObject
 
 _VERIFICATION = UID("1.2.840.10008.1.1")

@@ -16,8 +16,8 @@ from agcnn_clinic.errors import SendingError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.moments import utc_now
 from agcnn_clinic.sending.archive import Archive, NotTakenError, Store
-from agcnn_clinic.sending.objects import Structure, structured
-from agcnn_clinic.sending.parcel import UnsendableError, packed, record
+from agcnn_clinic.sending.objects import Structure, when_asked
+from agcnn_clinic.sending.parcel import Parcel, UnsendableError, begun, record
 
 TOGETHER = 16
 """How many reports share an association, at most."""
@@ -43,7 +43,7 @@ class Sending:
         self,
         database: Database,
         config: Config,
-        structure: Structure = structured,
+        structure: Structure = when_asked,
         claims: Claims = ALONE,
         clock: Callable[[], datetime] = utc_now,
         elapsed: Callable[[], float] = time.monotonic,
@@ -84,10 +84,16 @@ class Sending:
                 if self._away:
                     log.info("the archive %s answers again", self._archive)
                     self._away = ""
-                for report_id in due:
-                    if report_id in mine and not stopped():
+                # All are begun before the first is sent, so that several SRs are made side by side.
+                parcels = {
+                    report_id: begun(self._database, self._config, report_id, self._structure)
+                    for report_id in due
+                    if report_id in mine
+                }
+                for report_id, finished in parcels.items():
+                    if not stopped():
                         tried += 1
-                        self._send(report_id, store)
+                        self._send(report_id, finished, store)
         except SendingError as error:
             if (why := str(error)) != self._away:
                 log.warning("%s", why)
@@ -117,9 +123,9 @@ class Sending:
         with self._database.session() as session:
             return [report_id for report_id in session.scalars(waiting) if report_id not in but_not][:at_most]
 
-    def _send(self, report_id: int, store: Store) -> None:
+    def _send(self, report_id: int, finished: Callable[[], Parcel], store: Store) -> None:
         try:
-            parcel = packed(self._database, self._config, report_id, self._structure)
+            parcel = finished()
             for sent in parcel.objects:
                 store(sent)
         except (NotTakenError, UnsendableError) as error:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 
 from pydicom.dataset import Dataset
@@ -49,8 +50,8 @@ class SentObject(NamedTuple):
     """As it is sent, Explicit VR Little Endian, after its file meta information."""
 
 
-Structure = Callable[[ReportContent, Before | None], bytes]
-"""Makes a report's SR, as a file."""
+Structure = Callable[[ReportContent, Before | None], Callable[[], bytes]]
+"""Begins to make a report's SR. What it gives waits for it, and gives it as a file; or raises, where there is none."""
 
 
 class Identity(NamedTuple):
@@ -90,6 +91,11 @@ def structured(content: ReportContent, before: Before | None) -> bytes:
         return as_file(structured_report(content, before))
 
 
+def when_asked(content: ReportContent, before: Before | None) -> Callable[[], bytes]:
+    """Make a report's SR here, as soon as it is asked for."""
+    return partial(structured, content, before)
+
+
 def as_file(dataset: Dataset) -> bytes:
     """A data set with its file meta information as a file (PS3.10)."""
     file = DicomBytesIO()
@@ -102,11 +108,13 @@ def referable(content: ReportContent) -> list[ReadImage]:
     return [
         image
         for image in content.images
-        if not image.other_patient and image.series_instance_uid and _is_of_images(UID(image.sop_class_uid))
+        if not image.other_patient and image.series_instance_uid and _is_of_images(image.sop_class_uid)
     ]
 
 
-def _is_of_images(sop_class: UID) -> bool:
+def _is_of_images(sop_class_uid: str) -> bool:
+    with quiet():  # it came with the image, and may be anything
+        sop_class = UID(sop_class_uid)
     return sop_class.type == "SOP Class" and "Image Storage" in sop_class.name and not sop_class.is_retired
 
 

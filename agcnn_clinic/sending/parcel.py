@@ -1,6 +1,10 @@
 """What is sent of one report, made of its row and its PDF; and its row, once an archive has taken it."""
 
+from collections.abc import Callable
+from concurrent.futures import Future
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 from sqlalchemy import update
@@ -17,7 +21,7 @@ from agcnn_clinic.reporting.making import sha256_of, with_files
 from agcnn_clinic.reporting.remaking import as_it_was
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.sending.encapsulated_pdf import encapsulated_pdf
-from agcnn_clinic.sending.objects import Before, Kind, SentObject, Structure, as_file, referable, structured
+from agcnn_clinic.sending.objects import Before, Kind, SentObject, Structure, as_file, referable, structured, when_asked
 
 
 class Parcel(NamedTuple):
@@ -33,65 +37,46 @@ class UnsendableError(SendingError):
     """A report is not as it was delivered: it is not sent."""
 
 
-def as_dicom(
-    content: ReportContent,
-    pdf: bytes,
-    kinds: tuple[Kind, ...],
-    before: Before | None = None,
-    structure: Structure = structured,
-) -> list[SentObject]:
-    """Make the objects that are to be sent of a report.
-
-    Times in them are of this machine's zone, as those of the images are of their machine's.
-
-    Args:
-        content: what the report says.
-        pdf: the report as it was delivered.
-        kinds: which objects.
-        before: the report that this one replaces, where that is sent.
-        structure: makes the SR, as `structured`; here or in a child process.
-
-    Returns:
-        The objects. No SR where no image can be referred to (`objects.referable`).
-    """
-    with quiet():
-        objects = []
-        if Kind.PDF in kinds:
-            objects.append(SentObject(Kind.PDF, as_file(encapsulated_pdf(content, pdf))))
-        if Kind.SR in kinds and referable(content):
-            objects.append(SentObject(Kind.SR, structure(content, before)))
-        return objects
-
-
 def structured_by(children: Sandbox) -> Structure:
     """What has SRs made by child processes: Python's lock is not held meanwhile, nor highdicom loaded here.
 
-    It raises UnsendableError where a child fails.
+    What is waited for raises UnsendableError where a child fails.
     """
 
-    def structure(content: ReportContent, before: Before | None) -> bytes:
-        try:
-            return children.run(structured, content, before)
-        except ImageError as error:
-            raise UnsendableError(
-                f"Report {content.edition.version} of study {content.study_key} is not sent: its SR cannot be made "
-                f"({error}); it is tried again."
-            ) from error
+    def structure(content: ReportContent, before: Before | None) -> Callable[[], bytes]:
+        return partial(_answer, children.submit(structured, content, before), content)
 
     return structure
 
 
-def packed(database: Database, config: Config, report_id: int, structure: Structure = structured) -> Parcel:
-    """Make what is sent of a report: of its rows, and of the PDF as it was delivered.
+def _answer(structuring: Future[bytes], content: ReportContent) -> bytes:
+    try:
+        return structuring.result()
+    except ImageError as error:
+        raise UnsendableError(
+            f"Report {content.edition.version} of study {content.study_key} is not sent: its SR cannot be made "
+            f"({error}); it is tried again."
+        ) from error
+
+
+def begun(
+    database: Database, config: Config, report_id: int, structure: Structure = when_asked
+) -> Callable[[], Parcel]:
+    """Begin to make what is sent of a report: of its rows now, and then of the PDF as it was delivered.
+
+    Times in the objects are of this machine's zone, as those of the images are of their machine's.
 
     Args:
         database: the clinic's.
         config: the clinic's settings.
         report_id: the report's row.
-        structure: makes the SR.
+        structure: makes the SR; there is none where no image can be referred to (`objects.referable`).
+
+    Returns:
+        What waits for it, and raises UnsendableError where the PDF is not there, or not as it was delivered, or the
+        SR cannot be made.
 
     Raises:
-        UnsendableError: the PDF is not there, or not as it was delivered, or the SR cannot be made.
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
@@ -99,14 +84,30 @@ def packed(database: Database, config: Config, report_id: int, structure: Struct
         (study,) = with_files(session, [row.study_id])
         content = as_it_was(session, study, row, config)
         path, sha256, before = config.report_file(row.path), row.sha256, _before(session, study, row, config)
+    kinds = config.sending.objects
+    findings = structure(content, before) if Kind.SR in kinds and referable(content) else None
+
+    def finished() -> Parcel:
+        pdf = _delivered(path, sha256, content)
+        objects = []
+        if Kind.PDF in kinds:
+            with quiet():
+                objects.append(SentObject(Kind.PDF, as_file(encapsulated_pdf(content, pdf))))
+        if findings is not None:
+            objects.append(SentObject(Kind.SR, findings()))
+        return Parcel(report_id, content.study_key, content.edition.version, objects)
+
+    return finished
+
+
+def _delivered(path: Path, sha256: str, content: ReportContent) -> bytes:
     try:
         pdf = path.read_bytes()
     except OSError as error:
-        raise _unsendable(content.study_key, row.version, f"its PDF cannot be read ({error.strerror})") from error
+        raise _unsendable(content, f"its PDF cannot be read ({error.strerror})") from error
     if sha256_of(pdf) != sha256:
-        raise _unsendable(content.study_key, row.version, "its PDF is not the one that was delivered")
-    kinds = tuple(Kind(kind) for kind in config.sending.objects)
-    return Parcel(report_id, content.study_key, row.version, as_dicom(content, pdf, kinds, before, structure))
+        raise _unsendable(content, "its PDF is not the one that was delivered")
+    return pdf
 
 
 def record(session: Session, parcel: Parcel, *, to: str, now: datetime, worker: str = "") -> None:
@@ -138,7 +139,8 @@ def _before(session: Session, study: Study, row: Report, config: Config) -> Befo
     return None
 
 
-def _unsendable(study_key: str, version: int, why: str) -> UnsendableError:
+def _unsendable(content: ReportContent, why: str) -> UnsendableError:
     return UnsendableError(
-        f"Report {version} of study {study_key} is not sent: {why}; make it again with `agcnn-clinic report --missing`."
+        f"Report {content.edition.version} of study {content.study_key} is not sent: {why}; make it again with "
+        "`agcnn-clinic report --missing`."
     )

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 from sqlalchemy import ColumnElement, Select, String, and_, case, cast, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from agcnn_clinic.config import Config, Retention
+from agcnn_clinic.config import Config
 from agcnn_clinic.database.outcomes import study_has_file
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Report, Study
 from agcnn_clinic.domain import Outcome
+from agcnn_clinic.sections import Retention
 
 
 class Kind(StrEnum):

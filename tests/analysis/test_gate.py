@@ -7,7 +7,6 @@ import pytest
 from pydicom import uid as uids
 
 from agcnn_clinic.analysis.gate import check_header, check_pixels, measure
-from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.facts import ImageFacts
 from agcnn_clinic.dicom.orientation import Orientation
 from agcnn_clinic.dicom.views import StatedView, View
@@ -15,6 +14,7 @@ from agcnn_clinic.dicom.words import words
 from agcnn_clinic.domain import REASONS, Geometry, Outcome, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.picture import picture_of
+from agcnn_clinic.sections import Gate
 
 GATE = Gate()
 

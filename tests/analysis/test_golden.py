@@ -10,9 +10,9 @@ from PIL import Image
 from pydicom import uid as uids
 
 from agcnn_clinic.analysis.normalise import normalise
-from agcnn_clinic.config import Gate
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.picture import same_picture
+from agcnn_clinic.sections import Gate
 from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import Preprocessing
 

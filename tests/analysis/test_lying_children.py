@@ -10,10 +10,10 @@ import pytest
 from agcnn_clinic.analysis import films
 from agcnn_clinic.analysis.loop import Analysis
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop
-from agcnn_clinic.config import Gate
 from agcnn_clinic.database.tables import Inference
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.prints import RecentPrints
+from agcnn_clinic.sections import Gate
 from agcnn_models.settings import Preprocessing
 
 

@@ -11,12 +11,12 @@ from pydicom import uid as uids
 
 from agcnn_clinic.analysis.normalise import PRELOAD, Wanted, develop, normalise, read_picture
 from agcnn_clinic.analysis.seen import NetworkFilm, network_film
-from agcnn_clinic.config import Gate
 from agcnn_clinic.domain import Geometry, MediaType, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.picture import picture_of
 from agcnn_clinic.prints import fitted, grey
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 from agcnn_models.settings import Preprocessing
 
 GATE = Gate()

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from agcnn_clinic.analysis.normalise import PRELOAD, normalise
-from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.attributes import read_dataset
 from agcnn_clinic.dicom.pixels import render
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 
 GATE = Gate()
 BASELINE = "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"

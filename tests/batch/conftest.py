@@ -7,9 +7,9 @@ import pytest
 from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.batch.cluster import Layout, Task, Workers, ray_cluster
 from agcnn_clinic.batch.examine import Examiner
-from agcnn_clinic.config import Gate
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.sandbox.pool import Sandbox
+from agcnn_clinic.sections import Gate
 from agcnn_models.manifest_file import read_manifest
 
 FILMS = ("a.dcm", "b", "film.dcm", "sub/c.dcm", "sub/d.dcm")

@@ -10,10 +10,10 @@ from PIL import Image
 
 from agcnn_clinic.analysis.normalise import Developed, Wanted, develop, normalise
 from agcnn_clinic.batch import examine as module
-from agcnn_clinic.config import Gate
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.domain import MediaType
+from agcnn_clinic.sections import Gate
 from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import Preprocessing
 

@@ -6,9 +6,9 @@ from PIL import Image
 
 from agcnn_clinic.analysis.normalise import normalise
 from agcnn_clinic.cli.training import read_as_the_clinic_does
-from agcnn_clinic.config import Gate
 from agcnn_clinic.demo.phantom import draw
 from agcnn_clinic.domain import MediaType
+from agcnn_clinic.sections import Gate
 from agcnn_training.data.pictures import read_picture
 from agcnn_training.errors import TrainingError
 

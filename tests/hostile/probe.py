@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agcnn_clinic.analysis.normalise import normalise
-from agcnn_clinic.config import Gate
 from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import ClinicError, ImageError
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.png import read_png_header
+from agcnn_clinic.sections import Gate
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def test_a_decoder_that_fills_the_memory_is_stopped_by_the_limit(tmp_path, seeds
     """With less memory than a film needs, the film ends as MEMORY, and nothing else happens."""
     path = tmp_path / "film"
     path.write_bytes(seeds.native("large", Rows=2400, Columns=2400, PixelData=bytes(2 * 2400 * 2400)))
-    from agcnn_clinic.config import Gate
+    from agcnn_clinic.sections import Gate
 
     with Sandbox(1, 30.0, 16, PRELOAD) as sandbox, pytest.raises(ImageError) as caught:
         sandbox.run(normalise, path, MediaType.DICOM, Gate())

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agcnn_clinic.config import Intake
 from agcnn_clinic.intake.discover import discover, shown
+from agcnn_clinic.sections import Intake
 
 IGNORE = Intake().ignore
 

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from agcnn_clinic.config import Config, Reporting
+from agcnn_clinic.config import Config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Instance, Model, ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, Geometry, MediaType, Outcome, Picture, ReasonCode
@@ -28,6 +28,7 @@ from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
 from agcnn_clinic.reporting.paper import print_size
 from agcnn_clinic.reporting.rendering import Press
+from agcnn_clinic.sections import Reporting
 
 LABELS = (
     *("Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule", "Pneumonia", "Pneumothorax"),

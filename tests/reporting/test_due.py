@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import event
 
-from agcnn_clinic.config import Folders
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import UsageError
@@ -15,6 +14,7 @@ from agcnn_clinic.reporting.due import leave_unread, studies_due
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import remake
+from agcnn_clinic.sections import Folders
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ import numpy as np
 import pypdf
 import pytest
 
-from agcnn_clinic.config import Reporting
 from agcnn_clinic.reporting.embedding import MARK
 from agcnn_clinic.reporting.findings import ROW
 from agcnn_clinic.reporting.paper import MARGIN, Frame
+from agcnn_clinic.sections import Reporting
 
 DPI = 144
 

@@ -9,11 +9,11 @@ import pypdf
 import pypdfium2
 import pytest
 
-from agcnn_clinic.config import Reporting
 from agcnn_clinic.domain import WARNINGS, Outcome
 from agcnn_clinic.reporting.content import UnreadImage
 from agcnn_clinic.reporting.paper import FILM_WIDTH, MARGIN, Frame, paper
 from agcnn_clinic.reporting.pictures import MIN_HEIGHT
+from agcnn_clinic.sections import Reporting
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 import pypdf
 import pytest
 
-from agcnn_clinic.config import Reporting
 from agcnn_clinic.domain import WARNINGS, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.errors import ImageError
 from agcnn_clinic.prints import Edges, prints_of
 from agcnn_clinic.reporting.content import BranchFigures, SeenArea
 from agcnn_clinic.reporting.findings import NOT_EXCLUDED
 from agcnn_clinic.reporting.paper import print_size
+from agcnn_clinic.sections import Reporting
 
 FOOTER = "Research use only. Not reviewed by a physician."
 NAMES = (
@@ -323,7 +323,7 @@ def test_the_bytes_do_not_depend_on_what_was_printed_before(content, several, pi
 
 _IN_ANOTHER_PROCESS = """
 import hashlib, pickle, sys
-from agcnn_clinic.config import Reporting
+from agcnn_clinic.sections import Reporting
 from agcnn_clinic.reporting.pdf import render
 content, prints = pickle.load(open(sys.argv[1], "rb"))
 print(hashlib.sha256(render(content, [prints], Reporting())).hexdigest())

@@ -1,6 +1,7 @@
 """A clinic that has read two DICOM films of one study and a PNG, and has reported on both."""
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from sqlalchemy import select as select_rows
 from agcnn_clinic.cli.clinic import run_until_idle
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
-from agcnn_clinic.database.tables import Report, Study
+from agcnn_clinic.database.tables import Report, ReportReading, Study
 from agcnn_clinic.sending.loop import Sending
+from agcnn_clinic.sending.objects import Structure, when_asked
 
 NAME = "Fujimori^Sachiko=藤森^幸子=ふじもり^さちこ"
 STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
@@ -27,15 +29,34 @@ class Clinic:
     database: Database
     elapsed: float = 0.0
 
-    def sending(self) -> Sending:
+    def sending(self, structure: Structure = when_asked) -> Sending:
         """Its sending loop, whose clock is `elapsed`."""
-        return Sending(self.database, self.config, elapsed=lambda: self.elapsed)
+        return Sending(self.database, self.config, structure, elapsed=lambda: self.elapsed)
 
     def report_id(self, *, dicom: bool) -> int:
         """The report of the study that came as DICOM, or of the one that came as a PNG."""
         uid = Study.study_instance_uid == STUDY_UID
         with self.database.session() as session:
             return session.scalars(select_rows(Report.id).join(Report.study).where(uid if dicom else ~uid)).one()
+
+    def later_version(self, report_id: int, version: int, *, to_send: bool) -> int:
+        """The row of a later version of a report, of the same readings, which begins to exist by this."""
+        with self.database.write() as session:
+            row = session.get_one(Report, report_id)
+            later = Report(
+                study_id=row.study_id,
+                version=version,
+                study_revision=row.study_revision,
+                created_at=datetime.now(UTC),
+                software_version=row.software_version,
+                path=row.path,
+                sha256=row.sha256,
+                to_send=to_send,
+                readings=[ReportReading(inference_id=reading.inference_id) for reading in row.readings],
+            )
+            session.add(later)
+            session.flush()
+            return later.id
 
     def rows(self) -> list[tuple[bool, bool]]:
         """Of each report whether it waits, and whether it was sent."""

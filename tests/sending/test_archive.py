@@ -7,9 +7,9 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from agcnn_clinic.config import Sending as Settings
 from agcnn_clinic.dicom.composite import sop_common
 from agcnn_clinic.errors import SendingError
+from agcnn_clinic.sections import Sending as Settings
 from agcnn_clinic.sending.archive import Archive, NotTakenError
 from agcnn_clinic.sending.objects import Kind, SentObject, as_file
 

@@ -1,13 +1,17 @@
 """The sending loop: every report that waits reaches the archive, whatever that does meanwhile."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from sqlalchemy import update
 
 from agcnn_clinic.database.tables import Report
 from agcnn_clinic.faults import FaultPoint
+from agcnn_clinic.reporting.content import ReportContent
 from agcnn_clinic.sending.loop import REST_SECONDS
+from agcnn_clinic.sending.objects import Before, structured
 
 EVENTS = "SELECT studies, details FROM audit_event WHERE event = 'sent' ORDER BY id"
 
@@ -126,22 +130,25 @@ def test_it_stops_between_two_reports(clinic):
 
 def test_many_are_sent_over_several_associations(clinic, archive):
     """As many as wait, oldest first."""
+    first = clinic.report_id(dicom=False)
     with clinic.database.write() as session:
-        row = session.get_one(Report, clinic.report_id(dicom=False))
-        for version in range(2, 20):
-            session.add(
-                Report(
-                    study_id=row.study_id,
-                    version=version,
-                    study_revision=row.study_revision,
-                    created_at=row.created_at,
-                    software_version=row.software_version,
-                    path=row.path,
-                    sha256=row.sha256,
-                    to_send=True,
-                )
-            )
-        session.execute(update(Report).where(Report.version == 1).values(to_send=False))
+        session.execute(update(Report).values(to_send=False))
+    for version in range(2, 20):
+        clinic.later_version(first, version, to_send=True)
     sending = clinic.sending()
     assert (sending.step(), sending.step(), sending.step()) == (16, 2, 0)
     assert [dataset.InstanceNumber for dataset in archive.stored] == list(range(2, 20))
+
+
+def test_srs_are_made_side_by_side(clinic, archive):
+    """Each in a child of its own: the second is begun before the first is sent."""
+    clinic.later_version(clinic.report_id(dicom=True), 2, to_send=True)
+    both = threading.Barrier(2)
+
+    def made(content: ReportContent, before: Before | None) -> bytes:
+        both.wait(timeout=60)
+        return structured(content, before)
+
+    with ThreadPoolExecutor(2) as children:
+        clinic.sending(lambda content, before: children.submit(made, content, before).result).step()
+    assert [dataset.InstanceNumber for dataset in archive.of("SR")] == [1, 2]

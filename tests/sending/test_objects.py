@@ -15,8 +15,10 @@ from sqlalchemy import select, update
 from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Report, ReportReading, Study
 from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.sending.concepts import FINDINGS
-from agcnn_clinic.sending.parcel import packed
+from agcnn_clinic.sending.parcel import begun
 from agcnn_models.labels import LABELS
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")  # pydicom's quote values, which are patient data
 
 STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
 
@@ -24,7 +26,7 @@ STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
 def sent(clinic, report_id: int | None = None) -> list[bytes]:
     """What is sent of a report, as files; None for the study's that came as DICOM."""
     report_id = report_id or clinic.report_id(dicom=True)
-    return [one.file for one in packed(clinic.database, clinic.config, report_id).objects]
+    return [one.file for one in begun(clinic.database, clinic.config, report_id)().objects]
 
 
 def read(files: list[bytes]) -> list[Dataset]:
@@ -174,22 +176,8 @@ def test_sent_twice_they_are_the_same_objects(clinic):
 @pytest.fixture
 def versions(clinic) -> tuple[int, int]:
     """The rows of that study's report and of a second version of it, of the same readings."""
-    first_id = clinic.report_id(dicom=True)
-    with clinic.database.write() as session:
-        row = session.get_one(Report, first_id)
-        second = Report(
-            study_id=row.study_id,
-            version=2,
-            study_revision=row.study_revision,
-            created_at=datetime.now(UTC),
-            software_version=row.software_version,
-            path=row.path,
-            sha256=row.sha256,
-            readings=[ReportReading(inference_id=reading.inference_id) for reading in row.readings],
-        )
-        session.add(second)
-        session.flush()
-        return first_id, second.id
+    first = clinic.report_id(dicom=True)
+    return first, clinic.later_version(first, 2, to_send=False)
 
 
 def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sent(clinic, versions):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from agcnn_clinic.config import Folders
 from agcnn_clinic.database.audit import EventFilter, events
 from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.database.tables import ReceivedFile, Study
@@ -16,6 +15,7 @@ from agcnn_clinic.errors import StorageError
 from agcnn_clinic.intake.accept import accept
 from agcnn_clinic.intake.requeue import requeue_files
 from agcnn_clinic.moments import iso
+from agcnn_clinic.sections import Folders
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep import remove
 from agcnn_clinic.upkeep.plan import plan
