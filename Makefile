@@ -48,9 +48,9 @@ unit: setup tools
 test-postgresql: setup ## All tests on a PostgreSQL server that is started for them (Debian: apt install postgresql)
 	$(BIN)/python -m pytest -n $(WORKERS) --database postgresql $(TESTS)
 
-tools: ## strace and dicom3tools, where Debian's packages may be installed; without them the tests that need them skip
-	@{ command -v strace && command -v dciodvfy; } >/dev/null || ! command -v apt-get >/dev/null || \
-	    [ "$$(id -u)" != 0 ] || .ci/debian strace dicom3tools
+tools: ## strace, dicom3tools and openssl, where Debian's packages may be installed; without them the tests that need them skip
+	@{ command -v strace && command -v dciodvfy && command -v openssl; } >/dev/null || ! command -v apt-get >/dev/null || \
+	    [ "$$(id -u)" != 0 ] || .ci/debian strace dicom3tools openssl
 
 fuzz: setup ## Read sound files with a few bytes changed, for MINUTES=5
 	$(BIN)/python tests/hostile/fuzz.py --minutes $(MINUTES)

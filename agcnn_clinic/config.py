@@ -207,4 +207,6 @@ def _first_problem(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"there is no setting {name}; see the comments of config.toml for those there are{more}."
     why = first["msg"].removeprefix("Value error, ").replace("a valid tuple", 'a list, like ["A", "B"]')
-    return f"{name} is {first['input']!r}: {why[:1].lower()}{why[1:]}{more}."
+    # Of what several settings of a section say together, the section is the input.
+    said = "" if isinstance(first["input"], dict) else f" is {first['input']!r}"
+    return f"{name}{said}: {why[:1].lower()}{why[1:]}{more}."

@@ -23,6 +23,10 @@ def _path(path: Path) -> Path:
     return path
 
 
+def _optional_path(path: str) -> str:
+    return str(_path(Path(path))) if path else ""
+
+
 def _url(url: str) -> str:
     """A database's URL, in which a file's path is one as above."""
     _without_nul(url)
@@ -102,6 +106,7 @@ SomeMegabytes = Annotated[int, Field(gt=0, le=1_000_000_000)]
 Processes = Annotated[int, Field(ge=0, le=1024)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Folder = Annotated[Path, AfterValidator(_path)]
+OptionalFile = Annotated[str, AfterValidator(_optional_path)]
 DatabaseUrl = Annotated[str, AfterValidator(_url)]
 Device = Annotated[str, AfterValidator(_device)]
 Text = Annotated[str, AfterValidator(_without_nul)]

@@ -1,9 +1,9 @@
 """What each section of config.toml may say."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from agcnn_clinic.cores import CoreShares, core_shares
 from agcnn_clinic.limits import (
@@ -15,6 +15,7 @@ from agcnn_clinic.limits import (
     Folder,
     Fraction,
     Megabytes,
+    OptionalFile,
     Patterns,
     Peer,
     Processes,
@@ -126,6 +127,15 @@ class Sending(_Section):
     ae_title: Title = "AGCNN_CLINIC"
     objects: Annotated[tuple[Literal["pdf", "sr"], ...], Field(min_length=1)] = ("pdf", "sr")
     timeout_seconds: SomeSeconds = 30
+    tls: bool = False
+    tls_trusted: OptionalFile = ""
+    tls_certificate: OptionalFile = ""
+
+    @model_validator(mode="after")
+    def _not_in_the_clear(self) -> Self:
+        if not self.tls and (self.tls_trusted or self.tls_certificate):
+            raise ValueError("certificates are named, and tls is false: set it to true, or take them out")
+        return self
 
     @property
     def is_on(self) -> bool:

@@ -1,16 +1,32 @@
 """A DICOM archive of the tests' own: a real one, on loopback, that keeps in memory what it is sent."""
 
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from socketserver import BaseServer
 from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import Comprehensive3DSRStorage, EncapsulatedPDFStorage, Verification
+from pynetdicom.transport import ThreadedAssociationServer
 
 SUCCESS = 0x0000
+POLL_SECONDS = 0.02
+
+
+class _Server(ThreadedAssociationServer):
+    """One that looks up more often than twice a second whether it is to stop."""
+
+    def service_actions(self) -> None:
+        """At each look pynetdicom counts, and collects garbage every minute: not as often as this looks."""
+
+    def shutdown(self) -> None:
+        """As pynetdicom's, which then takes it off the list of those that it has started itself."""
+        BaseServer.shutdown(self)
+        self.server_close()
 
 
 class Archive:
@@ -26,10 +42,11 @@ class Archive:
         *,
         takes: Sequence[str] = (EncapsulatedPDFStorage, Comprehensive3DSRStorage),
         syntaxes: Sequence[str] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.stored: list[Dataset] = []
         self.answers: list[int] = []
-        self._takes, self._syntaxes = takes, syntaxes
+        self._takes, self._syntaxes, self._tls = takes, syntaxes, tls
         self._changed = threading.Condition()
         self._left = threading.Event()
         self._server: Any = None
@@ -43,7 +60,13 @@ class Archive:
         for sop_class in (*self._takes, Verification):
             entity.add_supported_context(sop_class, list(self._syntaxes))
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_CLOSE, lambda _: self._left.set())]
-        self._server = entity.start_server(("127.0.0.1", self._port), block=False, evt_handlers=handlers)
+        self._server = entity.make_server(
+            ("127.0.0.1", self._port),
+            ssl_context=self._tls,
+            evt_handlers=handlers,
+            server_class=_Server,
+        )
+        threading.Thread(target=self._server.serve_forever, args=[POLL_SECONDS], daemon=True).start()
         self._port = self._server.server_address[1]
 
     def stop(self) -> None:

@@ -39,6 +39,7 @@ def load(tmp_path):
         ("analysis", 'device = "meta"', '"auto", "cpu", "cuda" and "cuda:1"'),
         ("folders", r'inbox = "a\u0000b"', "number 0"),
         ("folders", 'inbox = "~/inbox"', "write the whole path"),
+        ("sending", 'tls_trusted = "~/ca.pem"', "write the whole path"),
         ("database", 'url = "sqlite:///~/clinic.sqlite"', "write the whole path"),
         ("gate", 'views = "PA"', "a list"),
         ("gate", "views = []", "name at least one"),
@@ -54,6 +55,13 @@ def test_a_setting_that_cannot_be_meant_is_refused(load, section, setting, said)
     with pytest.raises(ConfigError, match=rf"config.toml: {section}.{setting.split()[0]}[.\d]* is ") as raised:
         load(f"[{section}]\n{setting}\n")
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("setting", ["tls_trusted", "tls_certificate"])
+def test_certificates_without_tls_are_refused(load, setting):
+    """Whoever names them does not mean to send patients' reports in the clear."""
+    with pytest.raises(ConfigError, match=r"config\.toml: sending: certificates are named, and tls is false: set it"):
+        load(f'[sending]\nto = "PACS@pacs.example:2762"\n{setting} = "some.pem"\n')
 
 
 def test_every_number_has_an_end():

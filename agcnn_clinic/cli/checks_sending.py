@@ -23,7 +23,7 @@ def archive(config: Config) -> Iterator[Result]:
         return
     from agcnn_clinic.sending.archive import Archive
 
-    named = Archive.configured(config.sending)
+    named = Archive.configured(config)
     try:
         not_taken = named.check()
     except SendingError as error:
@@ -35,7 +35,8 @@ def archive(config: Config) -> Iterator[Result]:
         advice = "Let it take them, or take what is not wanted out of sending.objects."
         yield Result("DICOM archive", State.PROBLEM, found, advice)
     else:
-        yield Result("DICOM archive", State.OK, f"{named} answers")
+        how = "in the clear" if named.tls is None else "by TLS"
+        yield Result("DICOM archive", State.OK, f"{named} answers, {how}")
 
 
 def waiting(database: "Database", config: Config) -> Iterator[Result]:

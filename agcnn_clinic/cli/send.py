@@ -55,7 +55,7 @@ def send(
         from agcnn_clinic.sending.archive import Archive
         from agcnn_clinic.sending.parcel import record
 
-        archive = Archive.configured(config.sending)
+        archive = Archive.configured(config)
         with archive.connected() as store:
             for parcel in parcels:
                 for sent in parcel.objects:

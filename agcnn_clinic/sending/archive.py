@@ -24,12 +24,13 @@ from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 
+from agcnn_clinic.config import Config
 from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.dicom.composite import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from agcnn_clinic.errors import SendingError
 from agcnn_clinic.limits import peer
-from agcnn_clinic.sections import Sending as Settings
 from agcnn_clinic.sending.objects import Kind, SentObject
+from agcnn_clinic.sending.tls import Tls
 
 _VERIFICATION = UID("1.2.840.10008.1.1")
 SOP_CLASSES = {Kind.PDF: EncapsulatedPDFStorage, Kind.SR: Comprehensive3DSRStorage}
@@ -57,6 +58,7 @@ class Archive:
         title, host, port: its own.
         calling: what the clinic calls itself.
         timeout_seconds: how long to wait for an answer.
+        tls: how it is spoken to by TLS; None: in the clear.
     """
 
     title: str
@@ -64,11 +66,13 @@ class Archive:
     port: int
     calling: str
     timeout_seconds: float
+    tls: Tls | None = None
 
     @classmethod
-    def configured(cls, settings: Settings) -> "Archive":
-        """The archive that reports are sent to; `settings.to` names one."""
-        return cls(*peer(settings.to), settings.ae_title, settings.timeout_seconds)
+    def configured(cls, config: Config) -> "Archive":
+        """The archive that reports are sent to; `sending.to` names one."""
+        settings = config.sending
+        return cls(*peer(settings.to), settings.ae_title, settings.timeout_seconds, Tls.configured(config))
 
     def __str__(self) -> str:
         """As config.toml names it."""
@@ -143,14 +147,19 @@ class Archive:
         # Each by itself: of two in one context an archive takes either, and objects are written in the first.
         for sop_class, syntax in product(sop_classes, _SYNTAXES):
             entity.add_requested_context(sop_class, syntax)
+        handshake = self.tls.handshake() if self.tls is not None else None
         try:
             association = entity.associate(
-                self.host, self.port, ae_title=self.title, evt_handlers=[(evt.EVT_CONN_OPEN, self._limited)]
+                self.host,
+                self.port,
+                ae_title=self.title,
+                evt_handlers=[(evt.EVT_CONN_OPEN, self._limited)],
+                tls_args=(handshake.context, self.host) if handshake is not None else None,
             )
         except OSError as error:  # no such name, or no network for this service
             raise SendingError(f"The archive {self} cannot be reached: {error.strerror or error}.") from error
         if not association.is_established:
-            raise self._not_there(association)
+            raise self._not_there(association, handshake.why if handshake is not None else "")
         try:
             yield association
         finally:
@@ -168,7 +177,7 @@ class Archive:
             transport.socket.settimeout(self.timeout_seconds)
             transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
-    def _not_there(self, association: Association) -> SendingError:
+    def _not_there(self, association: Association, tls: str) -> SendingError:
         if association.is_rejected:
             refusal = association.acceptor.primitive
             why = f" ({refusal.reason_str.lower()})" if refusal is not None else ""
@@ -178,7 +187,11 @@ class Archive:
             )
         if association.acceptor.primitive is not None:
             return SendingError(f"The archive {self} takes none of the objects that are sent; see docs/DICOM.md.")
-        return SendingError(f"The archive {self} does not answer; see that it runs, and that sending.to names it.")
+        if tls:
+            return SendingError(f"The archive {self} {tls}.")
+        return SendingError(
+            f"The archive {self} does not answer; see that it runs, and that sending.to and sending.tls are right."
+        )
 
     def _gone(self) -> SendingError:
         return SendingError(f"The archive {self} has stopped answering; see that it runs.")

@@ -58,7 +58,7 @@ class Sending:
         self._claims = claims
         self._clock = clock
         self._elapsed = elapsed
-        self._archive = Archive.configured(config.sending)
+        self._archive = Archive.configured(config)
         self._away = ""
         """Why the archive could not be spoken to when it was tried last."""
         self._away_until = 0.0

@@ -1,5 +1,6 @@
 """A clinic that has read two DICOM films of one study and a PNG, and has reported on both."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,14 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom.dataset import Dataset
+from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from sqlalchemy import select as select_rows
 
 from agcnn_clinic.cli.clinic import run_until_idle
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import Report, ReportReading, Study
+from agcnn_clinic.dicom.composite import sop_common
+from agcnn_clinic.sections import Sending as Settings
+from agcnn_clinic.sending.archive import Archive
 from agcnn_clinic.sending.loop import Sending
-from agcnn_clinic.sending.objects import Structure, when_asked
+from agcnn_clinic.sending.objects import Kind, SentObject, Structure, as_file, when_asked
 
 NAME = "Fujimori^Sachiko=藤森^幸子=ふじもり^さちこ"
 STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
@@ -109,3 +115,26 @@ def clinic(read_clinic, copy_of_clinic, tmp_path, archive) -> Any:
     config = load_config(file)
     with open_database(config.database_url) as database:
         yield Clinic(config, database)
+
+
+@pytest.fixture
+def named() -> Callable[..., Archive]:
+    """The archive at an address, as a clinic with the settings that are given speaks to it."""
+
+    def named(address: str, **settings: Any) -> Archive:
+        return Archive.configured(Config(sending=Settings(**{"to": address, "timeout_seconds": 5} | settings)))
+
+    return named
+
+
+@pytest.fixture
+def a_pdf() -> Callable[..., SentObject]:
+    """As small an object as there is, of a UID."""
+
+    def a_pdf(uid: str = "2.25.1") -> SentObject:
+        dataset = Dataset()
+        sop_common(dataset, EncapsulatedPDFStorage, uid, ExplicitVRLittleEndian)
+        dataset.Modality, dataset.PatientName = "DOC", "Berg^Anna"
+        return SentObject(Kind.PDF, as_file(dataset))
+
+    return a_pdf

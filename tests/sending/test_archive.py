@@ -4,41 +4,24 @@ import socket
 import threading
 
 import pytest
-from pydicom.dataset import Dataset
-from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import EncapsulatedPDFStorage, ImplicitVRLittleEndian
 
-from agcnn_clinic.dicom.composite import sop_common
 from agcnn_clinic.errors import SendingError
-from agcnn_clinic.sections import Sending as Settings
-from agcnn_clinic.sending.archive import Archive, NotTakenError
-from agcnn_clinic.sending.objects import Kind, SentObject, as_file
+from agcnn_clinic.sending.archive import NotTakenError
 
 
-def a_pdf(uid: str = "2.25.1") -> SentObject:
-    """As small an object as there is."""
-    dataset = Dataset()
-    sop_common(dataset, EncapsulatedPDFStorage, uid, ExplicitVRLittleEndian)
-    dataset.Modality, dataset.PatientName = "DOC", "Berg^Anna"
-    return SentObject(Kind.PDF, as_file(dataset))
-
-
-def named(address: str, **settings) -> Archive:
-    """The archive at an address, as a clinic speaks to it."""
-    return Archive.configured(Settings(to=address, timeout_seconds=5, **settings))
-
-
-def test_an_archive_that_answers_is_well(archive):
+def test_an_archive_that_answers_is_well(archive, named):
     """It says so to C-ECHO, and takes both kinds of object."""
     assert named(archive.address).check() == []
 
 
-def test_what_an_archive_does_not_take_is_named(new_archive):
+def test_what_an_archive_does_not_take_is_named(new_archive, named):
     """Before a report is refused for it."""
     archive = new_archive(takes=[EncapsulatedPDFStorage])
     assert named(archive.address).check() == ["Comprehensive 3D SR Storage"]
 
 
-def test_an_object_arrives_as_it_was(archive):
+def test_an_object_arrives_as_it_was(archive, a_pdf, named):
     """With its UID and its values, from the clinic's own title."""
     with named(archive.address).connected() as store:
         store(a_pdf())
@@ -46,7 +29,7 @@ def test_an_object_arrives_as_it_was(archive):
     assert (stored.SOPInstanceUID, stored.PatientName) == ("2.25.1", "Berg^Anna")
 
 
-def test_an_archive_that_knows_implicit_vr_alone_is_sent_that(new_archive):
+def test_an_archive_that_knows_implicit_vr_alone_is_sent_that(new_archive, a_pdf, named):
     """DICOM's default transfer syntax, which each must take (PS3.5 10.1): the object is encoded anew for it."""
     archive = new_archive(syntaxes=[ImplicitVRLittleEndian])
     with named(archive.address).connected() as store:
@@ -56,14 +39,14 @@ def test_an_archive_that_knows_implicit_vr_alone_is_sent_that(new_archive):
     assert (stored.SOPInstanceUID, stored.PatientName) == ("2.25.1", "Berg^Anna")
 
 
-def test_one_that_is_not_there_is_named_with_what_to_do(archive):
+def test_one_that_is_not_there_is_named_with_what_to_do(archive, named):
     """Its title, host and port are those that config.toml has."""
     archive.stop()
     with pytest.raises(SendingError, match=rf"^The archive {archive.address} does not answer; see that it runs"):
         named(archive.address).check()
 
 
-def test_a_title_that_it_does_not_know_is_said_to_be_refused(archive):
+def test_a_title_that_it_does_not_know_is_said_to_be_refused(archive, named):
     """Two titles may be wrong, and both are named."""
     wrong = archive.address.replace("PACS", "PAX")
     with pytest.raises(SendingError, match=r"refuses to speak with AGCNN_CLINIC \(called ae title not recognised\)"):
@@ -71,7 +54,7 @@ def test_a_title_that_it_does_not_know_is_said_to_be_refused(archive):
 
 
 @pytest.mark.parametrize("status", [0xB000, 0xB006, 0xB007])
-def test_a_warning_is_an_object_that_was_taken(archive, status):
+def test_a_warning_is_an_object_that_was_taken(archive, status, a_pdf, named):
     """Coerced elements and the like (PS3.4 Table B.2-1)."""
     archive.answers = [status]
     with named(archive.address).connected() as store:
@@ -79,7 +62,7 @@ def test_a_warning_is_an_object_that_was_taken(archive, status):
 
 
 @pytest.mark.parametrize(("status", "told"), [(0xA900, "status A900, data set does not match"), (0xC123, "C123")])
-def test_a_refusal_names_its_status_and_no_patient(archive, status, told):
+def test_a_refusal_names_its_status_and_no_patient(archive, status, told, a_pdf, named):
     """Another object may be taken: the association goes on."""
     archive.answers = [status]
     with named(archive.address).connected() as store:
@@ -90,7 +73,7 @@ def test_a_refusal_names_its_status_and_no_patient(archive, status, told):
     assert [dataset.SOPInstanceUID for dataset in archive.stored] == ["2.25.2"]
 
 
-def test_an_archive_without_room_takes_none(archive):
+def test_an_archive_without_room_takes_none(archive, a_pdf, named):
     """To try the next object would be in vain."""
     archive.answers = [0xA700]
     with named(archive.address).connected() as store, pytest.raises(SendingError, match="has no room") as refused:
@@ -98,14 +81,14 @@ def test_an_archive_without_room_takes_none(archive):
     assert not isinstance(refused.value, NotTakenError)
 
 
-def test_a_class_that_was_not_agreed_upon_is_not_taken(new_archive):
+def test_a_class_that_was_not_agreed_upon_is_not_taken(new_archive, a_pdf, named):
     """The sentence names the setting by which it need not be sent."""
     archive = new_archive(takes=["1.2.840.10008.5.1.4.1.1.88.34"])
     with named(archive.address).connected() as store, pytest.raises(NotTakenError, match=r"sending\.objects"):
         store(a_pdf())
 
 
-def test_an_archive_that_is_cut_off_is_gone(archive):
+def test_an_archive_that_is_cut_off_is_gone(archive, a_pdf, named):
     """In the middle of an association: what was sent before stays sent."""
     with named(archive.address).connected() as store:
         store(a_pdf())
@@ -114,23 +97,22 @@ def test_an_archive_that_is_cut_off_is_gone(archive):
             store(a_pdf("2.25.2"))
 
 
-def test_an_object_that_is_long_in_the_making_is_sent_all_the_same(archive):
+def test_an_object_that_is_long_in_the_making_is_sent_all_the_same(archive, a_pdf, named):
     """The children that make it may be busy for longer than an answer may take."""
-    settings = Settings(to=archive.address, timeout_seconds=0.5)
-    with Archive.configured(settings).connected() as store:
+    with named(archive.address, timeout_seconds=0.5).connected() as store:
         assert not archive.is_left(within=1.5)
         store(a_pdf())
     assert archive.is_left(within=20)
 
 
-def test_one_that_hangs_in_the_middle_of_a_message_is_left():
+def test_one_that_hangs_in_the_middle_of_a_message_is_left(named):
     """By itself pynetdicom waits for the rest of it for ever, and `watch`, told to stop, for that."""
     outcome: list[str] = []
 
     def ask() -> None:
-        settings = Settings(to=f"PACS@127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.5)
+        asked = named(f"PACS@127.0.0.1:{listener.getsockname()[1]}", timeout_seconds=0.5)
         with pytest.raises(SendingError) as error:
-            Archive.configured(settings).check()
+            asked.check()
         outcome.append(str(error.value))
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -152,7 +134,7 @@ def test_one_that_hangs_in_the_middle_of_a_message_is_left():
         ("PACS@[fd00::7]:104", ("PACS", "fd00::7", 104)),
     ],
 )
-def test_an_address_is_read_and_written_alike(written, parts):
+def test_an_address_is_read_and_written_alike(written, parts, named):
     """Title, host and port."""
     archive = named(written, ae_title=" MINE ")
     assert (archive.title, archive.host, archive.port, archive.calling) == (*parts, "MINE")
@@ -172,7 +154,7 @@ def test_an_address_is_read_and_written_alike(written, parts):
         "PACS@" + 64 * "x" + ":104",
     ],
 )
-def test_what_is_no_address_is_refused(written):
+def test_what_is_no_address_is_refused(written, named):
     """When the settings are read, not when the first report is due."""
     with pytest.raises(ValueError, match=r"TITLE@HOST:PORT|Application Entity Title|names a host"):
         named(written)
