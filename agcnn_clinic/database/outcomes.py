@@ -71,9 +71,10 @@ def decide(
     """Give a file its outcome, in the caller's transaction.
 
     An outcome that changes what the study's report says counts up the study's revision, which makes a report due: not
-    that of a file which came again and was refused again, as before, nor that of one which was taken back out of
-    quarantine and is there again for the same reason, nor that of a duplicate, unless it is the first file of its image
-    that names another patient than the study, or was said to be unread before it was taken back.
+    that of an object that is no image, nor that of a file which came again and was refused again, as before, nor that
+    of one which was taken back out of quarantine and is there again for the same reason, nor that of a duplicate,
+    unless it is the first file of its image that names another patient than the study, or was said to be unread before
+    it was taken back.
 
     Raises:
         ValueError: the file has an outcome already.
@@ -127,9 +128,18 @@ def corrects_the_patient(file: ReceivedFile) -> bool:
     return file.outcome == Outcome.DUPLICATE and names_another_patient(file)
 
 
+def is_image(file: ReceivedFile) -> bool:
+    """Whether it is an image, or may be one: a study's report says nothing of its documents and presentation states.
+
+    Those that this clinic has sent are among them, where the archive sends on what it receives: each report would make
+    another one due.
+    """
+    return file.reason_code != ReasonCode.NO_PIXELS
+
+
 def _is_reported(file: ReceivedFile) -> bool:
     """Whether a report says anything of a file with this outcome."""
-    return file.outcome != Outcome.DUPLICATE or corrects_the_patient(file)
+    return is_image(file) and (file.outcome != Outcome.DUPLICATE or corrects_the_patient(file))
 
 
 def _is_replaced(file: ReceivedFile) -> bool:

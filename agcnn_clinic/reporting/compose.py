@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agcnn_clinic.database.outcomes import corrects_the_patient, told_since
+from agcnn_clinic.database.outcomes import corrects_the_patient, is_image, told_since
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import (
     WARNINGS,
@@ -121,10 +121,10 @@ def _acquisition(file: ReceivedFile) -> tuple[bool, str, bool, str]:
 def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
     """Whether a reader of the report must know that this file was not read.
 
-    Not where its picture was read: as a duplicate (of which the image itself tells where it names another patient), or
-    as a later file of the same SOP Instance that took its place.
+    Not where it is no image, nor where its picture was read: as a duplicate (of which the image itself tells where it
+    names another patient), or as a later file of the same SOP Instance that took its place.
     """
-    if file.outcome not in (Outcome.ANALYSED, Outcome.REFUSED, Outcome.QUARANTINED):
+    if not is_image(file) or file.outcome not in (Outcome.ANALYSED, Outcome.REFUSED, Outcome.QUARANTINED):
         return False
     replaced = read_instead is not None and read_instead > file.id
     return not replaced or file.reason_code == ReasonCode.UID_CONFLICT

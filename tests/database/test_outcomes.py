@@ -39,6 +39,16 @@ def test_a_file_has_one_outcome(database, factories, of_study, revision):
         assert session.query(Study).one().revision == revision
 
 
+def test_what_is_no_image_makes_no_report_due(database, factories):
+    """A study's structured reports, this clinic's own among them: its report says nothing of them."""
+    with database.write() as session:
+        file = factories.make_file(session, factories.make_study(session, 1), 1, None)
+        session.flush()
+        decide(file, ReasonCode.NO_PIXELS, now=NOW)
+    with database.session() as session:
+        assert session.query(Study).one().revision == 0
+
+
 def test_only_what_is_in_quarantine_is_taken_back(database, factories):
     """Then it is as if it had just come, but for what its study's report says; what was read or refused stays so."""
     with database.write() as session:

@@ -64,6 +64,19 @@ def test_watch_sends_each_version_and_the_later_one_names_the_one_before(sends, 
     assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
 
 
+def test_what_the_archive_sends_back_is_no_news(sends, archive, drop):
+    """One that sends on whatever it receives would else be sent a report of its report, for ever."""
+    drop(1)
+    sends.run("process")
+    for number, dataset in enumerate(list(archive.stored)):
+        dataset.save_as(sends.config.inbox / f"back-{number}.dcm", enforce_file_format=True)
+    done = sends.run("process")
+    assert "2  refused  no_pixels" in done.stdout
+    assert "report of" not in done.stdout
+    assert len(archive.stored) == 2
+    assert sends.select("SELECT version FROM report") == [{"version": 1}]
+
+
 def test_without_an_archive_nothing_waits(clinic, drop):
     """Who names one later does not find years of reports sent there."""
     drop(1)

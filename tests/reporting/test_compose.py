@@ -212,12 +212,13 @@ def _acquired(clinic, file_id: int, moment: str) -> None:
 
 
 def test_images_not_read_are_told_with_their_reason(clinic, composed) -> None:
-    """Refused and quarantined files are listed, duplicates are not: their picture was read."""
+    """Refused and quarantined files are; duplicates are not, whose picture was read, nor objects that are no images."""
     study = clinic.add_study()
     clinic.add_file(study)
     clinic.add_file(study, ReasonCode.WRONG_VIEW, name="lateral.dcm")
     clinic.add_file(study, ReasonCode.PIXEL_LENGTH)
     clinic.add_file(study, ReasonCode.SAME_BYTES)
+    clinic.add_file(study, ReasonCode.NO_PIXELS)
     unread = composed(study).unread
     assert [image.outcome for image in unread] == [Outcome.REFUSED, Outcome.QUARANTINED]
     assert (unread[0].original_name, unread[0].view_position) == ("lateral.dcm", "PA")
