@@ -1,5 +1,6 @@
 """A DICOM archive of the tests' own: a real one, on loopback, that keeps in memory what it is sent."""
 
+import socket
 import ssl
 import threading
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,13 @@ class _Server(ThreadedAssociationServer):
         self.server_close()
 
 
+class _InParts(socket.socket):
+    """A connection that writes twelve bytes at a time: DCMTK writes the head of an answer by itself."""
+
+    def send(self, data: bytes, flags: int = 0, /) -> int:
+        return super().send(data[:12], flags)
+
+
 class Archive:
     """Its Application Entity, which answers as it is told to.
 
@@ -43,10 +51,11 @@ class Archive:
         takes: Sequence[str] = (EncapsulatedPDFStorage, Comprehensive3DSRStorage),
         syntaxes: Sequence[str] = (ExplicitVRLittleEndian, ImplicitVRLittleEndian),
         tls: ssl.SSLContext | None = None,
+        in_parts: bool = False,
     ) -> None:
         self.stored: list[Dataset] = []
         self.answers: list[int] = []
-        self._takes, self._syntaxes, self._tls = takes, syntaxes, tls
+        self._takes, self._syntaxes, self._tls, self._in_parts = takes, syntaxes, tls, in_parts
         self._changed = threading.Condition()
         self._left = threading.Event()
         self._server: Any = None
@@ -60,6 +69,8 @@ class Archive:
         for sop_class in (*self._takes, Verification):
             entity.add_supported_context(sop_class, list(self._syntaxes))
         handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_CONN_CLOSE, lambda _: self._left.set())]
+        if self._in_parts:
+            handlers.append((evt.EVT_CONN_OPEN, self._write_in_parts))
         self._server = entity.make_server(
             ("127.0.0.1", self._port),
             ssl_context=self._tls,
@@ -95,6 +106,10 @@ class Archive:
     def is_left(self, *, within: float) -> bool:
         """Whether a connection to it comes to its end within so many seconds, or has."""
         return self._left.wait(within)
+
+    def _write_in_parts(self, event: Any) -> None:
+        transport = event.assoc.dul.socket
+        transport.socket = _InParts(fileno=transport.socket.detach())
 
     def _store(self, event: Any) -> int:
         status = self.answers.pop(0) if self.answers else SUCCESS

@@ -3,7 +3,6 @@
 import contextlib
 import logging
 import os
-import socket
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -29,6 +28,7 @@ from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.dicom.composite import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from agcnn_clinic.errors import SendingError
 from agcnn_clinic.limits import peer
+from agcnn_clinic.sending.connection import prepare
 from agcnn_clinic.sending.objects import Kind, SentObject
 from agcnn_clinic.sending.tls import Tls
 
@@ -153,7 +153,7 @@ class Archive:
                 self.host,
                 self.port,
                 ae_title=self.title,
-                evt_handlers=[(evt.EVT_CONN_OPEN, self._limited)],
+                evt_handlers=[(evt.EVT_CONN_OPEN, self._opened)],
                 tls_args=(handshake.context, self.host) if handshake is not None else None,
             )
         except OSError as error:  # no such name, or no network for this service
@@ -166,16 +166,8 @@ class Archive:
             if association.is_established:
                 association.release()
 
-    def _limited(self, event: evt.Event) -> None:
-        """Let no call of the connection take longer than an answer may, and none wait until there is more to send.
-
-        pynetdicom sets no limit: an archive that hangs in the middle of a message would hold it, and us, for ever. And
-        the end of a message waited for 0.04 s until the archive's system had confirmed what came before.
-        """
-        transport = event.assoc.dul.socket
-        if transport is not None and transport.socket is not None:
-            transport.socket.settimeout(self.timeout_seconds)
-            transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def _opened(self, event: evt.Event) -> None:
+        prepare(event.assoc, self.timeout_seconds)
 
     def _not_there(self, association: Association, tls: str) -> SendingError:
         if association.is_rejected:

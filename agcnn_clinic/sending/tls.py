@@ -8,6 +8,7 @@ from pathlib import Path
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import SendingError
+from agcnn_clinic.sending.connection import confirm
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,7 @@ class Handshake:
                     super().do_handshake(block)
 
             def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
+                confirm(self)
                 # Here alone it is heard, in TLS 1.3, that the other side does not trust ours.
                 with heeded():
                     return super().recv(buflen, flags)
