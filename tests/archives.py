@@ -2,7 +2,7 @@
 
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from socketserver import BaseServer
 from typing import Any
@@ -34,7 +34,9 @@ class Archive:
 
     Attributes:
         stored: what it took, in order.
-        answers: the statuses of the next answers; `SUCCESS` after them.
+        heard: the modality of each object that it was sent, be it taken or not.
+        answers: the statuses of the next answers; None: it ends the association instead.
+        answer: gives what it answers to an object after them.
     """
 
     def __init__(
@@ -45,7 +47,9 @@ class Archive:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.stored: list[Dataset] = []
-        self.answers: list[int] = []
+        self.heard: list[str] = []
+        self.answers: list[int | None] = []
+        self.answer: Callable[[Dataset], int | None] = lambda dataset: SUCCESS  # noqa: ARG005
         self._takes, self._syntaxes, self._tls = takes, syntaxes, tls
         self._changed = threading.Condition()
         self._left = threading.Event()
@@ -97,9 +101,13 @@ class Archive:
         return self._left.wait(within)
 
     def _store(self, event: Any) -> int:
-        status = self.answers.pop(0) if self.answers else SUCCESS
+        dataset = event.dataset
+        self.heard.append(dataset.Modality)
+        status = self.answers.pop(0) if self.answers else self.answer(dataset)
+        if status is None:
+            event.assoc.abort()
+            return SUCCESS
         if status == SUCCESS:
-            dataset = event.dataset
             dataset.file_meta = event.file_meta
             with self._changed:
                 self.stored.append(dataset)
