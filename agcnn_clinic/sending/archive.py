@@ -37,6 +37,10 @@ SOP_CLASSES = {Kind.PDF: EncapsulatedPDFStorage, Kind.SR: Comprehensive3DSRStora
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 """What an archive whose disk is full answers: to each object, so that no other need be tried."""
+_DUPLICATE_SOP_INSTANCE = 0x0111
+"""What some archives answer to an object that they have (PS3.7 Annex C): the clinic ended before it recorded that."""
+_SERVICE_PROVIDER = 3
+"""The source of a refusal that comes of how much an archive has to do (PS3.8 Table 9-21)."""
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as the file is, and not as what is read of it
 # What it says of its errors is said here, in a sentence.
@@ -123,12 +127,14 @@ class Archive:
                 answer = ask()
         except RuntimeError as error:  # the association has ended, be it a moment ago
             raise self._gone() from error
+        except Exception as error:  # what pynetdicom trips over by is not said anywhere: `watch` would end with it
+            raise SendingError(f"The archive {self} says what DICOM does not allow; its log may say why.") from error
         if "Status" not in answer:
             raise self._gone()
         return answer
 
     def _heed(self, status: int, name: str) -> None:
-        if code_to_category(status) in ("Success", "Warning"):
+        if code_to_category(status) in ("Success", "Warning") or status == _DUPLICATE_SOP_INSTANCE:
             return
         # Not the comment that it may send with it: that could quote the patient.
         _, meaning = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", ""))
@@ -181,6 +187,8 @@ class Archive:
         if association.is_rejected:
             refusal = association.acceptor.primitive
             why = f" ({refusal.reason_str.lower()})" if refusal is not None else ""
+            if refusal is not None and refusal.result_source == _SERVICE_PROVIDER:
+                return SendingError(f"The archive {self} has no association free{why}; let it take more at once.")
             return SendingError(
                 f"The archive {self} refuses to speak with {self.calling}{why}; make the two titles known there, or "
                 "set sending.to and sending.ae_title right."
@@ -198,11 +206,11 @@ class Archive:
 
 
 def _accepted(association: Association) -> dict[UID, set[UID]]:
-    """The SOP classes that are taken, each with the transfer syntaxes that were agreed upon."""
+    """The SOP classes that are taken, each with the transfer syntaxes that were agreed upon, of those offered."""
     accepted: dict[UID, set[UID]] = {}
     for context in association.accepted_contexts:
-        if context.abstract_syntax is not None:
-            accepted.setdefault(context.abstract_syntax, set()).update(context.transfer_syntax)
+        if context.abstract_syntax is not None and (syntaxes := set(context.transfer_syntax).intersection(_SYNTAXES)):
+            accepted.setdefault(context.abstract_syntax, set()).update(syntaxes)
     return accepted
 
 
