@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import socket
+import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +23,7 @@ from pydicom.uid import (
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 
 from agcnn_clinic.config import Config
@@ -39,8 +41,11 @@ _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 """What an archive whose disk is full answers: to each object, so that no other need be tried."""
 _DUPLICATE_SOP_INSTANCE = 0x0111
 """What some archives answer to an object that they have (PS3.7 Annex C): the clinic ended before it recorded that."""
-_SERVICE_PROVIDER = 3
-"""The source of a refusal that comes of how much an archive has to do (PS3.8 Table 9-21)."""
+_ACCEPTED, _SERVICE_PROVIDER = 0, 3
+"""The result of an association that came about, and the source of a refusal for want of room (PS3.8 9.3.3, 9.3.4)."""
+
+LOOK_SECONDS, GRACE_SECONDS = 0.2, 4.0
+"""How often it is asked whether to stop, and how long the archive may take then to answer what it was sent."""
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as the file is, and not as what is read of it
 # What it says of its errors is said here, in a sentence.
@@ -92,20 +97,25 @@ class Archive:
         Raises:
             SendingError: it is not there.
         """
-        with self._association([_VERIFICATION, *SOP_CLASSES.values()]) as association:
+        offered, line = [_VERIFICATION, *SOP_CLASSES.values()], _Line(self.timeout_seconds)
+        with self._association(offered, line) as association:
             accepted = _accepted(association)
             if _VERIFICATION in accepted:
                 self._answer(association.send_c_echo)
             return [uid.name for uid in SOP_CLASSES.values() if uid not in accepted]
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Store]:
+    def connected(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[Store]:
         """An association with it, and what sends an object over that.
+
+        Args:
+            stopped: once it says so, an answer is waited for a few seconds and no longer.
 
         Raises:
             SendingError: it is not there.
         """
-        with self._association(SOP_CLASSES.values()) as association:
+        line = _Line(self.timeout_seconds)
+        with line.cut_when(stopped), self._association(SOP_CLASSES.values(), line) as association:
             accepted = _accepted(association)
 
             def store(sent: SentObject) -> None:
@@ -144,7 +154,7 @@ class Archive:
         raise NotTakenError(f"The archive {self} refuses an object of {name} ({told}); its log may say why.")
 
     @contextlib.contextmanager
-    def _association(self, sop_classes: Collection[str]) -> Iterator[Association]:
+    def _association(self, sop_classes: Collection[str], line: "_Line") -> Iterator[Association]:
         entity = ApplicationEntity(self.calling)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -159,7 +169,7 @@ class Archive:
                 self.host,
                 self.port,
                 ae_title=self.title,
-                evt_handlers=[(evt.EVT_CONN_OPEN, self._limited)],
+                evt_handlers=[(evt.EVT_CONN_OPEN, line.opened)],
                 tls_args=(handshake.context, self.host) if handshake is not None else None,
             )
         except OSError as error:  # no such name, or no network for this service
@@ -172,28 +182,18 @@ class Archive:
             if association.is_established:
                 association.release()
 
-    def _limited(self, event: evt.Event) -> None:
-        """Let no call of the connection take longer than an answer may, and none wait until there is more to send.
-
-        pynetdicom sets no limit: an archive that hangs in the middle of a message would hold it, and us, for ever. And
-        the end of a message waited for 0.04 s until the archive's system had confirmed what came before.
-        """
-        transport = event.assoc.dul.socket
-        if transport is not None and transport.socket is not None:
-            transport.socket.settimeout(self.timeout_seconds)
-            transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
     def _not_there(self, association: Association, tls: str) -> SendingError:
-        if association.is_rejected:
-            refusal = association.acceptor.primitive
-            why = f" ({refusal.reason_str.lower()})" if refusal is not None else ""
-            if refusal is not None and refusal.result_source == _SERVICE_PROVIDER:
-                return SendingError(f"The archive {self} has no association free{why}; let it take more at once.")
+        # Where the answer came before pynetdicom looked for a connection, it finds none any more, and leaves that.
+        answer = association.acceptor.primitive or association.dul.peek_next_pdu()
+        if isinstance(answer, A_ASSOCIATE) and answer.result != _ACCEPTED:
+            why = answer.reason_str.lower()
+            if answer.result_source == _SERVICE_PROVIDER:
+                return SendingError(f"The archive {self} has no association free ({why}); let it take more at once.")
             return SendingError(
-                f"The archive {self} refuses to speak with {self.calling}{why}; make the two titles known there, or "
+                f"The archive {self} refuses to speak with {self.calling} ({why}); make the two titles known there, or "
                 "set sending.to and sending.ae_title right."
             )
-        if association.acceptor.primitive is not None:
+        if isinstance(answer, A_ASSOCIATE):
             return SendingError(f"The archive {self} takes none of the objects that are sent; see docs/DICOM.md.")
         if tls:
             return SendingError(f"The archive {self} {tls}.")
@@ -203,6 +203,49 @@ class Archive:
 
     def _gone(self) -> SendingError:
         return SendingError(f"The archive {self} has stopped answering; see that it runs.")
+
+
+class _Line:
+    """The connection below an association: pynetdicom would wait for it for ever, or for as long as for an answer."""
+
+    def __init__(self, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._socket: socket.socket | None = None
+
+    def opened(self, event: evt.Event) -> None:
+        """Let no call of the connection take longer than an answer may, and none wait until there is more to send.
+
+        pynetdicom sets no limit: an archive that hangs in the middle of a message would hold it, and us, for ever. And
+        the end of a message waited for 0.04 s until the archive's system had confirmed what came before.
+        """
+        transport = event.assoc.dul.socket
+        if transport is not None and transport.socket is not None:
+            self._socket = transport.socket
+            transport.socket.settimeout(self._timeout_seconds)
+            transport.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    @contextlib.contextmanager
+    def cut_when(self, stopped: Callable[[], bool]) -> Iterator[None]:
+        """Cut it where an archive does not answer and it is time to stop: all that waits for the archive ends then."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(LOOK_SECONDS):
+                if stopped() and not over.wait(GRACE_SECONDS):
+                    self._cut()
+
+        looking = threading.Thread(target=look, name="line", daemon=True)
+        looking.start()
+        try:
+            yield
+        finally:
+            over.set()
+            looking.join()
+
+    def _cut(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # it may have come to its end
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS would first say so
 
 
 def _accepted(association: Association) -> dict[UID, set[UID]]:

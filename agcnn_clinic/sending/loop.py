@@ -77,7 +77,7 @@ class Sending:
         One that is not taken keeps no other waiting. The log says once why, until it is another reason.
 
         Args:
-            stopped: asked before each report; what is at hand then is finished.
+            stopped: asked before each report; what is at hand then is finished, if the archive answers.
 
         Raises:
             DatabaseError: the database cannot be used.
@@ -87,7 +87,7 @@ class Sending:
         mine = self._claims.take(Work.SENDING, due, select(Report.id).where(Report.id.in_(due), Report.to_send))
         tried = sent = 0
         try:
-            with self._archive.connected() as store:
+            with self._archive.connected(stopped) as store:
                 if self._away:
                     log.info("the archive %s answers again", self._archive)
                     self._away = ""
@@ -185,6 +185,7 @@ class Sending:
 
     def _hope(self, why: str) -> None:
         """Let all that was kept by what keeps one no longer be tried at once, and not in an hour."""
+        now = self._elapsed()
         for report_id, unsent in self._unsent.items():
-            if unsent.why == why:
-                self._unsent[report_id] = unsent._replace(until=self._elapsed())
+            if unsent.until > now and unsent.why == why:
+                self._unsent[report_id] = unsent._replace(until=now)

@@ -10,6 +10,7 @@ import pytest
 from pydicom.uid import EncapsulatedPDFStorage, ImplicitVRLittleEndian
 
 from agcnn_clinic.errors import SendingError
+from agcnn_clinic.sending import archive as archives
 from agcnn_clinic.sending.archive import NotTakenError
 
 
@@ -199,6 +200,44 @@ def test_one_that_hangs_in_the_middle_of_a_message_is_left(named):
             peer.sendall(b"\x02\0\0")  # of an A-ASSOCIATE-AC (PS3.8 9.3.3)
             asking.join(20)
     assert ["does not answer" in said for said in outcome] == [True]
+
+
+def test_one_that_does_not_answer_is_soon_left_when_it_is_time_to_stop(archive, a_pdf, named, monkeypatch):
+    """A service that is told to stop is killed by Docker after ten seconds, and an answer may take thirty."""
+    monkeypatch.setattr(archives, "GRACE_SECONDS", 0.1)
+    asked, over = threading.Event(), threading.Event()
+
+    def hang(dataset) -> int:
+        del dataset
+        asked.set()
+        over.wait(60)
+        return 0
+
+    archive.answer = hang
+    with (
+        pytest.raises(SendingError, match="stopped answering"),
+        named(archive.address, timeout_seconds=600).connected(asked.is_set) as store,
+    ):
+        store(a_pdf())
+    over.set()
+
+
+def test_one_that_says_nothing_at_all_is_soon_left_then_too(named, monkeypatch):
+    """Before there is an association."""
+    monkeypatch.setattr(archives, "GRACE_SECONDS", 0.1)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(SendingError, match="does not answer"),
+        named(f"PACS@127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=600).connected(lambda: True),
+    ):
+        pass
+
+
+def test_one_that_answers_is_heard_out_when_it_is_time_to_stop(archive, a_pdf, named):
+    """What is in hand is finished."""
+    with named(archive.address).connected(lambda: True) as store:
+        store(a_pdf())
+    assert len(archive.stored) == 1
 
 
 @pytest.mark.parametrize(
