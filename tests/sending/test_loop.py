@@ -71,6 +71,18 @@ def test_a_report_that_is_refused_keeps_no_other_waiting(clinic, archive, caplog
     assert caplog.text.count("refuses an object") == 1
 
 
+def test_what_a_person_has_sent_meanwhile_is_not_tried_again(clinic, archive):
+    """By `agcnn-clinic send`, which tells the loop nothing."""
+    sending = clinic.sending()
+    archive.answers = [0xC000, 0xC000]
+    sending.step()
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False))
+    clinic.elapsed += REST_SECONDS
+    assert sending.step() == 0
+    assert archive.heard == ["DOC", "DOC"]
+
+
 def test_a_new_report_goes_before_those_that_were_refused(clinic, archive):
     """Thousands of these may be due again, and are tried one after the other."""
     sending = clinic.sending()
