@@ -7,7 +7,7 @@ from agcnn_clinic.database.claims import Work
 from agcnn_clinic.database.leases import Leases
 from agcnn_clinic.database.tables import Worker
 from agcnn_clinic.faults import FaultPoint
-from agcnn_clinic.sending.loop import REST_SECONDS, Sending
+from agcnn_clinic.sending.loop import REST_SECONDS, TOGETHER, Sending
 
 pytestmark = pytest.mark.postgresql_only
 
@@ -33,13 +33,17 @@ def expire(clinic, leases: Leases) -> None:
 
 
 def test_what_one_has_in_hand_the_other_leaves_alone(clinic, archive, workers, at_point):
-    """And does not count it among what waits."""
+    """It sends what is left, and does not count among what waits what the first has."""
     one, other, _ = workers
+    first = clinic.report_id(dicom=False)
+    for version in range(2, TOGETHER + 2):
+        clinic.later_version(first, version, to_send=True)
     seen = []
     at_point(FaultPoint.REPORT_SENT, lambda: seen.append((other.step(), other.waiting())))
-    assert one.step() == 2
-    assert seen[0] == (0, 0)
-    assert archive.heard == ["DOC", "SR", "DOC"]
+    assert one.step() == TOGETHER
+    assert seen[0] == (2, 0)
+    assert one.waiting() == 0
+    assert len({dataset.SOPInstanceUID for dataset in archive.stored}) == len(archive.heard) == TOGETHER + 3
 
 
 def test_what_was_in_hand_of_one_that_is_gone_the_other_sends(clinic, archive, workers):
