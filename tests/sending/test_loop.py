@@ -71,6 +71,15 @@ def test_a_report_that_is_refused_keeps_no_other_waiting(clinic, archive, caplog
     assert caplog.text.count("refuses an object") == 1
 
 
+def test_a_report_that_is_refused_for_days_is_tried_each_hour(clinic, archive):
+    """The rests grow no longer than that."""
+    sending = clinic.sending()
+    archive.answer = lambda dataset: 0xC000  # noqa: ARG005
+    for _ in range(12):
+        assert sending.step() == 2
+        clinic.elapsed += LONGEST_REST_SECONDS
+
+
 def test_what_a_person_has_sent_meanwhile_is_not_tried_again(clinic, archive):
     """By `agcnn-clinic send`, which tells the loop nothing."""
     sending = clinic.sending()

@@ -1,5 +1,7 @@
 """Two workers that send the reports of one clinic: each goes once, whatever becomes of either."""
 
+import itertools
+
 import pytest
 from sqlalchemy import text, update
 
@@ -44,6 +46,24 @@ def test_what_one_has_in_hand_the_other_leaves_alone(clinic, archive, workers, a
     assert seen[0] == (2, 0)
     assert one.waiting() == 0
     assert len({dataset.SOPInstanceUID for dataset in archive.stored}) == len(archive.heard) == TOGETHER + 3
+
+
+def test_what_another_claims_at_that_moment_is_left_to_it(clinic, archive, workers):
+    """Between the look at what waits and the claim on it."""
+    one, _, leases = workers
+    assert one.step() == 2
+    later = clinic.later_version(clinic.report_id(dicom=False), 2, to_send=True)
+    looks = itertools.count()
+
+    def elapsed() -> float:
+        if next(looks) == 1:  # after the look at what others have
+            leases.take(Work.SENDING, [later])
+        return 0.0
+
+    with Leases(clinic.database, 3600, renewing=False) as third:
+        assert Sending(clinic.database, clinic.config, claims=third, elapsed=elapsed).step() == 0
+    assert next(looks) > 1
+    assert archive.heard == ["DOC", "SR", "DOC"]
 
 
 def test_what_was_in_hand_of_one_that_is_gone_the_other_sends(clinic, archive, workers):
