@@ -3,7 +3,7 @@
 import socket
 import ssl
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from socketserver import BaseServer
 from typing import Any
@@ -42,7 +42,9 @@ class Archive:
 
     Attributes:
         stored: what it took, in order.
-        answers: the statuses of the next answers; `SUCCESS` after them.
+        heard: the modality of each object that it was sent, be it taken or not.
+        answers: the statuses of the next answers; None: it ends the association instead.
+        answer: gives what it answers to an object after them.
     """
 
     def __init__(
@@ -54,7 +56,9 @@ class Archive:
         in_parts: bool = False,
     ) -> None:
         self.stored: list[Dataset] = []
-        self.answers: list[int] = []
+        self.heard: list[str] = []
+        self.answers: list[int | None] = []
+        self.answer: Callable[[Dataset], int | None] = lambda dataset: SUCCESS  # noqa: ARG005
         self._takes, self._syntaxes, self._tls, self._in_parts = takes, syntaxes, tls, in_parts
         self._changed = threading.Condition()
         self._left = threading.Event()
@@ -112,9 +116,13 @@ class Archive:
         transport.socket = _InParts(fileno=transport.socket.detach())
 
     def _store(self, event: Any) -> int:
-        status = self.answers.pop(0) if self.answers else SUCCESS
+        dataset = event.dataset
+        self.heard.append(dataset.Modality)
+        status = self.answers.pop(0) if self.answers else self.answer(dataset)
+        if status is None:
+            event.assoc.abort()
+            return SUCCESS
         if status == SUCCESS:
-            dataset = event.dataset
             dataset.file_meta = event.file_meta
             with self._changed:
                 self.stored.append(dataset)

@@ -21,6 +21,7 @@ from pydicom.uid import (
 from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
+from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS, code_to_category
 
 from agcnn_clinic.config import Config
@@ -28,7 +29,7 @@ from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.dicom.composite import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from agcnn_clinic.errors import SendingError
 from agcnn_clinic.limits import peer
-from agcnn_clinic.sending.connection import prepare
+from agcnn_clinic.sending.connection import Line
 from agcnn_clinic.sending.objects import Kind, SentObject
 from agcnn_clinic.sending.tls import Tls
 
@@ -37,6 +38,10 @@ SOP_CLASSES = {Kind.PDF: EncapsulatedPDFStorage, Kind.SR: Comprehensive3DSRStora
 _SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 _OUT_OF_RESOURCES = range(0xA700, 0xA800)
 """What an archive whose disk is full answers: to each object, so that no other need be tried."""
+_DUPLICATE_SOP_INSTANCE = 0x0111
+"""What some archives answer to an object that they have (PS3.7 Annex C): the clinic ended before it recorded that."""
+_ACCEPTED, _SERVICE_PROVIDER = 0, 3
+"""The result of an association that came about, and the source of a refusal for want of room (PS3.8 9.3.3, 9.3.4)."""
 
 _config.STORE_SEND_CHUNKED_DATASET = True  # a path is sent as the file is, and not as what is read of it
 # What it says of its errors is said here, in a sentence.
@@ -88,20 +93,25 @@ class Archive:
         Raises:
             SendingError: it is not there.
         """
-        with self._association([_VERIFICATION, *SOP_CLASSES.values()]) as association:
+        offered, line = [_VERIFICATION, *SOP_CLASSES.values()], Line(self.timeout_seconds)
+        with self._association(offered, line) as association:
             accepted = _accepted(association)
             if _VERIFICATION in accepted:
                 self._answer(association.send_c_echo)
             return [uid.name for uid in SOP_CLASSES.values() if uid not in accepted]
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Store]:
+    def connected(self, stopped: Callable[[], bool] = lambda: False) -> Iterator[Store]:
         """An association with it, and what sends an object over that.
+
+        Args:
+            stopped: once it says so, an answer is waited for a few seconds and no longer.
 
         Raises:
             SendingError: it is not there.
         """
-        with self._association(SOP_CLASSES.values()) as association:
+        line = Line(self.timeout_seconds)
+        with line.cut_when(stopped), self._association(SOP_CLASSES.values(), line) as association:
             accepted = _accepted(association)
 
             def store(sent: SentObject) -> None:
@@ -123,12 +133,14 @@ class Archive:
                 answer = ask()
         except RuntimeError as error:  # the association has ended, be it a moment ago
             raise self._gone() from error
+        except Exception as error:  # what pynetdicom trips over by is not said anywhere: `watch` would end with it
+            raise SendingError(f"The archive {self} says what DICOM does not allow; its log may say why.") from error
         if "Status" not in answer:
             raise self._gone()
         return answer
 
     def _heed(self, status: int, name: str) -> None:
-        if code_to_category(status) in ("Success", "Warning"):
+        if code_to_category(status) in ("Success", "Warning") or status == _DUPLICATE_SOP_INSTANCE:
             return
         # Not the comment that it may send with it: that could quote the patient.
         _, meaning = STORAGE_SERVICE_CLASS_STATUS.get(status, ("", ""))
@@ -138,7 +150,7 @@ class Archive:
         raise NotTakenError(f"The archive {self} refuses an object of {name} ({told}); its log may say why.")
 
     @contextlib.contextmanager
-    def _association(self, sop_classes: Collection[str]) -> Iterator[Association]:
+    def _association(self, sop_classes: Collection[str], line: Line) -> Iterator[Association]:
         entity = ApplicationEntity(self.calling)
         entity.implementation_class_uid = IMPLEMENTATION_CLASS_UID
         entity.implementation_version_name = IMPLEMENTATION_VERSION_NAME
@@ -153,7 +165,7 @@ class Archive:
                 self.host,
                 self.port,
                 ae_title=self.title,
-                evt_handlers=[(evt.EVT_CONN_OPEN, self._opened)],
+                evt_handlers=[(evt.EVT_CONN_OPEN, lambda event: line.opened(event.assoc))],
                 tls_args=(handshake.context, self.host) if handshake is not None else None,
             )
         except OSError as error:  # no such name, or no network for this service
@@ -166,18 +178,18 @@ class Archive:
             if association.is_established:
                 association.release()
 
-    def _opened(self, event: evt.Event) -> None:
-        prepare(event.assoc, self.timeout_seconds)
-
     def _not_there(self, association: Association, tls: str) -> SendingError:
-        if association.is_rejected:
-            refusal = association.acceptor.primitive
-            why = f" ({refusal.reason_str.lower()})" if refusal is not None else ""
+        # Where the answer came before pynetdicom looked for a connection, it finds none any more, and leaves that.
+        answer = association.acceptor.primitive or association.dul.peek_next_pdu()
+        if isinstance(answer, A_ASSOCIATE) and answer.result != _ACCEPTED:
+            why = answer.reason_str.lower()
+            if answer.result_source == _SERVICE_PROVIDER:
+                return SendingError(f"The archive {self} has no association free ({why}); let it take more at once.")
             return SendingError(
-                f"The archive {self} refuses to speak with {self.calling}{why}; make the two titles known there, or "
+                f"The archive {self} refuses to speak with {self.calling} ({why}); make the two titles known there, or "
                 "set sending.to and sending.ae_title right."
             )
-        if association.acceptor.primitive is not None:
+        if isinstance(answer, A_ASSOCIATE):
             return SendingError(f"The archive {self} takes none of the objects that are sent; see docs/DICOM.md.")
         if tls:
             return SendingError(f"The archive {self} {tls}.")
@@ -190,11 +202,11 @@ class Archive:
 
 
 def _accepted(association: Association) -> dict[UID, set[UID]]:
-    """The SOP classes that are taken, each with the transfer syntaxes that were agreed upon."""
+    """The SOP classes that are taken, each with the transfer syntaxes that were agreed upon, of those offered."""
     accepted: dict[UID, set[UID]] = {}
     for context in association.accepted_contexts:
-        if context.abstract_syntax is not None:
-            accepted.setdefault(context.abstract_syntax, set()).update(context.transfer_syntax)
+        if context.abstract_syntax is not None and (syntaxes := set(context.transfer_syntax).intersection(_SYNTAXES)):
+            accepted.setdefault(context.abstract_syntax, set()).update(syntaxes)
     return accepted
 
 

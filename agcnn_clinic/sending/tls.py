@@ -10,6 +10,9 @@ from agcnn_clinic.config import Config
 from agcnn_clinic.errors import SendingError
 from agcnn_clinic.sending.connection import confirm
 
+_NOT_YET_VALID, _EXPIRED = 9, 10
+"""What OpenSSL calls a certificate whose days are to come, or over (X509_V_ERR_...)."""
+
 
 @dataclass(frozen=True)
 class Tls:
@@ -42,6 +45,9 @@ class Tls:
             context = ssl.create_default_context(cafile=self.trusted)
         except OSError as error:
             raise _unreadable("tls_trusted", self.trusted, "certificates", error) from error
+        context.minimum_version = ssl.TLSVersion.TLSv1_2  # whatever this machine would speak
+        # Who signed the archive's certificate is trusted without whoever signed his, as by Python itself from 3.13 on.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         if self.certificate is not None:
             try:
                 # Without an answer OpenSSL would ask the terminal for the password of a key that has one.
@@ -72,10 +78,10 @@ class Handshake:
         if self.failure is None:
             return ""
         if isinstance(self.failure, ssl.SSLCertVerificationError):
-            return (
-                f"shows a certificate that is not trusted ({self.failure.verify_message.rstrip('.')}); have "
-                "sending.tls_trusted name who signed it, and sending.to a host that it names"
-            )
+            what = f"shows a certificate that is not trusted ({self.failure.verify_message.rstrip('.')})"
+            if self.failure.verify_code in (_NOT_YET_VALID, _EXPIRED):
+                return f"{what}; have it renewed there, or the clock of this machine set right"
+            return f"{what}; have sending.tls_trusted name who signed it, and sending.to a host that it names"
         told = _told(self.failure)
         if "alert" in told:
             return f"refuses the clinic's certificate or way of TLS ({told}); set sending.tls_certificate right for it"

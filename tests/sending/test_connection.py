@@ -5,7 +5,7 @@ import time
 from pynetdicom import AE
 from pynetdicom.association import MODE_REQUESTOR, Association
 
-from agcnn_clinic.sending.connection import prepare
+from agcnn_clinic.sending.connection import Line
 
 
 def test_an_answer_in_parts_does_not_wait_for_a_confirmation(new_archive, a_pdf, named):
@@ -22,7 +22,7 @@ def test_an_answer_in_parts_does_not_wait_for_a_confirmation(new_archive, a_pdf,
 def test_an_answer_is_kept_for_who_waits_for_it():
     """Another thread, which looks for requests, takes none: it may be late to hear that it is to stop."""
     association = Association(AE(), MODE_REQUESTOR)
-    prepare(association, timeout_seconds=1)
+    Line(timeout_seconds=1).opened(association)
     association.dimse.msg_queue.put((1, "an answer"))
     assert association.dimse.get_msg(block=False) == (None, None)
     assert association.dimse.get_msg(block=True) == (1, "an answer")

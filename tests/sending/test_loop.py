@@ -10,9 +10,11 @@ from sqlalchemy import update
 from agcnn_clinic.database.tables import Report
 from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.reporting.content import ReportContent
-from agcnn_clinic.sending.loop import REST_SECONDS
+from agcnn_clinic.sending.loop import LONGEST_REST_SECONDS, REST_SECONDS
 from agcnn_clinic.sending.objects import Before, structured
 
+STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
+SUCCESS = 0x0000
 EVENTS = "SELECT studies, details FROM audit_event WHERE event = 'sent' ORDER BY id"
 
 
@@ -69,12 +71,116 @@ def test_a_report_that_is_refused_keeps_no_other_waiting(clinic, archive, caplog
     assert caplog.text.count("refuses an object") == 1
 
 
+def test_a_report_that_is_refused_for_days_is_tried_each_hour(clinic, archive):
+    """The rests grow no longer than that."""
+    sending = clinic.sending()
+    archive.answer = lambda dataset: 0xC000  # noqa: ARG005
+    for _ in range(12):
+        assert sending.step() == 2
+        clinic.elapsed += LONGEST_REST_SECONDS
+
+
+def test_what_a_person_has_sent_meanwhile_is_not_tried_again(clinic, archive):
+    """By `agcnn-clinic send`, which tells the loop nothing."""
+    sending = clinic.sending()
+    archive.answers = [0xC000, 0xC000]
+    sending.step()
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False))
+    clinic.elapsed += REST_SECONDS
+    assert sending.step() == 0
+    assert archive.heard == ["DOC", "DOC"]
+
+
+def test_a_new_report_goes_before_those_that_were_refused(clinic, archive):
+    """Thousands of these may be due again, and are tried one after the other."""
+    sending = clinic.sending()
+    archive.answers = [0xC000, 0xC000]
+    sending.step()
+    clinic.later_version(clinic.report_id(dicom=False), 2, to_send=True)
+    clinic.elapsed += REST_SECONDS
+    assert sending.step() == 3
+    assert [dataset.InstanceNumber for dataset in archive.of("DOC")] == [2, 1, 1]
+
+
 def test_an_archive_without_room_is_asked_for_nothing_more(clinic, archive):
     """The second report is not tried: the first one's answer holds for it."""
     archive.answers = [0xA700]
     assert clinic.sending().step() == 1
     assert clinic.rows() == [(True, False), (True, False)]
     assert archive.stored == []
+
+
+@pytest.mark.parametrize("told", [None, 0xA700])
+def test_a_report_that_ends_the_association_keeps_no_other_waiting(clinic, archive, told):
+    """An archive may fall over this one, or lack room for it alone: it is tried after all others."""
+    sending = clinic.sending()
+    archive.answer = lambda dataset: told if dataset.StudyInstanceUID == STUDY_UID else SUCCESS
+    assert sending.step() == 1
+    assert sending.step() == 0, "for a minute the archive is left alone"
+    clinic.elapsed += REST_SECONDS
+    sending.step()
+    assert clinic.rows() == [(True, False), (False, True)]
+    archive.answer = lambda dataset: SUCCESS  # noqa: ARG005
+    clinic.elapsed += REST_SECONDS
+    assert sending.step() == 1
+    assert sending.waiting() == 0
+
+
+@pytest.mark.parametrize("told", [None, 0xA700])
+def test_what_was_not_tried_goes_before_what_ends_the_association(clinic, archive, told):
+    """While one is taken now and then, the archive is there: it is not left alone for the one that is not."""
+    sending = clinic.sending()
+    archive.answer = lambda dataset: told if dataset.StudyInstanceUID == STUDY_UID else SUCCESS
+    sending.step()
+    clinic.elapsed += REST_SECONDS
+    assert sending.step() == 2
+    clinic.later_version(clinic.report_id(dicom=False), 2, to_send=True)
+    assert sending.step() == 1
+    assert clinic.rows() == [(True, False), (False, True), (False, True)]
+
+
+def test_an_archive_without_room_for_a_night_is_told_of_once(clinic, archive, caplog):
+    """Though it answers each time, and says so of one report after the other; both go as soon as there is room."""
+    caplog.set_level(logging.INFO, "agcnn_clinic")
+    sending = clinic.sending()
+    archive.answer = lambda dataset: 0xA700  # noqa: ARG005
+    for _ in range(9):
+        assert sending.step() == 1
+        clinic.elapsed += REST_SECONDS
+    archive.answer = lambda dataset: SUCCESS  # noqa: ARG005
+    assert sending.step() == 2
+    assert sending.waiting() == 0
+    assert [told for told in caplog.messages if "room" in told or "answers again" in told] == [
+        f"The archive {archive.address} has no room (status A700, refused: out of resources); make some there."
+    ]
+
+
+def test_what_an_archive_has_of_a_report_it_is_not_sent_again_for_what_it_refuses(clinic, archive):
+    """It takes the PDF, and never the SR: with thousands of reports it would be sent all their PDFs each hour."""
+    sending = clinic.sending()
+    archive.answer = lambda dataset: 0xC000 if dataset.Modality == "SR" else SUCCESS
+    sending.step()
+    clinic.elapsed += REST_SECONDS
+    sending.step()
+    assert archive.heard == ["DOC", "SR", "DOC", "SR"]
+
+
+def test_once_one_is_taken_that_was_not_those_that_waited_for_the_same_reason_go(clinic, archive):
+    """The archive was mended: they need not wait for an hour each."""
+    dicom = clinic.report_id(dicom=True)
+    sending = clinic.sending()
+    archive.answer = lambda dataset: 0xC000 if dataset.Modality == "SR" else SUCCESS
+    for _ in range(3):
+        sending.step()
+        clinic.elapsed += LONGEST_REST_SECONDS
+    clinic.later_version(dicom, 2, to_send=True)
+    sending.step()
+    clinic.elapsed += REST_SECONDS
+    archive.answer = lambda dataset: SUCCESS  # noqa: ARG005
+    assert (sending.step(), sending.step()) == (1, 1)
+    assert [dataset.InstanceNumber for dataset in archive.of("SR")] == [2, 1]
+    assert sending.waiting() == 0
 
 
 def test_an_end_after_the_archive_has_it_sends_the_same_once_more(clinic, archive, at_point):

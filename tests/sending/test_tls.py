@@ -2,6 +2,7 @@
 
 import shutil
 import socket
+from pathlib import Path
 from ssl import TLSVersion
 
 import pytest
@@ -30,6 +31,33 @@ def test_an_object_arrives_at_an_archive_that_is_trusted(new_archive, certificat
     assert (stored.SOPInstanceUID, stored.PatientName) == ("2.25.1", "Berg^Anna")
 
 
+@pytest.fixture
+def chain(certificates, tmp_path):
+    """The certificates of an authority, of one that it has signed, and of the archive, which that one has signed."""
+    made: dict[str, Path] = {}
+    for whose, signer in (("root", None), ("issuer", "root"), ("archive", "issuer")):
+        signed_by = None if signer is None else made[signer]
+        made[whose] = certificates.make(tmp_path / f"{whose}.pem", signed_by=signed_by)
+    return made
+
+
+@pytest.mark.parametrize("trusted", ["issuer", "archive"])
+def test_whoever_signed_the_archives_certificate_may_be_trusted_alone(new_archive, certificates, chain, named, trusted):
+    """Or that certificate itself: a hospital is often given no more of a maker's archive."""
+    archive = new_archive(tls=certificates.server(chain["archive"]))
+    assert named(archive.address, tls=True, tls_trusted=str(chain[trusted])).check() == []
+
+
+def test_an_archive_may_show_by_whom_its_certificate_was_signed(new_archive, certificates, chain, named):
+    """Then the authority above all is trusted, and suffices; without that it does not."""
+    root, issuer, own = (chain[whose] for whose in ("root", "issuer", "archive"))
+    bare = new_archive(tls=certificates.server(own))
+    with pytest.raises(SendingError, match=r"not trusted \(unable to get local issuer certificate\)"):
+        named(bare.address, tls=True, tls_trusted=str(root)).check()
+    own.write_bytes(own.read_bytes() + issuer.read_bytes())
+    assert named(new_archive(tls=certificates.server(own)).address, tls=True, tls_trusted=str(root)).check() == []
+
+
 @pytest.mark.parametrize("trusted", ["stranger", None])
 def test_one_that_is_not_trusted_is_told_nothing(new_archive, certificates, pems, named, trusted):
     """Another has signed its certificate; and by itself a machine trusts nobody who signed for himself."""
@@ -37,6 +65,14 @@ def test_one_that_is_not_trusted_is_told_nothing(new_archive, certificates, pems
     settings = {} if trusted is None else {"tls_trusted": pems[trusted]}
     with pytest.raises(SendingError, match=r"not trusted \(self-signed certificate\); have sending\.tls_trusted name"):
         named(archive.address, tls=True, **settings).check()
+
+
+def test_one_whose_certificate_is_over_is_told_nothing(new_archive, certificates, named, tmp_path):
+    """Whoever signed it: to name him would not help."""
+    over = certificates.expired(tmp_path / "over.pem")
+    archive = new_archive(tls=certificates.server(over))
+    with pytest.raises(SendingError, match=r"not trusted \(certificate has expired\); have it renewed there"):
+        named(archive.address, tls=True, tls_trusted=str(over)).check()
 
 
 def test_one_of_another_host_is_told_nothing(new_archive, certificates, named, tmp_path):
