@@ -189,7 +189,7 @@ class Archive:
                 f"The archive {self} refuses to speak with {self.calling} ({why}); make the two titles known there, or "
                 "set sending.to and sending.ae_title right."
             )
-        if isinstance(answer, A_ASSOCIATE):
+        if association.acceptor.primitive is not None:
             return SendingError(f"The archive {self} takes none of the objects that are sent; see docs/DICOM.md.")
         if tls:
             return SendingError(f"The archive {self} {tls}.")

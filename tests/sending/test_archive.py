@@ -149,9 +149,10 @@ def test_a_refusal_names_its_status_and_no_patient(archive, status, told, a_pdf,
     assert [dataset.SOPInstanceUID for dataset in archive.stored] == ["2.25.2"]
 
 
-def test_an_archive_without_room_takes_none(archive, a_pdf, named):
+@pytest.mark.parametrize("status", [0xA700, 0xA702])
+def test_an_archive_without_room_takes_none(archive, a_pdf, named, status):
     """To try the next object would be in vain."""
-    archive.answers = [0xA700]
+    archive.answers = [status]
     with named(archive.address).connected() as store, pytest.raises(SendingError, match="has no room") as refused:
         store(a_pdf())
     assert not isinstance(refused.value, NotTakenError)

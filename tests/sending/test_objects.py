@@ -197,6 +197,34 @@ def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sen
     assert "PredecessorDocumentsSequence" not in alone
 
 
+def test_an_older_version_that_is_sent_again_names_no_later_one(clinic, versions):
+    """It is the object that it was."""
+    before = sent(clinic, versions[0])
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    assert sent(clinic, versions[0]) == before
+
+
+def test_a_report_of_another_model_is_not_the_one_before(clinic, versions):
+    """It was made by request, and sent by `send --version`: the clinic's own replaces none of it."""
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+        model = session.scalars(select(Inference)).first().model_id
+        session.execute(update(Report).where(Report.id == versions[0]).values(model_id=model))
+    _, findings = read(sent(clinic, versions[1]))
+    assert "PredecessorDocumentsSequence" not in findings
+
+
+def test_the_newest_version_before_is_named(clinic, versions):
+    """Of several that were sent."""
+    third = clinic.later_version(versions[0], 3, to_send=True)
+    with clinic.database.write() as session:
+        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    second, last = (read(sent(clinic, report_id))[1] for report_id in (versions[1], third))
+    (named,) = last.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
+    assert named.ReferencedSOPInstanceUID == second.SOPInstanceUID
+
+
 def test_it_is_the_same_object_whether_the_one_before_it_was_sent_or_waits(clinic, versions):
     """An archive that refused that one took this one; once it has both, this one may be sent again."""
     before = sent(clinic, versions[1])
