@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, case, exists, select
 from sqlalchemy.orm import Session, aliased, joinedload, object_session
 
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
-from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Outcome, ReasonCode, Warn
+from agcnn_clinic.domain import REASONS, Outcome, ReasonCode, Warn
 
 PENDING: Mapping[str, Any] = MappingProxyType(
     {"outcome": Outcome.PENDING, "reason_code": "", "reason": "", "details": {}, "decided_at": None}
@@ -71,10 +71,10 @@ def decide(
     """Give a file its outcome, in the caller's transaction.
 
     An outcome that changes what the study's report says counts up the study's revision, which makes a report due: not
-    that of an object that is no image, nor that of a file which came again and was refused again, as before, nor that
-    of one which was taken back out of quarantine and is there again for the same reason, nor that of a duplicate,
-    unless it is the first file of its image that names another patient than the study, or was said to be unread before
-    it was taken back.
+    that of an object that is no image, nor that of an image which came again and was not read again, for the reason of
+    before, nor that of one which was taken back out of quarantine and is there again for the same reason, nor that of a
+    duplicate, unless it is the first file of its image that names another patient than the study, or was said to be
+    unread before it was taken back.
 
     Raises:
         ValueError: the file has an outcome already.
@@ -137,6 +137,17 @@ def is_image(file: ReceivedFile) -> bool:
     return file.reason_code != ReasonCode.NO_PIXELS
 
 
+def takes_the_place_of(newer: ReceivedFile, file: ReceivedFile) -> bool:
+    """Whether, of two files of an image that were not read, a report tells of the newer one alone.
+
+    The same bytes; or others that were not read for the same reason: a film comes raw and compressed, or with another
+    header each time that an archive sends it on. Those of a UID conflict must have the same picture, too.
+    """
+    return newer.sha256 == file.sha256 or (
+        (newer.reason_code, newer.picture_sha256) == (file.reason_code, file.picture_sha256)
+    )
+
+
 def _is_reported(file: ReceivedFile) -> bool:
     """Whether a report says anything of a file with this outcome."""
     return is_image(file) and (file.outcome != Outcome.DUPLICATE or corrects_the_patient(file))
@@ -165,18 +176,24 @@ def _is_told_already(file: ReceivedFile) -> bool:
             ReceivedFile.reason_code.in_(OF_THE_PICTURE),
         )
         return any(map(names_another_patient, session.scalars(earlier)))
-    if file.reason_code not in NOT_ABOUT_THE_BYTES:
+    if file.outcome == Outcome.ANALYSED:
         return False
     given = {"instance": file.instance_id, "file": file.id}
     with session.no_autoflush:  # of an instance's files one is due at a time: no other is decided in this transaction
-        return session.execute(_decided_before(), given).first() == (file.sha256, file.reason)
+        before = session.execute(_decided_before(), given).first()
+    return before is not None and _told_of(*before) == _told_of(file.reason, file.picture_sha256, file.header)
+
+
+def _told_of(reason: str, picture_sha256: str, header: Mapping[str, Any]) -> tuple[object, ...]:
+    """What a report tells of a file that was not read."""
+    return reason, picture_sha256, header.get("view_position", ""), header.get("remarks", [])
 
 
 @cache
-def _decided_before() -> Select[str, str]:
-    """Asks for the bytes and the reason of the file of an instance that was decided last before a file."""
+def _decided_before() -> Select[str, str, dict[str, Any]]:
+    """Asks what `_told_of` takes, of the file of an instance that was decided last before a file."""
     return (
-        select(ReceivedFile.sha256, ReceivedFile.reason)
+        select(ReceivedFile.reason, ReceivedFile.picture_sha256, ReceivedFile.header)
         .where(ReceivedFile.instance_id == bindparam("instance"), ReceivedFile.id < bindparam("file"))
         .where(ReceivedFile.outcome.not_in([Outcome.PENDING, Outcome.DUPLICATE]))
         .order_by(ReceivedFile.id.desc())

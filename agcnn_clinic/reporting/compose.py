@@ -5,13 +5,14 @@ are left out, and the readings are handed in, so that an older version can be ma
 other readings count.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agcnn_clinic.database.outcomes import corrects_the_patient, is_image, told_since
+from agcnn_clinic.database.outcomes import corrects_the_patient, is_image, takes_the_place_of, told_since
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import (
     WARNINGS,
@@ -131,9 +132,13 @@ def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
 
 
 def _without_repetition(files: list[ReceivedFile]) -> list[ReceivedFile]:
-    """Of a file that came again and was not read either only the newest: what became of it now."""
-    newest = {(file.instance_id, file.sha256): file for file in files}
-    return [file for file in files if file is newest[file.instance_id, file.sha256]]
+    """Of an image that came again and was not read either only the newest file: what became of it now."""
+    told: defaultdict[int | None, list[ReceivedFile]] = defaultdict(list)
+    for file in reversed(files):
+        newer = told[file.instance_id]
+        if not any(takes_the_place_of(one, file) for one in newer):
+            newer.append(file)
+    return sorted((file for of_image in told.values() for file in of_image), key=lambda file: file.id)
 
 
 def _unread(file: ReceivedFile) -> UnreadImage:
