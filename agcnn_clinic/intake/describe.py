@@ -1,8 +1,8 @@
 """The studies and instances that headers speak of: those that the database knows, and rows for those that are new.
 
 The first header of a study or instance is the one that is kept: a later file never overwrites patient data. So nothing
-may be read as part of a study that its own header does not name (`conflict`), and where it names another patient than
-the study, that is said (`remarked`).
+may be read as part of a study that its own header does not name (`conflict`), and where it names a patient whom the
+study does not name, that is said (`remarked`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -149,7 +149,13 @@ def _added_instances(
 
 
 def _names_another_patient(header: StudyDescription, study: KnownStudy) -> bool:
-    """Whether two name a patient each, and not the same one: by Patient ID, or by name where one of them has no ID."""
+    """Whether a file names a patient whom the study does not: by Patient ID, or by name where one of them has no ID.
+
+    A study that names nobody, as that of an emergency does whose first film came before the patient was known, is not
+    given the first patient who is named in it: reports that were made of it say that there is none.
+    """
+    if not (study.patient_id or study.patient_name):
+        return bool(header.patient_id or header.patient_name)
     if header.patient_id and study.patient_id:
         return header.patient_id != study.patient_id
     names = [_comparable(one.patient_name) for one in (header, study)]

@@ -129,24 +129,30 @@ def test_a_film_with_a_uid_of_another_study_stays_when_it_is_requeued(desk, film
 
 
 @pytest.mark.parametrize(
-    ("patient", "remarks"),
+    ("of_study", "patient", "remarks"),
     [
-        ({"PatientID": "P-TWO", "PatientName": "Two^Patient"}, ["other_patient"]),
-        ({"PatientID": "P-TWO", "PatientName": "One^Patient"}, ["other_patient"]),
-        ({"PatientID": "", "PatientName": "Two^Patient"}, ["other_patient"]),
-        ({"PatientID": "P-ONE", "PatientName": "Married^Patient"}, None),
-        ({"PatientID": "", "PatientName": "ONE^PATIENT^^"}, None),
-        ({"PatientID": "", "PatientName": ""}, None),
+        (("P-ONE", "One^Patient"), ("P-TWO", "Two^Patient"), ["other_patient"]),
+        (("P-ONE", "One^Patient"), ("P-TWO", "One^Patient"), ["other_patient"]),
+        (("P-ONE", "One^Patient"), ("", "Two^Patient"), ["other_patient"]),
+        (("P-ONE", "One^Patient"), ("P-ONE", "Married^Patient"), None),
+        (("P-ONE", "One^Patient"), ("", "ONE^PATIENT^^"), None),
+        (("P-ONE", "One^Patient"), ("", ""), None),
+        (("", ""), ("P-TWO", "Two^Patient"), ["other_patient"]),
+        (("", ""), ("P-TWO", ""), ["other_patient"]),
+        (("", ""), ("", "Two^Patient"), ["other_patient"]),
+        (("", ""), ("", ""), None),
     ],
 )
-def test_a_film_that_names_another_patient_than_its_study_is_remarked(desk, film_of, patient, remarks):
+def test_a_film_that_names_a_patient_whom_its_study_does_not_name_is_remarked(
+    desk, film_of, of_study, patient, remarks
+):
     """By Patient ID, or by name where one of the two has no ID; it stays in the study that it names."""
-    film_of("1.dcm", 1, 1, PatientID="P-ONE", PatientName="One^Patient")
-    film_of("2.dcm", 1, 2, **patient)
+    film_of("1.dcm", 1, 1, PatientID=of_study[0], PatientName=of_study[1])
+    film_of("2.dcm", 1, 2, PatientID=patient[0], PatientName=patient[1])
     first, other = taken_in_one_batch(desk)
     assert first.instance.study_id == other.instance.study_id
     assert (first.header.get("remarks"), other.header.get("remarks")) == (None, remarks)
-    named = {"patient_id": patient["PatientID"], "patient_name": patient["PatientName"]}
+    named = {"patient_id": patient[0], "patient_name": patient[1]}
     assert (first.header.get("names"), other.header.get("names")) == (None, named if remarks else None)
 
 
