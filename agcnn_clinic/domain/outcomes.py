@@ -265,7 +265,7 @@ class Warn(StrEnum):
     WINDOW_MISFIT = "window_misfit"
     OTHER_PATIENT = "other_patient"
     OTHER_PATIENT_LATER = "other_patient_later"
-    """Of the image when a later file of it has OTHER_PATIENT: it follows from that file's row, and is in no row."""
+    """Of the image when a later file of it has OTHER_PATIENT, or names another study, too: it is in no row."""
 
 
 WARNINGS: dict[Warn, str] = {

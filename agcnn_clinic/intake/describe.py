@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from agcnn_clinic.database.many import add_rows, in_parts
 from agcnn_clinic.database.tables import Instance, Study
 from agcnn_clinic.dicom.uid import study_key
-from agcnn_clinic.domain import Header, ReasonCode, StudyDescription, Warn
+from agcnn_clinic.domain import Header, InstanceDescription, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.errors import ImageError
 
 _STUDY = (Study.id, Study.key, Study.study_instance_uid, Study.patient_id, Study.patient_name)
@@ -66,6 +66,21 @@ def remarked(header: Header, described: Described) -> dict[str, Any]:
         return {}
     named = {"patient_id": header.study.patient_id, "patient_name": header.study.patient_name}
     return {"remarks": [str(Warn.OTHER_PATIENT)], "names": named}
+
+
+def doubted(headers: Iterable[Header], known: Mapping[str, Described]) -> list[tuple[int, InstanceDescription]]:
+    """The instances whose UID a file has that names another study and patient, each with what that file says.
+
+    Args:
+        headers: of files with a `conflict`.
+        known: instances by their SOP Instance UIDs.
+    """
+    of_uid = ((header, known.get(header.instance.sop_instance_uid)) for header in headers)
+    return [
+        (one.instance_id, header.instance)
+        for header, one in of_uid
+        if one and _names_another_patient(header.study, one.study)
+    ]
 
 
 def describe(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from agcnn_clinic.database.outcomes import corrects_the_patient, is_image, takes_the_place_of, told_since
+from agcnn_clinic.database.outcomes import corrects_the_patient, doubted_since, is_image, takes_the_place_of, told_since
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import (
     WARNINGS,
@@ -67,7 +67,7 @@ def compose(
         files = [file for file in files if file.outcome != Outcome.ANALYSED or file.id in readings]
     printed = [(file, readings[file.id]) for file in sorted(files, key=_acquisition) if file.id in readings]
     days = {study.study_date, *(_acquired(file)[0] for file, _ in printed)} - {""}
-    corrected = {file.instance_id for file in files if corrects_the_patient(file)}
+    corrected = {file.instance_id for file in files if corrects_the_patient(file) or _is_doubted(file, edition)}
     images = [
         _image(number, file, reading, archive, corrected=file.instance_id in corrected, of_one_day=len(days) < 2)
         for number, (file, reading) in enumerate(printed, start=1)
@@ -102,6 +102,11 @@ def _files(study: Study, edition: Edition) -> list[ReceivedFile]:
     files = (file for instance in study.instances for file in instance.files)
     told = (file for file in files if (since := told_since(file)) is not None and since <= edition.created_at)
     return sorted(told, key=lambda file: file.id)
+
+
+def _is_doubted(file: ReceivedFile, edition: Edition) -> bool:
+    """Whether another patient was named for its image by then, by a file of another study."""
+    return (since := doubted_since(file)) is not None and since <= edition.created_at
 
 
 def _acquired(file: ReceivedFile) -> tuple[str, str]:

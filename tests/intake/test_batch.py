@@ -16,6 +16,7 @@ from sqlalchemy import delete, event, select, update
 
 from agcnn_clinic import staging
 from agcnn_clinic.database.many import VARIABLES, in_parts
+from agcnn_clinic.database.outcomes import decide, doubted_since, names_another_patient
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import Header, InstanceDescription, MediaType, ReasonCode, StudyDescription
@@ -115,6 +116,31 @@ def test_a_film_that_names_another_study_than_its_instance_is_no_file_of_that_st
     film_of("4.dcm", 2, 1, PatientID="RIGHT-2", SOPInstanceUID="1.2.1.1")
     again = taken_in_one_batch(desk)[-1]
     assert (again.reason_code, again.instance_id, again.details) == ("same_bytes", None, {"same_as_file": other.id})
+
+
+@pytest.mark.parametrize("in_one_batch", [True, False])
+@pytest.mark.parametrize(
+    ("said", "doubted"),
+    [
+        ({"PatientID": "RIGHT"}, True),
+        ({"PatientID": "WRONG"}, False),
+        ({"PatientID": "RIGHT", "ContentDate": "20260131"}, False),
+    ],
+)
+def test_a_film_that_went_to_the_wrong_patient_is_doubted_once_it_comes_under_the_right_one(
+    desk, film_of, in_one_batch, said, doubted
+):
+    """Whatever is known of it by then; not where it is the same patient's, or another exposure that has got its UID."""
+    film_of("1.dcm", 1, 1, PatientID="WRONG")
+    if not in_one_batch:
+        take_in_one_batch(desk)
+    film_of("2.dcm", 2, 1, SOPInstanceUID="1.2.1.1", **said)
+    first, _ = taken_in_one_batch(desk)
+    assert (doubted_since(first) == NOW, first.instance.study.revision) == (doubted, 0)
+    with desk.database.write() as session:
+        decide(session.get_one(ReceivedFile, first.id), ReasonCode.READ, now=NOW, details={"level": 0})
+    first, _ = desk.rows()
+    assert (names_another_patient(first), first.details["level"]) == (doubted, 0)
 
 
 def test_a_film_with_a_uid_of_another_study_stays_when_it_is_requeued(desk, film_of):
