@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -86,7 +86,8 @@ def decide(
     if file.outcome not in (None, Outcome.PENDING):
         raise ValueError(f"file {file.id} is {file.outcome} already")
     before = file.details or {}
-    for name, value in decided(code, now=now, detail=detail, details=details).items():
+    moment = now if file.instance is None else _after_reports(file.instance.study, now)
+    for name, value in decided(code, now=moment, detail=detail, details=details).items():
         setattr(file, name, value)
     if OTHER_PATIENT_SINCE in before:
         file.details = file.details | {OTHER_PATIENT_SINCE: before[OTHER_PATIENT_SINCE]}
@@ -107,6 +108,15 @@ def told_since(file: ReceivedFile) -> datetime | None:
     if file.decided_at is None or SAME_SINCE not in file.details:
         return file.decided_at
     return datetime.fromisoformat(file.details[SAME_SINCE])
+
+
+def _after_reports(study: Study, now: datetime) -> datetime:
+    """This moment, or one after all reports of a study, should the clock that they bear have been set back since.
+
+    None of them tells of what is decided now, and each is to be made again as it was.
+    """
+    made = [report.created_at for report in study.reports] if study.reported_revision else []
+    return max(now, *(one + timedelta(microseconds=1) for one in made)) if made else now
 
 
 def doubt(session: Session, named: Iterable[tuple[int, InstanceDescription]], now: datetime) -> None:
@@ -131,7 +141,8 @@ def doubt(session: Session, named: Iterable[tuple[int, InstanceDescription]], no
             continue
         if not any(_may_be_the_same(file.header, described) for described in by_instance[file.instance_id]):
             continue
-        file.details = file.details | {OTHER_PATIENT_SINCE: now.isoformat()}
+        moment = now if file.instance is None else _after_reports(file.instance.study, now)
+        file.details = file.details | {OTHER_PATIENT_SINCE: moment.isoformat()}
         if file.instance is not None and file.outcome == Outcome.ANALYSED and file.instance_id not in told:
             file.instance.study.revision += 1
 
