@@ -33,6 +33,8 @@ class Film:
     previous_path: str | None = None
     gone_picture: str | None = None
     """Of the earlier file, where retention has removed its bytes: the SHA-256 of its picture."""
+    same_as: int | None = None
+    """The earlier file, where this one has its bytes: it was in quarantine while that one came and was read."""
 
     @property
     def is_compared(self) -> bool:
@@ -135,7 +137,12 @@ class FilmReader:
         darkroom.recent.put(self._storage.archived(result.film.stored_path), region, prints)
 
 
-def film_of(file: ReceivedFile, previous_path: str | None = None, gone_picture: str | None = None) -> Film:
+def film_of(
+    file: ReceivedFile,
+    previous_path: str | None = None,
+    gone_picture: str | None = None,
+    same_as: int | None = None,
+) -> Film:
     """A received file as a film."""
     return Film(
         file.id,
@@ -145,4 +152,5 @@ def film_of(file: ReceivedFile, previous_path: str | None = None, gone_picture: 
         remarks=tuple(file.header.get("remarks", ())),
         previous_path=previous_path,
         gone_picture=gone_picture,
+        same_as=same_as,
     )

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from typing import Any
 
 from sqlalchemy import Select, bindparam, exists, select, update
 from sqlalchemy.orm import aliased
@@ -42,7 +43,7 @@ PATIENCE_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-_Verdict = tuple[ReasonCode, str, dict[str, list[str]]]
+_Verdict = tuple[ReasonCode, str, dict[str, Any]]
 """What becomes of a file: its code, what was found, and the machine-readable details."""
 
 
@@ -279,13 +280,13 @@ def due(database: Database, limit: int, resting: Collection[int] = ()) -> list[_
     given = {"most": limit, "resting": list(resting)}
     with database.session() as session:
         return [
-            _Job(film_of(file, previous, gone), file.attempts)
-            for file, previous, gone in session.execute(_pending(), given)
+            _Job(film_of(file, previous, gone, same_as), file.attempts)
+            for file, previous, gone, same_as in session.execute(_pending(), given)
         ]
 
 
 @cache
-def _pending() -> Select[ReceivedFile, str | None, str | None]:
+def _pending() -> Select[ReceivedFile, str | None, str | None, int | None]:
     """Asks for what `due` says. To put the question together takes three times as long as to ask it."""
     earlier, analysed = aliased(ReceivedFile), aliased(ReceivedFile)
     of_instance = (analysed.instance_id == ReceivedFile.instance_id, analysed.outcome == Outcome.ANALYSED)
@@ -297,8 +298,11 @@ def _pending() -> Select[ReceivedFile, str | None, str | None]:
         .limit(1)
         .scalar_subquery()
     )
+    # Of a PNG the same bytes may come under another study.toml.
+    same_bytes = (analysed.sha256 == ReceivedFile.sha256, ReceivedFile.media_type == MediaType.DICOM)
+    same_as = select(analysed.id).where(*of_instance, *same_bytes).order_by(analysed.id).limit(1).scalar_subquery()
     return (
-        select(ReceivedFile, previous_path, gone_picture)
+        select(ReceivedFile, previous_path, gone_picture, same_as)
         .where(ReceivedFile.outcome == Outcome.PENDING, ReceivedFile.id.not_in(bindparam("resting", expanding=True)))
         # A zip is intake's to decide.
         .where(ReceivedFile.media_type != MediaType.ZIP)
@@ -321,7 +325,9 @@ def _verdict(result: Result) -> _Verdict:
     developed = result.developed
     if developed is None or developed.same_as_previous is None:
         return ReasonCode.READ, "", {}
-    differing = list(developed.differing_attributes)
+    differing, same_as = list(developed.differing_attributes), result.film.same_as
+    if developed.same_as_previous and same_as is not None:
+        return ReasonCode.SAME_BYTES, f"it is file {same_as}, {Outcome.ANALYSED}", {"same_as_file": same_as}
     if developed.same_as_previous:
         gone = result.film.gone_picture is not None
         detail = "the earlier header was removed by retention" if gone else ", ".join(differing)

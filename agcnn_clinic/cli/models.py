@@ -244,7 +244,7 @@ def _left_to_read(config: "Config", manifest: "Manifest") -> str:
         return ""
     if not ahead.studies:
         return ""
-    told = would(manifest, ahead, counts=True)
+    told = would(manifest, ahead, counts=True, sent_to=config.sending.to)
     return f"What was read before keeps its readings until `agcnn-clinic reanalyse --all`: {told}"
 
 

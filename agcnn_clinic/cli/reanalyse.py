@@ -73,25 +73,26 @@ def reanalyse(
             typer.echo(f"{_called(manifest)} has nothing to read again here.")
             return
         if dry_run:
-            typer.echo(would(manifest, ahead, counts=counts))
+            typer.echo(would(manifest, ahead, counts=counts, sent_to=config.sending.to))
             return
         start_logging(config.log, quiet=True)
         tally = _run(config, database, folder, scope, ahead, counts=counts)
-    for line in _told(manifest, tally, counts=counts):
+    for line in _told(manifest, tally, counts=counts, sent_to=config.sending.to):
         typer.echo(line)
     if tally.refused or tally.unreachable:
         raise typer.Exit(ExitCode.NOT_ALL)
 
 
-def would(manifest: "Manifest", ahead: "Outlook", *, counts: bool) -> str:
-    """What a reanalysis would do, in a sentence."""
+def would(manifest: "Manifest", ahead: "Outlook", *, counts: bool, sent_to: str) -> str:
+    """What a reanalysis would do, in a sentence; `sent_to` is the archive that new reports go to, if there is one."""
     studies = counted(ahead.studies, "study", "studies")
     text = f"{_called(manifest)} would read {counted(ahead.images, 'image')} of {studies}"
     if not counts:
         return f"{text}; its readings would stand beside those that count."
     if ahead.beside:
         text += f" (and has read {counted(ahead.beside, 'image')} of them before)"
-    return f"{text}; its readings would count, and new reports would be due."
+    sent = f", each sent to {sent_to}" if sent_to else ""
+    return f"{text}; its readings would count, and new reports would be due{sent}."
 
 
 def _scope(database: "Database", studies: list[str], since: datetime | None, *, every: bool) -> "Scope":
@@ -130,13 +131,14 @@ def _run(
             return work.run(scope, lambda tried: progress(ahead.images, tried))
 
 
-def _told(manifest: "Manifest", tally: "Tally", *, counts: bool) -> Iterator[str]:
+def _told(manifest: "Manifest", tally: "Tally", *, counts: bool, sent_to: str) -> Iterator[str]:
     """What was done, and what was left as it was."""
     read = f"{_called(manifest)} read {counted(tally.read, 'image')}"
     if not counts:
         yield f"{read}; its readings stand beside those that count."
     elif tally.studies:
         due = f"a new report is due for {counted(tally.studies, 'study', 'studies')}, at the next watch or process"
+        due += f", which sends it to {sent_to}" if sent_to else ""
         yield f"{read}; its readings of {counted(tally.counting, 'image')} count from now on, and {due}."
     else:
         yield f"{read}; no reading counts that did not before."

@@ -147,7 +147,8 @@ def _told(key: str, reviewed: "list[ReviewedImage]", *, confirmed: bool) -> Iter
         if confirmed:
             yield f"  confirmed: the findings of {image.model}, which are those that count."
         if image.patient_in_doubt:
-            yield "  a file of it names another patient than the study: find out whose it is. Training leaves it out."
+            whose = "a file of it names a patient whom the study does not name: find out whose it is"
+            yield f"  {whose}. Training leaves it out."
         if image.undecided:
             yield f"  not called by the model, so not confirmed: {', '.join(image.undecided)}; say it with --set."
     yield "The report stays as it is: it says what the model found."

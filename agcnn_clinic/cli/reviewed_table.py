@@ -103,8 +103,9 @@ def _left_out(in_doubt: Sequence[str]) -> str:
     studies = list(dict.fromkeys(in_doubt))
     more = f" and {len(studies) - _NAMED} more" if len(studies) > _NAMED else ""
     return (
-        f"{len(in_doubt)} reviewed {'film is' if len(in_doubt) == 1 else 'films are'} left out, since a file names "
-        f"another patient than the study ({', '.join(studies[:_NAMED])}{more}): `agcnn-clinic show STUDY` says which."
+        f"{len(in_doubt)} reviewed {'film is' if len(in_doubt) == 1 else 'films are'} left out, since a file names a "
+        f"patient whom the study does not name ({', '.join(studies[:_NAMED])}{more}): `agcnn-clinic show STUDY` says "
+        "which."
     )
 
 

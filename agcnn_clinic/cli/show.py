@@ -14,10 +14,11 @@ from sqlalchemy import inspect
 from agcnn_clinic.cli.formats import printable
 from agcnn_clinic.cli.output import Format, local_time, print_json, text_console
 from agcnn_clinic.config import Config
+from agcnn_clinic.database.outcomes import doubted_since
 from agcnn_clinic.database.queries import StudyDetail
 from agcnn_clinic.database.tables import AttendedRegion, Base, Finding, Inference, ReceivedFile, Report, Review, Study
 from agcnn_clinic.database.views import LABEL_COLUMNS
-from agcnn_clinic.domain import Outcome, ReasonCode, StudyState, remark_sentence
+from agcnn_clinic.domain import WARNINGS, Outcome, ReasonCode, StudyState, Warn, remark_sentence
 from agcnn_clinic.intake.requeue import why_not
 from agcnn_clinic.reporting.content import computed_on, person_name
 from agcnn_models.labels import NO_FINDING
@@ -188,6 +189,8 @@ def _print_file(console: Console, file: ReceivedFile, reviews: Mapping[str, Revi
         facts.append(("reason", f"{file.reason} [{file.reason_code}]" if file.reason else ""))
         facts.extend((key.replace("_", " "), _plain(value)) for key, value in file.details.items())
         facts.extend(("remark", remark_sentence(remark)) for remark in header.get("remarks", ()))
+    elif doubted_since(file) is not None:
+        facts.append(("remark", WARNINGS[Warn.OTHER_PATIENT_LATER]))
     facts.append(("names patient", _named(header.get("names", {}))))
     console.print(_facts(facts, 2 * _INDENT))
     for inference in file.inferences:

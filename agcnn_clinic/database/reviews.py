@@ -204,7 +204,9 @@ def _in_doubt(session: Session, instance_ids: Iterable[int]) -> set[int]:
     of_the_picture = (
         select(ReceivedFile)
         .where(ReceivedFile.reason_code.in_(OF_THE_PICTURE))
-        .options(load_only(ReceivedFile.instance_id, ReceivedFile.reason_code, ReceivedFile.header))
+        .options(
+            load_only(ReceivedFile.instance_id, ReceivedFile.reason_code, ReceivedFile.header, ReceivedFile.details)
+        )
     )
     return {
         file.instance_id

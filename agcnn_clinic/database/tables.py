@@ -148,8 +148,9 @@ class ReceivedFile(Base):
     reason_code: Mapped[str] = mapped_column(default="")
     reason: Mapped[str] = mapped_column(default="")
     details: Mapped[dict[str, Any]] = mapped_column(default=dict)
-    """Machine-readable: differing attributes, limits and values found, and of a file that was taken back out of
-    quarantine what reports say of it (`outcomes.told_since`). No patient data."""
+    """Machine-readable: differing attributes, limits and values found; of a file that was taken back out of quarantine
+    what reports say of it (`outcomes.told_since`); since when it is in doubt whose it is (`outcomes.doubted_since`). No
+    patient data."""
     decided_at: Mapped[datetime | None]
     header: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """`domain.InstanceDescription` of this very file, and `remarks`: the names of those `domain.Warn` that came of

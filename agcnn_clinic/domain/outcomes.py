@@ -265,7 +265,7 @@ class Warn(StrEnum):
     WINDOW_MISFIT = "window_misfit"
     OTHER_PATIENT = "other_patient"
     OTHER_PATIENT_LATER = "other_patient_later"
-    """Of the image when a later file of it has OTHER_PATIENT: it follows from that file's row, and is in no row."""
+    """Of the image when a later file of it has OTHER_PATIENT, or names another study, too: it is in no row."""
 
 
 WARNINGS: dict[Warn, str] = {
@@ -284,8 +284,8 @@ WARNINGS: dict[Warn, str] = {
     Warn.STRAY_BITS: "Some pixels have more bits than the header says; those beyond were left out.",
     Warn.WINDOW_MISFIT: "The window or VOI LUT in the header does not fit the pixels; "
     "the full range of values was used.",
-    Warn.OTHER_PATIENT: "This image names another patient than the study: find out whose it is.",
-    Warn.OTHER_PATIENT_LATER: "A later file of this image names another patient: find out whose it is.",
+    Warn.OTHER_PATIENT: "This image names a patient whom the study does not: find out whose it is.",
+    Warn.OTHER_PATIENT_LATER: "A later file of it names a patient whom the study does not: find out whose it is.",
 }
 """Each remark's sentence, as the report prints it."""
 

@@ -1,8 +1,8 @@
 """The studies and instances that headers speak of: those that the database knows, and rows for those that are new.
 
 The first header of a study or instance is the one that is kept: a later file never overwrites patient data. So nothing
-may be read as part of a study that its own header does not name (`conflict`), and where it names another patient than
-the study, that is said (`remarked`).
+may be read as part of a study that its own header does not name (`conflict`), and where it names a patient whom the
+study does not name, that is said (`remarked`).
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from agcnn_clinic.database.many import add_rows, in_parts
 from agcnn_clinic.database.tables import Instance, Study
 from agcnn_clinic.dicom.uid import study_key
-from agcnn_clinic.domain import Header, ReasonCode, StudyDescription, Warn
+from agcnn_clinic.domain import Header, InstanceDescription, ReasonCode, StudyDescription, Warn
 from agcnn_clinic.errors import ImageError
 
 _STUDY = (Study.id, Study.key, Study.study_instance_uid, Study.patient_id, Study.patient_name)
@@ -66,6 +66,21 @@ def remarked(header: Header, described: Described) -> dict[str, Any]:
         return {}
     named = {"patient_id": header.study.patient_id, "patient_name": header.study.patient_name}
     return {"remarks": [str(Warn.OTHER_PATIENT)], "names": named}
+
+
+def doubted(headers: Iterable[Header], known: Mapping[str, Described]) -> list[tuple[int, InstanceDescription]]:
+    """The instances whose UID a file has that names another study and patient, each with what that file says.
+
+    Args:
+        headers: of files with a `conflict`.
+        known: instances by their SOP Instance UIDs.
+    """
+    of_uid = ((header, known.get(header.instance.sop_instance_uid)) for header in headers)
+    return [
+        (one.instance_id, header.instance)
+        for header, one in of_uid
+        if one and _names_another_patient(header.study, one.study)
+    ]
 
 
 def describe(
@@ -149,7 +164,13 @@ def _added_instances(
 
 
 def _names_another_patient(header: StudyDescription, study: KnownStudy) -> bool:
-    """Whether two name a patient each, and not the same one: by Patient ID, or by name where one of them has no ID."""
+    """Whether a file names a patient whom the study does not: by Patient ID, or by name where one of them has no ID.
+
+    A study that names nobody, as that of an emergency does whose first film came before the patient was known, is not
+    given the first patient who is named in it: reports that were made of it say that there is none.
+    """
+    if not (study.patient_id or study.patient_name):
+        return bool(header.patient_id or header.patient_name)
     if header.patient_id and study.patient_id:
         return header.patient_id != study.patient_id
     names = [_comparable(one.patient_name) for one in (header, study)]

@@ -13,12 +13,12 @@ from sqlalchemy.orm import Session, aliased
 
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.many import add_rows, in_parts
-from agcnn_clinic.database.outcomes import PENDING, decided, reason_file
+from agcnn_clinic.database.outcomes import PENDING, decided, doubt, reason_file
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.database.trail import Told
 from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, REASONS, Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, StorageError
-from agcnn_clinic.intake.describe import Described, conflict, describe, known_instances, remarked
+from agcnn_clinic.intake.describe import Described, conflict, describe, doubted, known_instances, remarked
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,13 @@ def register(
             hindered.append(None)
     joining = [one.registration for one in ready if one.registration.belongs_to_a_study]
     headers = [registration.header for registration in joining if registration.header is not None]
-    rows = _Rows(session, firsts, describe(session, headers, known, now), now)
+    described = describe(session, headers, known, now)
+    rows = _Rows(session, firsts, described, now)
     for one in ready:
         rows.add(one)
     rows.write()
+    if disputed := doubted(filter(None, map(_of_another_study, ready)), known | described):
+        doubt(session, disputed, now)
     _bytes_are_there(session, [one.registration for one in ready])
     trail.imported(session, rows.written, now, worker=worker)
     return hindered
@@ -202,6 +205,12 @@ class _Rows:
             self._firsts[content] = _First(told[place].file_id, told[place].outcome)
         self.written += told
         self._waiting, self._speaking = [], {}
+
+
+def _of_another_study(file: _LaidOut) -> Header | None:
+    """The header of a file that names another study than its SOP Instance UID is known in; None of any other."""
+    header, error = file.registration.header, file.registration.error
+    return header if error is not None and error.code == ReasonCode.UID_CONFLICT else None
 
 
 def _of_their_studies(

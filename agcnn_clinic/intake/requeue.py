@@ -8,14 +8,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.database import trail
-from agcnn_clinic.database.outcomes import reopen, sentence
+from agcnn_clinic.database.outcomes import doubt, reopen, sentence
 from agcnn_clinic.database.queries import received_file
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, ReceivedFile
 from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.domain import Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, UsageError
-from agcnn_clinic.intake.describe import conflict, describe, known_instances, remarked
+from agcnn_clinic.intake.describe import conflict, describe, doubted, known_instances, remarked
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -76,6 +76,7 @@ def _requeued(database: Database, storage: Storage, file_id: int, header: Header
         else:
             known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
             if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
+                doubt(session, doubted([header], known), datetime.now(UTC))
                 return Tried(file_id, _staying(sentence(ReasonCode(error.code), error.detail)), stays=True)
             reopen(file)
             described = describe(session, [header], known, datetime.now(UTC))[uid]

@@ -5,13 +5,14 @@ are left out, and the readings are handed in, so that an older version can be ma
 other readings count.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from agcnn_clinic.database.outcomes import corrects_the_patient, is_image, told_since
+from agcnn_clinic.database.outcomes import corrects_the_patient, doubted_since, is_image, takes_the_place_of, told_since
 from agcnn_clinic.database.tables import AttendedRegion, Inference, Model, ReceivedFile, Study
 from agcnn_clinic.domain import (
     WARNINGS,
@@ -66,7 +67,7 @@ def compose(
         files = [file for file in files if file.outcome != Outcome.ANALYSED or file.id in readings]
     printed = [(file, readings[file.id]) for file in sorted(files, key=_acquisition) if file.id in readings]
     days = {study.study_date, *(_acquired(file)[0] for file, _ in printed)} - {""}
-    corrected = {file.instance_id for file in files if corrects_the_patient(file)}
+    corrected = {file.instance_id for file in files if corrects_the_patient(file) or _is_doubted(file, edition)}
     images = [
         _image(number, file, reading, archive, corrected=file.instance_id in corrected, of_one_day=len(days) < 2)
         for number, (file, reading) in enumerate(printed, start=1)
@@ -103,6 +104,11 @@ def _files(study: Study, edition: Edition) -> list[ReceivedFile]:
     return sorted(told, key=lambda file: file.id)
 
 
+def _is_doubted(file: ReceivedFile, edition: Edition) -> bool:
+    """Whether another patient was named for its image by then, by a file of another study."""
+    return (since := doubted_since(file)) is not None and since <= edition.created_at
+
+
 def _acquired(file: ReceivedFile) -> tuple[str, str]:
     """The day and the time at which an image was acquired; what its header does not say is empty."""
     day, _, time = _text(file.header, "acquisition_date_time").partition("T")
@@ -131,9 +137,13 @@ def _to_be_mentioned(file: ReceivedFile, read_instead: int | None) -> bool:
 
 
 def _without_repetition(files: list[ReceivedFile]) -> list[ReceivedFile]:
-    """Of a file that came again and was not read either only the newest: what became of it now."""
-    newest = {(file.instance_id, file.sha256): file for file in files}
-    return [file for file in files if file is newest[file.instance_id, file.sha256]]
+    """Of an image that came again and was not read either only the newest file: what became of it now."""
+    told: defaultdict[int | None, list[ReceivedFile]] = defaultdict(list)
+    for file in reversed(files):
+        newer = told[file.instance_id]
+        if not any(takes_the_place_of(one, file) for one in newer):
+            newer.append(file)
+    return sorted((file for of_image in told.values() for file in of_image), key=lambda file: file.id)
 
 
 def _unread(file: ReceivedFile) -> UnreadImage:

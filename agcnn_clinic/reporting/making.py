@@ -19,6 +19,7 @@ from agcnn_clinic import __version__
 from agcnn_clinic.config import Config
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.claims import ALONE, Claims, Work
+from agcnn_clinic.database.outcomes import doubted_since
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Instance, Model, Report, ReportReading, Study
 from agcnn_clinic.domain import Outcome
@@ -211,9 +212,13 @@ def next_content(
     # back, the report is still not older than the readings that it prints, nor than the reports before it.
     read_at = [readings[file.id].created_at for file in files if file.id in readings]
     decided_at = [file.decided_at for file in files if file.decided_at is not None]
+    doubted_at = [since for file in files if (since := doubted_since(file)) is not None]
     made_at = [report.created_at for report in study.reports]
     edition = Edition(
-        version, max(clock(), *decided_at, *read_at, *made_at), __version__, report_before(study, version, model_id)
+        version,
+        max(clock(), *decided_at, *doubted_at, *read_at, *made_at),
+        __version__,
+        report_before(study, version, model_id),
     )
     model = None if model_id is None else session.get_one(Model, model_id)
     return compose(study, edition, readings=readings, archive=config.archive, model=model)

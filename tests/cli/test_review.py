@@ -136,16 +136,16 @@ def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path
             names = {"patient_id": "P-TWO", "patient_name": "Two^Patient"}
             file.header = file.header | {"remarks": [Warn.OTHER_PATIENT], "names": names}
             key, path = file.instance.study.key, file.stored_path
-        assert "names another patient than the study" in run(clinic, "review", "A00001", "--confirm").stdout
+        assert "names a patient whom the study does not name" in run(clinic, "review", "A00001", "--confirm").stdout
         assert re.search(r"names patient +P-TWO, Two, Patient\n", run(clinic, "show", "A00001").stdout)
         table_of = partial(reviewed_table, config, database, tmp_path / "model.run", record=lambda _: None)
         with pytest.raises(UsageError, match="No other film of this clinic"):
             table_of(resume=False)
         for study in ("A00002", "A00003"):
-            assert "another patient" not in run(clinic, "review", study, "--confirm").stdout
+            assert "names a patient" not in run(clinic, "review", study, "--confirm").stdout
         capsys.readouterr()
         table = table_of(resume=False).read_text()
-    assert f"1 reviewed film is left out, since a file names another patient than the study ({key})" in (
+    assert f"1 reviewed film is left out, since a file names a patient whom the study does not name ({key})" in (
         capsys.readouterr().err
     )
     assert len(table.splitlines()) == 1 + 2

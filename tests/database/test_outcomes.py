@@ -49,6 +49,37 @@ def test_what_is_no_image_makes_no_report_due(database, factories):
         assert session.query(Study).one().revision == 0
 
 
+@pytest.mark.parametrize(
+    ("reasons", "differing", "news"),
+    [
+        ((ReasonCode.WRONG_VIEW, ReasonCode.WRONG_VIEW), {}, False),
+        ((ReasonCode.UNREADABLE_PIXELS, ReasonCode.UNREADABLE_PIXELS), {}, False),
+        ((ReasonCode.UID_CONFLICT, ReasonCode.UID_CONFLICT), {}, False),
+        ((ReasonCode.UID_CONFLICT, ReasonCode.UID_CONFLICT), {"picture_sha256": "2"}, True),
+        ((ReasonCode.WRONG_VIEW, ReasonCode.BLANK), {}, True),
+        ((ReasonCode.BLANK, ReasonCode.BLANK), {"header": {"view_position": "AP"}}, True),
+        ((ReasonCode.BLANK, ReasonCode.BLANK), {"header": {"view_position": "PA", "remarks": ["other_patient"]}}, True),
+    ],
+)
+def test_an_image_that_comes_in_other_bytes_and_is_not_read_as_before_is_no_news(
+    database, factories, reasons, differing, news
+):
+    """An archive that writes something into whatever it sends on would be sent report upon report for ever."""
+    with database.write() as session:
+        study = factories.make_study(session, 1)
+        first, again = files = [factories.make_file(session, study, number, None) for number in (1, 2)]
+        again.instance = first.instance
+        session.flush()
+        again.picture_sha256 = first.picture_sha256 = "1"
+        for name, value in differing.items():
+            setattr(again, name, value)
+        for file, reason in zip(files, reasons, strict=True):
+            decide(file, reason, now=NOW)
+            session.flush()
+    with database.session() as session:
+        assert session.query(Study).one().revision == 1 + news
+
+
 def test_only_what_is_in_quarantine_is_taken_back(database, factories):
     """Then it is as if it had just come, but for what its study's report says; what was read or refused stays so."""
     with database.write() as session:

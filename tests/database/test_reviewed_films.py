@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from agcnn_clinic.database.outcomes import doubt
 from agcnn_clinic.database.queries import find_study
 from agcnn_clinic.database.reviews import ReviewRequest, record_review, reviewed_films
-from agcnn_clinic.domain import ReasonCode, Verdict, Warn
+from agcnn_clinic.domain import InstanceDescription, ReasonCode, Verdict, Warn
 from agcnn_models.labels import NO_FINDING
 
 PRESENT, ABSENT, CLEARED = Verdict.PRESENT, Verdict.ABSENT, Verdict.CLEARED
@@ -66,3 +67,18 @@ def test_a_film_that_may_be_another_patients_is_not_trained_on(database, factori
         found = reviewed_films(session)
         assert found.in_doubt == [study.key] * in_doubt
         assert len(found.films) == (not in_doubt)
+
+
+def test_a_film_for_which_another_study_names_another_patient_is_not_trained_on(database, factories):
+    """It went to the wrong patient, and came again under the right one."""
+    with database.write() as session:
+        study = factories.make_study(session, 1)
+        file = factories.make_file(session, study, 1)
+        factories.make_inference(session, file, factories.make_model(session), random.Random(1))
+        session.flush()
+        doubt(session, [(file.instance_id, InstanceDescription(**file.header))], NOW)
+    with database.session() as session:
+        assert reviewed_films(session) == ([], [])
+    assert [image.patient_in_doubt for image in review(database, "A00001", Mass=PRESENT)] == [True]
+    with database.session() as session:
+        assert reviewed_films(session) == ([], [study.key])

@@ -8,6 +8,7 @@ from collections import Counter
 import pydicom
 import pytest
 from pydicom.uid import DigitalXRayImageStorageForProcessing
+from pypdf import PdfReader
 
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.demo.phantom import draw
@@ -119,6 +120,26 @@ def test_a_revision_is_compared_with_what_was_read(revisions):
     details = json.loads(row["details"]) if isinstance(row["details"], str) else row["details"]
     assert details["differing_attributes"] == ["PatientName"]
     assert revisions.select("SELECT patient_name FROM study") == [{"patient_name": "Wrong^Name"}]
+
+
+def test_a_film_that_went_to_the_wrong_patient_is_told_of_once_it_comes_under_the_right_one(clinic, run, write_film):
+    """It is no image of either study, but `show` and the wrong one's next report say so; version 1 stays as it was."""
+    inbox = clinic.config.inbox
+    write_film(inbox / "1.dcm", draw(1, (512, 512)).pixels, patient_id="WRONG", accession_number="A1")
+    dataset = pydicom.dcmread(inbox / "1.dcm")
+    run("process")
+    dataset.PatientID, dataset.StudyInstanceUID = "RIGHT", "1.2.3.99"
+    dataset.save_as(inbox / "2.dcm")
+    assert clinic.run("process", check=False).returncode == 1
+    assert clinic.outcomes()["2.dcm"] == ("quarantined", "uid_conflict")
+    first, second = sorted(clinic.config.reports.iterdir())
+    remark = "A later file of it names a patient whom the study does not"
+    told = [remark in " ".join(PdfReader(path).pages[0].extract_text().split()) for path in (first, second)]
+    assert told == [False, True]
+    assert remark in " ".join(run("show", "A1").stdout.split())
+    before = first.read_bytes()
+    assert clinic.run("report", "A1", "--version", "1").stderr == ""
+    assert first.read_bytes() == before
 
 
 def test_a_corrected_header_takes_the_place_of_a_refused_one(clinic, run, write_film):

@@ -77,6 +77,18 @@ def test_what_the_archive_sends_back_is_no_news(sends, archive, drop):
     assert sends.select("SELECT version FROM report") == [{"version": 1}]
 
 
+def test_who_lets_another_model_count_is_told_that_the_archive_gets_the_new_reports(sends, archive, drop, other_bundle):
+    """Before anything is read: of a clinic's every study the archive gets another version."""
+    drop(1)
+    sends.run("process")
+    told = f"new reports would be due, each sent to {archive.address}."
+    assert told in sends.run("models", "use", other_bundle).stdout
+    assert told in sends.run("reanalyse", "--all", "--dry-run").stdout
+    assert f"which sends it to {archive.address}." in sends.run("reanalyse", "--all").stdout
+    sends.run("process")
+    assert [dataset.InstanceNumber for dataset in archive.stored] == [1, 1, 2, 2]
+
+
 def test_without_an_archive_nothing_waits(clinic, drop):
     """Who names one later does not find years of reports sent there."""
     drop(1)

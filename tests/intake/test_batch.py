@@ -16,6 +16,7 @@ from sqlalchemy import delete, event, select, update
 
 from agcnn_clinic import staging
 from agcnn_clinic.database.many import VARIABLES, in_parts
+from agcnn_clinic.database.outcomes import decide, doubted_since, names_another_patient
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import Header, InstanceDescription, MediaType, ReasonCode, StudyDescription
@@ -117,6 +118,31 @@ def test_a_film_that_names_another_study_than_its_instance_is_no_file_of_that_st
     assert (again.reason_code, again.instance_id, again.details) == ("same_bytes", None, {"same_as_file": other.id})
 
 
+@pytest.mark.parametrize("in_one_batch", [True, False])
+@pytest.mark.parametrize(
+    ("said", "doubted"),
+    [
+        ({"PatientID": "RIGHT"}, True),
+        ({"PatientID": "WRONG"}, False),
+        ({"PatientID": "RIGHT", "ContentDate": "20260131"}, False),
+    ],
+)
+def test_a_film_that_went_to_the_wrong_patient_is_doubted_once_it_comes_under_the_right_one(
+    desk, film_of, in_one_batch, said, doubted
+):
+    """Whatever is known of it by then; not where it is the same patient's, or another exposure that has got its UID."""
+    film_of("1.dcm", 1, 1, PatientID="WRONG")
+    if not in_one_batch:
+        take_in_one_batch(desk)
+    film_of("2.dcm", 2, 1, SOPInstanceUID="1.2.1.1", **said)
+    first, _ = taken_in_one_batch(desk)
+    assert (doubted_since(first) == NOW, first.instance.study.revision) == (doubted, 0)
+    with desk.database.write() as session:
+        decide(session.get_one(ReceivedFile, first.id), ReasonCode.READ, now=NOW, details={"level": 0})
+    first, _ = desk.rows()
+    assert (names_another_patient(first), first.details["level"]) == (doubted, 0)
+
+
 def test_a_film_with_a_uid_of_another_study_stays_when_it_is_requeued(desk, film_of):
     """Its header still names another study; the one that has the UID has received nothing."""
     film_of("1.dcm", 1, 1)
@@ -129,24 +155,30 @@ def test_a_film_with_a_uid_of_another_study_stays_when_it_is_requeued(desk, film
 
 
 @pytest.mark.parametrize(
-    ("patient", "remarks"),
+    ("of_study", "patient", "remarks"),
     [
-        ({"PatientID": "P-TWO", "PatientName": "Two^Patient"}, ["other_patient"]),
-        ({"PatientID": "P-TWO", "PatientName": "One^Patient"}, ["other_patient"]),
-        ({"PatientID": "", "PatientName": "Two^Patient"}, ["other_patient"]),
-        ({"PatientID": "P-ONE", "PatientName": "Married^Patient"}, None),
-        ({"PatientID": "", "PatientName": "ONE^PATIENT^^"}, None),
-        ({"PatientID": "", "PatientName": ""}, None),
+        (("P-ONE", "One^Patient"), ("P-TWO", "Two^Patient"), ["other_patient"]),
+        (("P-ONE", "One^Patient"), ("P-TWO", "One^Patient"), ["other_patient"]),
+        (("P-ONE", "One^Patient"), ("", "Two^Patient"), ["other_patient"]),
+        (("P-ONE", "One^Patient"), ("P-ONE", "Married^Patient"), None),
+        (("P-ONE", "One^Patient"), ("", "ONE^PATIENT^^"), None),
+        (("P-ONE", "One^Patient"), ("", ""), None),
+        (("", ""), ("P-TWO", "Two^Patient"), ["other_patient"]),
+        (("", ""), ("P-TWO", ""), ["other_patient"]),
+        (("", ""), ("", "Two^Patient"), ["other_patient"]),
+        (("", ""), ("", ""), None),
     ],
 )
-def test_a_film_that_names_another_patient_than_its_study_is_remarked(desk, film_of, patient, remarks):
+def test_a_film_that_names_a_patient_whom_its_study_does_not_name_is_remarked(
+    desk, film_of, of_study, patient, remarks
+):
     """By Patient ID, or by name where one of the two has no ID; it stays in the study that it names."""
-    film_of("1.dcm", 1, 1, PatientID="P-ONE", PatientName="One^Patient")
-    film_of("2.dcm", 1, 2, **patient)
+    film_of("1.dcm", 1, 1, PatientID=of_study[0], PatientName=of_study[1])
+    film_of("2.dcm", 1, 2, PatientID=patient[0], PatientName=patient[1])
     first, other = taken_in_one_batch(desk)
     assert first.instance.study_id == other.instance.study_id
     assert (first.header.get("remarks"), other.header.get("remarks")) == (None, remarks)
-    named = {"patient_id": patient["PatientID"], "patient_name": patient["PatientName"]}
+    named = {"patient_id": patient[0], "patient_name": patient[1]}
     assert (first.header.get("names"), other.header.get("names")) == (None, named if remarks else None)
 
 

@@ -238,15 +238,27 @@ def test_an_image_that_was_sent_and_refused_twice_is_told_once(clinic, composed)
     ]
 
 
-def test_two_files_of_one_image_of_which_neither_was_read_are_both_told(clinic, composed) -> None:
-    """Only what was read takes another file's place."""
+@pytest.mark.parametrize(
+    ("reasons", "pictures", "told"),
+    [
+        ((ReasonCode.WRONG_VIEW, ReasonCode.WRONG_VIEW), ("", ""), ["second.dcm"]),
+        ((ReasonCode.PIXEL_LENGTH, ReasonCode.BLANK), ("", ""), ["first.dcm", "second.dcm"]),
+        ((ReasonCode.UID_CONFLICT, ReasonCode.UID_CONFLICT), ("1", "1"), ["second.dcm"]),
+        ((ReasonCode.UID_CONFLICT, ReasonCode.UID_CONFLICT), ("1", "2"), ["first.dcm", "second.dcm"]),
+    ],
+)
+def test_two_files_of_one_image_of_which_neither_was_read_are_told_once_where_the_reason_is_the_same(
+    clinic, composed, reasons, pictures, told
+) -> None:
+    """A lateral film that comes raw and compressed is one image; two conflicting pictures are two."""
     study = clinic.add_study()
-    clinic.add_file(study)
-    clinic.add_file(study, ReasonCode.PIXEL_LENGTH, uid="1.2.7", name="cut.dcm")
-    other = clinic.add_file(study, ReasonCode.BLANK, uid="1.2.7", name="blank.dcm")
-    with clinic.database.write() as session:
-        session.get_one(ReceivedFile, other).sha256 = "0" * 64
-    assert [image.original_name for image in composed(study).unread] == ["cut.dcm", "blank.dcm"]
+    clinic.add_file(study, uid="1.2.7" if ReasonCode.UID_CONFLICT in reasons else "")
+    for name, reason, picture in zip(("first.dcm", "second.dcm"), reasons, pictures, strict=True):
+        file_id = clinic.add_file(study, reason, uid="1.2.7", name=name)
+        with clinic.database.write() as session:
+            file = session.get_one(ReceivedFile, file_id)
+            file.sha256, file.picture_sha256 = name.ljust(64, "0"), picture
+    assert [image.original_name for image in composed(study).unread] == told
 
 
 def test_an_image_that_was_not_read_may_name_another_patient_too(clinic, composed) -> None:

@@ -2,14 +2,15 @@
 
 import pytest
 
-from agcnn_clinic.database.outcomes import decide
-from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.domain import WARNINGS, ReasonCode, Warn
+from agcnn_clinic.database.outcomes import decide, doubt
+from agcnn_clinic.database.tables import ReceivedFile, Report, Study
+from agcnn_clinic.domain import WARNINGS, InstanceDescription, ReasonCode, Warn
 from agcnn_clinic.reporting.due import studies_due
 from agcnn_clinic.reporting.making import make_report
-from agcnn_clinic.reporting.remaking import Remade, make_on_request, remake
+from agcnn_clinic.reporting.remaking import Remade, as_it_was, make_on_request, remake
 
 LATER = WARNINGS[Warn.OTHER_PATIENT_LATER]
+UIDS = {"series_instance_uid": "1.2.3", "sop_instance_uid": "1.2.7"}
 
 
 @pytest.fixture
@@ -89,6 +90,50 @@ def test_a_correction_is_told_of_after_another_picture_came_under_the_uid(clinic
     send_again(study, "1.2.7", Warn.OTHER_PATIENT)
     after = composed(study)
     assert (after.study_revision, after.images[0].other_patient) == (before.study_revision + 1, LATER)
+
+
+def test_what_is_decided_after_the_clock_was_set_back_is_in_no_report_of_before(clinic, doors, send_again) -> None:
+    """A correction and a refusal that are stamped before a report without them: it is made again as it was."""
+    study = clinic.add_study()
+    clinic.add_file(study, uid="1.2.7")
+    clinic.clock.forward(hours=5)
+    first = make_report(clinic.database, study, **doors)
+    clinic.clock.forward(hours=-4)
+    send_again(study, "1.2.7", Warn.OTHER_PATIENT)
+    second = make_report(clinic.database, study, **doors)
+    lateral = clinic.add_file(study, None, at=clinic.clock.now)
+    with clinic.database.write() as session:
+        decide(session.get_one(ReceivedFile, lateral), ReasonCode.WRONG_VIEW, now=clinic.clock.now)
+    third = make_report(clinic.database, study, **doors)
+    for version, path in enumerate((first, second, third), start=1):
+        assert remake(clinic.database, study, version, **doors) == Remade(path, "")
+    with clinic.database.session() as session:
+        content = [
+            as_it_was(session, session.get_one(Study, study), row, clinic.config) for row in session.query(Report)
+        ]
+    assert [bool(one.images[0].other_patient) for one in content] == [False, True, True]
+    assert [len(one.unread) for one in content] == [0, 0, 1]
+
+
+def test_a_film_that_came_under_the_right_patient_later_makes_a_new_report_of_the_wrong_ones_study(
+    clinic, doors, text_of
+) -> None:
+    """One new version and no more, whatever names another patient then; version 1 is made again as it was delivered."""
+    study = clinic.add_study()
+    file_id = clinic.add_file(study, uid="1.2.7")
+    first = make_report(clinic.database, study, **doors)
+    for number in range(2):
+        clinic.clock.forward(hours=1)
+        with clinic.database.write() as session:
+            file = session.get_one(ReceivedFile, file_id)
+            doubt(session, [(file.instance_id, InstanceDescription(**UIDS | file.header))], clinic.clock.now)
+        clinic.clock.forward(hours=1)
+        assert is_due(clinic, study) == (number == 0)
+        if number == 0:
+            second = make_report(clinic.database, study, **doors)
+    assert (LATER in text_of(first.read_bytes())[0], LATER in text_of(second.read_bytes())[0]) == (False, True)
+    for version, path in enumerate((first, second), start=1):
+        assert remake(clinic.database, study, version, **doors) == Remade(path, "")
 
 
 def test_a_report_by_request_tells_of_a_corrected_patient_too(clinic, doors, send_again) -> None:
