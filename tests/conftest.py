@@ -311,12 +311,6 @@ def archive(new_archive):
     return new_archive()
 
 
-@pytest.fixture(scope="session")
-def certificates():
-    """What makes certificates (tests/certificates.py)."""
-    return beside("certificates")
-
-
 @pytest.fixture
 def mount():
     """A function that takes a folder and what the program of this name takes besides; all is undone at the end."""

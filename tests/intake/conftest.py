@@ -3,22 +3,27 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import select
 
 from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile
-from agcnn_clinic.intake.accept import Intake
+from agcnn_clinic.intake.accept import Intake, accept
 from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.inbox import Inbox
+from agcnn_clinic.intake.items import Group
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 sys.path.append(str(Path(__file__).parent))  # for the modules `drops` and `zips`
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +50,16 @@ class Desk:
             for file in files:
                 assert file.instance is None or file.instance.study is not None  # loads them
             return files
+
+    def take_in_one_batch(self, now: datetime = NOW) -> None:
+        """Take what lies in the inbox, in the order of names, a group for each file."""
+        files = sorted(discover(self.config.inbox, ()), key=lambda file: file.name)
+        list(accept(self.intake, [[Group((file,), remove=True) for file in files]], lambda: now))
+
+    def taken_in_one_batch(self) -> list[ReceivedFile]:
+        """As `take_in_one_batch`; gives all rows."""
+        self.take_in_one_batch()
+        return self.rows()
 
     def waiting(self) -> list[str]:
         """What is still in the inbox, by name; its folders stay for a while, whether anything is in them or not."""
@@ -75,3 +90,15 @@ def desk(tmp_path: Path, sandbox, empty_clinic, copy_of_clinic):
     with open_database(config.database_url) as database:
         intake = Intake(storage, database, sandbox, config.intake.max_file_mb * 1_000_000, config.inbox)
         yield Desk(config, database, storage, intake, partial(Inbox, config, intake))
+
+
+@pytest.fixture
+def film_of(desk, write_dicom, tmp_path):
+    """Write a film into the inbox: `film_of(name, study, instance, seed)`; its bytes follow from all but the name."""
+
+    def write(name: str, study: int, instance: int, seed: int = 0, **attributes: str) -> None:
+        pixels = np.random.default_rng(seed).integers(0, 4095, (8, 8), dtype=np.uint16)
+        uids = {"StudyInstanceUID": f"1.2.{study}", "SOPInstanceUID": f"1.2.{study}.{instance}"}
+        write_dicom(tmp_path / "film.dcm", pixels, **uids | attributes).replace(desk.config.inbox / name)
+
+    return write

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -16,7 +15,6 @@ from sqlalchemy import delete, event, select, update
 
 from agcnn_clinic import staging
 from agcnn_clinic.database.many import VARIABLES, in_parts
-from agcnn_clinic.database.outcomes import decide, doubted_since, names_another_patient
 from agcnn_clinic.database.session import open_database
 from agcnn_clinic.database.tables import Instance, ReceivedFile, Study
 from agcnn_clinic.domain import Header, InstanceDescription, MediaType, ReasonCode, StudyDescription
@@ -26,7 +24,6 @@ from agcnn_clinic.intake.accept import accept
 from agcnn_clinic.intake.discover import discover
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.register import Registration, register
-from agcnn_clinic.intake.requeue import requeue_files
 
 pytestmark = pytest.mark.both_databases
 
@@ -34,35 +31,11 @@ NOW = datetime(2026, 1, 1, tzinfo=UTC)
 EARLIER = datetime(2025, 1, 1, tzinfo=UTC)
 
 
-def take_in_one_batch(desk, now: datetime = NOW) -> None:
-    """Take what lies in the inbox, in the order of names, a group for each file."""
-    files = sorted(discover(desk.config.inbox, ()), key=lambda file: file.name)
-    list(accept(desk.intake, [[Group((file,), remove=True) for file in files]], lambda: now))
-
-
-def taken_in_one_batch(desk) -> list[ReceivedFile]:
-    """As `take_in_one_batch`; gives all rows."""
-    take_in_one_batch(desk)
-    return desk.rows()
-
-
-@pytest.fixture
-def film_of(desk, write_dicom, tmp_path):
-    """Write a film into the inbox: `film_of(name, study, instance, seed)`; its bytes follow from all but the name."""
-
-    def write(name: str, study: int, instance: int, seed: int = 0, **attributes: str) -> None:
-        pixels = np.random.default_rng(seed).integers(0, 4095, (8, 8), dtype=np.uint16)
-        uids = {"StudyInstanceUID": f"1.2.{study}", "SOPInstanceUID": f"1.2.{study}.{instance}"}
-        write_dicom(tmp_path / "film.dcm", pixels, **uids | attributes).replace(desk.config.inbox / name)
-
-    return write
-
-
 def test_the_second_of_two_equal_films_in_a_batch_names_the_first(desk, film_of):
     """Its row says which file it is the same as, by an id that the first one got in the same transaction."""
     for name in ("a.dcm", "b.dcm", "c.dcm"):
         film_of(name, 1, 1, seed=name == "b.dcm")
-    first, other, second = taken_in_one_batch(desk)
+    first, other, second = desk.taken_in_one_batch()
     assert [row.outcome for row in (first, other, second)] == ["pending", "pending", "duplicate"]
     assert (second.reason_code, second.details) == ("same_bytes", {"same_as_file": first.id})
     assert second.reason.endswith(f"(it is file {first.id}.)"), "what is pending now is not so for ever"
@@ -76,7 +49,7 @@ def test_of_two_equal_broken_files_in_a_batch_one_is_laid_out(desk, in_one_group
         (desk.config.inbox / name).write_bytes(b"no image")
     if in_one_group:
         list(accept(desk.intake, [[Group(tuple(discover(desk.config.inbox, ())), remove=True)]], lambda: NOW))
-    first, second = taken_in_one_batch(desk)
+    first, second = desk.taken_in_one_batch()
     assert (first.outcome, second.reason_code) == ("quarantined", "same_bytes")
     assert f"it is file {first.id}, quarantined" in second.reason
     assert "nothing needs to be done" not in second.reason
@@ -89,97 +62,13 @@ def test_films_of_one_new_study_in_a_batch_share_its_row(desk, film_of):
     film_of("a.dcm", 1, 1, seed=1, PatientID="first")
     film_of("b.dcm", 1, 2, seed=2, PatientID="second")
     film_of("c.dcm", 1, 1, seed=3, PatientID="third")
-    one, other, again = taken_in_one_batch(desk)
+    one, other, again = desk.taken_in_one_batch()
     assert one.instance_id == again.instance_id != other.instance_id
     assert one.instance.study_id == other.instance.study_id
     assert one.instance.study.patient_id == "first"
     with desk.database.session() as session:
         assert len(session.scalars(select(Study)).all()) == 1
         assert len(session.scalars(select(Instance)).all()) == 2
-
-
-@pytest.mark.parametrize("in_one_batch", [True, False])
-def test_a_film_that_names_another_study_than_its_instance_is_no_file_of_that_study(desk, film_of, in_one_batch):
-    """It is kept apart, whatever became of the first one; none is shown under the study or the patient of the other."""
-    film_of("1.dcm", 1, 1, PatientID="WRONG-1")
-    if not in_one_batch:
-        take_in_one_batch(desk)
-    film_of("2.dcm", 2, 1, PatientID="RIGHT-2", SOPInstanceUID="1.2.1.1")
-    film_of("3.dcm", 2, 2, PatientID="RIGHT-2")
-    first, other, third = taken_in_one_batch(desk)
-    assert (first.instance.study.study_instance_uid, first.instance.study.patient_id) == ("1.2.1", "WRONG-1")
-    assert (other.outcome, other.reason_code, other.instance_id) == ("quarantined", "uid_conflict", None)
-    assert f"it is known as an image of study {first.instance.study.key}" in other.reason
-    assert (other.header["sop_instance_uid"], "remarks" in other.header) == ("1.2.1.1", False)
-    assert (desk.config.quarantine / other.quarantine_path).is_file()
-    assert (third.instance.study.study_instance_uid, third.instance.study.patient_id) == ("1.2.2", "RIGHT-2")
-    film_of("4.dcm", 2, 1, PatientID="RIGHT-2", SOPInstanceUID="1.2.1.1")
-    again = taken_in_one_batch(desk)[-1]
-    assert (again.reason_code, again.instance_id, again.details) == ("same_bytes", None, {"same_as_file": other.id})
-
-
-@pytest.mark.parametrize("in_one_batch", [True, False])
-@pytest.mark.parametrize(
-    ("said", "doubted"),
-    [
-        ({"PatientID": "RIGHT"}, True),
-        ({"PatientID": "WRONG"}, False),
-        ({"PatientID": "RIGHT", "ContentDate": "20260131"}, False),
-    ],
-)
-def test_a_film_that_went_to_the_wrong_patient_is_doubted_once_it_comes_under_the_right_one(
-    desk, film_of, in_one_batch, said, doubted
-):
-    """Whatever is known of it by then; not where it is the same patient's, or another exposure that has got its UID."""
-    film_of("1.dcm", 1, 1, PatientID="WRONG")
-    if not in_one_batch:
-        take_in_one_batch(desk)
-    film_of("2.dcm", 2, 1, SOPInstanceUID="1.2.1.1", **said)
-    first, _ = taken_in_one_batch(desk)
-    assert (doubted_since(first) == NOW, first.instance.study.revision) == (doubted, 0)
-    with desk.database.write() as session:
-        decide(session.get_one(ReceivedFile, first.id), ReasonCode.READ, now=NOW, details={"level": 0})
-    first, _ = desk.rows()
-    assert (names_another_patient(first), first.details["level"]) == (doubted, 0)
-
-
-def test_a_film_with_a_uid_of_another_study_stays_when_it_is_requeued(desk, film_of):
-    """Its header still names another study; the one that has the UID has received nothing."""
-    film_of("1.dcm", 1, 1)
-    film_of("2.dcm", 2, 1, SOPInstanceUID="1.2.1.1")
-    _, other = taken_in_one_batch(desk)
-    (tried,) = requeue_files(desk.database, desk.storage, desk.intake.sandbox, [other.id])
-    assert "stays in quarantine; Another picture, or an image of another study" in str(tried)
-    first, other = desk.rows()
-    assert (other.outcome, other.instance_id, first.instance.study.last_received_at) == ("quarantined", None, NOW)
-
-
-@pytest.mark.parametrize(
-    ("of_study", "patient", "remarks"),
-    [
-        (("P-ONE", "One^Patient"), ("P-TWO", "Two^Patient"), ["other_patient"]),
-        (("P-ONE", "One^Patient"), ("P-TWO", "One^Patient"), ["other_patient"]),
-        (("P-ONE", "One^Patient"), ("", "Two^Patient"), ["other_patient"]),
-        (("P-ONE", "One^Patient"), ("P-ONE", "Married^Patient"), None),
-        (("P-ONE", "One^Patient"), ("", "ONE^PATIENT^^"), None),
-        (("P-ONE", "One^Patient"), ("", ""), None),
-        (("", ""), ("P-TWO", "Two^Patient"), ["other_patient"]),
-        (("", ""), ("P-TWO", ""), ["other_patient"]),
-        (("", ""), ("", "Two^Patient"), ["other_patient"]),
-        (("", ""), ("", ""), None),
-    ],
-)
-def test_a_film_that_names_a_patient_whom_its_study_does_not_name_is_remarked(
-    desk, film_of, of_study, patient, remarks
-):
-    """By Patient ID, or by name where one of the two has no ID; it stays in the study that it names."""
-    film_of("1.dcm", 1, 1, PatientID=of_study[0], PatientName=of_study[1])
-    film_of("2.dcm", 1, 2, PatientID=patient[0], PatientName=patient[1])
-    first, other = taken_in_one_batch(desk)
-    assert first.instance.study_id == other.instance.study_id
-    assert (first.header.get("remarks"), other.header.get("remarks")) == (None, remarks)
-    named = {"patient_id": patient[0], "patient_name": patient[1]}
-    assert (first.header.get("names"), other.header.get("names")) == (None, named if remarks else None)
 
 
 def test_a_group_that_cannot_be_laid_out_has_no_rows_and_holds_nobody_up(desk, film_of):
@@ -217,10 +106,10 @@ def test_a_group_that_cannot_be_synced_stays_and_holds_nobody_up(desk, film_of, 
 
     with monkeypatch.context() as patched:
         patched.setattr(staging, "fsync_file", fails)
-        take_in_one_batch(desk)
+        desk.take_in_one_batch()
     assert set(desk.outcomes()) == {"a.dcm", "c.dcm"}
     assert [path.name for path in desk.config.inbox.iterdir()] == ["b.dcm"]
-    take_in_one_batch(desk)
+    desk.take_in_one_batch()
     assert set(desk.outcomes()) == {"a.dcm", "b.dcm", "c.dcm"}
     assert list((desk.config.archive / ".incoming").rglob("*.part")) == []
 
@@ -229,12 +118,12 @@ def test_bytes_that_retention_removed_are_there_again_for_all_their_rows(desk, f
     """Files of a batch bring back their own bytes, and no other's."""
     for number, name in enumerate(("a.dcm", "b.dcm", "c.dcm")):
         film_of(name, number, 1)
-    taken_in_one_batch(desk)
+    desk.take_in_one_batch()
     with desk.database.write() as session:
         session.execute(update(ReceivedFile).values(removed_at=EARLIER))
     film_of("a.dcm", 0, 1)
     film_of("b.dcm", 1, 1)
-    assert [row.removed_at for row in taken_in_one_batch(desk)] == [None, None, EARLIER, None, None]
+    assert [row.removed_at for row in desk.taken_in_one_batch()] == [None, None, EARLIER, None, None]
 
 
 @contextmanager
@@ -258,7 +147,7 @@ def test_a_batch_asks_as_little_for_many_files_as_for_few(desk, film_of):
     def take(new_rows: int) -> int:
         """Take what lies there: how many statements that was, without those that add these rows."""
         with statements(desk) as asked:
-            take_in_one_batch(desk, datetime.now(UTC))
+            desk.take_in_one_batch(datetime.now(UTC))
         # PostgreSQL takes many rows in one; SQLite does not say which of them got which id.
         inserts = [one for one in asked if one.startswith("INSERT") and "audit_event" not in one]
         assert len(inserts) <= new_rows

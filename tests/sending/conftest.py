@@ -1,5 +1,6 @@
 """A clinic that has read two DICOM films of one study and a PNG, and has reported on both."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +23,8 @@ from agcnn_clinic.sections import Sending as Settings
 from agcnn_clinic.sending.archive import Archive
 from agcnn_clinic.sending.loop import Sending
 from agcnn_clinic.sending.objects import Kind, SentObject, Structure, as_file, when_asked
+
+sys.path.append(str(Path(__file__).parent))  # for the module `certificates`
 
 NAME = "Fujimori^Sachiko=藤森^幸子=ふじもり^さちこ"
 STUDY_UID = "1.2.826.0.1.3680043.8.498.77"

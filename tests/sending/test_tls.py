@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 from ssl import TLSVersion
 
+import certificates
 import pytest
 
 from agcnn_clinic.errors import SendingError
@@ -13,14 +14,14 @@ VERSIONS = pytest.mark.parametrize("version", [TLSVersion.TLSv1_2, TLSVersion.TL
 
 
 @pytest.fixture(scope="session")
-def pems(tmp_path_factory, certificates):
+def pems(tmp_path_factory):
     """The certificates of the archive, of the clinic and of a stranger."""
     folder = tmp_path_factory.mktemp("certificates")
     return {whose: str(certificates.make(folder / f"{whose}.pem")) for whose in ("archive", "clinic", "stranger")}
 
 
 @VERSIONS
-def test_an_object_arrives_at_an_archive_that_is_trusted(new_archive, certificates, pems, named, a_pdf, version):
+def test_an_object_arrives_at_an_archive_that_is_trusted(new_archive, pems, named, a_pdf, version):
     """As it was; and the archive says that it is there, and takes both kinds of object."""
     archive = new_archive(tls=certificates.server(pems["archive"], version=version))
     trusted = named(archive.address, tls=True, tls_trusted=pems["archive"])
@@ -32,7 +33,7 @@ def test_an_object_arrives_at_an_archive_that_is_trusted(new_archive, certificat
 
 
 @pytest.fixture
-def chain(certificates, tmp_path):
+def chain(tmp_path):
     """The certificates of an authority, of one that it has signed, and of the archive, which that one has signed."""
     made: dict[str, Path] = {}
     for whose, signer in (("root", None), ("issuer", "root"), ("archive", "issuer")):
@@ -42,13 +43,13 @@ def chain(certificates, tmp_path):
 
 
 @pytest.mark.parametrize("trusted", ["issuer", "archive"])
-def test_whoever_signed_the_archives_certificate_may_be_trusted_alone(new_archive, certificates, chain, named, trusted):
+def test_whoever_signed_the_archives_certificate_may_be_trusted_alone(new_archive, chain, named, trusted):
     """Or that certificate itself: a hospital is often given no more of a maker's archive."""
     archive = new_archive(tls=certificates.server(chain["archive"]))
     assert named(archive.address, tls=True, tls_trusted=str(chain[trusted])).check() == []
 
 
-def test_an_archive_may_show_by_whom_its_certificate_was_signed(new_archive, certificates, chain, named):
+def test_an_archive_may_show_by_whom_its_certificate_was_signed(new_archive, chain, named):
     """Then the authority above all is trusted, and suffices; without that it does not."""
     root, issuer, own = (chain[whose] for whose in ("root", "issuer", "archive"))
     bare = new_archive(tls=certificates.server(own))
@@ -59,7 +60,7 @@ def test_an_archive_may_show_by_whom_its_certificate_was_signed(new_archive, cer
 
 
 @pytest.mark.parametrize("trusted", ["stranger", None])
-def test_one_that_is_not_trusted_is_told_nothing(new_archive, certificates, pems, named, trusted):
+def test_one_that_is_not_trusted_is_told_nothing(new_archive, pems, named, trusted):
     """Another has signed its certificate; and by itself a machine trusts nobody who signed for himself."""
     archive = new_archive(tls=certificates.server(pems["archive"]))
     settings = {} if trusted is None else {"tls_trusted": pems[trusted]}
@@ -67,7 +68,7 @@ def test_one_that_is_not_trusted_is_told_nothing(new_archive, certificates, pems
         named(archive.address, tls=True, **settings).check()
 
 
-def test_one_whose_certificate_is_over_is_told_nothing(new_archive, certificates, named, tmp_path):
+def test_one_whose_certificate_is_over_is_told_nothing(new_archive, named, tmp_path):
     """Whoever signed it: to name him would not help."""
     over = certificates.expired(tmp_path / "over.pem")
     archive = new_archive(tls=certificates.server(over))
@@ -75,7 +76,7 @@ def test_one_whose_certificate_is_over_is_told_nothing(new_archive, certificates
         named(archive.address, tls=True, tls_trusted=str(over)).check()
 
 
-def test_one_of_another_host_is_told_nothing(new_archive, certificates, named, tmp_path):
+def test_one_of_another_host_is_told_nothing(new_archive, named, tmp_path):
     """A certificate is a host's, and sending.to names that."""
     other = certificates.make(tmp_path / "other.pem", host="DNS:pacs.example")
     archive = new_archive(tls=certificates.server(other))
@@ -84,7 +85,7 @@ def test_one_of_another_host_is_told_nothing(new_archive, certificates, named, t
 
 
 @VERSIONS
-def test_an_archive_that_asks_is_shown_the_certificate_of_the_clinic(new_archive, certificates, pems, named, version):
+def test_an_archive_that_asks_is_shown_the_certificate_of_the_clinic(new_archive, pems, named, version):
     """It speaks with nobody else; in TLS 1.3 it says so only when the connection stands."""
     archive = new_archive(tls=certificates.server(pems["archive"], clients=pems["clinic"], version=version))
     speaking = {"tls": True, "tls_trusted": pems["archive"]}
@@ -100,7 +101,7 @@ def test_one_that_speaks_in_the_clear_is_said_not_to_speak_tls(archive, named):
         named(archive.address, tls=True).check()
 
 
-def test_one_that_speaks_tls_does_not_answer_in_the_clear(new_archive, certificates, pems, named):
+def test_one_that_speaks_tls_does_not_answer_in_the_clear(new_archive, pems, named):
     """The sentence names the setting."""
     archive = new_archive(tls=certificates.server(pems["archive"]))
     with pytest.raises(SendingError, match=r"does not answer; .*sending\.tls"):
@@ -115,7 +116,7 @@ def test_one_that_says_nothing_is_left(named):
             archive.check()
 
 
-def test_a_certificate_that_was_renewed_is_read_without_a_new_start(new_archive, certificates, pems, named, tmp_path):
+def test_a_certificate_that_was_renewed_is_read_without_a_new_start(new_archive, pems, named, tmp_path):
     """By the next association of the daemon."""
     archive = new_archive(tls=certificates.server(pems["archive"]))
     pem = tmp_path / "trusted.pem"
@@ -138,7 +139,7 @@ def test_a_file_that_cannot_be_read_is_named(named, tmp_path, setting, content):
         named("PACS@127.0.0.1:104", tls=True, **{setting: str(file)}).check()
 
 
-def test_a_key_with_a_password_is_refused_and_nobody_asked_for_that(certificates, named, tmp_path):
+def test_a_key_with_a_password_is_refused_and_nobody_asked_for_that(named, tmp_path):
     """A daemon has no terminal."""
     locked = certificates.make(tmp_path / "locked.pem", password="a secret")
     with pytest.raises(SendingError, match="cannot be read as a certificate and its key without a password in PEM"):
