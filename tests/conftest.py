@@ -60,7 +60,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "slow" in item.keywords and not config.getoption("--slow"):
+        # Not `keywords`: the folder that the project lies in may be called so, too, and nothing would be tried.
+        if item.get_closest_marker("slow") is not None and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="takes long; run with --slow"))
         only = item.get_closest_marker("sqlite_only")
         if only is not None and config.getoption("--database") != "sqlite":
