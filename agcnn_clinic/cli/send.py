@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from agcnn_clinic.cli.context import clinic_config, clinic_database
-from agcnn_clinic.errors import SendingError, UsageError
+from agcnn_clinic.errors import ExitCode, SendingError, UsageError
 from agcnn_clinic.moments import utc_now
 
 if TYPE_CHECKING:
+    from agcnn_clinic.config import Config
+    from agcnn_clinic.database.session import Database
     from agcnn_clinic.sending.parcel import Parcel
 
 
@@ -27,11 +29,11 @@ def send(
     """Send reports to the DICOM archive that sending.to names: again, or for the first time.
 
     `watch` and `process` send new ones by themselves. What is sent twice is the same object, with the same UID.
+    The exit code is 1 if one of them is not taken.
     """
     from agcnn_clinic.database.queries import find_study
     from agcnn_clinic.lock import refuse_root
     from agcnn_clinic.reporting.remaking import delivered_version
-    from agcnn_clinic.sending.parcel import begun
 
     config = clinic_config(ctx)
     refuse_root(config)
@@ -42,27 +44,43 @@ def send(
             found = [find_study(session, study) for study in studies]
             keys = [study.key for study in found]
             reports = [delivered_version(study, version).id for study in found]
-        parcels = (begun(database, config, report_id)() for report_id in reports)
         if out is not None:
             from agcnn_clinic.cli.access import record_access
             from agcnn_clinic.database.audit_events import AuditEvent
+            from agcnn_clinic.sending.parcel import begun
 
             record_access(ctx, database, AuditEvent.EXPORTED, studies=keys, rows=len(reports))
-            for parcel in parcels:
-                for path in _written(parcel, out):
+            for report_id in reports:
+                for path in _written(begun(database, config, report_id)(), out):
                     typer.echo(path)
-            return
-        from agcnn_clinic.sending.archive import Archive
-        from agcnn_clinic.sending.parcel import record
+        elif not _sent(config, database, dict(zip(reports, keys, strict=True))):
+            raise typer.Exit(ExitCode.NOT_ALL)
 
-        archive = Archive.configured(config)
-        with archive.connected() as store:
-            for parcel in parcels:
+
+def _sent(config: "Config", database: "Database", reports: dict[int, str]) -> bool:
+    """Send reports, by their rows, of studies, by their keys; whether all were taken.
+
+    Raises:
+        SendingError: the archive is not there, or no longer.
+    """
+    from agcnn_clinic.sending.archive import Archive, NotTakenError
+    from agcnn_clinic.sending.parcel import UnsendableError, begun, record
+
+    archive, all_taken = Archive.configured(config), True
+    with archive.connected() as store:
+        for report_id, key in reports.items():
+            try:
+                parcel = begun(database, config, report_id)()
                 for sent in parcel.objects:
                     store(sent)
-                with database.write() as session:
-                    record(session, parcel, to=str(archive), now=utc_now())
-                typer.echo(f"report {parcel.version} of {parcel.study_key}: {_told(parcel)} to {archive}")
+            except (NotTakenError, UnsendableError) as error:
+                typer.echo(f"{key}: {error}", err=True)
+                all_taken = False
+                continue
+            with database.write() as session:
+                record(session, parcel, to=str(archive), now=utc_now())
+            typer.echo(f"report {parcel.version} of {parcel.study_key}: {_told(parcel)} to {archive}")
+    return all_taken
 
 
 def _told(parcel: "Parcel") -> str:

@@ -48,6 +48,11 @@ class Clinic:
         with self.database.session() as session:
             return session.scalars(select_rows(Report.id).join(Report.study).where(uid if dicom else ~uid)).one()
 
+    def key(self, *, dicom: bool) -> str:
+        """The key of that report's study."""
+        with self.database.session() as session:
+            return session.get_one(Report, self.report_id(dicom=dicom)).study.key
+
     def later_version(self, report_id: int, version: int, *, to_send: bool) -> int:
         """The row of a later version of a report, of the same readings, which begins to exist by this."""
         with self.database.write() as session:

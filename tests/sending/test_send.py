@@ -20,11 +20,11 @@ ACCESSION = "A-1"
 def run(clinic):
     """Run a command on the clinic; an error comes out as it was raised."""
 
-    def run(*arguments) -> str:
+    def run(*arguments, exit_code: int = 0) -> str:
         config = clinic.config.root / "config.toml"
         done = CliRunner().invoke(app, ["--config", str(config), *map(str, arguments)], catch_exceptions=False)
-        assert done.exit_code == 0, done.output
-        return done.stdout
+        assert done.exit_code == exit_code, done.output
+        return done.stdout + done.stderr
 
     return run
 
@@ -78,6 +78,16 @@ def test_a_folder_that_cannot_be_made_is_named(run, tmp_path):
     with pytest.raises(SendingError, match=r"cannot be written: .*; name another folder"):
         run("send", ACCESSION, "--out", tmp_path / "file" / "below")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_of_several_studies_each_that_is_not_taken_is_named_and_the_others_are_sent(run, clinic, archive):
+    """The exit code says that not all were."""
+    dicom, png = (clinic.key(dicom=dicom) for dicom in (True, False))
+    archive.answers = [0xC000]
+    refused, sent = run("send", dicom, png, exit_code=1).splitlines()[::-1]
+    assert refused.startswith(f"{dicom}: The archive {archive.address} refuses an object of Encapsulated PDF")
+    assert sent == f"report 1 of {png}: PDF to {archive.address}"
+    assert clinic.rows() == [(True, False), (False, True)]
 
 
 def test_an_archive_that_is_away_ends_send_and_the_report_waits_on(run, clinic, archive):
