@@ -58,7 +58,7 @@ class Archive:
         self.stored: list[Dataset] = []
         self.heard: list[str] = []
         self.answers: list[int | None] = []
-        self.answer: Callable[[Dataset], int | None] = lambda dataset: SUCCESS  # noqa: ARG005
+        self.answer: Callable[[Dataset], int | None] = lambda _: SUCCESS
         self._takes, self._syntaxes, self._tls, self._in_parts = takes, syntaxes, tls, in_parts
         self._changed = threading.Condition()
         self._left = threading.Event()

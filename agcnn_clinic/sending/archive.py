@@ -133,7 +133,7 @@ class Archive:
                 answer = ask()
         except RuntimeError as error:  # the association has ended, be it a moment ago
             raise self._gone() from error
-        except Exception as error:  # what pynetdicom trips over by is not said anywhere: `watch` would end with it
+        except ValueError as error:  # pynetdicom's of a message, or of what was agreed upon
             raise SendingError(f"The archive {self} says what DICOM does not allow; its log may say why.") from error
         if "Status" not in answer:
             raise self._gone()

@@ -45,24 +45,9 @@ def expired(file: Path) -> Path:
     asked, signed = file.with_suffix(".csr"), file.with_suffix(".signed")
     whose = ["-subj", "/CN=expired", "-addext", "subjectAltName=IP:127.0.0.1"]
     days = ["-startdate", "200101000000Z", "-enddate", "210101000000Z"]
-    for command in (
-        ["req", "-new", "-key", file, *whose, "-out", asked],
-        [
-            "ca",
-            "-selfsign",
-            "-config",
-            settings,
-            "-batch",
-            "-notext",
-            *days,
-            "-keyfile",
-            file,
-            "-in",
-            asked,
-            "-out",
-            signed,
-        ],
-    ):
+    ask = ["req", "-new", "-key", file, *whose, "-out", asked]
+    sign = ["ca", "-selfsign", "-batch", "-notext", "-config", settings, "-keyfile", file, "-in", asked, "-out", signed]
+    for command in (ask, [*sign, *days]):
         subprocess.run(["openssl", *command], check=True, capture_output=True)
     _, begin, key = file.read_bytes().partition(b"-----BEGIN PRIVATE")
     file.write_bytes(signed.read_bytes() + begin + key)

@@ -13,6 +13,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.uid import EncapsulatedPDFStorage, ExplicitVRLittleEndian
 from sqlalchemy import select as select_rows
+from sqlalchemy import update
 
 from agcnn_clinic.cli.clinic import run_until_idle
 from agcnn_clinic.config import Config, load_config
@@ -71,6 +72,11 @@ class Clinic:
             session.add(later)
             session.flush()
             return later.id
+
+    def all_are_sent(self) -> None:
+        """From now on an archive has every report."""
+        with self.database.write() as session:
+            session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
 
     def rows(self) -> list[tuple[bool, bool]]:
         """Of each report whether it waits, and whether it was sent."""

@@ -74,7 +74,7 @@ def test_a_report_that_is_refused_keeps_no_other_waiting(clinic, archive, caplog
 def test_a_report_that_is_refused_for_days_is_tried_each_hour(clinic, archive):
     """The rests grow no longer than that."""
     sending = clinic.sending()
-    archive.answer = lambda dataset: 0xC000  # noqa: ARG005
+    archive.answer = lambda _: 0xC000
     for _ in range(12):
         assert sending.step() == 2
         clinic.elapsed += LONGEST_REST_SECONDS
@@ -121,7 +121,7 @@ def test_a_report_that_ends_the_association_keeps_no_other_waiting(clinic, archi
     clinic.elapsed += REST_SECONDS
     sending.step()
     assert clinic.rows() == [(True, False), (False, True)]
-    archive.answer = lambda dataset: SUCCESS  # noqa: ARG005
+    archive.answer = lambda _: SUCCESS
     clinic.elapsed += REST_SECONDS
     assert sending.step() == 1
     assert sending.waiting() == 0
@@ -144,11 +144,11 @@ def test_an_archive_without_room_for_a_night_is_told_of_once(clinic, archive, ca
     """Though it answers each time, and says so of one report after the other; both go as soon as there is room."""
     caplog.set_level(logging.INFO, "agcnn_clinic")
     sending = clinic.sending()
-    archive.answer = lambda dataset: 0xA700  # noqa: ARG005
+    archive.answer = lambda _: 0xA700
     for _ in range(9):
         assert sending.step() == 1
         clinic.elapsed += REST_SECONDS
-    archive.answer = lambda dataset: SUCCESS  # noqa: ARG005
+    archive.answer = lambda _: SUCCESS
     assert sending.step() == 2
     assert sending.waiting() == 0
     assert [told for told in caplog.messages if "room" in told or "answers again" in told] == [
@@ -177,7 +177,7 @@ def test_once_one_is_taken_that_was_not_those_that_waited_for_the_same_reason_go
     clinic.later_version(dicom, 2, to_send=True)
     sending.step()
     clinic.elapsed += REST_SECONDS
-    archive.answer = lambda dataset: SUCCESS  # noqa: ARG005
+    archive.answer = lambda _: SUCCESS
     assert (sending.step(), sending.step()) == (1, 1)
     assert [dataset.InstanceNumber for dataset in archive.of("SR")] == [2, 1]
     assert sending.waiting() == 0

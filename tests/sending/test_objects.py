@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from datetime import UTC, datetime
 from io import BytesIO
 
 import pytest
@@ -182,8 +181,7 @@ def versions(clinic) -> tuple[int, int]:
 
 def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sent(clinic, versions):
     """Of a report that no archive has, nothing is said."""
-    with clinic.database.write() as session:
-        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    clinic.all_are_sent()
     before, after = (read(sent(clinic, report_id)) for report_id in versions)
     uids = {uid for dataset in (*before, *after) for uid in (dataset.SOPInstanceUID, dataset.SeriesInstanceUID)}
     assert len(uids) == 8
@@ -200,15 +198,14 @@ def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sen
 def test_an_older_version_that_is_sent_again_names_no_later_one(clinic, versions):
     """It is the object that it was."""
     before = sent(clinic, versions[0])
-    with clinic.database.write() as session:
-        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    clinic.all_are_sent()
     assert sent(clinic, versions[0]) == before
 
 
 def test_a_report_of_another_model_is_not_the_one_before(clinic, versions):
     """It was made by request, and sent by `send --version`: the clinic's own replaces none of it."""
+    clinic.all_are_sent()
     with clinic.database.write() as session:
-        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
         model = session.scalars(select(Inference)).first().model_id
         session.execute(update(Report).where(Report.id == versions[0]).values(model_id=model))
     _, findings = read(sent(clinic, versions[1]))
@@ -218,8 +215,7 @@ def test_a_report_of_another_model_is_not_the_one_before(clinic, versions):
 def test_the_newest_version_before_is_named(clinic, versions):
     """Of several that were sent."""
     third = clinic.later_version(versions[0], 3, to_send=True)
-    with clinic.database.write() as session:
-        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    clinic.all_are_sent()
     second, last = (read(sent(clinic, report_id))[1] for report_id in (versions[1], third))
     (named,) = last.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence
     assert named.ReferencedSOPInstanceUID == second.SOPInstanceUID
@@ -228,15 +224,14 @@ def test_the_newest_version_before_is_named(clinic, versions):
 def test_it_is_the_same_object_whether_the_one_before_it_was_sent_or_waits(clinic, versions):
     """An archive that refused that one took this one; once it has both, this one may be sent again."""
     before = sent(clinic, versions[1])
-    with clinic.database.write() as session:
-        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
+    clinic.all_are_sent()
     assert sent(clinic, versions[1]) == before
 
 
 def test_a_version_that_had_no_sr_is_not_named(clinic, versions):
     """It was sent as PDF alone, since its only image had no class."""
+    clinic.all_are_sent()
     with clinic.database.write() as session:
-        session.execute(update(Report).values(to_send=False, sent_at=datetime.now(UTC)))
         for row in session.scalars(select(Inference)):
             if row.file.header["view_position"] == "AP":
                 row.file.header = {**row.file.header, "sop_class_uid": ""}
