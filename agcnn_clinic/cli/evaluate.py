@@ -7,17 +7,29 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from agcnn_clinic.cli.training import explained, read_as_the_clinic_does
+from agcnn_clinic.cli.training import NOT_BOTH, explained, read_as_the_clinic_does
 from agcnn_clinic.errors import UsageError
 
 Choice = TypeVar("Choice", bound=StrEnum)
 
 
+OF_THE_CLINIC = (
+    "These are the films that were reviewed in this clinic, by people who may have chosen and judged them knowing what "
+    "a model had found: where they did, these results flatter that model. To know how well one reads here, review all "
+    "films of some days, or films drawn by lot."
+)
+"""What a reader of results must know of films that have their labels from reviews."""
+
+
 def evaluate(
+    ctx: typer.Context,
     bundle: Annotated[
         str, typer.Argument(metavar="BUNDLE", help="The name of a bundle that ships, or the folder of one.")
     ],
-    data: Annotated[Path, typer.Option(help="ChestX-ray14's folder, or a label table.")],
+    data: Annotated[Path | None, typer.Option(help="ChestX-ray14's folder, or a label table.")] = None,
+    from_database: Annotated[
+        bool, typer.Option("--from-database", help="Instead of --data: this clinic's films that were reviewed.")
+    ] = False,
     images: Annotated[
         Path | None, typer.Option(help="The folder of the images. Default: where they lie beside the labels.")
     ] = None,
@@ -40,6 +52,7 @@ def evaluate(
 ) -> None:
     """Measure a model on films with labels: AUC, calibration, decisions, groups, localisation; one page and tables."""
     from agcnn_clinic.bundles import bundle_folder
+    from agcnn_clinic.cli.reviewed_table import films_of_the_clinic
     from agcnn_models.cores import usable_cores
     from agcnn_training.evaluation.evaluate import EvaluateRequest
     from agcnn_training.evaluation.evaluate import evaluate as run
@@ -47,20 +60,30 @@ def evaluate(
     from agcnn_training.recipe import Precision
 
     folder = bundle_folder(bundle, Path.cwd())
+    out = out or Path(f"evaluation-{folder.name}")
+    side = None if split is None else _one_of(Side, split, "--split")
+    computed_in = _one_of((Precision.FLOAT32, Precision.BFLOAT16), precision, "--precision")
+    if from_database:
+        if data is not None or images is not None:
+            raise UsageError(NOT_BOTH)
+        data, images = films_of_the_clinic(ctx, out)
+    if data is None:
+        raise UsageError("Say what to measure it on: --data, or --from-database.")
     request = EvaluateRequest(
         bundle=folder,
         data=data,
         images=images,
-        out=out or Path(f"evaluation-{folder.name}"),
-        side=None if split is None else _one_of(Side, split, "--split"),
+        out=out,
+        side=side,
         boxes=boxes,
         partial=partial,
         flip=flip,
-        precision=_one_of((Precision.FLOAT32, Precision.BFLOAT16), precision, "--precision"),
+        precision=computed_in,
         device=device,
         workers=workers or usable_cores(),
         seed=seed,
         image_loader=read_as_the_clinic_does,
+        cautions=(OF_THE_CLINIC,) if from_database else (),
     )
     with explained():
         typer.echo(run(request))

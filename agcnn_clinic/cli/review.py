@@ -59,7 +59,8 @@ def review(
     """Confirm or correct what the model found in a study, or list what was said of it (--show).
 
     The findings and the report stay as they are: they say what the model found. A later review of the same image and
-    label supersedes an earlier one, which is kept. `train --from-database` learns from what was reviewed.
+    label supersedes an earlier one, which is kept. `train --from-database` learns from what was reviewed, and
+    `evaluate --from-database` measures a model by it.
     """
     from agcnn_clinic.database import trail
     from agcnn_clinic.database.queries import find_study

@@ -1,10 +1,10 @@
-"""The films of this clinic that a physician has reviewed, as a table that `train` reads."""
+"""The films of this clinic that a physician has reviewed, as a table that `train` and `evaluate` read."""
 
 import csv
 import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agcnn_clinic.database.session import Database
 
 TABLE = "reviewed.csv"
-"""In the run's folder: the run can be made again from it, whatever is reviewed later."""
+"""Beside what is made of it, which can be made again from it, whatever is reviewed later."""
 
 _WRITTEN = {"present": "1", "absent": "0", "uncertain": "-1"}
 _UNKNOWN = "-1"
@@ -26,10 +26,42 @@ _NAMED = 5
 """So many studies of films that are left out are named."""
 
 
+class ClinicFilms(NamedTuple):
+    """The table of reviewed films, and the folder of their images."""
+
+    table: Path
+    images: Path
+
+
+def films_of_the_clinic(ctx: typer.Context, folder: Path, *, resume: bool = False) -> ClinicFilms:
+    """Write the table of reviewed films into a folder, for `--from-database`; the audit trail has that they were taken.
+
+    Args:
+        ctx: of the command.
+        folder: what is made of the films will lie in it.
+        resume: whether a run of that folder is to be resumed.
+
+    Raises:
+        UsageError, StorageError: as `reviewed_table` does.
+    """
+    from agcnn_clinic.cli.access import record_access
+    from agcnn_clinic.cli.context import clinic_config, clinic_database
+    from agcnn_clinic.database.audit_events import AuditEvent
+
+    config = clinic_config(ctx)
+    with clinic_database(config) as database:
+
+        def record(films: int | None) -> None:
+            record_access(ctx, database, AuditEvent.EXPORTED, rows=films)
+
+        table = reviewed_table(config, database, folder, resume=resume, record=record)
+    return ClinicFilms(table, config.archive)
+
+
 def reviewed_table(
-    config: "Config", database: "Database", run: Path, *, resume: bool, record: Callable[[int | None], None]
+    config: "Config", database: "Database", folder: Path, *, resume: bool, record: Callable[[int | None], None]
 ) -> Path:
-    """Write `reviewed.csv` into a run's folder, or find the one with which a run began that is to be resumed.
+    """Write `reviewed.csv` into a folder, or find the one with which a run began that is to be resumed.
 
     A row an image with a verdict that stands: the path of its file in the archive; its patient, under a pseudonym;
     age at the study in years, sex and view where they are known; and a column a label with 1 (present), 0 (absent) or
@@ -39,7 +71,7 @@ def reviewed_table(
     Args:
         config: the clinic's settings.
         database: its database.
-        run: the run's folder.
+        folder: the folder.
         resume: whether a run is to be resumed.
         record: told before the films leave the clinic, and how many (None: those of the run that began).
 
@@ -50,7 +82,7 @@ def reviewed_table(
     from agcnn_clinic.database.reviews import reviewed_films
     from agcnn_clinic.durable import write_atomically
 
-    table = run / TABLE
+    table = folder / TABLE
     if resume and table.exists():
         record(None)
         return table
@@ -65,12 +97,12 @@ def reviewed_table(
         )
     if len({film.patient for film in films}) < 2:
         raise UsageError(
-            "Only one patient's films have been reviewed, and training keeps some patients out: "
+            "Only one patient's films have been reviewed, which no model can be trained on or measured by: "
             "review films of others, too, with `agcnn-clinic review STUDY`."
         )
     record(len(films))
     try:
-        run.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(table, table_content(films, config.archive.absolute()).encode())
     except OSError as error:
         raise StorageError(f"{table} cannot be written: {error.strerror}.") from error

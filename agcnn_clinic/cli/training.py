@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from agcnn_clinic.cli.reviewed_table import ClinicFilms
+
+
+NOT_BOTH = "--from-database takes the films of the clinic: leave --data and --images out."
+
 
 class TrainingFailedError(ClinicError):
     """The training cannot begin or go on; the sentence says what to do."""
@@ -82,7 +87,7 @@ def train(
     out = out or Path(Path(recipe).stem)
     if from_database:
         if data is not None or images is not None:
-            raise UsageError("--from-database takes the films of the clinic: leave --data and --images out.")
+            raise UsageError(NOT_BOTH)
         data, images = _films_of_the_clinic(ctx, out, resume=resume)
     if data is None:
         raise UsageError("Say what to learn from: --data, or --from-database.")
@@ -113,27 +118,18 @@ def train(
             typer.echo(bundle)
 
 
-def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> tuple[Path, Path]:
-    """The table of reviewed films and the folder of their images, for a run whose bundle is to be `out`."""
-    from agcnn_clinic.cli.access import record_access
-    from agcnn_clinic.cli.context import clinic_config, clinic_database
-    from agcnn_clinic.cli.reviewed_table import reviewed_table
-    from agcnn_clinic.database.audit_events import AuditEvent
+def _films_of_the_clinic(ctx: typer.Context, out: Path, *, resume: bool) -> "ClinicFilms":
+    """The reviewed films, for a run whose bundle is to be `out`."""
+    from agcnn_clinic.cli.reviewed_table import films_of_the_clinic
     from agcnn_training.identity import RUN_FILE
     from agcnn_training.run_folder import run_path
 
     if out.exists():
         raise UsageError(f"{out} exists already: give another --out, or take it away first.")
-    config = clinic_config(ctx)
     run = run_path(out)
     if (run / RUN_FILE).exists() and not resume:
         raise UsageError(f"A run lies in {run}: go on with --resume, or take the folder away to start anew.")
-    with clinic_database(config) as database:
-
-        def record(films: int | None) -> None:
-            record_access(ctx, database, AuditEvent.EXPORTED, rows=films)
-
-        return reviewed_table(config, database, run, resume=resume, record=record), config.archive
+    return films_of_the_clinic(ctx, run, resume=resume)
 
 
 def read_as_the_clinic_does(path: Path) -> "NDArray[np.float32]":

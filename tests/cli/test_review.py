@@ -152,24 +152,24 @@ def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path
     assert path not in table
 
 
-def test_nothing_reviewed_is_a_sentence(clinic, run, tmp_path):
-    """Training from a database without reviews says how to make some, and leaves no folder behind."""
+@pytest.mark.parametrize("command", [("train",), ("evaluate", "starter")])
+def test_nothing_reviewed_is_a_sentence(clinic, run, tmp_path, command):
+    """What is asked of a database without reviews says how to make some, and leaves no folder behind."""
     with pytest.raises(UsageError, match="No film of this clinic has been reviewed"):
-        run(clinic, "train", "--from-database", "--out", tmp_path / "model")
-    assert not (tmp_path / "model.run").exists()
+        run(clinic, *command, "--from-database", "--out", tmp_path / "model")
+    assert [path.name for path in tmp_path.iterdir()] == ["clinic"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("--from-database", "--data", "labels.csv"), "leave --data and --images out"),
-        ((), "Say what to learn from"),
-    ],
+    ("command", "nowhere"),
+    [(("train",), "Say what to learn from"), (("evaluate", "starter"), "Say what to measure it on")],
 )
-def test_training_has_one_source(clinic, run, tmp_path, arguments, sentence):
-    """The films come from a table or from the database, not from both or from nowhere."""
-    with pytest.raises(UsageError, match=sentence):
-        run(clinic, "train", "--out", tmp_path / "model", *arguments)
+def test_the_films_have_one_source(clinic, run, tmp_path, command, nowhere):
+    """They come from a table or from the database, not from both or from nowhere."""
+    with pytest.raises(UsageError, match="leave --data and --images out"):
+        run(clinic, *command, "--from-database", "--data", "labels.csv", "--out", tmp_path / "model")
+    with pytest.raises(UsageError, match=nowhere):
+        run(clinic, *command, "--out", tmp_path / "model")
 
 
 def test_a_run_or_bundle_that_is_there_is_not_touched(clinic, run, tmp_path):

@@ -1,13 +1,14 @@
-"""The circle: films are read, a physician corrects what was found, and a model learns from that."""
+"""The circle: films are read, a physician corrects what was found, a model learns from that and is measured by it."""
 
 import csv
+import json
 
 from agcnn_clinic.demo.phantom import draw
 from agcnn_models.bundle import open_bundle
 
 
 def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, write_film, write_recipe, tmp_path):
-    """Seven films are read, six of three patients are reviewed, and those six make a bundle; no name leaves."""
+    """Seven films are read, six of three patients reviewed; those six make a bundle and measure it; no name leaves."""
     for number in range(7):
         film = clinic.config.inbox / f"film{number}.dcm"
         patient = {"patient_id": f"SECRET{number // 2}", "patient_name": "Secret^Name", "patient_sex": "F"}
@@ -32,5 +33,19 @@ def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, wri
     assert [row["Mass"] for row in rows] == ["0", "1", "0", "1", "0", "1"]
     assert {row["Nodule"] for row in rows[:5]} <= {"0", "1"}
     assert (rows[5]["Nodule"], rows[5]["Effusion"], rows[5]["No Finding"]) == ("-1", "-1", "0")
-    for path in (*run.rglob("*"), *out.iterdir()):
+
+    measured = tmp_path / "measured"
+    clinic.run("evaluate", out, "--from-database", "--split", "all", "--out", measured, "--device", "cpu")
+    assert (measured / "reviewed.csv").read_bytes() == (run / "reviewed.csv").read_bytes()
+    results = json.loads((measured / "results.json").read_text())
+    assert results["sets"]["all"]["films"] == 6
+    reviewed, *_ = results["warnings"]
+    assert reviewed.startswith("These are the films that were reviewed in this clinic")
+    trained_on = f"The model was trained on {training.films_train} of these 6 films"
+    assert any(warning.startswith(trained_on) for warning in results["warnings"])
+    taken = json.loads(clinic.run("audit", "list", "--event", "exported", "--format", "json").stdout)
+    told = [json.loads(row["details"]) for row in taken]
+    assert sorted((one["command"], one["rows"]) for one in told) == [("evaluate", 6), ("train", 6)]
+
+    for path in (*run.rglob("*"), *out.iterdir(), *measured.iterdir()):
         assert path.is_dir() or b"SECRET" not in path.read_bytes().upper(), path

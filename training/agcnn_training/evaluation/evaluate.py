@@ -51,6 +51,7 @@ class EvaluateRequest:
         workers: threads that read images.
         seed: of the draws of patients.
         image_loader: reads one image file.
+        cautions: what a reader of the results must know of how the films were chosen, a sentence or more each.
     """
 
     bundle: Path
@@ -66,6 +67,7 @@ class EvaluateRequest:
     workers: int = field(default_factory=usable_cores)
     seed: int = 0
     image_loader: ImageLoader = field(default=read_picture)
+    cautions: tuple[str, ...] = ()
 
 
 def evaluate(request: EvaluateRequest, console: Console | None = None) -> Path:
@@ -88,7 +90,12 @@ def evaluate(request: EvaluateRequest, console: Console | None = None) -> Path:
     bundle = open_bundle(request.bundle)
     met = read_met(request.bundle)
     films = open_films(request.data, request.images, request.side, met, request.boxes, partial=request.partial)
-    cautions = (*warnings(films, met, bundle.manifest), *limits(bundle.manifest), *_cautions(request))
+    cautions = (
+        *request.cautions,
+        *warnings(films, met, bundle.manifest),
+        *limits(bundle.manifest),
+        *_cautions(request),
+    )
     for sentence in cautions:
         journal.say(f"WARNING: {sentence}")
     predictions = _read(bundle, films, request, journal)
