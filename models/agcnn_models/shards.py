@@ -7,6 +7,7 @@ there: beside two busy decoders on two cores, a film took twice the processor ti
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from torch import Tensor
 from agcnn_models.agcnn import Diagnosis
 
 __all__ = ["Shards"]
+
+Share = TypeVar("Share")
+"""What is made of a share of a batch."""
 
 
 class Shards:
@@ -32,18 +36,22 @@ class Shards:
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="network")
 
     def read(self, work: Callable[[Tensor], Diagnosis], images: Tensor) -> Diagnosis:
-        """Diagnose images [B, ...] by `work`, which is called with shares of them, [b, ...] each, from several threads.
+        """Diagnose images [B, ...] by `work`, as `each` does; the order is kept."""
+        shares = self.each(work, images)
+        return shares[0] if len(shares) == 1 else Diagnosis(*(torch.cat(parts) for parts in zip(*shares, strict=True)))
 
-        The order is kept. What `work` raises comes out of here.
+    def each(self, work: Callable[[Tensor], Share], images: Tensor) -> list[Share]:
+        """Call `work` with shares of images [B, ...], [b, ...] each, from several threads; in the images' order.
+
+        What `work` raises comes out of here.
         """
         count = min(self._count, len(images))
         if count == 1:
-            return _with(self._count, work, images)
-        shares = self._threads.map(lambda share: _with(1, work, share), images.tensor_split(count))
-        return Diagnosis(*(torch.cat(parts) for parts in zip(*shares, strict=True)))
+            return [_with(self._count, work, images)]
+        return list(self._threads.map(lambda share: _with(1, work, share), images.tensor_split(count)))
 
 
-def _with(torch_threads: int, work: Callable[[Tensor], Diagnosis], images: Tensor) -> Diagnosis:
+def _with(torch_threads: int, work: Callable[[Tensor], Share], images: Tensor) -> Share:
     # OpenMP keeps the number for each thread that asks, torch the last one for threads to come: so it is always said.
     torch.set_num_threads(torch_threads)
     return work(images)

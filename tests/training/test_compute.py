@@ -1,6 +1,7 @@
-"""In which numbers a run computes: what "auto" stands for, and what a person is told whose choice is slow here."""
+"""In which numbers a run computes, and by which threads a batch is read."""
 
 import io
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from rich.console import Console
 
 from agcnn_models.precision import computes_bfloat16
-from agcnn_training.compute import EMULATED, settle_precision
+from agcnn_training import compute
+from agcnn_training.compute import EMULATED, settle_precision, shared
 from agcnn_training.recipe import Precision, Recipe, load_recipe, stage_key
 from agcnn_training.train import TrainRequest, train
 
@@ -48,6 +50,20 @@ def test_a_stage_is_shared_by_the_precision_that_it_was_trained_in(monkeypatch, 
 def test_the_shipped_recipe_computes_in_what_the_processor_has() -> None:
     """The starter's recipe insists on no number format: on an older processor it would take days."""
     assert load_recipe("starter").compute.precision is Precision.AUTO
+
+
+def test_on_a_cpu_cores_share_a_batch_and_torch_has_its_threads_back(monkeypatch) -> None:
+    """Three meet at a barrier that none would pass alone, each without company of torch's; the order is kept."""
+    monkeypatch.setattr(compute, "usable_cores", lambda: 3)
+    before, meeting = torch.get_num_threads(), threading.Barrier(3)
+
+    def work(share: torch.Tensor) -> tuple[int, int]:
+        meeting.wait(60)
+        return int(share[0]), torch.get_num_threads()
+
+    with shared(CPU) as each:
+        assert each(work, torch.arange(7)) == [(0, 1), (3, 1), (5, 1)]
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.skipif(computes_bfloat16(CPU), reason="this processor has bfloat16")

@@ -1,11 +1,15 @@
 """Where the arithmetic of a run is done, and in which numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Protocol, TypeVar
 
 import torch
+from torch import Tensor
 
+from agcnn_models.cores import usable_cores
 from agcnn_models.precision import compute_float32_as_such, computes_bfloat16
+from agcnn_models.shards import Shards
 from agcnn_training.distributed import local_rank
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Precision, Recipe
@@ -15,6 +19,14 @@ EMULATED = (
     'set compute.precision to "auto" or "float32" in the recipe.'
 )
 """What a person is told whose recipe insists on bfloat16 here."""
+
+Share = TypeVar("Share")
+
+
+class ReadShares(Protocol):
+    """Puts images [B, ...] before a network, in shares or all at once; gives what was made of each share, in order."""
+
+    def __call__(self, work: Callable[[Tensor], Share], images: Tensor) -> list[Share]: ...
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -41,6 +53,30 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision is Precision.BFLOAT16:
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Leave torch's own threads out: after each operation they meet, and wait for a core where others are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def shared(device: torch.device) -> Iterator[ReadShares]:
+    """What reads batches without gradient: on a CPU several threads share each, a core to each (see ``Shards``).
+
+    Whether gradients and autocast are on is each thread's own affair: the work says it.
+    """
+    if device.type != "cpu":
+        yield lambda work, images: [work(images)]
+        return
+    with one_thread():
+        yield Shards(usable_cores()).each
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from agcnn_models.settings import Preprocessing
-from agcnn_training.compute import autocast
+from agcnn_training.compute import autocast, shared
 from agcnn_training.data.films import Films, evaluation_images
 from agcnn_training.evaluation.metrics import Score, judged_truth, score_branch
 from agcnn_training.recipe import Precision
@@ -43,8 +43,14 @@ class Evaluator:
     def score(self, trainee: nn.Module, columns: slice, size: int, precision: Precision) -> Score:
         """Judge 15 columns of what a trainee says of images of a size, at the precision it trains in."""
         trainee.eval()
-        with torch.no_grad(), autocast(self.device, precision):
-            logits = [trainee(images)[:, columns] for images in self._images(size)]
+
+        def read(images: Tensor) -> Tensor:
+            with torch.no_grad(), autocast(self.device, precision):
+                logits: Tensor = trainee(images)[:, columns]
+            return logits
+
+        with shared(self.device) as each:
+            logits = [share for images in self._images(size) for share in each(read, images)]
         return score_branch(self.truth, torch.cat(logits).float().cpu().numpy())
 
     def _images(self, size: int) -> Iterator[Tensor]:
