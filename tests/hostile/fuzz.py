@@ -33,7 +33,8 @@ STEP = 5
 """The seeds are films of 48 x 48 pixels: most of a file is what can be broken."""
 MIN_SIDE = 1
 BATCH = 40
-MEMORY_MB = 1024
+MEMORY_MB = 2048
+"""The largest picture that is read, of 64 megapixels, takes 1.4 GB as a PNG with transparency."""
 SECONDS = 30.0
 INTERESTING = (
     *(0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFE, 0xFFFF),
