@@ -92,7 +92,7 @@ def remake(
     """Make a delivered report again, from the rows and the archive alone: the same bytes where nothing has changed.
 
     Where they differ, what was delivered is left as it is, and the new PDF is written beside it. If nothing is left of
-    that, and an archive waits for it, a new version is due instead.
+    that, and it waits to be sent, a newer version goes instead.
 
     Args:
         database: the clinic's.
@@ -125,7 +125,7 @@ def remake(
             trail.report_again(session, content.study_key, version=row.version, now=clock())
             # Under either name it is retention's to remove, which may have done so since the look at the row.
             session.execute(update(Report).where(Report.id == row.id).values(removed_at=None))
-            is_replaced = is_lost and config.sending.is_on and _replaced_by_next(session, row.id)
+            is_replaced = is_lost and config.sending.is_on and _replaced_by_newer(session, row.id)
         take_place(True)
     take_effect(config.reports)
     if is_same:
@@ -136,21 +136,24 @@ def remake(
         # An upgrade need not change the number: where the program is a checkout, it is the same between two releases.
         else "the program, the settings under [reporting], the archive or an outcome has changed since"
     )
-    then = " That one waited to be sent: a new version is due, which is sent instead of it." if is_replaced else ""
+    then = " It waited to be sent: a newer version goes instead." if is_replaced else ""
     return Remade(made, f"The PDF differs from version {row.version} as it was delivered: {why}.{then}")
 
 
-def _replaced_by_next(session: Session, report_id: int) -> bool:
-    """Let a report that cannot be sent any more wait no longer, and a new version be due; False if it did not wait.
+def _replaced_by_newer(session: Session, report_id: int) -> bool:
+    """Let a report that cannot be sent any more wait no longer, and a newer one go instead; False if it did not wait.
 
-    Under its own UIDs nothing else may be sent: the archive may have it, where the clinic ended before it knew.
+    Under its own UIDs nothing else may be sent: the archive may have it, where the clinic ended before it knew. Where
+    no newer one is or was sent, a new version is due.
     """
     row = session.get_one(Report, report_id)
-    if row.to_send:
-        row.to_send = False
+    if not row.to_send:
+        return False
+    row.to_send = False
+    newer = [report for report in of_kind(row.study, None) if report.version > row.version]
+    if not any(report.to_send or report.sent_at is not None for report in newer):
         row.study.revision += 1
-        return True
-    return False
+    return True
 
 
 def as_it_was(session: Session, study: Study, row: Report, config: Config) -> ReportContent:

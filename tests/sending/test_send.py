@@ -15,6 +15,7 @@ from agcnn_clinic.errors import SendingError, UsageError
 from agcnn_clinic.layout import remade_beside
 
 ACCESSION = "A-1"
+STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_a_lost_report_that_comes_out_otherwise_goes_as_a_new_version(run, clini
         pdf.unlink()
     remade_beside(pdfs[0]).write_bytes(b"made again by another version")
     run("send", ACCESSION, exit_code=1)
-    assert run("report", "--missing").count("a new version is due, which is sent instead") == 2
+    assert run("report", "--missing").count("a newer version goes instead") == 2
     assert clinic.rows() == [(False, False), (False, False)]
     assert "No report is missing" in run("report", "--missing")
     run("process")
@@ -120,9 +121,24 @@ def test_a_lost_report_that_comes_out_otherwise_goes_as_a_new_version(run, clini
 
 
 @pytest.mark.usefixtures("other_letterhead")
+def test_a_lost_report_makes_no_version_due_where_a_newer_one_goes(run, clinic, archive):
+    """The archive gets that one, and no third."""
+    first = clinic.report_id(dicom=False)
+    second = clinic.later_version(first, 2, to_send=True)
+    with clinic.database.write() as session:
+        pdf = clinic.config.report_file(session.get_one(Report, first).path)
+        newer = pdf.with_name(pdf.name.replace("-v1", "-v2"))
+        session.get_one(Report, second).path = newer.name
+    pdf.rename(newer)
+    run("report", "--missing")
+    run("process")
+    assert [dataset.InstanceNumber for dataset in archive.of("DOC") if dataset.StudyInstanceUID != STUDY_UID] == [2]
+
+
+@pytest.mark.usefixtures("other_letterhead")
 def test_a_report_that_comes_out_otherwise_waits_on_while_it_is_there(run, clinic, archive):
     """What was delivered is sent, whatever lies beside it."""
-    assert "sent instead" not in run("report", ACCESSION)
+    assert "newer version" not in run("report", ACCESSION)
     run("send", ACCESSION)
     assert [dataset.InstanceNumber for dataset in archive.stored] == [1, 1]
 
