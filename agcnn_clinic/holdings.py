@@ -95,19 +95,21 @@ class LostReport(NamedTuple):
 def lost_reports(database: Database, config: Config) -> list[LostReport]:
     """The reports that are missing, or have other bytes than were delivered; each PDF is read.
 
-    Without those that were made again and came out otherwise: to make them once more changes nothing.
+    Without those that were made again and came out otherwise: to make them once more changes nothing, but where an
+    archive waits for one, which gets a new version then.
 
     Raises:
         OSError: a file cannot be read.
         DatabaseError: the database cannot be used.
     """
     with database.session() as session:
-        columns = Report.study_id, Report.version, Report.path, Report.sha256
+        columns = Report.study_id, Report.version, Report.path, Report.sha256, Report.to_send
         rows = session.execute(select(*columns).where(Report.removed_at.is_(None)).order_by(Report.id)).all()
     lost = []
     for row in rows:
         pdf = config.report_file(row.path)
-        if not remade_beside(pdf).is_file() and not (pdf.is_file() and _is_as_delivered(pdf, row.sha256)):
+        is_dealt_with = remade_beside(pdf).is_file() and not (row.to_send and config.sending.is_on)
+        if not is_dealt_with and not is_as_delivered(pdf, row.sha256):
             lost.append(LostReport(row.study_id, row.version, pdf))
     return lost
 
@@ -186,10 +188,17 @@ def _archived(archive: Path) -> Iterator[str]:
 
 def _altered(root: Path, digests: dict[str, str], paths: Iterable[str]) -> Iterator[str]:
     for path in paths:
-        if not _is_as_delivered(root / path, digests[path]):
+        if not is_as_delivered(root / path, digests[path]):
             yield path
 
 
-def _is_as_delivered(path: Path, sha256: str) -> bool:
+def is_as_delivered(path: Path, sha256: str) -> bool:
+    """Whether a file is there, and has the bytes of this hash.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256

@@ -58,7 +58,7 @@ def list_events(
     with clinic_database(clinic_config(ctx)) as database:
         wanted = audit.EventFilter(
             since=since and in_utc(since),
-            until=until and in_utc(until),
+            until=until and in_utc(until, latest=True),
             event=AuditEvent(event) if event else None,
             study=study and key_of(database, study),
             user=user,

@@ -168,23 +168,24 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     from agcnn_clinic.cli.summary import print_summary
     from agcnn_clinic.clinic import at_work
     from agcnn_clinic.database.own import OwnWork
-    from agcnn_clinic.database.summary import summary_of, summary_since
+    from agcnn_clinic.database.summary import beginning, summary_of, summary_since
     from agcnn_clinic.domain import Outcome
     from agcnn_clinic.once import until_idle
 
-    began = datetime.now(UTC)
     with _interrupted_once(), at_work(config) as clinic:
+        with clinic.database.session() as session:
+            begun = beginning(session, datetime.now(UTC))
         with progress_bar("reading") as progress:
             own = OwnWork(clinic.database, clinic.claims.worker) if clinic.database.file is None else None
             left = until_idle(clinic, sources, progress, own)
             low, removed = clinic.inbox.watermark.low, clinic.upkeep.removed
         with clinic.database.session() as session:
             if own is None:
-                summary = summary_since(session, began)
+                summary = summary_since(session, begun)
             else:
                 alone = not clinic.claims.living()
                 studies = sorted({*own.studies(), *own.reported()})
-                summary = summary_of(session, began, own.files(), studies, all_pending=alone)
+                summary = summary_of(session, begun, own.files(), studies, all_pending=alone)
     print_summary(summary, config)
     if removed:
         told = "1 old file or report" if removed == 1 else f"{removed} old files and reports"

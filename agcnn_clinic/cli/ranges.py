@@ -40,13 +40,15 @@ def _read(text: str, forms: tuple[str, ...], sentence: str) -> datetime:
     raise UsageError(f"{text!r} is no {sentence}.")
 
 
-def in_utc(named: datetime) -> datetime:
+def in_utc(named: datetime, *, latest: bool = False) -> datetime:
     """A moment that a person here names in local time, without a zone, in UTC.
 
-    One on the first or the last day of the calendar is taken a day further in, since in UTC it may have no year:
-    nothing lies beyond it either way.
+    In the hour in which clocks are set a time of day is two moments, or none: then the earlier one of the two readings,
+    or the latest, so that a range has all that it may mean. One on the first or the last day of the calendar is taken a
+    day further in, since in UTC it may have no year: nothing lies beyond it either way.
     """
-    return min(max(named, _FIRST), _LAST).astimezone(UTC)
+    within = min(max(named, _FIRST), _LAST)
+    return (max if latest else min)(within.replace(fold=fold).astimezone(UTC) for fold in (0, 1))
 
 
 def require_order(what: str, first: Any, last: Any) -> None:

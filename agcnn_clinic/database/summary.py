@@ -1,9 +1,10 @@
 """What a run did: the outcomes and the reports since it began."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, and_, func, or_, select, true
 from sqlalchemy.orm import Session
@@ -32,20 +33,40 @@ class Summary:
         return sum(count for code, count in self.files if REASONS[code].outcome is outcome)
 
 
-def summary_since(session: Session, moment: datetime) -> Summary:
-    """Count what was decided, and list what was reported, from a moment on: by the only worker there is."""
-    decided = or_(ReceivedFile.decided_at >= moment, ReceivedFile.outcome == Outcome.PENDING)
-    return _summary(session, moment, [decided], [true()])
+class Beginning(NamedTuple):
+    """Where a run began. What was there is none of its work, though a clock that was ahead may have dated it later.
+
+    Attributes:
+        moment: when that was.
+        decided: how many files were decided at that moment or later, by what their rows say, for each reason.
+        report_id: the newest report.
+    """
+
+    moment: datetime
+    decided: Counter[str]
+    report_id: int
+
+
+def beginning(session: Session, moment: datetime) -> Beginning:
+    """To be asked before anything is decided or reported."""
+    newest = session.scalar(select(func.max(Report.id)))
+    return Beginning(moment, _counts(session, [ReceivedFile.decided_at >= moment]), newest or 0)
+
+
+def summary_since(session: Session, begun: Beginning) -> Summary:
+    """Count what was decided, and list what was reported, since then: by the only worker there is."""
+    found = or_(ReceivedFile.decided_at >= begun.moment, ReceivedFile.outcome == Outcome.PENDING)
+    return _summary(_counts(session, [found]) - begun.decided, _reports(session, begun, [true()]))
 
 
 def summary_of(
-    session: Session, moment: datetime, files: Sequence[int], studies: Sequence[int], *, all_pending: bool
+    session: Session, begun: Beginning, files: Sequence[int], studies: Sequence[int], *, all_pending: bool
 ) -> Summary:
-    """Count how files ended, and list what was reported of studies from a moment on.
+    """Count how files ended, and list what was reported of studies since then.
 
     Args:
         session: to read from.
-        moment: when the run began.
+        begun: where the run began.
         files: those that it is about.
         studies: those that it is about.
         all_pending: whether all files that are still to be decided are counted, since nobody else is at them.
@@ -53,22 +74,30 @@ def summary_of(
     own = [ReceivedFile.id.in_(part) for part in in_parts(files)]
     pending = ReceivedFile.outcome == Outcome.PENDING
     counted = [*(and_(one, ~pending) for one in own), pending] if all_pending else own
-    return _summary(session, moment, counted, [Study.id.in_(part) for part in in_parts(studies)])
+    reports = _reports(session, begun, [Study.id.in_(part) for part in in_parts(studies)])
+    return _summary(_counts(session, counted), reports)
 
 
-def _summary(
-    session: Session, moment: datetime, files: Sequence[ColumnElement[bool]], studies: Sequence[ColumnElement[bool]]
-) -> Summary:
-    """The summary of the files and studies that fulfil one of these conditions; none fulfils two."""
+def _counts(session: Session, conditions: Sequence[ColumnElement[bool]]) -> Counter[str]:
+    """How many files there are for each reason, of those that fulfil one of these conditions; none fulfils two."""
     counts: Counter[str] = Counter()
-    for condition in files:
+    for condition in conditions:
         asked = select(ReceivedFile.reason_code, func.count()).where(condition)
         for code, count in session.execute(asked.group_by(ReceivedFile.reason_code)):
             counts[code] += count
-    reports: list[tuple[str, str]] = []
-    for condition in studies:
-        asked_for = select(Study.key, Report.path).join(Report.study).where(Report.created_at >= moment, condition)
-        reports += ((key, path) for key, path in session.execute(asked_for.order_by(Report.id)))
+    return counts
+
+
+def _reports(
+    session: Session, begun: Beginning, conditions: Sequence[ColumnElement[bool]]
+) -> Iterator[tuple[str, str]]:
+    """The reports since then of the studies that fulfil one of these conditions: the study's key and the path."""
+    for condition in conditions:
+        asked = select(Study.key, Report.path).join(Report.study).where(Report.id > begun.report_id, condition)
+        yield from ((key, path) for key, path in session.execute(asked.order_by(Report.id)))
+
+
+def _summary(counts: Counter[str], reports: Iterable[tuple[str, str]]) -> Summary:
     return Summary(
         files=tuple((code, counts[code]) for code in ReasonCode if code in counts),
         reports=tuple(reports),

@@ -14,6 +14,7 @@ from agcnn_clinic.database import trail
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.errors import RemovedError, UsageError
+from agcnn_clinic.holdings import is_as_delivered
 from agcnn_clinic.layout import remade_beside
 from agcnn_clinic.reporting.compose import compose
 from agcnn_clinic.reporting.content import Edition, ReportContent
@@ -90,7 +91,8 @@ def remake(
 ) -> Remade:
     """Make a delivered report again, from the rows and the archive alone: the same bytes where nothing has changed.
 
-    Where they differ, what was delivered is left as it is, and the new PDF is written beside it.
+    Where they differ, what was delivered is left as it is, and the new PDF is written beside it. If nothing is left of
+    that, and it waits to be sent, a newer version goes instead.
 
     Args:
         database: the clinic's.
@@ -117,11 +119,13 @@ def remake(
     is_same = sha256_of(data) == sha256
     made = path if is_same else remade_beside(path)
     with delivery(data, made) as take_place:
+        is_lost = not is_same and not is_as_delivered(path, sha256)
         # Before it has its name: of a report that is missing `doctor` tells, of one that its row calls removed nobody.
         with database.write() as session:
             trail.report_again(session, content.study_key, version=row.version, now=clock())
             # Under either name it is retention's to remove, which may have done so since the look at the row.
             session.execute(update(Report).where(Report.id == row.id).values(removed_at=None))
+            is_replaced = is_lost and config.sending.is_on and _replaced_by_newer(session, row.id)
         take_place(True)
     take_effect(config.reports)
     if is_same:
@@ -132,7 +136,24 @@ def remake(
         # An upgrade need not change the number: where the program is a checkout, it is the same between two releases.
         else "the program, the settings under [reporting], the archive or an outcome has changed since"
     )
-    return Remade(made, f"The PDF differs from version {row.version} as it was delivered: {why}.")
+    then = " It waited to be sent: a newer version goes instead." if is_replaced else ""
+    return Remade(made, f"The PDF differs from version {row.version} as it was delivered: {why}.{then}")
+
+
+def _replaced_by_newer(session: Session, report_id: int) -> bool:
+    """Let a report that cannot be sent any more wait no longer, and a newer one go instead; False if it did not wait.
+
+    Under its own UIDs nothing else may be sent: the archive may have it, where the clinic ended before it knew. Where
+    no newer one is or was sent, a new version is due.
+    """
+    row = session.get_one(Report, report_id)
+    if not row.to_send:
+        return False
+    row.to_send = False
+    newer = [report for report in of_kind(row.study, None) if report.version > row.version]
+    if not any(report.to_send or report.sent_at is not None for report in newer):
+        row.study.revision += 1
+    return True
 
 
 def as_it_was(session: Session, study: Study, row: Report, config: Config) -> ReportContent:

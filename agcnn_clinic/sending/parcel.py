@@ -83,11 +83,15 @@ def begun(
         row = session.get_one(Report, report_id)
         (study,) = with_files(session, [row.study_id])
         content = as_it_was(session, study, row, config)
-        path, sha256, before = config.report_file(row.path), row.sha256, _before(session, study, row, config)
+        path, before = config.report_file(row.path), _before(session, study, row, config)
+        sha256, is_removed = row.sha256, row.removed_at is not None
     kinds = config.sending.objects
     findings = structure(content, before) if Kind.SR in kinds and referable(content) else None
 
     def finished() -> Parcel:
+        if is_removed:
+            command = f"`agcnn-clinic report {content.study_key} --version {content.edition.version}`"
+            raise _unsendable(content, "retention has removed its PDF", command)
         pdf = _delivered(path, sha256, content)
         objects = []
         if Kind.PDF in kinds:
@@ -139,8 +143,6 @@ def _before(session: Session, study: Study, row: Report, config: Config) -> Befo
     return None
 
 
-def _unsendable(content: ReportContent, why: str) -> UnsendableError:
-    return UnsendableError(
-        f"Report {content.edition.version} of study {content.study_key} is not sent: {why}; make it again with "
-        "`agcnn-clinic report --missing`."
-    )
+def _unsendable(content: ReportContent, why: str, command: str = "`agcnn-clinic report --missing`") -> UnsendableError:
+    report = f"Report {content.edition.version} of study {content.study_key}"
+    return UnsendableError(f"{report} is not sent: {why}; make it again with {command}.")

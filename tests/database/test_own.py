@@ -6,7 +6,7 @@ import pytest
 
 from agcnn_clinic.database import trail
 from agcnn_clinic.database.own import OwnWork
-from agcnn_clinic.database.summary import summary_of
+from agcnn_clinic.database.summary import Summary, beginning, summary_of, summary_since
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 
@@ -54,12 +54,29 @@ def test_own_work_is_told_from_that_of_others(database, register):
 
 def test_a_summary_is_of_what_it_is_asked_about(database, register):
     """Another worker's quarantined file and its report are not in it; its pending one only where nobody else is."""
+    with database.session() as session:
+        begun = beginning(session, NOW)
     mine, waiting = register(1, ReasonCode.READ), register(2, None)
     register(3, ReasonCode.UNRECOGNISED, OTHER)
     register(4, None, OTHER)
     for all_pending, pending in ((False, 1), (True, 2)):
         with database.session() as session:
             key = session.get_one(Study, 1).key
-            summary = summary_of(session, NOW - timedelta(1), [mine, waiting], [1], all_pending=all_pending)
+            summary = summary_of(session, begun, [mine, waiting], [1], all_pending=all_pending)
         assert (summary.files, summary.pending) == (((ReasonCode.READ, 1),), pending)
         assert summary.reports == ((key, f"reports/{key}-v1.pdf"),)
+
+
+def test_what_a_clock_that_was_ahead_has_dated_is_not_counted_again(database, register):
+    """It was a year ahead and was set right: of what was decided and reported then no later run speaks."""
+    register(1, ReasonCode.UNRECOGNISED)
+    with database.session() as session:
+        begun = beginning(session, NOW - timedelta(days=365))
+        assert summary_since(session, begun) == Summary((), (), 0)
+    register(2, ReasonCode.UNRECOGNISED)
+    register(3, None)
+    with database.session() as session:
+        summary = summary_since(session, begun)
+        keys = [session.get_one(Study, study_id).key for study_id in (2, 3)]
+    assert (summary.files, summary.pending) == (((ReasonCode.UNRECOGNISED, 1),), 1)
+    assert [key for key, _ in summary.reports] == keys

@@ -12,8 +12,10 @@ from agcnn_clinic.cli.main import app
 from agcnn_clinic.cli.result import State
 from agcnn_clinic.database.tables import Report
 from agcnn_clinic.errors import SendingError, UsageError
+from agcnn_clinic.layout import remade_beside
 
 ACCESSION = "A-1"
+STUDY_UID = "1.2.826.0.1.3680043.8.498.77"
 
 
 @pytest.fixture
@@ -27,6 +29,15 @@ def run(clinic):
         return done.stdout + done.stderr
 
     return run
+
+
+@pytest.fixture
+def other_letterhead(clinic):
+    """The clinic has another name since: no report comes out as it was delivered."""
+    file = clinic.config.root / "config.toml"
+    text = file.read_text()
+    assert 'institution = ""' in text
+    file.write_text(text.replace('institution = ""', 'institution = "City Hospital"'))
 
 
 @pytest.fixture
@@ -88,6 +99,72 @@ def test_of_several_studies_each_that_is_not_taken_is_named_and_the_others_are_s
     assert refused.startswith(f"{dicom}: The archive {archive.address} refuses an object of Encapsulated PDF")
     assert sent == f"report 1 of {png}: PDF to {archive.address}"
     assert clinic.rows() == [(True, False), (False, True)]
+
+
+@pytest.mark.usefixtures("other_letterhead")
+def test_a_lost_report_that_comes_out_otherwise_goes_as_a_new_version(run, clinic, archive):
+    """Also one that was made again before: under the UIDs of what is lost nothing else is sent."""
+    pdfs = sorted(clinic.config.reports.iterdir())
+    for pdf in pdfs:
+        pdf.unlink()
+    remade_beside(pdfs[0]).write_bytes(b"made again by another version")
+    run("send", ACCESSION, exit_code=1)
+    assert run("report", "--missing").count("a newer version goes instead") == 2
+    assert clinic.rows() == [(False, False), (False, False)]
+    assert "No report is missing" in run("report", "--missing")
+    run("process")
+    assert sorted((dataset.Modality, dataset.InstanceNumber) for dataset in archive.stored) == [
+        ("DOC", 2),
+        ("DOC", 2),
+        ("SR", 2),
+    ]
+
+
+@pytest.mark.usefixtures("other_letterhead")
+def test_a_lost_report_makes_no_version_due_where_a_newer_one_goes(run, clinic, archive):
+    """The archive gets that one, and no third."""
+    first = clinic.report_id(dicom=False)
+    second = clinic.later_version(first, 2, to_send=True)
+    with clinic.database.write() as session:
+        pdf = clinic.config.report_file(session.get_one(Report, first).path)
+        newer = pdf.with_name(pdf.name.replace("-v1", "-v2"))
+        session.get_one(Report, second).path = newer.name
+    pdf.rename(newer)
+    run("report", "--missing")
+    run("process")
+    assert [dataset.InstanceNumber for dataset in archive.of("DOC") if dataset.StudyInstanceUID != STUDY_UID] == [2]
+
+
+@pytest.mark.usefixtures("other_letterhead")
+def test_a_report_that_comes_out_otherwise_waits_on_while_it_is_there(run, clinic, archive):
+    """What was delivered is sent, whatever lies beside it."""
+    assert "newer version" not in run("report", ACCESSION)
+    run("send", ACCESSION)
+    assert [dataset.InstanceNumber for dataset in archive.stored] == [1, 1]
+
+
+@pytest.mark.usefixtures("other_letterhead", "nowhere")
+def test_a_lost_report_waits_on_where_no_archive_is_named(run, clinic):
+    """For the one that will be."""
+    for pdf in clinic.config.reports.iterdir():
+        pdf.unlink()
+    run("report", "--missing")
+    assert "No report is missing" in run("report", "--missing")
+    assert clinic.rows() == [(True, False), (True, False)]
+
+
+def test_a_report_that_retention_has_removed_is_made_again_before_it_is_sent(run, clinic, archive):
+    """By the command that the sentence names; `report --missing` makes no report again that was removed."""
+    with clinic.database.write() as session:
+        report = session.get_one(Report, clinic.report_id(dicom=True))
+        report.to_send, report.removed_at = False, report.created_at
+        clinic.config.report_file(report.path).unlink()
+    key = clinic.key(dicom=True)
+    said = run("send", ACCESSION, exit_code=1)
+    assert f"retention has removed its PDF; make it again with `agcnn-clinic report {key} --version 1`" in said
+    run("report", key, "--version", "1")
+    run("send", ACCESSION)
+    assert [dataset.Modality for dataset in archive.stored] == ["DOC", "SR"]
 
 
 def test_an_archive_that_is_away_ends_send_and_the_report_waits_on(run, clinic, archive):
