@@ -15,6 +15,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import timedelta
 from typing import Self
 
 from sqlalchemy import Select, delete, func, select, text
@@ -140,7 +141,7 @@ class Leases:
 
     def _stay(self, session: Session) -> None:
         """Renew the lease, be a worker again where another one has removed this one, and remove those that are gone."""
-        until = _NOW + func.make_interval(0, 0, 0, 0, 0, 0, self._seconds)
+        until = _NOW + timedelta(seconds=self._seconds)
         me = {"id": self.worker, "host": storable(socket.gethostname()), "process_id": os.getpid()}
         mine = insert(Worker).values(**me, began_at=_NOW, lease_until=until)
         session.execute(mine.on_conflict_do_update(index_elements=[Worker.id], set_={"lease_until": until}))

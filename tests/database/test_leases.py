@@ -1,6 +1,7 @@
 """Leases: what one worker has claimed is no other's, until it is done, given back or silent for too long."""
 
 import threading
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import select, text, update
@@ -19,9 +20,9 @@ def worker(url):
     """Makes workers, each with connections of its own, as on a machine of its own."""
     opened = []
 
-    def worker(seconds: float = LONG, *, renewing: bool = False) -> Leases:
+    def worker() -> Leases:
         database = open_database(url, busy_timeout_seconds=5)
-        leases = Leases(database, seconds, renewing=renewing)
+        leases = Leases(database, LONG, renewing=False)
         leases.__enter__()
         opened.append((leases, database))
         return leases
@@ -95,20 +96,28 @@ def test_a_lease_that_ran_out_and_that_nobody_took_is_still_kept(worker, databas
         assert one.kept(session, Work.FILE, [1]) == {1}
 
 
-def test_a_lease_is_renewed_while_its_worker_lives(worker, database):
+def test_a_lease_runs_for_its_seconds(worker, database):
+    """For longer, the work of a machine that is gone would lie; for less, a sound worker would lose its own."""
+    one = worker()
+    with database.session() as session:
+        row = session.get_one(Worker, one.worker)
+        assert row.lease_until - row.began_at == pytest.approx(timedelta(seconds=LONG), abs=timedelta(seconds=1))
+
+
+def test_a_lease_is_renewed_while_its_worker_lives(database):
     """The moment to which it runs moves on by itself."""
-    one = worker(1.0, renewing=True)
 
-    def until():
+    def until(worker: str):
         with database.session() as session:
-            return session.scalar(select(Worker.lease_until).where(Worker.id == one.worker))
+            return session.scalar(select(Worker.lease_until).where(Worker.id == worker))
 
-    first, pause = until(), threading.Event()
-    for _ in range(200):
-        if until() != first:
-            break
-        pause.wait(0.05)
-    assert until() > first
+    with Leases(database, 1.0) as one:
+        first, pause = until(one.worker), threading.Event()
+        for _ in range(200):
+            if until(one.worker) != first:
+                break
+            pause.wait(0.05)
+        assert until(one.worker) > first
 
 
 def test_what_another_worker_has_done_meanwhile_is_not_claimed(worker, database, factories):
