@@ -4,7 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import Update, literal, select, text, update
 
 from agcnn_clinic.database.claims import ALONE, EVERYTHING, Work
 from agcnn_clinic.database.leases import Leases
@@ -33,11 +33,16 @@ def worker(url):
         database.close()
 
 
+def run_out(leases) -> Update:
+    """Lets a worker's lease run out, as if it had been stopped for long."""
+    past = text("timezone('utc', now()) - interval '1 hour'")
+    return update(Worker).where(Worker.id == leases.worker).values(lease_until=past)
+
+
 def silence(database, leases) -> None:
-    """Let a worker's lease run out, as if it had been stopped for long."""
+    """Let it run out."""
     with database.write() as session:
-        past = text("timezone('utc', now()) - interval '1 hour'")
-        session.execute(update(Worker).where(Worker.id == leases.worker).values(lease_until=past))
+        session.execute(run_out(leases))
 
 
 def test_what_one_has_claimed_is_not_the_other_s(worker):
@@ -94,6 +99,17 @@ def test_a_lease_that_ran_out_and_that_nobody_took_is_still_kept(worker, databas
     silence(database, one)
     with database.write() as session:
         assert one.kept(session, Work.FILE, [1]) == {1}
+
+
+def test_what_one_has_whose_lease_runs_out_just_now_is_not_another_s_yet(worker, database):
+    """Its claim stands still: the other one would have it for its own, and could not record what it did."""
+    one, other = worker(), worker()
+    one.take(Work.FILE, [1])
+    meanwhile = select(literal(1)).add_cte(run_out(one).returning(Worker.id).cte())
+    assert other.take(Work.FILE, [1], meanwhile) == set()
+    with database.write() as session:
+        assert one.kept(session, Work.FILE, [1]) == {1}
+    assert other.take(Work.FILE, [1]) == {1}
 
 
 def test_a_lease_runs_for_its_seconds(worker, database):
