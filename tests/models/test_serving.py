@@ -85,6 +85,12 @@ def test_a_model_in_training_mode_is_not_served():
         serve(model)
 
 
+def test_what_is_served_already_is_not_served_again(model):
+    """It has no convolutions left to fold statistics into."""
+    with pytest.raises(TypeError, match="has no served form"):
+        serve(serve(model))
+
+
 class _Cramped:
     """A network with memory for so many films."""
 
