@@ -15,6 +15,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import timedelta
 from typing import Self
 
 from sqlalchemy import Select, delete, func, select, text
@@ -81,7 +82,8 @@ class Leases:
     def others(self, work: Work) -> Collection[int]:
         """See `claims.Claims`."""
         with self._database.session() as session:
-            return set(session.scalars(_of_work(work).where(Claim.worker_id != self.worker)))
+            theirs = select(Claim.key).join(Worker).where(Claim.work == work, Claim.worker_id != self.worker)
+            return set(session.scalars(theirs.where(Worker.lease_until > _NOW)))
 
     def take(self, work: Work, keys: Iterable[int], still_due: Select[int] | None = None) -> set[int]:
         """See `claims.Claims`."""
@@ -93,8 +95,8 @@ class Leases:
             if still_due is not None:
                 # A row that somebody holds by hand is left for another time, and is not waited for.
                 wanted &= set(session.scalars(still_due.with_for_update(skip_locked=True)))
-            elsewhere = _of_work(work).where(Claim.key.in_(wanted), Claim.worker_id != self.worker)
-            wanted -= set(session.scalars(elsewhere))
+            theirs = select(Claim.key).where(Claim.work == work, Claim.worker_id != self.worker)
+            wanted -= set(session.scalars(theirs.where(Claim.key.in_(wanted))))
             if wanted:
                 rows = [{"work": work, "key": key, "worker_id": self.worker} for key in sorted(wanted)]
                 session.execute(insert(Claim).on_conflict_do_nothing(), rows)
@@ -140,7 +142,7 @@ class Leases:
 
     def _stay(self, session: Session) -> None:
         """Renew the lease, be a worker again where another one has removed this one, and remove those that are gone."""
-        until = _NOW + func.make_interval(0, 0, 0, 0, 0, 0, self._seconds)
+        until = _NOW + timedelta(seconds=self._seconds)
         me = {"id": self.worker, "host": storable(socket.gethostname()), "process_id": os.getpid()}
         mine = insert(Worker).values(**me, began_at=_NOW, lease_until=until)
         session.execute(mine.on_conflict_do_update(index_elements=[Worker.id], set_={"lease_until": until}))
@@ -153,8 +155,3 @@ class Leases:
             # The loops say that the database is away; here nothing is lost but the lease.
             with contextlib.suppress(DatabaseError), self._database.write() as session:
                 self._stay(session)
-
-
-def _of_work(work: Work) -> Select[int]:
-    """The keys that workers have claimed whose lease has not run out."""
-    return select(Claim.key).join(Worker).where(Claim.work == work, Worker.lease_until > _NOW)

@@ -187,13 +187,10 @@ def delivered_version(study: Study, version: int | None) -> Report:
     Raises:
         UsageError: there is none.
     """
-    own = of_kind(study, None)
-    if version is None and own:
-        return own[-1]
-    for report in study.reports:
-        if report.version == version:
-            return report
-    if own:
+    wanted = of_kind(study, None) if version is None else [one for one in study.reports if one.version == version]
+    if wanted:
+        return wanted[-1]
+    if version is not None and study.reports:
         raise UsageError(
             f"Study {study.key} has no report version {version}; the newest is {study.reports[-1].version}."
         )

@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
-from pydicom.uid import UID
 
 from agcnn_clinic.dicom.attributes import quiet
-from agcnn_clinic.dicom.composite import CHARACTER_SET, patient_and_study
+from agcnn_clinic.dicom.codes import IMAGE_CLASSES
+from agcnn_clinic.dicom.composite import patient_and_study
 from agcnn_clinic.dicom.uid import derived_uid
 from agcnn_clinic.moments import iso
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
@@ -108,20 +108,13 @@ def referable(content: ReportContent) -> list[ReadImage]:
     return [
         image
         for image in content.images
-        if not image.other_patient and image.series_instance_uid and _is_of_images(image.sop_class_uid)
+        if not image.other_patient and image.series_instance_uid and image.sop_class_uid in IMAGE_CLASSES
     ]
-
-
-def _is_of_images(sop_class_uid: str) -> bool:
-    with quiet():  # it came with the image, and may be anything
-        sop_class = UID(sop_class_uid)
-    return sop_class.type == "SOP Class" and "Image Storage" in sop_class.name and not sop_class.is_retired
 
 
 def source(image: ReadImage, content: ReportContent) -> Dataset:
     """What is said of an image where it is referred to, with its patient and study."""
     dataset = Dataset()
-    dataset.SpecificCharacterSet = CHARACTER_SET
     of_study(dataset, content)
     dataset.SeriesInstanceUID = image.series_instance_uid
     dataset.SOPClassUID = image.sop_class_uid

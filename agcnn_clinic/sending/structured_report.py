@@ -55,7 +55,7 @@ def structured_report(content: ReportContent, before: Before | None = None) -> D
         instance_number=content.edition.version,
         manufacturer=MANUFACTURER,
         is_complete=True,
-        previous_versions=None if before is None else [_replaced(before, content, sources[0])],
+        previous_versions=None if before is None else [_replaced(before, content)],
         manufacturer_model_name=made_by(content)[:64],
         software_versions=content.edition.software_version,
         device_serial_number=content.models[0].manifest_sha256[:_SERIAL_LENGTH],
@@ -97,11 +97,11 @@ def _observer(content: ReportContent) -> sr.ObserverContext:
     )
 
 
-def _replaced(before: Before, content: ReportContent, of_study: Dataset) -> Dataset:
+def _replaced(before: Before, content: ReportContent) -> Dataset:
     """The SR of the report before, as it is referred to."""
     uids = identity(Kind.SR, content, before)
     dataset = Dataset()
-    dataset.StudyInstanceUID = of_study.StudyInstanceUID
+    dataset.StudyInstanceUID = content.study.study_instance_uid
     dataset.SeriesInstanceUID = uids.series_instance_uid
     dataset.SOPClassUID = Comprehensive3DSRStorage
     dataset.SOPInstanceUID = uids.sop_instance_uid

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from agcnn_clinic.database.audit import (
@@ -311,6 +312,10 @@ def test_events_are_chosen_by_time_kind_study_and_user(database):
     assert _chosen(database, EventFilter(study="study")) == _chosen(database, EventFilter(study="%")) == []
     assert len(_chosen(database, EventFilter(user=user))) == verdict_of(database).count
     assert _chosen(database, EventFilter(user="nobody at all")) == []
+    newest = _chosen(database, EventFilter())[0]
+    with database.transaction() as connection:
+        connection.execute(insert(audit_event), newest | {"id": newest["id"] + 1, "login_name": "behind sudo"})
+    assert len(_chosen(database, EventFilter(user="behind sudo"))) == 1
 
 
 def _chosen(database, wanted: EventFilter) -> list[dict]:

@@ -1,14 +1,20 @@
 """The events of the audit trail: named as the standard does, each with who, when and what."""
 
+import os
+import socket
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from pydicom.sr.codedict import Collection
 
+from agcnn_clinic import __version__
 from agcnn_clinic.database.audit import About, EventFilter, append, events
 from agcnn_clinic.database.audit_events import EVENTS, Action, AuditEvent, EventId, EventOutcome, EventType
+from agcnn_clinic.users import user_name
 
 NOON = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
+NO_LOGIN = 2**32 - 1
 
 
 def test_codes_and_meanings_are_the_standards():
@@ -43,7 +49,7 @@ def test_every_event_has_a_code_and_an_action_that_the_standard_allows():
 
 @pytest.mark.both_databases
 def test_an_event_says_who_when_and_what(database):
-    """The codes of its kind, the user of the process, the moment in UTC, and what it is about."""
+    """The codes of its kind, the user of the process and who had logged in, the moment in UTC, and what it is about."""
     about = About(["abc", "abc", "def"], [3, 4], {"rows": 2}, EventOutcome.MINOR_FAILURE)
     with database.transaction() as connection:
         append(connection, AuditEvent.QUERIED, about, now=NOON)
@@ -52,5 +58,7 @@ def test_an_event_says_who_when_and_what(database):
     assert (row["event"], row["event_id"], row["event_type"], row["action"]) == ("queried", "110112", "", "E")
     assert (row["recorded_at"], row["outcome"]) == ("2026-03-02T12:00:00.000000Z", 4)
     assert (row["studies"], row["files"], row["details"]) == ('["abc","def"]', "[3,4]", '{"rows":2}')
-    assert row["user_name"]
-    assert row["process_id"] > 0
+    assert (row["user_name"], row["user_id"]) == (user_name(os.getuid()), os.getuid())
+    assert (row["process_id"], row["host"], row["software_version"]) == (os.getpid(), socket.gethostname(), __version__)
+    login = int(Path("/proc/self/loginuid").read_text())
+    assert row["login_name"] == ("" if login == NO_LOGIN else user_name(login))

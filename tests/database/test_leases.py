@@ -1,9 +1,10 @@
 """Leases: what one worker has claimed is no other's, until it is done, given back or silent for too long."""
 
 import threading
+from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import Update, literal, select, text, update
 
 from agcnn_clinic.database.claims import ALONE, EVERYTHING, Work
 from agcnn_clinic.database.leases import Leases
@@ -19,9 +20,9 @@ def worker(url):
     """Makes workers, each with connections of its own, as on a machine of its own."""
     opened = []
 
-    def worker(seconds: float = LONG, *, renewing: bool = False) -> Leases:
+    def worker() -> Leases:
         database = open_database(url, busy_timeout_seconds=5)
-        leases = Leases(database, seconds, renewing=renewing)
+        leases = Leases(database, LONG, renewing=False)
         leases.__enter__()
         opened.append((leases, database))
         return leases
@@ -32,11 +33,16 @@ def worker(url):
         database.close()
 
 
+def run_out(leases) -> Update:
+    """Lets a worker's lease run out, as if it had been stopped for long."""
+    past = text("timezone('utc', now()) - interval '1 hour'")
+    return update(Worker).where(Worker.id == leases.worker).values(lease_until=past)
+
+
 def silence(database, leases) -> None:
-    """Let a worker's lease run out, as if it had been stopped for long."""
+    """Let it run out."""
     with database.write() as session:
-        past = text("timezone('utc', now()) - interval '1 hour'")
-        session.execute(update(Worker).where(Worker.id == leases.worker).values(lease_until=past))
+        session.execute(run_out(leases))
 
 
 def test_what_one_has_claimed_is_not_the_other_s(worker):
@@ -95,20 +101,39 @@ def test_a_lease_that_ran_out_and_that_nobody_took_is_still_kept(worker, databas
         assert one.kept(session, Work.FILE, [1]) == {1}
 
 
-def test_a_lease_is_renewed_while_its_worker_lives(worker, database):
+def test_what_one_has_whose_lease_runs_out_just_now_is_not_another_s_yet(worker, database):
+    """Its claim stands still: the other one would have it for its own, and could not record what it did."""
+    one, other = worker(), worker()
+    one.take(Work.FILE, [1])
+    meanwhile = select(literal(1)).add_cte(run_out(one).returning(Worker.id).cte())
+    assert other.take(Work.FILE, [1], meanwhile) == set()
+    with database.write() as session:
+        assert one.kept(session, Work.FILE, [1]) == {1}
+    assert other.take(Work.FILE, [1]) == {1}
+
+
+def test_a_lease_runs_for_its_seconds(worker, database):
+    """For longer, the work of a machine that is gone would lie; for less, a sound worker would lose its own."""
+    one = worker()
+    with database.session() as session:
+        row = session.get_one(Worker, one.worker)
+        assert row.lease_until - row.began_at == pytest.approx(timedelta(seconds=LONG), abs=timedelta(seconds=1))
+
+
+def test_a_lease_is_renewed_while_its_worker_lives(database):
     """The moment to which it runs moves on by itself."""
-    one = worker(1.0, renewing=True)
 
-    def until():
+    def until(worker: str):
         with database.session() as session:
-            return session.scalar(select(Worker.lease_until).where(Worker.id == one.worker))
+            return session.scalar(select(Worker.lease_until).where(Worker.id == worker))
 
-    first, pause = until(), threading.Event()
-    for _ in range(200):
-        if until() != first:
-            break
-        pause.wait(0.05)
-    assert until() > first
+    with Leases(database, 1.0) as one:
+        first, pause = until(one.worker), threading.Event()
+        for _ in range(200):
+            if until(one.worker) != first:
+                break
+            pause.wait(0.05)
+        assert until(one.worker) > first
 
 
 def test_what_another_worker_has_done_meanwhile_is_not_claimed(worker, database, factories):

@@ -94,7 +94,7 @@ def test_a_bundle_is_three_files_and_no_more(written):
 
 def test_the_same_model_has_the_same_hash(written, tmp_path, model, draft):
     """Writing twice gives one identity."""
-    again = write_bundle(tmp_path / "again", model, draft, "# Another card\n")
+    again = write_bundle(tmp_path / "in folders" / "that are made" / "again", model, draft, "# Another card\n")
     assert again.manifest.weights.sha256 == open_bundle(written).manifest.weights.sha256
 
 
@@ -106,11 +106,17 @@ def test_an_existing_folder_is_not_overwritten(copy, model, draft):
     assert list(copy.parent.iterdir()) == [copy]
 
 
-def test_a_draft_of_another_network_is_refused_and_nothing_written(tmp_path, model, draft):
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        ({"backbone": Backbone.RESNET50}, r"lacks \d+ tensors of this network"),
+        ({"labels": LABELS[::-1]}, "the labels differ: number 1 is No Finding"),
+    ],
+)
+def test_a_draft_of_another_network_is_refused_and_nothing_written(tmp_path, model, draft, other, why):
     """The manifest must describe the model."""
-    wrong = draft.model_copy(update={"backbone": Backbone.RESNET50})
-    with pytest.raises(ModelError, match=r"lacks \d+ tensors of this network"):
-        write_bundle(tmp_path / "wrong", model, wrong, "# Card\n")
+    with pytest.raises(ModelError, match=why):
+        write_bundle(tmp_path / "wrong", model, draft.model_copy(update=other), "# Card\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -153,10 +159,13 @@ def test_tampered_weights_are_refused_by_their_hash(copy):
 
 
 def test_weights_exchanged_after_opening_are_refused(copy):
-    """The hash is checked on the very bytes that are loaded."""
+    """The hash is checked on the very bytes that are loaded; and they may be gone by then."""
     bundle = open_bundle(copy)
     (copy / WEIGHTS_FILE).write_bytes(b"other")
     with pytest.raises(ModelError, match="expected SHA-256"):
+        bundle.load_model()
+    (copy / WEIGHTS_FILE).unlink()
+    with pytest.raises(ModelError, match="cannot be read: No such file"):
         bundle.load_model()
 
 

@@ -85,6 +85,12 @@ def test_a_model_in_training_mode_is_not_served():
         serve(model)
 
 
+def test_what_is_served_already_is_not_served_again(model):
+    """It has no convolutions left to fold statistics into."""
+    with pytest.raises(TypeError, match="has no served form"):
+        serve(serve(model))
+
+
 class _Cramped:
     """A network with memory for so many films."""
 
@@ -100,11 +106,11 @@ class _Cramped:
 
 
 def test_too_large_a_batch_is_read_in_halves():
-    """Seven films where there is room for two: nothing is lost, and the order is kept."""
+    """Seven films where there is room for one: nothing is lost, and the order is kept."""
     images = torch.arange(7.0)[:, None, None, None].expand(7, 3, 2, 2)
-    cramped = _Cramped(2)
+    cramped = _Cramped(1)
     assert read_within_memory(cramped.read, images).fusion_logits.tolist() == [0, 1, 2, 3, 4, 5, 6]
-    assert cramped.batches == [7, 3, 1, 2, 4, 2, 2]
+    assert cramped.batches == [7, 3, 1, 2, 1, 1, 4, 2, 1, 1, 2, 1, 1]
 
 
 def test_a_film_too_large_for_the_device_is_an_error():

@@ -132,6 +132,28 @@ def test_a_report_by_request_covers_nothing(clinic, make, ask, again, text_of) -
     assert [kind for _, _, kind in versions(clinic)] == [model_id, None, model_id, None]
 
 
+def test_an_archive_is_sent_the_clinics_own_reports_alone(clinic, doors) -> None:
+    """What somebody asked for goes where that person sends it, and nowhere by itself."""
+    sending = clinic.config.sending.model_copy(update={"to": "PACS@127.0.0.1:104"})
+    doors["config"] = clinic.config.model_copy(update={"sending": sending})
+    study = clinic.add_study()
+    model_id = clinic.add_reading(clinic.add_file(study), "large")
+    for kind in (None, model_id):
+        make_report(clinic.database, study, model_id=kind, **doors)
+    with clinic.database.session() as session:
+        assert [report.to_send for report in session.get_one(Study, study).reports] == [True, False]
+
+
+def test_a_version_that_is_not_there_is_told_from_no_report_of_the_clinic_s_own(clinic, ask, again) -> None:
+    """Where all that there is was printed by request, too."""
+    study = clinic.add_study()
+    ask(study, clinic.add_reading(clinic.add_file(study), "large"))
+    with pytest.raises(UsageError, match="no report version 7; the newest is 1"):
+        again(study, 7)
+    with pytest.raises(UsageError, match="no report yet"):
+        again(study)
+
+
 def test_every_version_is_made_again_byte_for_byte_whichever_reading_counts(clinic, make, ask, again, text_of) -> None:
     """The clinic goes to another model that had read beside, and back: each version prints what it printed."""
     study = clinic.add_study()

@@ -47,9 +47,10 @@ def report(clinic):
 
 
 def test_a_report_is_sent_as_its_pdf_and_its_findings(objects):
-    """Two objects, of the SOP classes that docs/DICOM.md names, each in a series of its own."""
+    """Two objects of this program's, of the SOP classes that docs/DICOM.md names, each in a series of its own."""
     assert [dataset.SOPClassUID for dataset in objects] == [EncapsulatedPDFStorage, Comprehensive3DSRStorage]
     assert len({dataset.SeriesInstanceUID for dataset in objects}) == 2
+    assert {dataset.file_meta.ImplementationVersionName for dataset in objects} == {"AGCNN_CLINIC"}
 
 
 def test_the_pdf_in_it_is_the_one_that_was_delivered(clinic, objects):
@@ -78,7 +79,7 @@ def test_each_says_that_no_physician_has_seen_it(objects):
     assert "research use only" in findings.SeriesDescription
     assert pdf.DocumentTitle.endswith("Not reviewed by a physician.")
     assert pdf.VerificationFlag == findings.VerificationFlag == "UNVERIFIED"
-    assert findings.PreliminaryFlag == "PRELIMINARY"
+    assert (findings.CompletionFlag, findings.PreliminaryFlag) == ("COMPLETE", "PRELIMINARY")
 
 
 def test_every_finding_of_every_image_is_in_the_sr_with_its_probability(clinic, report):
@@ -187,7 +188,7 @@ def test_another_version_has_other_uids_and_names_the_one_before_it_that_was_sen
     assert len(uids) == 8
     (study,) = after[1].PredecessorDocumentsSequence
     (series,) = study.ReferencedSeriesSequence
-    assert series.SeriesInstanceUID == before[1].SeriesInstanceUID
+    assert (study.StudyInstanceUID, series.SeriesInstanceUID) == (STUDY_UID, before[1].SeriesInstanceUID)
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == before[1].SOPInstanceUID
     with clinic.database.write() as session:
         session.execute(update(Report).values(sent_at=None))
