@@ -33,6 +33,7 @@ from agcnn_models.manifest import (
     bind,
 )
 from agcnn_models.manifest_file import read_manifest, require_consistent, to_toml
+from agcnn_models.shards import one_thread
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,9 @@ class Bundle:
             raise ModelError(f"{self.folder / WEIGHTS_FILE} is not a safetensors file: {error}") from error
         model = _skeleton(self.manifest)
         _require_same_tensors(self.folder, stored, model.state_dict())
-        require_finite(str(self.folder / WEIGHTS_FILE), stored)
-        weights = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
+        with one_thread():
+            require_finite(str(self.folder / WEIGHTS_FILE), stored)
+            weights = {key: value.float() if value.is_floating_point() else value for key, value in stored.items()}
         model.load_state_dict(weights, assign=True)
         return model.to(device).eval()
 

@@ -5,8 +5,9 @@ there: beside two busy decoders on two cores, a film took twice the processor ti
 (docs/PERFORMANCE.md). These threads meet once a batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -14,10 +15,21 @@ from torch import Tensor
 
 from agcnn_models.agcnn import Diagnosis
 
-__all__ = ["Shards"]
+__all__ = ["Shards", "one_thread"]
 
 Share = TypeVar("Share")
 """What is made of a share of a batch."""
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Leave torch's own threads out: for many small tensors, after each of which they would meet."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class Shards:

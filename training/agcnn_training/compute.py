@@ -9,7 +9,7 @@ from torch import Tensor
 
 from agcnn_models.cores import usable_cores
 from agcnn_models.precision import compute_float32_as_such, computes_bfloat16
-from agcnn_models.shards import Shards
+from agcnn_models.shards import Shards, one_thread
 from agcnn_training.distributed import local_rank
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Precision, Recipe
@@ -53,17 +53,6 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
     if precision is Precision.BFLOAT16:
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Leave torch's own threads out: after each operation they meet, and wait for a core where others are busy."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @contextmanager

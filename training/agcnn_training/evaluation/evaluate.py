@@ -9,7 +9,7 @@ from rich.console import Console
 from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.cores import usable_cores
 from agcnn_models.manifest import limits
-from agcnn_training.compute import choose_device, one_thread
+from agcnn_training.compute import choose_device
 from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.decision import decision_of
@@ -123,9 +123,7 @@ def _read(bundle: Bundle, films: FilmSet, request: EvaluateRequest, journal: Jou
         flip=request.flip,
         not_assessed=bundle.manifest.not_assessed,
     )
-    with one_thread():
-        model = bundle.load_model(device)
-    return reader.predict(model, films.rows, films.paths)
+    return reader.predict(bundle.load_model(device), films.rows, films.paths)
 
 
 def _write(request: EvaluateRequest, report: Report) -> Path:
