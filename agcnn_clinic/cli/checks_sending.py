@@ -54,7 +54,13 @@ def waiting(database: "Database", config: Config) -> Iterator[Result]:
         return
     found = f"{counted(count, 'report')} not sent, the oldest of {local_time(oldest)}"
     if config.sending.is_on:
-        advice = "See that `watch` runs; its log says why one is not sent."
+        advice = (
+            "See that `watch` runs; its log says why one is not sent. What no archive will take: `agcnn-clinic send "
+            "STUDY --cancel`."
+        )
     else:
-        advice = "sending.to names no archive any more: name one, and they are sent. Until then retention leaves them."
+        advice = (
+            "sending.to names no archive any more: name one, and they are sent. Until then retention leaves them, or "
+            "until they wait no longer: `agcnn-clinic send --cancel --all`."
+        )
     yield Result("reports to send", State.REMARK, found, advice)

@@ -18,13 +18,17 @@ if TYPE_CHECKING:
 def send(
     ctx: typer.Context,
     studies: Annotated[
-        list[str], typer.Argument(metavar="STUDY", help="UIDs, keys, accession numbers or patient ids.")
-    ],
+        list[str] | None, typer.Argument(metavar="STUDY", help="UIDs, keys, accession numbers or patient ids.")
+    ] = None,
     version: Annotated[int | None, typer.Option(help="An older version of the report. Default: the newest.")] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="FOLDER", help="Write the objects into a folder instead, as DICOM files."),
     ] = None,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Send nothing: what waits of the studies waits no longer.")
+    ] = False,
+    every: Annotated[bool, typer.Option("--all", help="With --cancel: whatever waits.")] = False,
 ) -> None:
     """Send reports to the DICOM archive that sending.to names: again, or for the first time.
 
@@ -35,16 +39,25 @@ def send(
     from agcnn_clinic.lock import refuse_root
     from agcnn_clinic.reporting.remaking import delivered_version
 
+    if cancel and out is not None:
+        raise UsageError("--cancel sends nothing: leave --out out.")
+    if every and not cancel:
+        raise UsageError("--all is for --cancel: name the studies that are to be sent.")
+    if bool(studies) == every:
+        raise UsageError("Say which: name studies, as `agcnn-clinic studies` prints them, or --cancel --all.")
     config = clinic_config(ctx)
     refuse_root(config)
-    if out is None and not config.sending.is_on:
+    if not cancel and out is None and not config.sending.is_on:
         raise UsageError("No archive is named: set sending.to in config.toml, or give a folder with --out.")
     with clinic_database(config) as database:
         with database.session() as session:
-            found = [find_study(session, study) for study in studies]
+            found = [find_study(session, study) for study in studies or ()]
             keys = [study.key for study in found]
-            reports = [delivered_version(study, version).id for study in found]
-        if out is not None:
+            chosen = None if every else [study.id for study in found]
+            reports = [] if cancel else [delivered_version(study, version).id for study in found]
+        if cancel:
+            _cancel(database, chosen, version)
+        elif out is not None:
             from agcnn_clinic.cli.access import record_access
             from agcnn_clinic.database.audit_events import AuditEvent
             from agcnn_clinic.sending.parcel import begun
@@ -55,6 +68,17 @@ def send(
                     typer.echo(path)
         elif not _sent(config, database, dict(zip(reports, keys, strict=True))):
             raise typer.Exit(ExitCode.NOT_ALL)
+
+
+def _cancel(database: "Database", study_ids: list[int] | None, version: int | None) -> None:
+    from agcnn_clinic.sending.parcel import cancel
+
+    with database.write() as session:
+        cancelled = cancel(session, study_ids, version=version, now=utc_now())
+    for key, number in cancelled:
+        typer.echo(f"report {number} of {key}: waits no longer to be sent")
+    if not cancelled:
+        typer.echo("No such report waits to be sent.")
 
 
 def _sent(config: "Config", database: "Database", reports: dict[int, str]) -> bool:

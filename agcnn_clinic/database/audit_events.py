@@ -63,6 +63,7 @@ class AuditEvent(StrEnum):
     REPORTED = "reported"
     REPORTED_AGAIN = "reported again"
     SENT = "sent"
+    SENDING_CANCELLED = "sending cancelled"
     QUERIED = "queried"
     ACCESSED = "accessed"
     EXPORTED = "exported"
@@ -128,6 +129,12 @@ EVENTS: dict[AuditEvent, Coded] = {
         Action.CREATE,
         "an archive has taken a report as DICOM objects; its version, which archive and how many objects, and which "
         "worker sent it",
+    ),
+    AuditEvent.SENDING_CANCELLED: Coded(
+        EventId.DICOM_INSTANCES_ACCESSED,
+        EventType.NONE,
+        Action.UPDATE,
+        "reports that waited to be sent to an archive wait no longer; how many",
     ),
     AuditEvent.QUERIED: Coded(
         EventId.QUERY,

@@ -108,6 +108,11 @@ def sent(
     append(session, AuditEvent.SENT, About(studies=[study_key], details=details), now=now)
 
 
+def sending_cancelled(session: Session, study_keys: Sequence[str], *, reports: int, now: datetime) -> None:
+    """Reports of these studies wait no longer to be sent, in this transaction."""
+    append(session, AuditEvent.SENDING_CANCELLED, About(studies=study_keys, details={"reports": reports}), now=now)
+
+
 def reviewed(session: Session, study_key: str, *, images: int, verdicts: int, now: datetime) -> None:
     """A physician's verdicts were recorded, in this transaction; who said so stands in their rows."""
     about = About(studies=[study_key], details={"images": images, "verdicts": verdicts})

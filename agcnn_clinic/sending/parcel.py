@@ -1,17 +1,18 @@
-"""What is sent of one report, made of its row and its PDF; and its row, once an archive has taken it."""
+"""What is sent of one report, made of its row and its PDF; and its row, once it waits no longer."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from sqlalchemy import update
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.database import trail
+from agcnn_clinic.database.many import in_parts
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Report, Study
 from agcnn_clinic.dicom.attributes import quiet
@@ -128,6 +129,40 @@ def record(session: Session, parcel: Parcel, *, to: str, now: datetime, worker: 
             now=now,
             worker=worker,
         )
+
+
+class Cancelled(NamedTuple):
+    """A report that is not sent any more: its study's key, and its version."""
+
+    study_key: str
+    version: int
+
+
+def cancel(
+    session: Session, study_ids: Collection[int] | None, *, version: int | None, now: datetime
+) -> list[Cancelled]:
+    """Let reports that wait to be sent wait no longer.
+
+    Args:
+        session: one that writes.
+        study_ids: whose reports; None for those of all studies.
+        version: which of them; None for each that waits.
+        now: the moment of the audit trail's event.
+
+    Returns:
+        Those that waited, the oldest first.
+    """
+    waiting = select(Report.id, Study.key, Report.version).join(Report.study).where(Report.to_send).order_by(Report.id)
+    if study_ids is not None:
+        waiting = waiting.where(Report.study_id.in_(study_ids))
+    if version is not None:
+        waiting = waiting.where(Report.version == version)
+    rows = session.execute(waiting).all()
+    for part in in_parts([row.id for row in rows]):
+        session.execute(update(Report).where(Report.id.in_(part)).values(to_send=False))
+    if rows:
+        trail.sending_cancelled(session, [row.key for row in rows], reports=len(rows), now=now)
+    return [Cancelled(row.key, row.version) for row in rows]
 
 
 def _before(session: Session, study: Study, row: Report, config: Config) -> Before | None:

@@ -167,6 +167,39 @@ def test_a_report_that_retention_has_removed_is_made_again_before_it_is_sent(run
     assert [dataset.Modality for dataset in archive.stored] == ["DOC", "SR"]
 
 
+def test_what_no_archive_will_take_waits_no_longer(run, clinic, archive):
+    """Of a study, or whatever waits; the trail has it, and a version that was to come goes all the same."""
+    keys = [clinic.key(dicom=which) for which in (True, False)]
+    assert run("send", ACCESSION, "--version", "7", "--cancel") == "No such report waits to be sent.\n"
+    assert run("send", ACCESSION, "--cancel") == f"report 1 of {keys[0]}: waits no longer to be sent\n"
+    assert sorted(clinic.rows()) == [(False, False), (True, False)]
+    assert run("send", "--cancel", "--all") == f"report 1 of {keys[1]}: waits no longer to be sent\n"
+    told = json.loads(run("audit", "list", "--event", "sending cancelled", "--format", "json"))
+    assert [(json.loads(event["studies"]), json.loads(event["details"])) for event in told] == [
+        ([key], {"reports": 1}) for key in reversed(keys)
+    ]
+    clinic.later_version(clinic.report_id(dicom=True), 2, to_send=True)
+    run("process")
+    assert [dataset.InstanceNumber for dataset in archive.stored] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((), "Say which"),
+        (("--cancel",), "Say which"),
+        ((ACCESSION, "--cancel", "--all"), "Say which"),
+        (("--all",), "--all is for --cancel"),
+        ((ACCESSION, "--cancel", "--out", "folder"), "leave --out out"),
+    ],
+)
+def test_send_is_told_which_reports(run, clinic, arguments, sentence):
+    """Nothing is sent, and nothing ceases to wait, by a slip."""
+    with pytest.raises(UsageError, match=sentence):
+        run("send", *arguments)
+    assert clinic.rows() == [(True, False), (True, False)]
+
+
 def test_an_archive_that_is_away_ends_send_and_the_report_waits_on(run, clinic, archive):
     """It was not sent, and no row says so."""
     archive.stop()
