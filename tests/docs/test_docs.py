@@ -78,6 +78,10 @@ def test_every_remark_has_a_sentence_and_is_documented():
 
 def test_the_settings_file_holds_every_option_with_its_default():
     """config.toml is the reference manual: complete, and true about the defaults."""
+    written = tomllib.loads((ROOT / "config.toml").read_text(encoding="utf-8"))
+    # Read as settings, what is left out would be there with its default.
+    named = {(section, name) for section, settings in written.items() for name in settings}
+    assert named == {(section, name) for section in Config.model_fields for name in SECTIONS[section]}
     assert load_config(ROOT / "config.toml").model_dump() == Config().model_dump()
 
 
