@@ -38,10 +38,12 @@ ENDINGS = ("csv", "dump", "py", "sqlite", "toml", "txt")
 
 @pytest.mark.parametrize("view", [finding_list, study_summary, review_list], ids=lambda view: view.name)
 def test_every_column_of_a_view_is_documented_in_order(view):
-    """docs/DATABASE.md lists exactly the columns that there are."""
+    """docs/DATABASE.md lists exactly the columns that there are, with their types."""
     section = DATABASE.split(f"## {view.name}\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (\w+) \| \w+ \| (.+) \|$", section, flags=re.MULTILINE)
-    assert rows == [(column.name, column.comment.replace("|", r"\|")) for column in view.columns]
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| (.+) \|$", section, flags=re.MULTILINE)
+    documented = [(name, kind, comment.replace(r"\|", "|")) for name, kind, comment in rows]
+    columns = [(column.name, type(column.type).__name__.lower(), column.comment) for column in view.columns]
+    assert documented == columns
 
 
 CARD = ROOT / "models" / "bundles" / "starter" / "MODEL_CARD.md"
