@@ -4,7 +4,9 @@ import re
 import sqlite3
 import tomllib
 from contextlib import closing
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
@@ -160,6 +162,28 @@ def test_the_recipe_of_the_manual_can_be_read(tmp_path):
     recipe = load_recipe(str(tmp_path / "mine.toml"))
     assert recipe.name == "mine"
     assert {phase.epochs for stage in recipe.stages for phase in stage.phases} == {20}
+
+
+def names_of_settings(table: type) -> set[str]:
+    """What a recipe's table may hold, at any depth."""
+    names = set(getattr(table, "model_fields", ())) or {one.name for one in fields(table)}
+    kinds = [kind for name, hint in get_type_hints(table).items() if name in names for kind in (hint, *get_args(hint))]
+    tables = [kind for kind in kinds if is_dataclass(kind) or hasattr(kind, "model_fields")]
+    return names.union(*map(names_of_settings, tables))
+
+
+def keys_of(content: object) -> set[str]:
+    """What a recipe's file holds, at any depth."""
+    if isinstance(content, dict):
+        return content.keys() | set().union(*map(keys_of, content.values()))
+    return set().union(*map(keys_of, content)) if isinstance(content, list) else set()
+
+
+def test_every_setting_of_a_recipe_can_be_found():
+    """A recipe that ships has it, or docs/TRAINING.md names it as code."""
+    manual = set(re.findall(r"`(?:\w+\.)*(\w+)[^`]*`", (ROOT / "docs" / "TRAINING.md").read_text(encoding="utf-8")))
+    shipped = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "training/recipes").glob("*.toml")]
+    assert names_of_settings(Recipe) - manual.union(*map(keys_of, shipped)) == set()
 
 
 def code_of(document: Path) -> list[str]:
