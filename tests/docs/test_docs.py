@@ -34,6 +34,7 @@ SECTIONS = {
     if hasattr(field.annotation, "model_fields")
 }
 """Of config.toml and of recipes, which share no name."""
+ROOMS = {path for path in (ROOT / "agcnn_clinic").glob("[a-z]*") if path.name != "py.typed"}
 ENDINGS = ("csv", "dump", "py", "sqlite", "toml", "txt")
 """What follows the dot where a section's name is a file's."""
 
@@ -245,7 +246,15 @@ def test_the_map_of_the_rooms_is_whole():
             building = ROOT / paths[0]
         listed |= {building / path for path in (paths if line.startswith(" ") else ["."])}
     assert [path for path in listed if not path.exists()] == []
-    assert {path for path in (ROOT / "agcnn_clinic").glob("[a-z]*") if path.name != "py.typed"} <= listed
+    assert listed >= ROOMS
+
+
+def test_every_room_of_the_clinic_has_its_layer():
+    """What import-linter is not told of may import anything, and be imported by anything."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (layers,) = [contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers"]
+    layered = sorted(room for layer in layers for room in layer.split(" | "))
+    assert layered == sorted(path.stem for path in ROOMS)
 
 
 def test_every_library_is_explained():
