@@ -70,7 +70,13 @@ def until_idle(
         clinic.upkeep.step()
     except StorageError as error:
         log.warning("%s", error)
-    return Left(once.left_behind, clinic.reporting.unmade, once.unlisted, once.hindered, once.unsent)
+    return Left(
+        files=once.left_behind,
+        reports=clinic.reporting.unmade,
+        folders=once.unlisted,
+        names=once.hindered,
+        unsent=once.unsent,
+    )
 
 
 class _Once:

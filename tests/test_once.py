@@ -1,11 +1,13 @@
 """How the loops of `process` begin, wait for each other and end. What they do is tested with them."""
 
 import threading
+from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from agcnn_clinic.clinic import Clinic
 from agcnn_clinic.errors import DatabaseError
 from agcnn_clinic.once import Left, until_idle
 
@@ -63,6 +65,19 @@ def test_all_that_is_taken_is_counted_and_decided_and_upkeep_comes_last():
     assert until_idle(at_work, ["a", "b"], lambda *counts: told.append(counts)) == Left(files=0, reports=0)
     assert told[-1] == (5, 5)
     assert upkeep.asked == 1
+
+
+def test_every_loop_that_a_clinic_has_is_asked():
+    """What `watch` alone did would never be done where `process` runs once a night."""
+
+    class Loop(Counting):
+        def waiting(self):
+            return 0
+
+    no_loops = {"config", "database", "claims", "inbox"}
+    loops = {field.name: Loop() for field in fields(Clinic) if field.name not in no_loops}
+    until_idle(clinic(**loops), [], nobody)
+    assert [name for name, loop in loops.items() if not loop.asked] == []
 
 
 def test_the_loops_work_at_the_same_time():

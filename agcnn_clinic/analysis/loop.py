@@ -4,10 +4,10 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cache
 from typing import Any
 
@@ -26,6 +26,7 @@ from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.sections import Gate
 from agcnn_clinic.storage import Storage
@@ -72,7 +73,10 @@ class Analysis:
         batch_size: int,
         darkroom: Darkroom | None = None,
         claims: Claims = ALONE,
+        clock: Callable[[], datetime] = utc_now,
+        elapsed: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`clock` gives the time of day that is recorded; `elapsed` counts the seconds of a file's rest."""
         self._database = database
         self._storage = storage
         self._films = FilmReader(storage, sandbox, reader, gate, darkroom)
@@ -80,18 +84,20 @@ class Analysis:
         # While the network reads a batch, no child may run out of work; four films for each last that long.
         self._in_hand = batch_size + max(batch_size, 4 * sandbox.workers)
         self._claims = claims
+        self._clock = clock
+        self._elapsed = elapsed
         manifest = reader.manifest
         self._loaded = trail.ModelIdentity(manifest.name, manifest.version, digest(manifest))
         self._chosen = self._loaded
         """The model that the clinic is to read with, as far as the log was told of it."""
         with database.write() as session:
-            self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
+            self._model_id = register_model(session, reader.manifest, clock())
         self._ahead: dict[int, tuple[Film, Future[Developed]]] = {}
         """Decoding already under way for the next batch, by file id."""
         self._counted: set[int] = set()
         """Undecided files on which this process has begun, and on which it has counted an attempt."""
         self._resting: dict[int, float] = {}
-        """Files to leave alone, and until when on the monotonic clock."""
+        """Files to leave alone, and until when by `elapsed`."""
 
     def step(self) -> int:
         """Decide a batch of pending files; returns how many, 0 when nothing was pending.
@@ -100,7 +106,7 @@ class Analysis:
             ReadersUnavailableError: no child process can be started; the files stay pending.
             DatabaseError: the database cannot be used.
         """
-        now = time.monotonic()
+        now = self._elapsed()
         self._resting = {file_id: until for file_id, until in self._resting.items() if until > now}
         jobs = self._decoded()
         if not jobs:
@@ -217,7 +223,7 @@ class Analysis:
         Returns:
             The ids of the files that the quarantine does not take; they are left as they are.
         """
-        now = datetime.now(UTC)
+        now = self._clock()
         verdicts = {result.film.file_id: _verdict(result) for result in results}
         quarantined, failed = self._laid_out([result.film for result in results], verdicts, now)
         reached(FaultPoint.OUTCOMES_LAID_OUT)

@@ -1,6 +1,6 @@
 """Who does what: a piece of due work is claimed before it is begun, so that each is done once.
 
-There are two kinds. `WholeFolder`: one process has the clinic's lock and all of its work (SQLite). `leases.Leases`:
+There are two kinds. `WholeClinic`: one process has the clinic's lock and all of its work (SQLite). `leases.Leases`:
 several workers share a clinic through a PostgreSQL server, and each piece of work is one worker's for as long as its
 lease runs. The loops know only `Claims`.
 """
@@ -90,7 +90,7 @@ class Claims(Protocol):
         """
 
 
-class WholeFolder:
+class WholeClinic:
     """Everything is this process's: it holds the clinic's lock, or nobody else can know of the clinic."""
 
     worker = ""
@@ -129,5 +129,5 @@ class WholeFolder:
         return contextlib.nullcontext(lambda: None)
 
 
-ALONE = WholeFolder()
+ALONE = WholeClinic()
 """What the loops work with unless they are told of others."""

@@ -24,6 +24,7 @@ __all__ = [
     "DENSENET121_LAYERS",
     "Branch",
     "build_branch",
+    "classifier_name",
     "load_imagenet",
     "load_trained",
     "published_by_torchvision",
@@ -50,6 +51,8 @@ class Branch(nn.Module, ABC):
     """K: the channels of the feature map."""
     classifier_name: str
     """Which part of the state dict is the classifier."""
+    imagenet: type[WeightsEnum]
+    """What torchvision publishes for it; only its own networks have such weights."""
 
     @abstractmethod
     def feature_map(self, x: Tensor) -> Tensor:
@@ -96,6 +99,7 @@ class _ResNet50Branch(Branch, ResNet):  # type: ignore[misc]  # torchvision ship
     fc: nn.Linear
     feature_channels = 2048
     classifier_name = "fc"
+    imagenet = ResNet50_Weights
 
     def __init__(self, classes: int, pooling: Pooling) -> None:
         super().__init__(Bottleneck, [3, 4, 6, 3], num_classes=classes)
@@ -116,6 +120,7 @@ class _DenseNet121Branch(Branch, DenseNet):  # type: ignore[misc]  # torchvision
     features: nn.Module
     classifier: nn.Linear
     classifier_name = "classifier"
+    imagenet = DenseNet121_Weights
 
     def __init__(self, classes: int, pooling: Pooling) -> None:
         super().__init__(block_config=DENSENET121_LAYERS, num_classes=classes)
@@ -138,11 +143,21 @@ def build_branch(backbone: Backbone, *, classes: int = len(LABELS), pooling: Poo
     `classes` is the number of logits; both backbones halve the input five times, so that an input of
     224x224 has a feature map of 7x7.
     """
+    return _network(backbone)(classes, pooling)
+
+
+def classifier_name(backbone: Backbone) -> str:
+    """Return which part of a backbone's state dict is the classifier."""
+    return _network(backbone).classifier_name
+
+
+def _network(backbone: Backbone) -> type[_ResNet50Branch | _DenseNet121Branch]:
+    """The branch of a backbone: what is to be known of one stands in its class."""
     match backbone:
         case Backbone.RESNET50:
-            return _ResNet50Branch(classes, pooling)
+            return _ResNet50Branch
         case Backbone.DENSENET121:
-            return _DenseNet121Branch(classes, pooling)
+            return _DenseNet121Branch
 
 
 class _NothingDrawn(TorchFunctionMode):
@@ -208,7 +223,7 @@ def published_by_torchvision(sha256: str) -> bool:
 
     The names of these files end in the first eight digits of their SHA-256, by which torchvision itself checks them.
     """
-    return any(f"-{sha256[:8]}." in weights.url for weights in (*ResNet50_Weights, *DenseNet121_Weights))
+    return any(f"-{sha256[:8]}." in weights.url for backbone in Backbone for weights in _network(backbone).imagenet)
 
 
 def without_classifier(weights: Mapping[str, Tensor], branch: Branch) -> dict[str, Tensor]:
@@ -217,9 +232,7 @@ def without_classifier(weights: Mapping[str, Tensor], branch: Branch) -> dict[st
 
 
 def _download(branch: Branch) -> Mapping[str, Tensor]:
-    weights: WeightsEnum = (
-        ResNet50_Weights.IMAGENET1K_V1 if isinstance(branch, _ResNet50Branch) else DenseNet121_Weights.IMAGENET1K_V1
-    )
+    weights = branch.imagenet.IMAGENET1K_V1
     state: Mapping[str, Tensor]
     try:
         state = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)

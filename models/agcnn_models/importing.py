@@ -20,7 +20,13 @@ from safetensors.torch import save
 from scipy.special import logit
 from torch import Tensor
 
-from agcnn_models.backbones import build_branch, published_by_torchvision, without_classifier, without_weights
+from agcnn_models.backbones import (
+    build_branch,
+    classifier_name,
+    published_by_torchvision,
+    without_classifier,
+    without_weights,
+)
 from agcnn_models.errors import ModelError
 from agcnn_models.foreign import SAFETENSORS, is_counter, read_tensors, require_finite, require_fit
 from agcnn_models.labels import LABELS, NO_FINDING
@@ -43,8 +49,6 @@ _NIH_NO_FINDING: Final = 60_361 / 112_120
 """The share of ChestX-ray14's films that its Data_Entry_2017 calls No Finding."""
 
 _IMAGENET_CLASSES: Final = 1000
-
-_CLASSIFIERS: Final = {Backbone.RESNET50: "fc", Backbone.DENSENET121: "classifier"}
 
 
 class Role(StrEnum):
@@ -116,7 +120,7 @@ def import_weights(
     weights = under_torchvisions_keys(path, source, layout)
     operating_points = weights.pop(OPERATING_POINTS, None) if layout is Layout.TORCHXRAYVISION else None
     backbone = backbone_of(path, weights)
-    classifier = _CLASSIFIERS[backbone]
+    classifier = classifier_name(backbone)
     if layout is Layout.TORCHXRAYVISION:
         weights[CONV0] = spread(path, weights.get(CONV0))
 
@@ -184,7 +188,7 @@ def learnt_from_imagenet(path: Path) -> bool:
         weights = read_tensors(path)
     except ModelError:
         return False
-    classifiers = (weights.get(f"{name}.bias") for name in _CLASSIFIERS.values())
+    classifiers = (weights.get(f"{classifier_name(backbone)}.bias") for backbone in Backbone)
     return any(bias is not None and bias.shape == (_IMAGENET_CLASSES,) for bias in classifiers)
 
 

@@ -19,6 +19,16 @@ from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
 
+@dataclass
+class Seconds:
+    """Seconds that pass when a test says so."""
+
+    passed: float = 0.0
+
+    def __call__(self) -> float:
+        return self.passed
+
+
 @dataclass(frozen=True)
 class Room:
     """A clinic with an intake that takes at once and an analysis of two films a batch."""
@@ -28,6 +38,7 @@ class Room:
     storage: Storage
     inbox: Inbox
     analysis: Analysis
+    elapsed: Seconds
 
     def files(self) -> dict[str, ReceivedFile]:
         """The received files by name."""
@@ -61,8 +72,9 @@ def room(tmp_path, reader, sandbox, new_clinic):
     storage.prepare()
     with open_database(config.database_url) as database:
         inbox = Inbox(config, Intake(storage, database, sandbox, 10**9, config.inbox))
-        analysis = Analysis(database, storage, sandbox, reader, config.gate, batch_size=2)
-        yield Room(config, database, storage, inbox, analysis)
+        elapsed = Seconds()
+        analysis = Analysis(database, storage, sandbox, reader, config.gate, batch_size=2, elapsed=elapsed)
+        yield Room(config, database, storage, inbox, analysis, elapsed)
 
 
 @pytest.fixture

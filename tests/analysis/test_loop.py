@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sqlalchemy import select, update
 
 from agcnn_clinic.analysis.infer import load_reader
-from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, Analysis, due
+from agcnn_clinic.analysis.loop import MAX_ATTEMPTS, REST_SECONDS, Analysis, due
 from agcnn_clinic.analysis.seen import network_film
 from agcnn_clinic.database.engine import make_engine
 from agcnn_clinic.database.failures import DatabaseUnavailableError
@@ -89,7 +89,9 @@ def test_a_file_that_the_archive_does_not_give_up_stays_pending_and_holds_up_nob
     assert (files["1.dcm"].outcome, files["1.dcm"].attempts) == ("pending", 0)
     assert files["2.dcm"].outcome == "analysed"
     shutil.move(room.config.root / "elsewhere", lost)
-    room.analysis._resting.clear()
+    room.elapsed.passed += REST_SECONDS - 1
+    assert room.analysis.step() == 0
+    room.elapsed.passed += 1
     room.analysis.step()
     assert room.files()["1.dcm"].outcome == "analysed"
 
@@ -138,7 +140,7 @@ def test_a_full_quarantine_holds_up_only_what_belongs_there(room, send, mount):
     assert files["2.dcm"].outcome == "analysed"
     ballast.unlink()
     mount(room.config.quarantine, "-o", "remount,size=10m")
-    room.analysis._resting.clear()
+    room.elapsed.passed += REST_SECONDS
     room.analysis.step()
     (file,) = [file for file in room.files().values() if file.outcome == "quarantined"]
     assert (room.config.quarantine / file.quarantine_path).read_bytes() == cut.read_bytes()

@@ -11,7 +11,7 @@ from pydicom import uid as uids
 
 from agcnn_clinic.analysis.normalise import PRELOAD, Wanted, develop, normalise, read_picture
 from agcnn_clinic.analysis.seen import NetworkFilm, network_film
-from agcnn_clinic.domain import Geometry, MediaType, ReasonCode, Warn
+from agcnn_clinic.domain import NOT_ABOUT_THE_BYTES, Geometry, MediaType, ReasonCode, Warn
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.picture import picture_of
 from agcnn_clinic.prints import fitted, grey
@@ -47,6 +47,31 @@ def test_a_film_is_normalised(write_dicom, tmp_path, twelve, film):
     assert result.quality["spacing_mm"] == 0.2
     assert result.warnings == (Warn.LOW_RESOLUTION, Warn.BURNED_IN)
     assert result.same_as_previous is None
+
+
+REFUSED_BY = {
+    "modalities": (("SC",), {}),
+    "views": (("LL",), {}),
+    "accept_unknown_view": (False, {"ViewPosition": ""}),
+    "accept_turned": (False, {"PatientOrientation": ["F", "L"]}),
+    "body_parts": (("HAND",), {}),
+    "accept_unknown_body_part": (False, {"BodyPartExamined": ""}),
+    "accept_for_processing": (False, {"PresentationIntentType": "FOR PROCESSING"}),
+    "min_side": (1000, {}),
+    "max_pixels": (1000, {}),
+    "max_aspect_ratio": (1.0, {}),
+    "min_contrast": (1.0, {}),
+    "max_clipped": (0.0, {}),
+}
+"""Each setting of [gate] with a value that refuses the film, and what its header must say for that."""
+
+
+@pytest.mark.parametrize("setting", sorted(Gate.model_fields.keys() - {"low_resolution_side"}))
+def test_a_film_that_a_setting_refuses_is_judged_anew_when_it_comes_again(write_dicom, tmp_path, twelve, setting):
+    """The setting may have been changed since: no reason that comes of [gate] speaks for the bytes."""
+    value, header = REFUSED_BY[setting]
+    path = write_dicom(tmp_path / "film.dcm", twelve, **WHOLE | header)
+    assert _refused(path, MediaType.DICOM, Gate(**{setting: value})) in NOT_ABOUT_THE_BYTES
 
 
 def test_a_film_is_developed_to_what_is_done_with_it(write_dicom, tmp_path, twelve):

@@ -76,6 +76,7 @@ def test_models_and_migrations_agree(url):
         command.check(migrate.alembic_config(connection))
 
 
+@pytest.mark.both_databases
 def test_a_migrated_database_equals_a_made_one(databases, migrated, tmp_path):
     """Tables, columns, indexes, keys and checks are the same as those that the models make by themselves."""
     made = databases.new(tmp_path)

@@ -2,7 +2,6 @@
 
 import random
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -46,15 +45,6 @@ def test_the_documented_columns_are_those_of_the_views(filled):
             found = [column["name"] for column in inspect(connection).get_columns(view.name)]
             assert found == [column.name for column in view.columns]
             assert all(column.comment and column.comment.endswith(".") for column in view.columns)
-
-
-def test_the_manual_lists_every_column():
-    """docs/DATABASE.md has a line for each column of each view, in their order, with the same sentence."""
-    manual = (Path(__file__).resolve().parents[2] / "docs" / "DATABASE.md").read_text(encoding="utf-8")
-    for view in (views.finding_list, views.study_summary, views.review_list):
-        section = manual.split(f"## {view.name}\n")[1].split("\n## ")[0].replace("\\|", "|")
-        listed = [line.strip("| ").split(" | ") for line in section.splitlines() if line.startswith("| ")][1:]
-        assert [(name, sentence) for name, _, sentence in listed] == [(c.name, c.comment) for c in view.columns]
 
 
 def test_finding_list_equals_the_tables(filled, all_findings):

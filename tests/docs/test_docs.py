@@ -4,7 +4,9 @@ import re
 import sqlite3
 import tomllib
 from contextlib import closing
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 import typer
@@ -32,16 +34,19 @@ SECTIONS = {
     if hasattr(field.annotation, "model_fields")
 }
 """Of config.toml and of recipes, which share no name."""
+ROOMS = {path for path in (ROOT / "agcnn_clinic").glob("[a-z]*") if path.name != "py.typed"}
 ENDINGS = ("csv", "dump", "py", "sqlite", "toml", "txt")
 """What follows the dot where a section's name is a file's."""
 
 
 @pytest.mark.parametrize("view", [finding_list, study_summary, review_list], ids=lambda view: view.name)
 def test_every_column_of_a_view_is_documented_in_order(view):
-    """docs/DATABASE.md lists exactly the columns that there are."""
+    """docs/DATABASE.md lists exactly the columns that there are, with their types."""
     section = DATABASE.split(f"## {view.name}\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (\w+) \| \w+ \| (.+) \|$", section, flags=re.MULTILINE)
-    assert rows == [(column.name, column.comment.replace("|", r"\|")) for column in view.columns]
+    rows = re.findall(r"^\| (\w+) \| (\w+) \| (.+) \|$", section, flags=re.MULTILINE)
+    documented = [(name, kind, comment.replace(r"\|", "|")) for name, kind, comment in rows]
+    columns = [(column.name, type(column.type).__name__.lower(), column.comment) for column in view.columns]
+    assert documented == columns
 
 
 CARD = ROOT / "models" / "bundles" / "starter" / "MODEL_CARD.md"
@@ -78,6 +83,10 @@ def test_every_remark_has_a_sentence_and_is_documented():
 
 def test_the_settings_file_holds_every_option_with_its_default():
     """config.toml is the reference manual: complete, and true about the defaults."""
+    written = tomllib.loads((ROOT / "config.toml").read_text(encoding="utf-8"))
+    # Read as settings, what is left out would be there with its default.
+    named = {(section, name) for section, settings in written.items() for name in settings}
+    assert named == {(section, name) for section in Config.model_fields for name in SECTIONS[section]}
     assert load_config(ROOT / "config.toml").model_dump() == Config().model_dump()
 
 
@@ -156,6 +165,28 @@ def test_the_recipe_of_the_manual_can_be_read(tmp_path):
     assert {phase.epochs for stage in recipe.stages for phase in stage.phases} == {20}
 
 
+def names_of_settings(table: type) -> set[str]:
+    """What a recipe's table may hold, at any depth."""
+    names = set(getattr(table, "model_fields", ())) or {one.name for one in fields(table)}
+    kinds = [kind for name, hint in get_type_hints(table).items() if name in names for kind in (hint, *get_args(hint))]
+    tables = [kind for kind in kinds if is_dataclass(kind) or hasattr(kind, "model_fields")]
+    return names.union(*map(names_of_settings, tables))
+
+
+def keys_of(content: object) -> set[str]:
+    """What a recipe's file holds, at any depth."""
+    if isinstance(content, dict):
+        return content.keys() | set().union(*map(keys_of, content.values()))
+    return set().union(*map(keys_of, content)) if isinstance(content, list) else set()
+
+
+def test_every_setting_of_a_recipe_can_be_found():
+    """A recipe that ships has it, or docs/TRAINING.md names it as code."""
+    manual = set(re.findall(r"`(?:\w+\.)*(\w+)[^`]*`", (ROOT / "docs" / "TRAINING.md").read_text(encoding="utf-8")))
+    shipped = [tomllib.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "training/recipes").glob("*.toml")]
+    assert names_of_settings(Recipe) - manual.union(*map(keys_of, shipped)) == set()
+
+
 def code_of(document: Path) -> list[str]:
     """What stands as code in a document: between backticks, and whole lines that are indented."""
     text = re.sub(r"\\\n +", "", document.read_text(encoding="utf-8"))
@@ -215,7 +246,15 @@ def test_the_map_of_the_rooms_is_whole():
             building = ROOT / paths[0]
         listed |= {building / path for path in (paths if line.startswith(" ") else ["."])}
     assert [path for path in listed if not path.exists()] == []
-    assert {path for path in (ROOT / "agcnn_clinic").glob("[a-z]*") if path.name != "py.typed"} <= listed
+    assert listed >= ROOMS
+
+
+def test_every_room_of_the_clinic_has_its_layer():
+    """What import-linter is not told of may import anything, and be imported by anything."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    (layers,) = [contract["layers"] for contract in settings["contracts"] if contract["type"] == "layers"]
+    layered = sorted(room for layer in layers for room in layer.split(" | "))
+    assert layered == sorted(path.stem for path in ROOMS)
 
 
 def test_every_library_is_explained():

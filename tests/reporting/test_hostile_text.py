@@ -1,6 +1,6 @@
 """Hostile text in every field that is printed: a report stays a report, and holds nothing but what was meant."""
 
-from dataclasses import fields, replace
+from dataclasses import fields, is_dataclass, replace
 from io import BytesIO
 
 import pypdf
@@ -8,7 +8,8 @@ import pytest
 from pypdf.generic import NameObject
 
 from agcnn_clinic.domain import ReasonCode, StudyDescription
-from agcnn_clinic.reporting.content import ModelFacts, ReadImage, UnreadImage
+from agcnn_clinic.reporting import content as contents
+from agcnn_clinic.reporting.content import ModelFacts, ReadImage, ReportContent, UnreadImage
 from agcnn_clinic.reporting.coverage import fields_not_whole
 from agcnn_clinic.reporting.page import MAX_BOOKMARK
 
@@ -31,14 +32,13 @@ NOT_FREE_TEXT = {
     # A code, a number or a moment, or our own word.
     *("study_instance_uid", "patient_birth_date", "study_date", "study_time", "sop_instance_uid", "modality"),
     *("acquired", "when", "other_patient", "device", "software_version", "training_counts"),
+    *("study_key", "label", "branch", "spacing_source"),
 }
 NOT_PRINTED = {
     *((ReadImage, name) for name in ("original_name", "thresholds_id", "series_instance_uid", "sop_class_uid")),
+    (ReportContent, "requested_model"),  # printed, and told of as its images' model
 }
-PRINTED_AS_CODE = {
-    *(ReadImage, "media_type", "path", "number"),
-    *("outcome", "weights_sha256", "manifest_sha256"),
-}
+PRINTED_AS_CODE = {"media_type", "outcome", "weights_sha256", "manifest_sha256"}
 
 
 def _with(value, text):
@@ -102,22 +102,34 @@ def test_what_is_printed_can_be_printed(content, picture, settings, text_of, wha
         assert len(page) < 12_000
 
 
+def _changed(value, text):
+    """The value with this text in the place of each of its texts in turn, at any depth: whose text it was, its name."""
+    for field in fields(value):
+        name, inner = field.name, getattr(value, field.name)
+        if isinstance(inner, str):
+            yield type(value), name, replace(value, **{name: text})
+        elif is_dataclass(inner):
+            for kind, within, one in _changed(inner, text):
+                yield kind, within, replace(value, **{name: one})
+        elif isinstance(inner, tuple):
+            for place, part in enumerate(inner):
+                for kind, within, one in _changed(part, text) if is_dataclass(part) else ():
+                    yield kind, within, replace(value, **{name: (*inner[:place], one, *inner[place + 1 :])})
+
+
 def test_every_free_text_that_is_printed_is_told_where_it_is_not_whole(content) -> None:
     """A box never stands for a character without a word about the field, whichever it is."""
     assert fields_not_whole(content, "") == []
-    (image,), (unread,) = content.images, content.unread
-    told = {}
-    for part, changed in (
-        (content.study, lambda one: replace(content, study=one)),
-        (image, lambda one: replace(content, images=(one,))),
-        (image.model, lambda one: replace(content, images=(replace(image, model=one),))),
-        (unread, lambda one: replace(content, unread=(one,))),
-    ):
-        for field in fields(part):
-            name, kind = field.name, type(part)
-            is_text = isinstance(getattr(part, name), str) and name not in PRINTED_AS_CODE | NOT_FREE_TEXT
-            if is_text and (kind, name) not in NOT_PRINTED:
-                told[kind.__name__, name] = fields_not_whole(changed(replace(part, **{name: "\u05d0"})), "")
+    changed = list(_changed(content, "\u05d0"))
+    parts = {
+        part for part in vars(contents).values() if is_dataclass(part) and str in {one.type for one in fields(part)}
+    }
+    assert parts == {kind for kind, _, _ in changed}
+    told = {
+        (kind.__name__, name): fields_not_whole(one, "")
+        for kind, name, one in changed
+        if name not in PRINTED_AS_CODE | NOT_FREE_TEXT and (kind, name) not in NOT_PRINTED
+    }
     assert len(told) >= 19
     assert [field for field, remarked in told.items() if len(remarked) != 1] == []
 

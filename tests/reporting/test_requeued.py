@@ -2,7 +2,7 @@
 
 import pytest
 
-from agcnn_clinic.database.claims import WholeFolder
+from agcnn_clinic.database.claims import WholeClinic
 from agcnn_clinic.database.outcomes import decide, reopen
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, ReasonCode
@@ -104,7 +104,7 @@ def test_no_report_is_made_while_a_file_is_taken_back(clinic, try_again, text_of
     clinic.add_file(study)
     stuck = clinic.add_file(study, ReasonCode.DEADLINE)
 
-    class Requeued(WholeFolder):
+    class Requeued(WholeClinic):
         """Between the look and the composing somebody takes the file back."""
 
         def take(self, work, keys, still_due=None):
@@ -120,7 +120,7 @@ def test_no_report_is_made_while_a_file_is_taken_back(clinic, try_again, text_of
     clinic.clock.forward(hours=1)
     with clinic.database.write() as session:
         decide(session.get_one(ReceivedFile, stuck), ReasonCode.DEADLINE, now=clinic.clock.now)
-    assert reporting(WholeFolder()).step(quiet_seconds=0) == 1
+    assert reporting(WholeClinic()).step(quiet_seconds=0) == 1
     (path,) = clinic.config.reports.iterdir()
     assert STUCK in " ".join(text_of(path.read_bytes()))
     assert caplog.messages == []

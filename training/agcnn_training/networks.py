@@ -18,7 +18,7 @@ from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import ClassifierBias, InitialWeights, Recipe, Start
 
 Network = AGCNN | Branch
-"""AG-CNN, or one branch: images [B, 3, S, S] -> logits [B, 15]."""
+"""AG-CNN, of images [B, 3, D S, D S], or one branch alone, of images [B, 3, S, S] (`agcnn_models.agcnn`)."""
 
 PART_NAMES: Final = {
     BranchName.GLOBAL: "global_branch",

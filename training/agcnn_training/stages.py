@@ -55,7 +55,7 @@ class Trainee(nn.Module):
         return slice(last - len(LABELS), last)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Read images [B, 3, S, S]: float32 [B, outputs x 15 + further], the parts' labels one after the other.
+        """Read images [B, 3, D S, D S]: float32 [B, outputs x 15 + further], the parts' labels one after the other.
 
         No gradient goes through the choice of the region and the crop.
         """

@@ -22,7 +22,7 @@ from agcnn_training.recipe import JointRecipe, PhaseRecipe
 class Batch(NamedTuple):
     """One training batch; W columns: 15 labels, then auxiliary targets, then pretraining classes."""
 
-    images: Tensor  # float32 [B, 3, S, S], standardised
+    images: Tensor  # float32 [B, 3, D S, D S], standardised
     targets: Tensor  # float32 [B, W] in [0, 1], NaN where unknown
 
 

@@ -104,7 +104,7 @@ class ServedReader:
         return _Batch(said, boxes, np.asarray(reading.heat_map.half().cpu().numpy(), dtype=np.float16))
 
     def _batches(self, paths: Sequence[Path]) -> Iterator[Tensor]:
-        """The films as the network takes them: float32 [B, 3, S, S], as ``to_model_input`` gives them."""
+        """The films as the network takes them: float32 [B, 3, D S, D S], as ``to_model_input`` gives them."""
         squares: list[NDArray[np.float32]] = []
         failures: list[str] = []
         with closing(read_each(paths, exact, self.preprocessing, self.reading)) as outcomes:

@@ -39,8 +39,6 @@ _LETTERS_AN_INCH: Final = 14
 _LINE: Final = 0.15
 """Inches from one line of a title to the next."""
 
-_NAMES: Final = {Backbone.RESNET50: "ResNet-50", Backbone.DENSENET121: "DenseNet-121"}
-
 
 @dataclass(frozen=True)
 class TrainedExperiment:
@@ -180,7 +178,12 @@ def _finished(trained: TrainedExperiment) -> tuple[Outcome, ...]:
 
 
 def _network(outcome: Outcome) -> str:
-    return _NAMES[outcome.as_run.network.backbone]
+    """What a figure calls the backbone that was trained."""
+    match outcome.as_run.network.backbone:
+        case Backbone.RESNET50:
+            return "ResNet-50"
+        case Backbone.DENSENET121:
+            return "DenseNet-121"
 
 
 def _require_measured(names: Sequence[str], measured: Sequence[str]) -> None:

@@ -28,8 +28,6 @@ BRANCH_TITLES: Final = {
     BranchName.FUSION: "AG-CNN",
 }
 
-_BACKBONES: Final = {Backbone.RESNET50: "R-50", Backbone.DENSENET121: "D-121"}
-
 _REFERENCES: Final = {
     "wang-2017": ("Wang et al.", "R-50"),
     "yao-2017": ("Yao et al.", "D-/"),
@@ -104,7 +102,7 @@ def label_table(title: str, outcomes: Sequence[Outcome]) -> Table:
     rows = tuple(
         TableRow(
             heads=_method(outcome, branch),
-            ours=(outcome.recipe.name, _BACKBONES[outcome.recipe.network.backbone]),
+            ours=(outcome.recipe.name, _cnn(outcome.recipe.network.backbone)),
             cells=tuple(
                 Cell(outcome.published(branch, label), outcome.measured(films, branch, label)) for label in columns
             ),
@@ -223,8 +221,17 @@ def _method(outcome: Outcome, branch: BranchName) -> tuple[str, str]:
     if recipe.name in _REFERENCES:
         return _REFERENCES[recipe.name]
     if recipe.network.architecture is not Architecture.AGCNN:
-        return recipe.name, _BACKBONES[recipe.network.backbone]
-    return BRANCH_TITLES[branch], _BACKBONES[recipe.network.backbone]
+        return recipe.name, _cnn(recipe.network.backbone)
+    return BRANCH_TITLES[branch], _cnn(recipe.network.backbone)
+
+
+def _cnn(backbone: Backbone) -> str:
+    """Table I's own word for it."""
+    match backbone:
+        case Backbone.RESNET50:
+            return "R-50"
+        case Backbone.DENSENET121:
+            return "D-121"
 
 
 def _batches(outcome: Outcome) -> str:
