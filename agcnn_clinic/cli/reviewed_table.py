@@ -65,8 +65,8 @@ def reviewed_table(
 
     A row an image with a verdict that stands: the path of its file in the archive; its patient, under a pseudonym;
     age at the study in years, sex and view where they are known; and a column a label with 1 (present), 0 (absent) or
-    -1 (uncertain, or not reviewed). Films that may be another patient's than their study's are left out, and a line
-    says so.
+    -1 (uncertain, or not reviewed). Films that may be another patient's than their study's are left out, and those
+    whose files retention removed; a line of each kind says so.
 
     Args:
         config: the clinic's settings.
@@ -87,12 +87,14 @@ def reviewed_table(
         record(None)
         return table
     with database.session() as session:
-        films, in_doubt = reviewed_films(session)
+        films, in_doubt, removed = reviewed_films(session)
     if in_doubt:
         typer.echo(_left_out(in_doubt), err=True)
+    if removed:
+        typer.echo(_without_file(removed), err=True)
     if not films:
         raise UsageError(
-            f"No {'other ' if in_doubt else ''}film of this clinic has been reviewed: "
+            f"No {'other ' if in_doubt or removed else ''}film of this clinic has been reviewed: "
             "confirm or correct some with `agcnn-clinic review STUDY`."
         )
     if len({film.patient for film in films}) < 2:
@@ -138,6 +140,15 @@ def _left_out(in_doubt: Sequence[str]) -> str:
         f"{len(in_doubt)} reviewed {'film is' if len(in_doubt) == 1 else 'films are'} left out, since a file names a "
         f"patient whom the study does not name ({', '.join(studies[:_NAMED])}{more}): `agcnn-clinic show STUDY` says "
         "which."
+    )
+
+
+def _without_file(removed: int) -> str:
+    """That so many reviewed films were left out, since they cannot be read any more."""
+    films, whose, them = ("film is", "its file", "it") if removed == 1 else ("films are", "their files", "them")
+    return (
+        f"{removed} reviewed {films} left out, since [retention] removed {whose}: drop {them} into the inbox again, "
+        "and the reviews count again."
     )
 
 

@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
@@ -17,6 +18,8 @@ from agcnn_clinic.domain import Warn
 from agcnn_clinic.errors import UsageError
 from agcnn_models.labels import LABELS
 from agcnn_training.data.table import Row
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -150,6 +153,25 @@ def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path
     )
     assert len(table.splitlines()) == 1 + 2
     assert path not in table
+
+
+def test_films_that_retention_removed_are_told_of(clinic, run, tmp_path, capsys):
+    """What was reviewed and cannot be read any more is not passed over, and not said to be unreviewed."""
+    config = load_config(clinic / "config.toml")
+    for study in ("A00001", "A00002", "A00003"):
+        run(clinic, "review", study, "--confirm")
+    with open_database(config.database_url) as database:
+        table_of = partial(reviewed_table, config, database, tmp_path / "m.run", resume=False, record=lambda _: None)
+        with database.write() as session:
+            session.query(ReceivedFile).filter_by(id=1).update({"removed_at": NOW})
+        capsys.readouterr()
+        assert len(table_of().read_text().splitlines()) == 1 + 2
+        assert "1 reviewed film is left out, since [retention] removed its file: drop it" in capsys.readouterr().err
+        with database.write() as session:
+            session.query(ReceivedFile).update({"removed_at": NOW})
+        with pytest.raises(UsageError, match="No other film of this clinic has been reviewed"):
+            table_of()
+        assert "3 reviewed films are left out, since [retention] removed their files" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [("train",), ("evaluate", "starter")])
