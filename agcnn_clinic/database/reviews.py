@@ -70,6 +70,7 @@ class ReviewedFilm:
         study_date: ISO 8601, or empty.
         view_position: as DICOM writes it, or empty.
         verdicts: those that stand.
+        reviewed_at: when the newest word on it was said.
     """
 
     stored_path: str
@@ -79,6 +80,7 @@ class ReviewedFilm:
     study_date: str
     view_position: str
     verdicts: Verdicts
+    reviewed_at: datetime
 
 
 class ReviewedFilms(NamedTuple):
@@ -171,10 +173,12 @@ def standing_reviews(session: Session, study_id: int) -> dict[int, dict[str, Rev
 def reviewed_films(session: Session) -> ReviewedFilms:
     """All images with a verdict that stands, in the order of their arrival, and why some of them are left out."""
     verdicts: dict[int, dict[str, Verdict]] = {}
+    newest: dict[int, datetime] = {}
     places: dict[int, tuple[Study, ReceivedFile]] = {}
-    everything = _reviews(Instance.id, Review.label, Review.verdict, Study, ReceivedFile)
-    for instance_id, label, verdict, study, file in session.execute(everything):
+    everything = _reviews(Instance.id, Review.label, Review.verdict, Review.reviewed_at, Study, ReceivedFile)
+    for instance_id, label, verdict, reviewed_at, study, file in session.execute(everything):
         verdicts.setdefault(instance_id, {})[label] = Verdict(verdict)
+        newest[instance_id] = reviewed_at
         if file.removed_at is None:
             places[instance_id] = study, file
     pseudonyms = _pseudonyms(session)
@@ -195,6 +199,7 @@ def reviewed_films(session: Session) -> ReviewedFilms:
                     study_date=study.study_date,
                     view_position=str(file.header.get("view_position") or ""),
                     verdicts=standing[instance_id],
+                    reviewed_at=newest[instance_id],
                 )
             )
     return found
