@@ -14,9 +14,8 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 OF_THE_CLINIC = (
-    "These are the films that were reviewed in this clinic, by people who may have chosen and judged them knowing what "
-    "a model had found: where they did, these results flatter that model. To know how well one reads here, review all "
-    "films of some days, or films drawn by lot."
+    "Who reviewed them may have chosen and judged them knowing what a model had found: where that is so, these results "
+    "flatter that model. To know how well one reads here, review all films of some days, or films drawn by lot."
 )
 """What a reader of results must know of films that have their labels from reviews."""
 
@@ -63,10 +62,12 @@ def evaluate(
     out = out or Path(f"evaluation-{folder.name}")
     side = None if split is None else _one_of(Side, split, "--split")
     computed_in = _one_of((Precision.FLOAT32, Precision.BFLOAT16), precision, "--precision")
+    cautions: tuple[str, ...] = ()
     if from_database:
         if data is not None or images is not None:
             raise UsageError(NOT_BOTH)
-        data, images = films_of_the_clinic(ctx, out)
+        data, images, which, left_out = films_of_the_clinic(ctx, out)
+        cautions = (f"These films are from {which}. {OF_THE_CLINIC}", *left_out)
     if data is None:
         raise UsageError("Say what to measure it on: --data, or --from-database.")
     request = EvaluateRequest(
@@ -83,7 +84,7 @@ def evaluate(
         workers=workers or usable_cores(),
         seed=seed,
         image_loader=read_as_the_clinic_does,
-        cautions=(OF_THE_CLINIC,) if from_database else (),
+        cautions=cautions,
     )
     with explained():
         typer.echo(run(request))

@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Callable, Sequence
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,10 +28,19 @@ _NAMED = 5
 
 
 class ClinicFilms(NamedTuple):
-    """The table of reviewed films, and the folder of their images."""
+    """The films that were reviewed, for a run or for results.
+
+    Attributes:
+        table: of them.
+        images: the folder of their images.
+        which: how many there are, until when they were reviewed, and of when they are; empty for a run that is resumed.
+        left_out: what was reviewed and is not among them, a sentence for each reason.
+    """
 
     table: Path
     images: Path
+    which: str = ""
+    left_out: tuple[str, ...] = ()
 
 
 def films_of_the_clinic(ctx: typer.Context, folder: Path, *, resume: bool = False) -> ClinicFilms:
@@ -54,19 +64,18 @@ def films_of_the_clinic(ctx: typer.Context, folder: Path, *, resume: bool = Fals
         def record(films: int | None) -> None:
             record_access(ctx, database, AuditEvent.EXPORTED, rows=films)
 
-        table = reviewed_table(config, database, folder, resume=resume, record=record)
-    return ClinicFilms(table, config.archive)
+        return reviewed_table(config, database, folder, resume=resume, record=record)
 
 
 def reviewed_table(
     config: "Config", database: "Database", folder: Path, *, resume: bool, record: Callable[[int | None], None]
-) -> Path:
+) -> ClinicFilms:
     """Write `reviewed.csv` into a folder, or find the one with which a run began that is to be resumed.
 
     A row an image with a verdict that stands: the path of its file in the archive; its patient, under a pseudonym;
     age at the study in years, sex and view where they are known; and a column a label with 1 (present), 0 (absent) or
-    -1 (uncertain, or not reviewed). Films that may be another patient's than their study's are left out, and a line
-    says so.
+    -1 (uncertain, or not reviewed). Films that may be another patient's than their study's are left out, and those
+    whose files retention removed.
 
     Args:
         config: the clinic's settings.
@@ -85,28 +94,29 @@ def reviewed_table(
     table = folder / TABLE
     if resume and table.exists():
         record(None)
-        return table
+        return ClinicFilms(table, config.archive)
     with database.session() as session:
-        films, in_doubt = reviewed_films(session)
-    if in_doubt:
-        typer.echo(_left_out(in_doubt), err=True)
+        films, in_doubt, removed = reviewed_films(session)
+    left_out = (*([_doubted(in_doubt)] if in_doubt else []), *([_without_file(removed)] if removed else []))
     if not films:
-        raise UsageError(
-            f"No {'other ' if in_doubt else ''}film of this clinic has been reviewed: "
+        nothing = (
+            f"No {'other ' if left_out else ''}film of this clinic has been reviewed: "
             "confirm or correct some with `agcnn-clinic review STUDY`."
         )
+        raise UsageError(" ".join((*left_out, nothing)))
     if len({film.patient for film in films}) < 2:
-        raise UsageError(
+        too_few = (
             "Only one patient's films have been reviewed, which no model can be trained on or measured by: "
             "review films of others, too, with `agcnn-clinic review STUDY`."
         )
+        raise UsageError(" ".join((*left_out, too_few)))
     record(len(films))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_atomically(table, table_content(films, config.archive.absolute()).encode())
     except OSError as error:
         raise StorageError(f"{table} cannot be written: {error.strerror}.") from error
-    return table
+    return ClinicFilms(table, config.archive, _which(films), left_out)
 
 
 def table_content(films: "Sequence[ReviewedFilm]", archive: Path) -> str:
@@ -130,7 +140,15 @@ def table_content(films: "Sequence[ReviewedFilm]", archive: Path) -> str:
     return text.getvalue()
 
 
-def _left_out(in_doubt: Sequence[str]) -> str:
+def _which(films: "Sequence[ReviewedFilm]") -> str:
+    """How many films, until when they were reviewed, and between which days their studies were made."""
+    until = max(film.reviewed_at for film in films).astimezone(UTC)
+    days = sorted(film.study_date for film in films if film.study_date)
+    made = f", of studies from {days[0]} to {days[-1]}" if days else ""
+    return f"the {len(films)} that were reviewed in this clinic until {until:%Y-%m-%d %H:%M} UTC{made}"
+
+
+def _doubted(in_doubt: Sequence[str]) -> str:
     """That films were left out, for each of which there is its study's key."""
     studies = list(dict.fromkeys(in_doubt))
     more = f" and {len(studies) - _NAMED} more" if len(studies) > _NAMED else ""
@@ -138,6 +156,15 @@ def _left_out(in_doubt: Sequence[str]) -> str:
         f"{len(in_doubt)} reviewed {'film is' if len(in_doubt) == 1 else 'films are'} left out, since a file names a "
         f"patient whom the study does not name ({', '.join(studies[:_NAMED])}{more}): `agcnn-clinic show STUDY` says "
         "which."
+    )
+
+
+def _without_file(removed: int) -> str:
+    """That so many reviewed films were left out, since they cannot be read any more."""
+    films, whose, them = ("film is", "its file", "it") if removed == 1 else ("films are", "their files", "them")
+    return (
+        f"{removed} reviewed {films} left out, since [retention] removed {whose}: drop {them} into the inbox again, "
+        "and the reviews count again."
     )
 
 

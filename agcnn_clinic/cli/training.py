@@ -88,7 +88,9 @@ def train(
     if from_database:
         if data is not None or images is not None:
             raise UsageError(NOT_BOTH)
-        data, images = _films_of_the_clinic(ctx, out, resume=resume)
+        data, images, _, left_out = _films_of_the_clinic(ctx, out, resume=resume)
+        for sentence in left_out:
+            typer.echo(sentence, err=True)
     if data is None:
         raise UsageError("Say what to learn from: --data, or --from-database.")
     from agcnn_training.distributed import rank

@@ -70,6 +70,7 @@ class ReviewedFilm:
         study_date: ISO 8601, or empty.
         view_position: as DICOM writes it, or empty.
         verdicts: those that stand.
+        reviewed_at: when the newest word on it was said.
     """
 
     stored_path: str
@@ -79,6 +80,7 @@ class ReviewedFilm:
     study_date: str
     view_position: str
     verdicts: Verdicts
+    reviewed_at: datetime
 
 
 class ReviewedFilms(NamedTuple):
@@ -88,6 +90,8 @@ class ReviewedFilms(NamedTuple):
     in_doubt: list[str]
     """For each film that may be another patient's than its study's, the study's key. Under the study's patient it would
     have that one's age and sex, and its own patient might be on both sides of a split."""
+    removed: int
+    """How many films have a verdict that stands and no bytes any more: retention removed them."""
 
 
 def record_review(session: Session, study: Study, request: ReviewRequest, now: datetime) -> list[ReviewedImage]:
@@ -167,23 +171,25 @@ def standing_reviews(session: Session, study_id: int) -> dict[int, dict[str, Rev
 
 
 def reviewed_films(session: Session) -> ReviewedFilms:
-    """All images with a verdict that stands and bytes that are kept, in the order of their arrival."""
+    """All images with a verdict that stands, in the order of their arrival, and why some of them are left out."""
     verdicts: dict[int, dict[str, Verdict]] = {}
+    newest: dict[int, datetime] = {}
     places: dict[int, tuple[Study, ReceivedFile]] = {}
-    everything = _reviews(Instance.id, Review.label, Review.verdict, Study, ReceivedFile)
-    for instance_id, label, verdict, study, file in session.execute(everything):
+    everything = _reviews(Instance.id, Review.label, Review.verdict, Review.reviewed_at, Study, ReceivedFile)
+    for instance_id, label, verdict, reviewed_at, study, file in session.execute(everything):
         verdicts.setdefault(instance_id, {})[label] = Verdict(verdict)
+        newest[instance_id] = reviewed_at
         if file.removed_at is None:
             places[instance_id] = study, file
     pseudonyms = _pseudonyms(session)
     doubtful = _in_doubt(session, places)
-    found = ReviewedFilms([], [])
-    for instance_id in sorted(places):
+    standing = {instance_id: _standing(said) for instance_id, said in verdicts.items() if _standing(said)}
+    found = ReviewedFilms([], [], removed=len(standing.keys() - places.keys()))
+    for instance_id in sorted(standing.keys() & places.keys()):
         study, file = places[instance_id]
-        standing = _standing(verdicts[instance_id])
-        if standing and instance_id in doubtful:
+        if instance_id in doubtful:
             found.in_doubt.append(study.key)
-        elif standing:
+        else:
             found.films.append(
                 ReviewedFilm(
                     stored_path=file.stored_path,
@@ -192,7 +198,8 @@ def reviewed_films(session: Session) -> ReviewedFilms:
                     patient_birth_date=study.patient_birth_date,
                     study_date=study.study_date,
                     view_position=str(file.header.get("view_position") or ""),
-                    verdicts=standing,
+                    verdicts=standing[instance_id],
+                    reviewed_at=newest[instance_id],
                 )
             )
     return found

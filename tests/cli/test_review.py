@@ -5,6 +5,7 @@ import io
 import json
 import random
 import re
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -12,11 +13,13 @@ import pytest
 from agcnn_clinic.cli.reviewed_table import reviewed_table
 from agcnn_clinic.config import load_config
 from agcnn_clinic.database.session import open_database
-from agcnn_clinic.database.tables import ReceivedFile
+from agcnn_clinic.database.tables import ReceivedFile, Review, Study
 from agcnn_clinic.domain import Warn
 from agcnn_clinic.errors import UsageError
 from agcnn_models.labels import LABELS
 from agcnn_training.data.table import Row
+
+NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -108,10 +111,10 @@ def test_the_reviewed_films_become_a_table(clinic, run, tmp_path):
         with pytest.raises(UsageError, match="Only one patient's films"):
             table_of(resume=False)
         run(clinic, "review", "A00003", "--set", "no_finding=present")
-        table = table_of(resume=False)
+        table = table_of(resume=False).table
         before = table.read_text()
         run(clinic, "review", "A00003", "--set", "Hernia=present")
-        assert table_of(resume=True).read_text() == before
+        assert table_of(resume=True).table.read_text() == before
     assert told == [3, None]
     rows = list(csv.DictReader(before.splitlines()))
     assert [row["image"].startswith(f"{config.archive.absolute()}/") for row in rows] == [True] * 3
@@ -127,7 +130,7 @@ def test_the_reviewed_films_become_a_table(clinic, run, tmp_path):
     assert set(rows[0]) <= {*Row.__dataclass_fields__, *LABELS}
 
 
-def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path, capsys):
+def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path):
     """Under the study's patient it would have that one's age, and its own patient might be on both sides of a split."""
     config = load_config(clinic / "config.toml")
     with open_database(config.database_url) as database:
@@ -143,13 +146,50 @@ def test_a_film_of_another_patient_is_told_of_and_left_out(clinic, run, tmp_path
             table_of(resume=False)
         for study in ("A00002", "A00003"):
             assert "names a patient" not in run(clinic, "review", study, "--confirm").stdout
-        capsys.readouterr()
-        table = table_of(resume=False).read_text()
-    assert f"1 reviewed film is left out, since a file names a patient whom the study does not name ({key})" in (
-        capsys.readouterr().err
-    )
+        films = table_of(resume=False)
+    (told,) = films.left_out
+    assert f"1 reviewed film is left out, since a file names a patient whom the study does not name ({key})" in told
+    table = films.table.read_text()
     assert len(table.splitlines()) == 1 + 2
     assert path not in table
+
+
+def test_films_that_retention_removed_are_told_of(clinic, run, tmp_path):
+    """What was reviewed and cannot be read any more is not passed over, and not said to be unreviewed."""
+    config = load_config(clinic / "config.toml")
+    for study in ("A00001", "A00002", "A00003"):
+        run(clinic, "review", study, "--confirm")
+    with open_database(config.database_url) as database:
+        table_of = partial(reviewed_table, config, database, tmp_path / "m.run", resume=False, record=lambda _: None)
+        with database.write() as session:
+            session.query(ReceivedFile).filter_by(id=1).update({"removed_at": NOW})
+        films = table_of()
+        assert len(films.table.read_text().splitlines()) == 1 + 2
+        (told,) = films.left_out
+        assert told.startswith("1 reviewed film is left out, since [retention] removed its file: drop it")
+        with database.write() as session:
+            session.query(ReceivedFile).update({"removed_at": NOW})
+        gone = (
+            r"^3 reviewed films are left out, since \[retention\] removed their files: .* No other film of this clinic"
+        )
+        with pytest.raises(UsageError, match=gone):
+            table_of()
+
+
+def test_results_say_which_films_they_are_of(clinic, run, tmp_path):
+    """Until when films were reviewed, and of when they are: who signs a page must know which month it is of."""
+    config = load_config(clinic / "config.toml")
+    for study in ("A00001", "A00003"):
+        run(clinic, "review", study, "--confirm")
+    with open_database(config.database_url) as database:
+        with database.write() as session:
+            session.query(Review).update({"reviewed_at": NOW})
+            session.query(Review).filter_by(inference_id=1, label="Mass").update({"reviewed_at": NOW - timedelta(1)})
+            days = [study.study_date for study in session.query(Study).order_by(Study.id)]
+        which = reviewed_table(config, database, tmp_path / "m", resume=False, record=lambda _: None).which
+    assert which == (
+        f"the 2 that were reviewed in this clinic until 2026-06-01 12:00 UTC, of studies from {days[0]} to {days[2]}"
+    )
 
 
 @pytest.mark.parametrize("command", [("train",), ("evaluate", "starter")])

@@ -34,7 +34,7 @@ def test_films_for_training_bear_a_pseudonym_of_their_patient(database, factorie
         review(database, f"A{number:05}", Mass=PRESENT)
     review(database, "A00002", Mass=CLEARED)
     with database.session() as session:
-        films, _ = reviewed_films(session)
+        films, *_ = reviewed_films(session)
         keys = [find_study(session, f"A{number:05}").key for number in (1, 3, 4, 5)]
     assert [film.patient for film in films] == [keys[0], keys[0], keys[2], keys[3]]
     assert films[0].verdicts == {"Mass": PRESENT, NO_FINDING: ABSENT}
@@ -78,7 +78,27 @@ def test_a_film_for_which_another_study_names_another_patient_is_not_trained_on(
         session.flush()
         doubt(session, [(file.instance_id, InstanceDescription(**file.header))], NOW)
     with database.session() as session:
-        assert reviewed_films(session) == ([], [])
+        assert reviewed_films(session) == ([], [], 0)
     assert [image.patient_in_doubt for image in review(database, "A00001", Mass=PRESENT)] == [True]
     with database.session() as session:
-        assert reviewed_films(session) == ([], [study.key])
+        assert reviewed_films(session) == ([], [study.key], 0)
+
+
+def test_films_whose_bytes_are_gone_are_counted(database, factories):
+    """Retention removed them after they were reviewed; a verdict that was taken back asks for no film."""
+    with database.write() as session:
+        model = factories.make_model(session)
+        files = []
+        for number in (1, 2, 3):
+            study = factories.make_study(session, number)
+            files.append(factories.make_file(session, study, number))
+            factories.make_inference(session, files[-1], model, random.Random(number))
+    for number in (1, 2, 3):
+        review(database, f"A{number:05}", Mass=PRESENT)
+    review(database, "A00003", Mass=CLEARED)
+    with database.write() as session:
+        for file in files[1:]:
+            session.merge(file).removed_at = NOW
+    with database.session() as session:
+        films, in_doubt, removed = reviewed_films(session)
+    assert ([film.stored_path for film in films], in_doubt, removed) == ([files[0].stored_path], [], 1)

@@ -40,7 +40,7 @@ def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, wri
     results = json.loads((measured / "results.json").read_text())
     assert results["sets"]["all"]["films"] == 6
     reviewed, *_ = results["warnings"]
-    assert reviewed.startswith("These are the films that were reviewed in this clinic")
+    assert reviewed.startswith("These films are from the 6 that were reviewed in this clinic until ")
     trained_on = f"The model was trained on {training.films_train} of these 6 films"
     assert any(warning.startswith(trained_on) for warning in results["warnings"])
     taken = json.loads(clinic.run("audit", "list", "--event", "exported", "--format", "json").stdout)

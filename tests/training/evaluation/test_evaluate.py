@@ -33,6 +33,7 @@ from agcnn_training.evaluation.evaluate import (
 from agcnn_training.evaluation.figures import area_figure, roc_figure
 from agcnn_training.evaluation.opening import Side, open_films, warnings
 from agcnn_training.evaluation.page import Report, page
+from agcnn_training.evaluation.page_tables import finding_table
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.results import judge
 from agcnn_training.evaluation.writing import RESULTS_FILE
@@ -220,6 +221,14 @@ def test_the_page_needs_nothing_beside_it(report: Report) -> None:
         ET.fromstring(drawing)
     assert "A &lt;b&gt;caution&lt;/b&gt; &amp; more." in html
     assert f"{report.result.branches[BranchName.FUSION].score.mean:.3f}" in html
+
+
+def test_a_finding_has_the_number_of_films_of_which_it_is_known(report: Report) -> None:
+    """Films that were reviewed for some findings alone are fewer for the others, and an area is of those films."""
+    films = {row[0]: row[1] for row in finding_table(report.result).rows}
+    truth = report.predictions.truth
+    assert films["Atelectasis"] == f"{int(np.nansum(truth[:, 0]))} of 39"
+    assert films["Effusion"] == f"{int(truth[:, 2].sum())} of 40"
 
 
 def test_branches_are_told_apart_without_colours(report: Report) -> None:

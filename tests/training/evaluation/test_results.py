@@ -305,6 +305,18 @@ def test_a_mean_that_hangs_on_every_patient_has_no_interval(make_predictions, ma
     assert not any(one.interval.known for one in found.subgroups if one.attribute == "view")
 
 
+@pytest.mark.parametrize(("bearing", "known"), [({"0"}, False), ({"0", "1"}, True)])
+def test_a_mean_of_findings_of_single_patients_has_no_interval(make_predictions, make_rows, bearing, known) -> None:
+    """Nor has the finding: draws that all have that one patient say nothing of what another one would have had."""
+    predictions, rows = make_predictions(40), make_rows(40)
+    truth = np.full_like(predictions.truth, np.nan)
+    truth[:, 3] = [patient in bearing for patient in predictions.patients]
+    found = judge(replace(predictions, truth=truth), rows, fit_decision(predictions, "m-1"), PREPROCESSING, seed=0)
+    assert [bool(branch.label_intervals) for branch in found.branches.values()] == [known] * 3
+    assert [one.interval.known for one in (*found.branches.values(), *found.comparisons)] == [known] * 6
+    assert [one.interval.known for one in found.subgroups if one.attribute == "view"] == [known]
+
+
 def test_an_age_beyond_any_patient_is_in_no_band(make_predictions, make_rows) -> None:
     """NIH's typing errors, and unknown ages, are left out instead of being put among the old."""
     rows = [replace(row, age=None if index % 2 else 412) for index, row in enumerate(make_rows(20))]

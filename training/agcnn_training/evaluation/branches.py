@@ -22,6 +22,7 @@ from agcnn_training.evaluation.metrics import (
     average_precision,
     label_draws,
     labelled_films,
+    of_several_patients,
     score_branch,
 )
 from agcnn_training.evaluation.predictions import Predictions
@@ -33,7 +34,7 @@ class BranchResult:
 
     Attributes:
         score: the areas of the 14 pathologies and their mean.
-        interval: of the mean.
+        interval: of the mean, unless none of them has one.
         label_intervals: of each area; a label that fewer than two patients have, or lack, has none, since drawing
             patients again says nothing of a single one.
         average_precision: of each of the 15 labels that occurs.
@@ -78,8 +79,7 @@ def judge_branches(
     Args:
         predictions: of the set.
         draws: of the set's patients, the same for all branches, so that differences are paired.
-        whole: draws of the same seed in which every pathology that has an area has one still, for the means: a draw
-            without the one patient who bears a finding would give a mean over fewer than the figure beside it.
+        whole: draws of the same seed for the means (``whole_draws``).
 
     Raises:
         TrainingError: as ``score_branch`` does.
@@ -150,11 +150,5 @@ def _compared(
 
 def _label_intervals(predictions: Predictions, draws: NDArray[np.float64]) -> dict[str, Interval]:
     """The interval of each pathology's column of draws [D, 14], where two patients or more are on either side."""
-    patients = np.asarray(predictions.patients, dtype=np.str_)
-    intervals = {}
-    for column, label in enumerate(PATHOLOGIES):
-        known, bears = labelled_films(predictions.truth[:, column])
-        sides = (patients[known][bears], patients[known][~bears])
-        if min(len(np.unique(side)) for side in sides) >= 2:
-            intervals[label] = percentile_interval(draws[:, column])
-    return intervals
+    several = of_several_patients(predictions.truth[:, : len(PATHOLOGIES)], predictions.patients)
+    return {PATHOLOGIES[column]: percentile_interval(draws[:, column]) for column in several}

@@ -1,7 +1,7 @@
 """How good a reading is: areas under its curves, label by label; a label that is NaN is unknown and left out."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.bootstrap import PatientDraws, area_draws
+from agcnn_training.evaluation.bootstrap import PatientDraws, area_draws, draw_patients
 
 Truth: TypeAlias = NDArray[np.bool_] | NDArray[np.floating]
 """Whether films bear labels: booleans, or numbers in {0, 1} that are NaN where it is unknown."""
@@ -157,6 +157,30 @@ def both_outcomes(truth: Truth) -> NDArray[np.bool_]:
             bearing[known] = bears
             groups += [bearing, known & ~bearing]
     return np.stack(groups, axis=1) if groups else np.empty((len(truth), 0), bool)
+
+
+def of_several_patients(truth: Truth, patients: Sequence[str]) -> list[int]:
+    """The columns of truth [N, L] of labels that two patients or more have, and two or more lack.
+
+    Drawing patients again says nothing of how sure the area of any other label is.
+    """
+    whose = np.asarray(patients, dtype=np.str_)
+    found = []
+    for column in range(truth.shape[1]):
+        known, bears = labelled_films(truth[:, column])
+        if min(len(np.unique(whose[known][side])) for side in (bears, ~bears)) >= 2:
+            found.append(column)
+    return found
+
+
+def whole_draws(truth: Truth, patients: Sequence[str], *, seed: int) -> PatientDraws:
+    """Draws of patients for a mean over labels [N, L]: in each of them every label that has an area has one still.
+
+    A draw without the one patient who bears a finding would give a mean over fewer labels than the figure beside it.
+    There is no draw where none of the labels is of several patients, nor where ``draw_patients`` makes none.
+    """
+    draws = draw_patients(patients, seed=seed, needed=both_outcomes(truth))
+    return draws if of_several_patients(truth, patients) else replace(draws, counts=draws.counts[:, :0], again=0)
 
 
 def label_draws(truth: Truth, logits: NDArray[np.floating], draws: PatientDraws) -> NDArray[np.float64]:

@@ -107,7 +107,7 @@ def _findings(result: SetResult) -> Section:
     meaning = (
         "Area under the ROC curve of each finding; the mean is over the pathologies with both outcomes. Average "
         f"precision is the {result.headline} branch's, and a random score gets the prevalence. A finding that fewer "
-        "than two patients have carries no interval."
+        "than two patients have, or lack, carries no interval, nor does a mean of such findings alone."
     )
     again = (
         (

@@ -33,7 +33,7 @@ def finding_table(result: SetResult) -> Table:
     mean = (TOTAL, "", *means, span(best.interval), NONE, NONE)
     return Table(
         "",
-        ("Finding", "Films", *result.branches, f"95 % ({result.headline})", "Average precision", "Prevalence"),
+        ("Finding", "Films with it", *result.branches, f"95 % ({result.headline})", "Average precision", "Prevalence"),
         (*(_finding_row(result, label) for label in PATHOLOGIES), mean),
     )
 
@@ -171,7 +171,8 @@ def _finding_row(result: SetResult, label: str) -> tuple[str, ...]:
     best = result.branches[result.headline]
     return (
         display_name(label),
-        str(result.positives.get(label, 0)),
+        # Of how many it is known: where each film was reviewed for some findings alone, these differ.
+        f"{result.positives.get(label, 0)} of {result.known.get(label, 0)}",
         *(three(branch.score.per_label.get(label)) for branch in result.branches.values()),
         span(best.label_intervals.get(label)),
         three(best.average_precision.get(label)),

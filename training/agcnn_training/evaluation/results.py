@@ -24,7 +24,7 @@ from agcnn_training.evaluation.branches import BranchResult, Comparison, judge_b
 from agcnn_training.evaluation.calibration import Calibration, judge_calibration
 from agcnn_training.evaluation.decision import Decision, OperatingPoint, fit_decision, operating_points
 from agcnn_training.evaluation.localisation import Localisation, judge_localisation, lesions_on
-from agcnn_training.evaluation.metrics import both_outcomes, labelled_films
+from agcnn_training.evaluation.metrics import labelled_films, whole_draws
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.subgroups import Subgroup, judge_subgroups
@@ -169,7 +169,7 @@ def judge(
     """
     truth, logits = predictions.truth, predictions.logits[predictions.headline]
     draws = draw_patients(predictions.patients, seed=seed)
-    whole = draw_patients(predictions.patients, seed=seed, needed=both_outcomes(truth[:, : len(PATHOLOGIES)]))
+    whole = whole_draws(truth[:, : len(PATHOLOGIES)], predictions.patients, seed=seed)
     branches, comparisons = judge_branches(predictions, draws, whole)
     probabilities = calibrated(logits, decision.scales)
     lesions = lesions_on(predictions.images, boxes)

@@ -10,13 +10,8 @@ from numpy.typing import NDArray
 from agcnn_models.labels import PATHOLOGIES
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.bootstrap import (
-    Interval,
-    draw_patients,
-    mean_over_known,
-    percentile_interval,
-)
-from agcnn_training.evaluation.metrics import both_outcomes, label_draws, score_branch
+from agcnn_training.evaluation.bootstrap import Interval, mean_over_known, percentile_interval
+from agcnn_training.evaluation.metrics import label_draws, score_branch, whole_draws
 from agcnn_training.evaluation.predictions import Predictions
 
 SMALL: Final = 100
@@ -37,7 +32,7 @@ class Subgroup:
         patients: how many have them.
         labels: over how many pathologies the mean is: those with both outcomes in the group.
         mean: the mean area of the branch whose word counts; NaN when no pathology has both outcomes.
-        interval: of the mean; NaN bounds where hardly a draw of patients has both outcomes of all of them.
+        interval: of the mean; NaN bounds where ``whole_draws`` has none.
     """
 
     attribute: str
@@ -86,7 +81,7 @@ def _judged(predictions: Predictions, chosen: NDArray[np.bool_], attribute: str,
     truth = predictions.truth[chosen, pathologies]
     logits = predictions.logits[predictions.headline][chosen, pathologies]
     patients = np.asarray(predictions.patients, dtype=np.str_)[chosen].tolist()
-    draws = draw_patients(patients, seed=seed, needed=both_outcomes(truth))
+    draws = whole_draws(truth, patients, seed=seed)
     try:
         score = score_branch(truth, logits)
         labels, mean = len(score.per_label), score.mean
