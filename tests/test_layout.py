@@ -7,6 +7,7 @@ from agcnn_clinic.cli.main import app
 from agcnn_clinic.clinic import at_work
 from agcnn_clinic.config import load_config
 from agcnn_clinic.errors import ConfigError, UsageError
+from agcnn_clinic.sections import Folders
 
 
 @pytest.fixture
@@ -51,6 +52,12 @@ def test_folders_of_which_one_would_take_the_other_in_are_refused(settings, fold
     """Whatever lies in the inbox is taken, and whatever in the archive has no row counts as a lost film."""
     with pytest.raises(ConfigError, match=rf"The {outer} folder \(.*\) holds the {inner} \("):
         settings(**folders).layout.on_disk().check()
+
+
+def test_every_folder_of_the_settings_has_its_place(settings, tmp_path):
+    """One that the layout does not know could lie in the inbox, and what it holds be taken for films."""
+    named = {name: tmp_path / "clinic" / f"the {name}" for name in Folders.model_fields}
+    assert settings(**{name: path.name for name, path in named.items()}).layout.folders == named
 
 
 def test_folders_that_do_each_other_no_harm_may_lie_anywhere(settings, tmp_path):

@@ -13,7 +13,7 @@ from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.reporting.due import leave_unread, studies_due
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.making import make_report
-from agcnn_clinic.reporting.remaking import remake
+from agcnn_clinic.reporting.remaking import Remade, remake
 from agcnn_clinic.sections import Folders
 
 
@@ -226,6 +226,19 @@ def test_a_report_made_again_is_the_same(clinic, make, again, at_point) -> None:
     made = again(study)
     assert (made.path, made.note, synced) == (path, "", [True])
     assert path.read_bytes() == before
+
+
+def test_a_report_made_again_knows_nothing_of_studies_that_came_since(clinic, make, again) -> None:
+    """Of the same patient, the same day and one before: a report is a function of what there was when it was made."""
+    study = clinic.add_study(study_date="2026-03-01")
+    clinic.add_file(study)
+    path = make(study)
+    clinic.clock.forward(hours=1)
+    for day in ("2026-03-01", "2025-03-01"):
+        other = clinic.add_study(study_date=day)
+        clinic.add_file(other)
+        make(other)
+    assert again(study) == Remade(path, "")
 
 
 def test_a_report_made_again_lies_where_reports_lie_now(clinic, make) -> None:
