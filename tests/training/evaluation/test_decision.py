@@ -184,14 +184,18 @@ def test_a_label_of_one_outcome_is_neither_calibrated_nor_decided() -> None:
     assert operating_points(there, probabilities, decision.threshold_sets[0].values).keys() == left
 
 
-def test_a_threshold_has_no_operating_point_where_films_have_one_outcome() -> None:
-    """Of films that all bear a label, that all lack it, or of which nobody knows, none is both right and wrong."""
+def test_films_of_one_outcome_have_the_shares_that_there_are() -> None:
+    """Where no film has a finding its false alarms count all the same; a label that nobody knows is not there."""
     found = some_predictions()
-    decision, probabilities = fit_decision(found, "model-1.0.0"), calibrated(found.logits[BranchName.GLOBAL], {})
+    probabilities = calibrated(found.logits[BranchName.GLOBAL], {})
+    thresholds = {LABELS[column]: float(np.quantile(probabilities[:, column], 0.75)) for column in (3, 4, 5)}
     for column, value in ((3, 1), (4, 0), (5, np.nan)):
         found.truth[:, column] = value
-    left = {label for column, label in enumerate(LABELS) if column not in (3, 4, 5)}
-    assert operating_points(found, probabilities, decision.threshold_sets[0].values).keys() == left
+    ill, sound = operating_points(found, probabilities, thresholds).values()
+    called = [probabilities[:, column] >= thresholds[LABELS[column]] for column in (3, 4)]
+    assert (ill.sensitivity.value, sound.specificity.value) == (called[0].mean(), 1 - called[1].mean())
+    assert np.isnan([ill.specificity.value, sound.sensitivity.value]).all()
+    assert (ill.ppv.value, ill.npv.value, sound.ppv.value, sound.npv.value) == (1, 0, 0, 1)
 
 
 def test_a_bundles_decision_is_the_one_it_serves_with(small_bundle) -> None:

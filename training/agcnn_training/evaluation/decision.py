@@ -141,7 +141,9 @@ def sensitivity_threshold(truth: Truth, probability: NDArray[np.float64], wanted
 def operating_points(
     predictions: Predictions, probabilities: NDArray[np.float64], thresholds: Mapping[str, float]
 ) -> dict[str, OperatingPoint]:
-    """What a threshold set does on a set of films, for each label that has a threshold, and both outcomes there.
+    """What a threshold set does on a set of films, for each label that has a threshold, and is known of some of them.
+
+    Where no film has a label, what is called positive is a false alarm: its specificity is worth knowing by itself.
 
     Args:
         predictions: of the set.
@@ -152,7 +154,7 @@ def operating_points(
     points = {}
     for column, label in enumerate(LABELS):
         known, bears = labelled_films(predictions.truth[:, column])
-        if label not in thresholds or bears.all() or not bears.any():
+        if label not in thresholds or not known.any():
             continue
         called, whose = probabilities[known, column] >= thresholds[label], patients[known]
         points[label] = OperatingPoint(
