@@ -13,18 +13,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert
 from sqlalchemy.exc import IntegrityError
 
 from agcnn_clinic.database.audit import (
     BEGINNING,
     About,
-    EventFilter,
     Verified,
     append,
     audit_event,
-    count_events,
-    events,
     verify,
 )
 from agcnn_clinic.database.audit_events import AuditEvent
@@ -299,30 +295,6 @@ def test_the_newest_part_can_be_checked_alone(tampered, database):
     tamper(database, ("UPDATE audit_event SET host = 'x' WHERE id = ?", (total - 7,)))
     assert verdict_of(database, last=5).broken == ""
     assert f"Row {total - 7} " in verdict_of(database, last=10).broken
-
-
-def test_events_are_chosen_by_time_kind_study_and_user(database):
-    """Each filter alone, and how many there are."""
-    grow(database, 6)
-    user = next(iter(_chosen(database, EventFilter())))["user_name"]
-    moments = EventFilter(since=NOON + timedelta(seconds=1), until=NOON + timedelta(seconds=3))
-    assert [row["recorded_at"][17:19] for row in _chosen(database, moments)] == ["02", "01"]
-    assert [row["event"] for row in _chosen(database, EventFilter(event=AuditEvent.STOPPED))] == ["stopped"]
-    assert len(_chosen(database, EventFilter(study="study1"))) == 2
-    assert _chosen(database, EventFilter(study="study")) == _chosen(database, EventFilter(study="%")) == []
-    assert len(_chosen(database, EventFilter(user=user))) == verdict_of(database).count
-    assert _chosen(database, EventFilter(user="nobody at all")) == []
-    newest = _chosen(database, EventFilter())[0]
-    with database.transaction() as connection:
-        connection.execute(insert(audit_event), newest | {"id": newest["id"] + 1, "login_name": "behind sudo"})
-    assert len(_chosen(database, EventFilter(user="behind sudo"))) == 1
-
-
-def _chosen(database, wanted: EventFilter) -> list[dict]:
-    with database.connection() as connection:
-        rows = list(events(connection, wanted))
-        assert count_events(connection, wanted) == len(rows)
-    return rows
 
 
 @pytest.mark.slow

@@ -1,15 +1,16 @@
-"""The events of the audit trail: named as the standard does, each with who, when and what."""
+"""The events of the audit trail: named as the standard does, each with who, when and what; and chosen by these."""
 
 import os
 import socket
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from pydicom.sr.codedict import Collection
+from sqlalchemy import insert
 
 from agcnn_clinic import __version__
-from agcnn_clinic.database.audit import About, EventFilter, append, events
+from agcnn_clinic.database.audit import About, EventFilter, append, audit_event, count_events, events
 from agcnn_clinic.database.audit_events import EVENTS, Action, AuditEvent, EventId, EventOutcome, EventType
 from agcnn_clinic.users import user_name
 
@@ -63,3 +64,30 @@ def test_an_event_says_who_when_and_what(database):
     kernel = Path("/proc/self/loginuid")  # only where it keeps an audit of its own
     login = int(kernel.read_text()) if kernel.exists() else NO_LOGIN
     assert row["login_name"] == ("" if login == NO_LOGIN else user_name(login))
+
+
+@pytest.mark.both_databases
+def test_events_are_chosen_by_time_kind_study_and_user(database):
+    """Each filter alone, and how many there are."""
+    kinds = list(AuditEvent)[:6]
+    with database.transaction() as connection:
+        for number, kind in enumerate(kinds):
+            append(connection, kind, About([f"study{number % 3}"]), now=NOON + timedelta(seconds=number))
+    newest, *others = _chosen(database, EventFilter())
+    moments = EventFilter(since=NOON + timedelta(seconds=1), until=NOON + timedelta(seconds=3))
+    assert [row["recorded_at"][17:19] for row in _chosen(database, moments)] == ["02", "01"]
+    assert [row["event"] for row in _chosen(database, EventFilter(event=AuditEvent.STOPPED))] == ["stopped"]
+    assert len(_chosen(database, EventFilter(study="study1"))) == 2
+    assert _chosen(database, EventFilter(study="study")) == _chosen(database, EventFilter(study="%")) == []
+    assert _chosen(database, EventFilter(user=newest["user_name"])) == [newest, *others]
+    assert _chosen(database, EventFilter(user="nobody at all")) == []
+    with database.transaction() as connection:
+        connection.execute(insert(audit_event), newest | {"id": newest["id"] + 1, "login_name": "behind sudo"})
+    assert len(_chosen(database, EventFilter(user="behind sudo"))) == 1
+
+
+def _chosen(database, wanted: EventFilter) -> list[dict]:
+    with database.connection() as connection:
+        rows = list(events(connection, wanted))
+        assert count_events(connection, wanted) == len(rows)
+    return rows
