@@ -61,8 +61,8 @@ def test_on_a_cpu_cores_share_a_batch_and_torch_has_its_threads_back(monkeypatch
         meeting.wait(60)
         return int(share[0]), torch.get_num_threads()
 
-    with shared(CPU) as each:
-        assert each(work, torch.arange(7)) == [(0, 1), (3, 1), (5, 1)]
+    with shared(CPU) as shards:
+        assert shards.each(work, torch.arange(7)) == [(0, 1), (3, 1), (5, 1)]
     assert torch.get_num_threads() == before
 
 

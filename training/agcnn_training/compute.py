@@ -1,11 +1,9 @@
 """Where the arithmetic of a run is done, and in which numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
 
 from agcnn_models.cores import usable_cores
 from agcnn_models.precision import compute_float32_as_such, computes_bfloat16
@@ -19,14 +17,6 @@ EMULATED = (
     'set compute.precision to "auto" or "float32" in the recipe.'
 )
 """What a person is told whose recipe insists on bfloat16 here."""
-
-Share = TypeVar("Share")
-
-
-class ReadShares(Protocol):
-    """Puts images [B, ...] before a network, in shares or all at once; gives what was made of each share, in order."""
-
-    def __call__(self, work: Callable[[Tensor], Share], images: Tensor) -> list[Share]: ...
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -56,16 +46,13 @@ def autocast(device: torch.device, precision: Precision) -> AbstractContextManag
 
 
 @contextmanager
-def shared(device: torch.device) -> Iterator[ReadShares]:
-    """What reads batches without gradient: on a CPU several threads share each, a core to each (see ``Shards``).
+def shared(device: torch.device) -> Iterator[Shards]:
+    """What reads batches without gradient: on a CPU several threads share each, a core to each; else this one alone.
 
     Whether gradients and autocast are on is each thread's own affair: the work says it.
     """
-    if device.type != "cpu":
-        yield lambda work, images: [work(images)]
-        return
     with one_thread():
-        yield Shards(usable_cores()).each
+        yield Shards(usable_cores() if device.type == "cpu" else 1)
 
 
 @contextmanager

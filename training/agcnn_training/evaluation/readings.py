@@ -49,8 +49,8 @@ class Evaluator:
                 logits: Tensor = trainee(images)[:, columns]
             return logits
 
-        with shared(self.device) as each:
-            logits = [share for images in self._images(size) for share in each(read, images)]
+        with shared(self.device) as shards:
+            logits = [share for images in self._images(size) for share in shards.each(read, images)]
         return score_branch(self.truth, torch.cat(logits).float().cpu().numpy())
 
     def _images(self, size: int) -> Iterator[Tensor]:

@@ -67,9 +67,9 @@ class ServedReader:
             TrainingStopped: someone asked to stop.
         """
         network.eval()
-        with as_served(), shared(self.device) as each:
+        with as_served(), shared(self.device) as shards:
             read = partial(self._read, self._served(network))
-            parts = [part for images in self._batches(paths) for part in each(read, images.to(self.device))]
+            parts = [part for images in self._batches(paths) for part in shards.each(read, images.to(self.device))]
         names = (BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION)[: len(parts[0].logits)]
         boxes = [part.boxes for part in parts if part.boxes is not None]
         heat = [part.heat for part in parts if part.heat is not None]
