@@ -47,17 +47,18 @@ def send(
         raise UsageError("Say which: name studies, as `agcnn-clinic studies` prints them, or --cancel --all.")
     config = clinic_config(ctx)
     refuse_root(config)
-    if not cancel and out is None and not config.sending.is_on:
+    if cancel:
+        with clinic_database(config) as database:
+            _cancel(database, studies or None, version)
+        return
+    if out is None and not config.sending.is_on:
         raise UsageError("No archive is named: set sending.to in config.toml, or give a folder with --out.")
     with clinic_database(config) as database:
         with database.session() as session:
             found = [find_study(session, study) for study in studies or ()]
             keys = [study.key for study in found]
-            chosen = None if every else [study.id for study in found]
-            reports = [] if cancel else [delivered_version(study, version).id for study in found]
-        if cancel:
-            _cancel(database, chosen, version)
-        elif out is not None:
+            reports = [delivered_version(study, version).id for study in found]
+        if out is not None:
             from agcnn_clinic.cli.access import record_access
             from agcnn_clinic.database.audit_events import AuditEvent
             from agcnn_clinic.sending.parcel import begun
@@ -70,10 +71,13 @@ def send(
             raise typer.Exit(ExitCode.NOT_ALL)
 
 
-def _cancel(database: "Database", study_ids: list[int] | None, version: int | None) -> None:
+def _cancel(database: "Database", studies: list[str] | None, version: int | None) -> None:
+    """Let reports wait no longer: those of the studies, or of all for None; of each all that wait, or one version."""
+    from agcnn_clinic.database.queries import find_study
     from agcnn_clinic.sending.parcel import cancel
 
     with database.write() as session:
+        study_ids = None if studies is None else [find_study(session, study).id for study in studies]
         cancelled = cancel(session, study_ids, version=version, now=utc_now())
     for key, number in cancelled:
         typer.echo(f"report {number} of {key}: waits no longer to be sent")
