@@ -34,7 +34,9 @@ def test_after_a_restore_every_missing_report_is_made_again(clinic, run, write_f
 
 
 @pytest.mark.sqlite_only("a server is restored by its own tool")
-def test_a_report_that_was_delivered_after_the_backup_stays_when_it_is_made_anew(clinic, run, write_film, tmp_path):
+def test_a_report_that_was_delivered_after_the_backup_stays_when_it_is_made_anew(
+    clinic, run, write_film, tmp_path, monkeypatch
+):
     """A physician may have read it: it gets another name, and the one of before the backup keeps its own."""
     first, second, again = (f"film-{number}.dcm" for number in range(3))
     write_film(clinic.config.inbox / first, draw(1, (320, 320)).pixels)
@@ -50,6 +52,8 @@ def test_a_report_that_was_delivered_after_the_backup_stays_when_it_is_made_anew
     assert "Delivered after it was made: 1 report, kept beside as *-before-" in told
     (aside,) = clinic.config.reports.glob(f"{later.stem}-before-*.pdf")
     assert (aside.read_bytes(), kept.exists(), later.exists()) == (read, True, False)
+    # Made anew within the same second, and with the same settings, it would be the same file.
+    monkeypatch.setenv("AGCNN_CLINIC_REPORTING__INSTITUTION", "Restored Hospital")
     run("process", tmp_path / again)
     assert sorted(clinic.config.reports.iterdir()) == sorted([kept, later, aside])
     assert (aside.read_bytes() == read, later.read_bytes() == read) == (True, False)
