@@ -24,13 +24,13 @@ def data(
 
     from agcnn_models.cores import usable_cores
     from agcnn_training.data.check import check_data
-    from agcnn_training.data.pictures import Reading
+    from agcnn_training.data.pictures import Loading
     from agcnn_training.progress import Journal, StopRequest
 
     stop = StopRequest()
-    reading = Reading(read_as_the_clinic_does, workers or usable_cores(), None, Journal(Console(stderr=True)), stop)
+    loading = Loading(read_as_the_clinic_does, workers or usable_cores(), None, Journal(Console(stderr=True)), stop)
     with explained(), stop.listening():
-        check = check_data(source, images, reading, deep=deep)
+        check = check_data(source, images, loading, deep=deep)
     for sentence in check.sentences():
         typer.echo(sentence)
     if not check.is_sound:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
-from agcnn_training.data.pictures import Reading
+from agcnn_training.data.pictures import Loading
 from agcnn_training.data.source import Dataset
 from agcnn_training.data.splits import Split
 from agcnn_training.data.table import Row, read_pretraining_table
@@ -23,14 +23,14 @@ class Material:
         dataset: rows, files, split and boxes.
         films: the dataset's films.
         pretraining: further films, when the recipe wants them.
-        reading: how files are read: at the end those that measure the network are read again.
+        loading: how files are read: at the end those that measure the network are read again.
     """
 
     recipe: Recipe
     dataset: Dataset
     films: Films
     pretraining: Films | None
-    reading: Reading
+    loading: Loading
 
     @property
     def rows(self) -> tuple[Row, ...]:
@@ -43,24 +43,24 @@ class Material:
         return self.dataset.split
 
 
-def read_material(recipe: Recipe, dataset: Dataset, further: tuple[Path, Path] | None, reading: Reading) -> Material:
+def read_material(recipe: Recipe, dataset: Dataset, further: tuple[Path, Path] | None, loading: Loading) -> Material:
     """Read the films.
 
     Args:
         recipe: of the run.
         dataset: whose films they are.
         further: the table and the folder of the further films (see ``further_films``).
-        reading: how files are read.
+        loading: how files are read.
 
     Raises:
         TrainingError: films are missing or cannot be read.
     """
     preprocessing, pretraining = recipe.preprocessing(), None
     rows = read_pretraining_table(further[0]) if further else ()
-    films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, reading)
+    films = load_films(dataset.rows, dataset.paths, preprocessing, recipe.joint.auxiliary, loading)
     if further:
-        pretraining = load_pretraining_films(rows, [further[1] / row.image for row in rows], preprocessing, reading)
-    return Material(recipe, dataset, films, pretraining, reading)
+        pretraining = load_pretraining_films(rows, [further[1] / row.image for row in rows], preprocessing, loading)
+    return Material(recipe, dataset, films, pretraining, loading)
 
 
 def further_films(recipe: Recipe, table: Path | None, folder: Path | None) -> tuple[Path, Path] | None:

@@ -19,7 +19,7 @@ from agcnn_training.card import model_card
 from agcnn_training.compute import EMULATED, choose_device, settle_precision
 from agcnn_training.data.cache import fits_in_memory
 from agcnn_training.data.films import label_targets
-from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
+from agcnn_training.data.pictures import ImageLoader, Loading, read_picture
 from agcnn_training.data.source import (
     Dataset,
     account,
@@ -132,8 +132,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
             journal.say(EMULATED)
         _introduce(dataset, given, unlearnt, journal)
         with ranks.leader_first():
-            reading = _reading(request, len(dataset.rows), recipe, journal, stop)
-            material = nearer(read_material(recipe, dataset, further, reading), device)
+            loading = _loading(request, len(dataset.rows), recipe, journal, stop)
+            material = nearer(read_material(recipe, dataset, further, loading), device)
         if ranks.leads:
             folder.write_split(material.rows, material.split)
             write_given(folder.path, given.known, given.unknown)
@@ -172,12 +172,12 @@ def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: 
         yield RunFolder(path)
 
 
-def _reading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal, stop: StopRequest) -> Reading:
+def _loading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal, stop: StopRequest) -> Loading:
     """How so many films are read."""
     cache = request.cache
     if cache is None and not fits_in_memory(films, recipe.preprocessing()):
         cache = request.out.absolute().parent / "film-cache"
-    return Reading(request.image_loader, request.workers or usable_cores(), cache, journal, stop)
+    return Loading(request.image_loader, request.workers or usable_cores(), cache, journal, stop)
 
 
 def _course(request: TrainRequest, material: Material, evaluator: Evaluator, data_sha256: str) -> Course:
@@ -220,7 +220,7 @@ def _publish(
         recipe.preprocessing(),
         recipe.compute.evaluation_batch,
         around.device,
-        material.reading,
+        material.loading,
         not_assessed=unlearnt,
     )
     measured = measure(network, reader, material.dataset, recipe)

@@ -22,7 +22,7 @@ from agcnn_models.preprocessing import resized
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data import cache as cache_module
 from agcnn_training.data.cache import fits_in_memory, read_pixels
-from agcnn_training.data.pictures import Reading, read_picture
+from agcnn_training.data.pictures import Loading, read_picture
 from agcnn_training.data.squares import squashed
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.progress import Journal, StopRequest
@@ -56,8 +56,8 @@ def paths(tmp_path: Path, draw: Drawer) -> list[Path]:
 
 def cached(paths: Sequence[Path], loader: Callable = read_picture, **options) -> torch.Tensor:
     """Read through the cache that lies beside the films."""
-    reading = Reading(loader, workers=2, cache=paths[0].parent.parent / "cache", **options)
-    return read_pixels(paths, SMALL, reading)
+    loading = Loading(loader, workers=2, cache=paths[0].parent.parent / "cache", **options)
+    return read_pixels(paths, SMALL, loading)
 
 
 def test_cached_films_are_what_is_read_without_a_cache(paths: list[Path]) -> None:
@@ -65,7 +65,7 @@ def test_cached_films_are_what_is_read_without_a_cache(paths: list[Path]) -> Non
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         stored = cached(paths[::-1])
-    assert torch.equal(stored, read_pixels(paths[::-1], SMALL, Reading()))
+    assert torch.equal(stored, read_pixels(paths[::-1], SMALL, Loading()))
     assert stored.shape == (8, 1, 40, 40)
     assert stored.dtype == torch.uint8
 
@@ -108,7 +108,7 @@ def test_only_a_changed_film_is_read_again(paths: list[Path], draw: Drawer) -> N
     stored = cached(paths, loader, journal=Journal(Console(file=output)))
     assert loader.read == [paths[3].name]
     assert "1 of 8 films are not in the cache as they are now" in output.getvalue()
-    assert torch.equal(stored, read_pixels(paths, SMALL, Reading()))
+    assert torch.equal(stored, read_pixels(paths, SMALL, Loading()))
 
 
 def test_another_list_is_another_cache(paths: list[Path]) -> None:
@@ -117,7 +117,7 @@ def test_another_list_is_another_cache(paths: list[Path]) -> None:
     whole = cached(paths, loader)
     assert torch.equal(cached(paths[2:], loader), whole[2:])
     larger = Preprocessing(resize=48, crop=40)
-    assert read_pixels(paths, larger, Reading(loader, cache=paths[0].parent.parent / "cache")).shape[-1] == 48
+    assert read_pixels(paths, larger, Loading(loader, cache=paths[0].parent.parent / "cache")).shape[-1] == 48
     loader.read.clear()
     assert torch.equal(cached(paths, loader), whole)
     assert loader.read == []
@@ -140,7 +140,7 @@ import os, signal, sys
 from pathlib import Path
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data import cache
-from agcnn_training.data.pictures import Reading, read_picture
+from agcnn_training.data.pictures import Loading, read_picture
 
 cache._BLOCK = 3
 count = 0
@@ -153,7 +153,7 @@ def load(path):
     return read_picture(path)
 
 paths = sorted(Path(sys.argv[1]).iterdir())
-cache.read_pixels(paths, Preprocessing(resize=40, crop=32), Reading(load, workers=1, cache=Path(sys.argv[2])))
+cache.read_pixels(paths, Preprocessing(resize=40, crop=32), Loading(load, workers=1, cache=Path(sys.argv[2])))
 """
 
 
@@ -167,7 +167,7 @@ def test_a_killed_run_goes_on(paths: list[Path]) -> None:
     loader.__module__, loader.__qualname__ = "__main__", "load"
     stored = cached(paths, loader)
     assert sorted(loader.read) == [path.name for path in paths[6:]]
-    assert torch.equal(stored, read_pixels(paths, SMALL, Reading()))
+    assert torch.equal(stored, read_pixels(paths, SMALL, Loading()))
 
 
 def test_a_stopped_run_goes_on(paths: list[Path]) -> None:
@@ -178,7 +178,7 @@ def test_a_stopped_run_goes_on(paths: list[Path]) -> None:
         stop.made = count >= 3
 
     with pytest.raises(TrainingStopped, match="--resume"):
-        read_pixels(paths, SMALL, Reading(CountingLoader(ask), 1, paths[0].parent.parent / "cache", stop=stop))
+        read_pixels(paths, SMALL, Loading(CountingLoader(ask), 1, paths[0].parent.parent / "cache", stop=stop))
     loader = CountingLoader()
     cached(paths, loader)
     assert 1 <= len(loader.read) < 8
@@ -202,7 +202,7 @@ def test_all_unreadable_films_are_named_and_the_others_kept(paths: list[Path]) -
 def test_of_many_unreadable_films_ten_are_named(tmp_path: Path) -> None:
     """Twelve missing films are counted, not listed."""
     with pytest.raises(TrainingError, match=r"(?s)12 of 12 films cannot be read:.*and 2 more"):
-        read_pixels([tmp_path / f"{index:02d}.png" for index in range(12)], SMALL, Reading())
+        read_pixels([tmp_path / f"{index:02d}.png" for index in range(12)], SMALL, Loading())
 
 
 def test_a_full_disk_is_known_before_reading(paths: list[Path]) -> None:
@@ -235,8 +235,8 @@ def test_processes_read_what_threads_read(tmp_path: Path, draw: Drawer) -> None:
     for index, path in enumerate(names):
         draw(tmp_path / "film.png", index % 3)
         path.write_bytes((tmp_path / "film.png").read_bytes())
-    apart = read_pixels(names, SMALL, Reading(workers=2))
-    assert torch.equal(apart[:3], read_pixels(names[:3], SMALL, Reading(workers=1)))
+    apart = read_pixels(names, SMALL, Loading(workers=2))
+    assert torch.equal(apart[:3], read_pixels(names[:3], SMALL, Loading(workers=1)))
     assert torch.equal(apart, apart[torch.arange(200) % 3])
 
 

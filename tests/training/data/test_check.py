@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from agcnn_training.data.check import check_data, file_fault
-from agcnn_training.data.pictures import Reading
+from agcnn_training.data.pictures import Loading
 from agcnn_training.errors import TrainingError, TrainingStopped
 from agcnn_training.progress import StopRequest
 
@@ -17,7 +17,7 @@ from agcnn_training.progress import StopRequest
 def test_a_sound_copy_says_so(root: Path) -> None:
     """Nothing missing, nothing damaged, looked at quickly or decoded; that the table is not NIH's own is remarked."""
     for deep in (False, True):
-        check = check_data(root, None, Reading(), deep=deep)
+        check = check_data(root, None, Loading(), deep=deep)
         assert check.is_sound
         assert (check.films, check.patients, check.missing, check.damaged) == (10, 6, (), ())
         assert check.sentences()[1:] == (
@@ -36,7 +36,7 @@ def test_everything_that_is_wrong_is_named(root: Path) -> None:
     shutil.copy(films[4], films[4].with_name("stranger.png"))
     (root / "BBox_List_2017.csv").unlink()
     (root / "train_val_list.txt").unlink()
-    check = check_data(root, None, Reading())
+    check = check_data(root, None, Loading())
     assert check.missing == (films[0].name,)
     assert {damage.path: damage.reason for damage in check.damaged} == {
         films[1]: "it is empty",
@@ -54,7 +54,7 @@ def test_everything_that_is_wrong_is_named(root: Path) -> None:
     ):
         assert part in said
     (root / "test_list.txt").unlink()
-    assert any("official split needs one of them" in line for line in check_data(root, None, Reading()).sentences())
+    assert any("official split needs one of them" in line for line in check_data(root, None, Loading()).sentences())
 
 
 def test_only_decoding_finds_damage_in_the_middle(root: Path) -> None:
@@ -63,17 +63,17 @@ def test_only_decoding_finds_damage_in_the_middle(root: Path) -> None:
     content = bytearray(film.read_bytes())
     content[len(content) // 2] ^= 0xFF
     film.write_bytes(content)
-    assert check_data(root, None, Reading()).is_sound
-    (damage,) = check_data(root, None, Reading(), deep=True).damaged
+    assert check_data(root, None, Loading()).is_sound
+    (damage,) = check_data(root, None, Loading(), deep=True).damaged
     assert damage.path == film
     assert "cannot be read" in damage.reason
 
 
 def test_a_tables_films_are_checked_too(films: Path, tmp_path: Path) -> None:
     """A label table: what lies in its folder, and what does not."""
-    assert check_data(films / "labels.csv", films / "images", Reading()).is_sound
+    assert check_data(films / "labels.csv", films / "images", Loading()).is_sound
     shutil.copy(films / "labels.csv", tmp_path)
-    assert len(check_data(tmp_path / "labels.csv", None, Reading()).missing) == 24
+    assert len(check_data(tmp_path / "labels.csv", None, Loading()).missing) == 24
 
 
 def test_a_long_table_in_the_wrong_folder_takes_seconds(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_long_table_in_the_wrong_folder_takes_seconds(tmp_path: Path) -> None:
     lines = ["image,patient,finding_labels", *(f"{number}.png,{number},Mass" for number in range(20_000))]
     (tmp_path / "labels.csv").write_text("\n".join(lines))
     began = time.process_time()
-    assert len(check_data(tmp_path / "labels.csv", None, Reading()).missing) == 20_000
+    assert len(check_data(tmp_path / "labels.csv", None, Loading()).missing) == 20_000
     assert time.process_time() - began < 10
 
 
@@ -110,12 +110,12 @@ def test_a_check_can_be_stopped(root: Path) -> None:
     stop = StopRequest()
     stop.made = True
     with pytest.raises(TrainingStopped, match="Stopped"):
-        check_data(root, None, Reading(stop=stop))
+        check_data(root, None, Loading(stop=stop))
 
 
 def test_no_data_is_one_sentence(tmp_path: Path) -> None:
     """A folder without labels, and a table that is not there."""
     with pytest.raises(TrainingError, match="not the root of ChestX-ray14"):
-        check_data(tmp_path, None, Reading())
+        check_data(tmp_path, None, Loading())
     with pytest.raises(TrainingError, match="give its right path"):
-        check_data(tmp_path / "none.csv", None, Reading())
+        check_data(tmp_path / "none.csv", None, Loading())

@@ -10,7 +10,7 @@ from PIL import Image
 from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.films import Films, _auxiliary_targets, auxiliary_width, films_on_device, load_films
-from agcnn_training.data.pictures import Reading, read_picture
+from agcnn_training.data.pictures import Loading, read_picture
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Auxiliary
@@ -45,7 +45,7 @@ def test_the_loader_that_is_given_reads() -> None:
         rows,
         [Path("a"), Path("b")],
         Preprocessing(resize=40, crop=32),
-        reading=Reading(loader=lambda path: np.full((7, 9), (path.name == "a") * 0.2, "f4")),
+        loading=Loading(loader=lambda path: np.full((7, 9), (path.name == "a") * 0.2, "f4")),
     )
     assert films.pixels.shape == (2, 1, 40, 40)
     assert films.pixels[0].unique().tolist() == [51]
@@ -60,7 +60,7 @@ def test_auxiliary_targets_are_unknown_where_the_table_is_silent() -> None:
         Row("a", "1", frozenset(), age=50, sex="F", view="AP"),
         Row("b", "2", frozenset(), age=411, sex=None, view="LL"),
     ]
-    blank = Reading(loader=lambda _: np.zeros((4, 4), np.float32))
+    blank = Loading(loader=lambda _: np.zeros((4, 4), np.float32))
     films = load_films(rows, [Path("a"), Path("b")], Preprocessing(resize=40, crop=32), kinds, blank)
     assert auxiliary_width(kinds) == 5
     assert films.auxiliary[0].tolist() == [1, 0, 1, 1, 0]
@@ -70,8 +70,8 @@ def test_auxiliary_targets_are_unknown_where_the_table_is_silent() -> None:
 def test_smaller_copies_are_antialiased() -> None:
     """One-pixel stripes become even grey, not moiré."""
     stripes = (np.indices((80, 80))[1] % 2).astype(np.float32)
-    rows, reading = [Row("a", "1", frozenset())], Reading(loader=lambda _: stripes)
-    films = load_films(rows, [Path("a")], Preprocessing(resize=80, crop=64), reading=reading)
+    rows, loading = [Row("a", "1", frozenset())], Loading(loader=lambda _: stripes)
+    films = load_films(rows, [Path("a")], Preprocessing(resize=80, crop=64), loading=loading)
     small = films.of_size(20)[0, 0, 2:-2, 2:-2].float()
     assert small.std() < 3
     assert small.mean() == pytest.approx(127.5, abs=2)
@@ -95,8 +95,8 @@ def test_uncertain_labels_are_no_targets() -> None:
         Row("a", "1", frozenset({"Mass"}), uncertain=frozenset({"Edema"})),
         Row("b", "1", frozenset(), uncertain=frozenset({"Hernia"})),
     ]
-    blank = Reading(loader=lambda _: np.zeros((4, 4), np.float32))
-    targets = load_films(rows, [Path("a"), Path("b")], Preprocessing(resize=40, crop=32), reading=blank).targets
+    blank = Loading(loader=lambda _: np.zeros((4, 4), np.float32))
+    targets = load_films(rows, [Path("a"), Path("b")], Preprocessing(resize=40, crop=32), loading=blank).targets
     columns = [LABELS.index(label) for label in ("Mass", "Edema", "Hernia", "No Finding")]
     expected = torch.tensor([[1, torch.nan, 0, 0], [0, 0, torch.nan, torch.nan]])
     assert torch.equal(targets[:, columns].nan_to_num(-1), expected.nan_to_num(-1))

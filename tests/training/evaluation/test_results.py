@@ -15,7 +15,7 @@ from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.manifest import BranchName
 from agcnn_models.preprocessing import to_model_input
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.pictures import Reading
+from agcnn_training.data.pictures import Loading
 from agcnn_training.data.source import Dataset
 from agcnn_training.data.splits import TEST, VALIDATION, Indices, Split
 from agcnn_training.data.table import Row
@@ -54,7 +54,7 @@ def grey_film(path: Path) -> NDArray[np.float32]:
     return np.full((80, 80), int(path.stem) / 32, np.float32)
 
 
-READER = ServedReader(PREPROCESSING, 8, torch.device("cpu"), Reading(grey_film, workers=1))
+READER = ServedReader(PREPROCESSING, 8, torch.device("cpu"), Loading(grey_film, workers=1))
 
 
 def dataset_of(rows: Sequence[Row], **sides: Indices) -> Dataset:
@@ -116,7 +116,7 @@ def test_a_network_is_measured_on_films_as_they_are_served(grey) -> None:
             given.extend(images)
             return super().forward(images)
 
-    reader = replace(READER, batch=2, reading=Reading(lambda path: films[path.name], workers=2))
+    reader = replace(READER, batch=2, loading=Loading(lambda path: films[path.name], workers=2))
     reader.predict(Keeping(), grey[:5], [Path(name) for name in films])
     served = [to_model_input(film, PREPROCESSING) for film in films.values()]
     # Those of a batch in the order in which its shares are read.
@@ -131,7 +131,7 @@ def test_films_that_have_gone_since_are_all_named(grey, tiny) -> None:
             raise TrainingError(f"The image {path} is missing.")
         return grey_film(path)
 
-    reader = replace(READER, reading=Reading(lost, workers=2))
+    reader = replace(READER, loading=Loading(lost, workers=2))
     with pytest.raises(TrainingError, match=r"2 of 32 films cannot be read:\n.* 8\.png .*\n.* 20\.png "):
         measure(Brightness(), reader, dataset_of(grey, validation=np.arange(32)), tiny)
 
@@ -140,7 +140,7 @@ def test_a_stop_is_heard_while_a_network_is_measured(grey, tiny) -> None:
     """Ctrl-C does not wait for all films; what was trained is kept, and the sentence says how to go on."""
     stop = StopRequest()
     stop.made = True
-    reader = replace(READER, reading=replace(READER.reading, stop=stop))
+    reader = replace(READER, loading=replace(READER.loading, stop=stop))
     with pytest.raises(TrainingStopped, match="--resume measures it anew"):
         measure(Brightness(), reader, dataset_of(grey, validation=np.arange(32)), tiny)
 

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from agcnn_models.settings import Preprocessing
-from agcnn_training.data.pictures import Reading
+from agcnn_training.data.pictures import Loading
 from agcnn_training.data.squares import read_each, squashed, unreadable
 from agcnn_training.errors import TrainingError, TrainingStopped
 
@@ -40,7 +40,7 @@ _BLOCK: Final = 512
 _IN_MEMORY: Final = 2**29
 
 
-def read_pixels(paths: Sequence[Path], preprocessing: Preprocessing, reading: Reading) -> Tensor:
+def read_pixels(paths: Sequence[Path], preprocessing: Preprocessing, loading: Loading) -> Tensor:
     """Read films as serving squashes them, rounded to eight bits: uint8 [N, 1, resize, resize].
 
     With a cache only what it lacks is read, and the result is a read-only view of its file. Without one all films are
@@ -52,16 +52,16 @@ def read_pixels(paths: Sequence[Path], preprocessing: Preprocessing, reading: Re
         TrainingStopped: someone asked to stop.
     """
     side = preprocessing.resize
-    if reading.cache is None:
+    if loading.cache is None:
         pixels: Pixels = np.empty((len(paths), side, side), np.uint8)
-        _read(paths, np.arange(len(paths)), pixels, lambda _: None, preprocessing, reading)
+        _read(paths, np.arange(len(paths)), pixels, lambda _: None, preprocessing, loading)
         return torch.from_numpy(pixels).unsqueeze(1)
-    cache = FilmCache.open(reading.cache, paths, side, reading)
+    cache = FilmCache.open(loading.cache, paths, side, loading)
     lacking = cache.lacking()
     if len(lacking):
         if len(lacking) < len(paths):
-            reading.journal.say(f"{len(lacking):,} of {len(paths):,} films are not in the cache as they are now.")
-        _read(paths, lacking, cache.writable(), cache.keep, preprocessing, reading)
+            loading.journal.say(f"{len(lacking):,} of {len(paths):,} films are not in the cache as they are now.")
+        _read(paths, lacking, cache.writable(), cache.keep, preprocessing, loading)
     return cache.tensor()
 
 
@@ -85,7 +85,7 @@ class FilmCache:
     side: int
 
     @classmethod
-    def open(cls, root: Path, paths: Sequence[Path], side: int, reading: Reading) -> Self:
+    def open(cls, root: Path, paths: Sequence[Path], side: int, loading: Loading) -> Self:
         """Find the cache of these films in a folder of caches, or make an empty one.
 
         Raises:
@@ -93,13 +93,13 @@ class FilmCache:
         """
         names = hashlib.sha256("\n".join(str(path.absolute()) for path in paths).encode()).hexdigest()
         loader = (
-            f"{reading.loader.__module__}.{getattr(reading.loader, '__qualname__', type(reading.loader).__qualname__)}"
+            f"{loading.loader.__module__}.{getattr(loading.loader, '__qualname__', type(loading.loader).__qualname__)}"
         )
         identity = {"version": _VERSION, "films": len(paths), "names_sha256": names, "side": side, "loader": loader}
         cache = cls(root / f"{side}px-{names[:16]}", np.array([_state(path) for path in paths]).reshape(-1, 2), side)
         try:
             if cache.folder.exists() and not cache._is_sound(identity):
-                reading.journal.say(f"The film cache {cache.folder} is damaged or of another version: it is made anew.")
+                loading.journal.say(f"The film cache {cache.folder} is damaged or of another version: it is made anew.")
                 shutil.rmtree(cache.folder)
             if not cache.folder.exists():
                 cache._make(identity)
@@ -166,23 +166,23 @@ def _read(
     pixels: Pixels,
     keep: Callable[[Sequence[int]], None],
     preprocessing: Preprocessing,
-    reading: Reading,
+    loading: Loading,
 ) -> None:
     """Read the films of these indices into their places, telling ``keep`` of them block by block."""
     films = [paths[index] for index in lacking]
     failures: list[str] = []
     fresh: list[int] = []
-    with closing(read_each(films, squashed, preprocessing, reading, ahead=_BLOCK)) as outcomes:
+    with closing(read_each(films, squashed, preprocessing, loading, ahead=_BLOCK)) as outcomes:
         for index, outcome in zip(lacking.tolist(), outcomes, strict=True):
             if isinstance(outcome, str):
                 failures.append(outcome)
             else:
                 pixels[index] = outcome
                 fresh.append(index)
-            if len(fresh) == _BLOCK or reading.stop.made:
+            if len(fresh) == _BLOCK or loading.stop.made:
                 keep(fresh)
                 fresh = []
-            if reading.stop.made:
+            if loading.stop.made:
                 raise TrainingStopped("Stopped while films were read: --resume goes on from there.")
     if fresh:
         keep(fresh)

@@ -10,7 +10,7 @@ from typing import Final
 from agcnn_training.data.chestxray14 import BOXES, FILMS, PATIENTS, SOURCE, TEST, TRAIN_VAL, ChestXray14
 from agcnn_training.data.names import film_key
 from agcnn_training.data.parallel import on_each
-from agcnn_training.data.pictures import ImageLoader, Reading
+from agcnn_training.data.pictures import ImageLoader, Loading
 from agcnn_training.data.table import read_table
 from agcnn_training.errors import TrainingError, TrainingStopped
 
@@ -78,13 +78,13 @@ class Check:
         return tuple(sentences)
 
 
-def check_data(data: Path, images: Path | None, reading: Reading, *, deep: bool = False) -> Check:
+def check_data(data: Path, images: Path | None, loading: Loading, *, deep: bool = False) -> Check:
     """Look through ChestX-ray14 or the films of a label table.
 
     Args:
         data: the root of ChestX-ray14, or a table.
         images: the folder of the images, where they do not lie beside the labels.
-        reading: how films are decoded, and where progress is shown.
+        loading: how films are decoded, and where progress is shown.
         deep: whether to decode every film.
 
     Raises:
@@ -106,26 +106,26 @@ def check_data(data: Path, images: Path | None, reading: Reading, *, deep: bool 
         films=len(rows),
         patients=len({row.patient for row in rows}),
         missing=missing,
-        damaged=find_damaged(there, reading, deep=deep),
+        damaged=find_damaged(there, loading, deep=deep),
         remarks=tuple(remarks),
         deep=deep,
     )
 
 
-def find_damaged(paths: Sequence[Path], reading: Reading, *, deep: bool) -> tuple[Damage, ...]:
+def find_damaged(paths: Sequence[Path], loading: Loading, *, deep: bool) -> tuple[Damage, ...]:
     """The films that are no whole image files; with ``deep`` those too that do not decode.
 
     Raises:
         TrainingStopped: someone asked to stop.
     """
-    work = partial(_decoding_fault, loader=reading.loader) if deep else file_fault
+    work = partial(_decoding_fault, loader=loading.loader) if deep else file_fault
     damaged = []
     title = "decoding films" if deep else "looking at films"
-    with closing(on_each(work, paths, reading.workers, ahead=_BLOCK)) as faults:
-        for path, fault in zip(reading.journal.steps(paths, len(paths), title), faults, strict=True):
+    with closing(on_each(work, paths, loading.workers, ahead=_BLOCK)) as faults:
+        for path, fault in zip(loading.journal.steps(paths, len(paths), title), faults, strict=True):
             if fault is not None:
                 damaged.append(Damage(path, fault))
-            if reading.stop.made:
+            if loading.stop.made:
                 raise TrainingStopped("Stopped before all films had been looked at.")
     return tuple(damaged)
 

@@ -13,7 +13,7 @@ from agcnn_models.labels import LABELS, PATHOLOGIES
 from agcnn_models.preprocessing import centre, standardise
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.cache import read_pixels
-from agcnn_training.data.pictures import Reading
+from agcnn_training.data.pictures import Loading
 from agcnn_training.data.table import PretrainingRow, Row, categories, labelled, unknown
 from agcnn_training.recipe import Auxiliary
 
@@ -57,7 +57,7 @@ def load_films(
     paths: Sequence[Path],
     preprocessing: Preprocessing,
     auxiliary: Sequence[Auxiliary] = (),
-    reading: Reading | None = None,
+    loading: Loading | None = None,
 ) -> Films:
     """Read the films of a label table.
 
@@ -66,20 +66,20 @@ def load_films(
         paths: the file of each film.
         preprocessing: of the network; the films are kept at its ``resize``.
         auxiliary: what else is to be told from them.
-        reading: how; without a cache when left out.
+        loading: how; without a cache when left out.
 
     Raises:
         TrainingError: images are missing or cannot be read.
     """
     return Films(
-        pixels=read_pixels(paths, preprocessing, reading or Reading()),
+        pixels=read_pixels(paths, preprocessing, loading or Loading()),
         targets=label_targets(rows),
         auxiliary=torch.tensor([_auxiliary_targets(row, auxiliary) for row in rows]).reshape(len(rows), -1),
     )
 
 
 def load_pretraining_films(
-    rows: Sequence[PretrainingRow], paths: Sequence[Path], preprocessing: Preprocessing, reading: Reading
+    rows: Sequence[PretrainingRow], paths: Sequence[Path], preprocessing: Preprocessing, loading: Loading
 ) -> Films:
     """Read the films of a pretraining table; one target a class. Arguments as for ``load_films``.
 
@@ -88,7 +88,7 @@ def load_pretraining_films(
     """
     names = categories(rows)
     return Films(
-        pixels=read_pixels(paths, preprocessing, reading),
+        pixels=read_pixels(paths, preprocessing, loading),
         targets=torch.tensor([[float(row.category == name) for name in names] for row in rows]),
         auxiliary=torch.empty(len(rows), 0),
     )

@@ -49,7 +49,7 @@ def _shows_through(image: Image.Image) -> bool:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Loading:
     """How films are read.
 
     Attributes:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from agcnn_models.preprocessing import centre, resized
 from agcnn_models.settings import Preprocessing
 from agcnn_training.data.parallel import on_each
-from agcnn_training.data.pictures import ImageLoader, Reading
+from agcnn_training.data.pictures import ImageLoader, Loading
 from agcnn_training.errors import TrainingError
 
 Value = TypeVar("Value", np.uint8, np.float32)
@@ -40,7 +40,7 @@ def read_each(
     paths: Sequence[Path],
     make: Callable[[Path, ImageLoader, Preprocessing], NDArray[Value]],
     preprocessing: Preprocessing,
-    reading: Reading,
+    loading: Loading,
     ahead: int = AHEAD,
 ) -> Generator[NDArray[Value] | str]:
     """The square that ``make`` makes of each film, in order; of a film that cannot be read the sentence that says why.
@@ -50,9 +50,9 @@ def read_each(
     Raises:
         TrainingError: a process that reads films died.
     """
-    work = partial(_attempt, make=make, loader=reading.loader, preprocessing=preprocessing)
-    with closing(on_each(work, paths, reading.workers, ahead)) as squares:
-        yield from reading.journal.steps(squares, len(paths), "reading films")
+    work = partial(_attempt, make=make, loader=loading.loader, preprocessing=preprocessing)
+    with closing(on_each(work, paths, loading.workers, ahead)) as squares:
+        yield from loading.journal.steps(squares, len(paths), "reading films")
 
 
 def unreadable(sentences: Sequence[str], films: int) -> TrainingError:

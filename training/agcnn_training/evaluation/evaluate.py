@@ -10,7 +10,7 @@ from agcnn_models.bundle import Bundle, open_bundle
 from agcnn_models.cores import usable_cores
 from agcnn_models.manifest import limits
 from agcnn_training.compute import choose_device
-from agcnn_training.data.pictures import ImageLoader, Reading, read_picture
+from agcnn_training.data.pictures import ImageLoader, Loading, read_picture
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.decision import decision_of
 from agcnn_training.evaluation.opening import FilmSet, Side, open_films, warnings
@@ -118,7 +118,7 @@ def _read(bundle: Bundle, films: FilmSet, request: EvaluateRequest, journal: Jou
         bundle.manifest.preprocessing,
         _BATCH,
         device,
-        Reading(request.image_loader, request.workers, journal=journal),
+        Loading(request.image_loader, request.workers, journal=journal),
         precision=request.precision,
         flip=request.flip,
         not_assessed=bundle.manifest.not_assessed,

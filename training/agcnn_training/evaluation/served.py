@@ -11,15 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from agcnn_models.agcnn import AGCNN
-from agcnn_models.agcnn import Reading as NetworkReading
+from agcnn_models.agcnn import AGCNN, Reading
 from agcnn_models.manifest import BranchName
 from agcnn_models.preprocessing import standardise
 from agcnn_models.serving import serve
 from agcnn_models.settings import Preprocessing
 from agcnn_training.compute import as_served, autocast, shared
 from agcnn_training.data.films import label_targets
-from agcnn_training.data.pictures import Reading
+from agcnn_training.data.pictures import Loading
 from agcnn_training.data.squares import AHEAD, exact, read_each, unreadable
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingStopped
@@ -39,7 +38,7 @@ class ServedReader:
         preprocessing: the network's.
         batch: films that the network reads at once.
         device: where the network is.
-        reading: how files are read.
+        loading: how files are read.
         precision: of the forward pass.
         flip: whether each film is read once more, mirrored, and the logits of both are averaged. The attended region
             and the heat map stay those of the film as it is.
@@ -49,7 +48,7 @@ class ServedReader:
     preprocessing: Preprocessing
     batch: int
     device: torch.device
-    reading: Reading
+    loading: Loading
     precision: Precision = Precision.FLOAT32
     flip: bool = False
     not_assessed: tuple[str, ...] = ()
@@ -107,13 +106,13 @@ class ServedReader:
         """The films as the network takes them: float32 [B, 3, D S, D S], as ``to_model_input`` gives them."""
         squares: list[NDArray[np.float32]] = []
         failures: list[str] = []
-        with closing(read_each(paths, exact, self.preprocessing, self.reading)) as outcomes:
+        with closing(read_each(paths, exact, self.preprocessing, self.loading)) as outcomes:
             for index, outcome in enumerate(outcomes):
-                if self.reading.stop.made:
+                if self.loading.stop.made:
                     raise TrainingStopped("Stopped while the network was measured: --resume measures it anew.")
                 if index % AHEAD == 0:
                     last = min(index + AHEAD, len(paths))
-                    self.reading.journal.say(f"Measuring on films {index + 1} to {last} of {len(paths)}.")
+                    self.loading.journal.say(f"Measuring on films {index + 1} to {last} of {len(paths)}.")
                 if isinstance(outcome, str):
                     failures.append(outcome)
                 elif not failures:  # after one nothing comes of it: the rest is only looked at for others
@@ -144,7 +143,7 @@ class _Batch:
     heat: NDArray[np.float16] | None
 
 
-def _logits(reading: NetworkReading | Tensor) -> tuple[Tensor, ...]:
+def _logits(reading: Reading | Tensor) -> tuple[Tensor, ...]:
     if isinstance(reading, Tensor):
         return (reading.float(),)
     return (reading.global_logits.float(), reading.local_logits.float(), reading.fusion_logits.float())
