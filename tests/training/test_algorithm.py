@@ -18,7 +18,7 @@ from agcnn_models.settings import Backbone, Pooling
 from agcnn_training.algorithm import Course, require_replaceable, train_stages
 from agcnn_training.data.films import Films
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.evaluator import Evaluator
 from agcnn_training.loop import Surroundings
 from agcnn_training.networks import Beginnings, build_network
 from agcnn_training.progress import Journal, StopRequest

@@ -12,7 +12,7 @@ from agcnn_models.manifest import BranchName
 from agcnn_training.data.batches import Batches, Joint
 from agcnn_training.data.films import Films
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.evaluator import Evaluator
 from agcnn_training.loop import Surroundings, Task, run_phase
 from agcnn_training.networks import Beginnings, Network, parts_of
 from agcnn_training.recipe import PhaseRecipe, Recipe, StageRecipe, stage_key

@@ -30,7 +30,7 @@ from agcnn_training.data.source import (
 )
 from agcnn_training.distributed import Ranks, joined
 from agcnn_training.errors import TrainingError
-from agcnn_training.evaluation.readings import Evaluator
+from agcnn_training.evaluation.evaluator import Evaluator
 from agcnn_training.evaluation.results import measure, summary
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.writing import write_results
