@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 
 def utc_now() -> datetime:
-    """This moment: the clock that is handed to what may be told of another one."""
+    """This moment, in UTC; the clock of all that is not handed another one."""
     return datetime.now(UTC)
 
 

@@ -14,7 +14,6 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from itertools import islice
 from typing import NamedTuple
 
@@ -31,6 +30,7 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import Inference, ReceivedFile, Study
 from agcnn_clinic.domain import ReasonCode
 from agcnn_clinic.errors import ImageError
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.sections import Gate
 from agcnn_clinic.storage import Storage
@@ -97,7 +97,7 @@ class Reanalysis:
         self._counts = counts
         self._manifest_sha256 = digest(reader.manifest)
         with database.write() as session:
-            self._model_id = register_model(session, reader.manifest, datetime.now(UTC))
+            self._model_id = register_model(session, reader.manifest, utc_now())
 
     def run(self, scope: Scope, progress: Callable[[int], None] = lambda _: None) -> Tally:
         """Read every image of these studies that was read before, but not by this model.
@@ -151,7 +151,7 @@ class Reanalysis:
             elif result.error is not None:
                 tally.unreachable += 1
                 log.warning("the archive does not give up file %d: %s", result.film.file_id, result.error)
-        now = datetime.now(UTC)
+        now = utc_now()
         read: list[Result] = []
         with self._database.write() as session:
             for result in results:
@@ -185,7 +185,7 @@ class Reanalysis:
                 images = {study_id: let_count(session, study_id, self._model_id) for study_id in part}
                 changed = [session.get_one(Study, study_id).key for study_id in part if images[study_id]]
                 counting = sum(images.values())
-                now = datetime.now(UTC)
+                now = utc_now()
                 trail.readings_changed(session, changed, model_id=self._model_id, images=counting, now=now)
             tally.counting += counting
             tally.studies += len(changed)

@@ -7,7 +7,6 @@ command, and an access that leaves no trace is what the trail is there to preven
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from agcnn_clinic.cli.formats import Row
 from agcnn_clinic.cli.output import Format, Printing
 from agcnn_clinic.database.audit_events import AuditEvent
 from agcnn_clinic.errors import DatabaseError
+from agcnn_clinic.moments import utc_now
 
 if TYPE_CHECKING:
     from agcnn_clinic.database.session import Database
@@ -97,7 +97,7 @@ def record_access(
     about = About(studies, files, {"command": command, "options": _given(ctx), **details})
     try:
         with database.transaction() as connection:
-            append(connection, event, about, now=datetime.now(UTC))
+            append(connection, event, about, now=utc_now())
     except DatabaseError as error:
         raise type(error)(f"Nothing is shown, since the audit trail cannot record it. {error}") from error
 

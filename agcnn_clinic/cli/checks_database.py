@@ -1,7 +1,6 @@
 """What `doctor` looks at in the database itself, and holds against it: schema, file, rows, files and reports."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from typing import TYPE_CHECKING
 from agcnn_clinic.cli import checks_access, checks_sending
 from agcnn_clinic.cli.result import Result, State, told
 from agcnn_clinic.config import Config
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def times(database: "Database") -> Iterator[Result]:
     from agcnn_clinic.database.states import CLOCKS_DIFFER
     from agcnn_clinic.database.tables import Study
 
-    now = datetime.now(UTC)
+    now = utc_now()
     with database.session() as session:
         asked = select(func.count(), func.max(Study.last_received_at))
         count, newest = session.execute(asked.where(Study.last_received_at > now + CLOCKS_DIFFER)).one()

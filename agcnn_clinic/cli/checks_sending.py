@@ -1,13 +1,14 @@
 """What `doctor` says of the DICOM archive that reports are sent to."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from agcnn_clinic.cli.output import local_time
 from agcnn_clinic.cli.result import Result, State
 from agcnn_clinic.config import Config
 from agcnn_clinic.errors import SendingError
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def waiting(database: "Database", config: Config) -> Iterator[Result]:
 
     from agcnn_clinic.database.tables import Report
 
-    late = Report.created_at < datetime.now(UTC) - _LATE if config.sending.is_on else true()
+    late = Report.created_at < utc_now() - _LATE if config.sending.is_on else true()
     with database.session() as session:
         count, oldest = session.execute(
             select(func.count(), func.min(Report.created_at)).where(Report.to_send, late)

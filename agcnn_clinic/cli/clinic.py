@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +18,7 @@ from agcnn_clinic.cli.context import clinic_config
 from agcnn_clinic.cli.logs import start_logging
 from agcnn_clinic.cli.progress import progress_bar
 from agcnn_clinic.errors import ExitCode, UsageError
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
 
     with _interrupted_once(), at_work(config) as clinic:
         with clinic.database.session() as session:
-            begun = beginning(session, datetime.now(UTC))
+            begun = beginning(session, utc_now())
         with progress_bar("reading") as progress:
             own = OwnWork(clinic.database, clinic.claims.worker) if clinic.database.file is None else None
             left = until_idle(clinic, sources, progress, own)

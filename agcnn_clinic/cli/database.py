@@ -1,10 +1,11 @@
 """db: upgrade, current, backup and restore of the clinic's database, and what it does not know of the archive."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from agcnn_clinic.moments import utc_now
 
 READ_AGAIN = "agcnn-clinic db unlisted | xargs -r -d '\\n' agcnn-clinic process"
 """What reads again what a restored database does not know."""
@@ -67,7 +68,7 @@ def backup(
     with open_database(config.database_url, busy_timeout_seconds=busy, check_revision=False) as database:
         with database.transaction() as connection:
             if has_trail(connection):
-                trail.backed_up(connection, datetime.now(UTC))
+                trail.backed_up(connection, utc_now())
         size = copy(database, file)
     typer.echo(f"{file} holds the database as it is now: {size:,} bytes.")
 
@@ -96,7 +97,7 @@ def restore(
     if database_file is None:
         raise DatabaseError("A database server is restored with its own tool, such as pg_restore.")
     refuse_root(config)
-    now = datetime.now(UTC)
+    now = utc_now()
     with only_process(config.lock_file):
         # The lock lies beside the database, wherever a link to that leads.
         mark = backups.unused(f"before-{now:%Y%m%dT%H%M%S}", config.lock_file.parent, config.reports)

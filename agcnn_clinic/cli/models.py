@@ -1,6 +1,5 @@
 """models: which models there are, what they are, whether they are whole, and which one the clinic reads with."""
 
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ from agcnn_clinic.cli.context import GlobalOptions, clinic_config, clinic_databa
 from agcnn_clinic.cli.formats import Column, Row, printable
 from agcnn_clinic.cli.output import Format, Printing, Shown, print_rows
 from agcnn_clinic.errors import ConfigError, DatabaseError, ModelUnavailableError, UsageError
+from agcnn_clinic.moments import utc_now
 
 if TYPE_CHECKING:
     from agcnn_clinic.config import Config
@@ -102,12 +102,12 @@ def use_model(ctx: typer.Context, model: Name) -> None:
         try:
             manifest = verify_bundle(folder).manifest
         except ModelError as error:
-            trail.model_refused(database, model, error, datetime.now(UTC))
+            trail.model_refused(database, model, error, utc_now())
             raise ModelUnavailableError(str(error)) from error
         named = model if folder in known_bundles() else str(folder.resolve())
         with database.transaction() as connection:
             write_setting(path, "analysis", "model", named)
-            now = datetime.now(UTC)
+            now = utc_now()
             trail.configured(connection, load_config(path), now)
             identity = trail.ModelIdentity(manifest.name, manifest.version, digest(manifest))
             trail.reads_with(connection, identity, now)

@@ -1,7 +1,7 @@
 """studies, findings and show: what the database knows, printed."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,6 +20,7 @@ from agcnn_clinic.cli.output import (
     print_rows,
 )
 from agcnn_clinic.cli.ranges import DAY, day, require_order
+from agcnn_clinic.moments import utc_now
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -80,7 +81,7 @@ def studies(
     )
     printing = Printing.of(form, output, limit)
     config = clinic_config(ctx)
-    now, quiet_seconds = datetime.now(UTC), config.intake.study_quiet_seconds
+    now, quiet_seconds = utc_now(), config.intake.study_quiet_seconds
     with clinic_database(config) as database, database.connection() as connection:
         rows = recorded_rows(
             ctx,
@@ -184,7 +185,7 @@ def show(
     how = form_of(form, output, RECORD_FORMATS)
     with clinic_database(config) as database, database.session() as session:
         found = find_study(session, study)
-        detail = study_detail(session, found, now=datetime.now(UTC), quiet_seconds=config.intake.study_quiet_seconds)
+        detail = study_detail(session, found, now=utc_now(), quiet_seconds=config.intake.study_quiet_seconds)
         record_one(ctx, database, form=how, output=output, studies=[found.key])
     print_study(detail, config, how, output)
 

@@ -2,7 +2,6 @@
 
 import getpass
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ from agcnn_clinic.cli.context import clinic_config, clinic_database, key_of
 from agcnn_clinic.cli.output import FormatOption, LimitOption, OutputOption, Printing, Shown, print_rows
 from agcnn_clinic.cli.results import StudyName
 from agcnn_clinic.errors import UsageError
+from agcnn_clinic.moments import utc_now
 
 if TYPE_CHECKING:
     from agcnn_clinic.database.reviews import ReviewedImage, Verdicts
@@ -77,7 +77,7 @@ def review(
         request = ReviewRequest(verdicts, confirm, reviewer=_reviewer(by), note=note, instance=instance)
         with database.write() as session:
             found = find_study(session, study)
-            now = datetime.now(UTC)
+            now = utc_now()
             reviewed = record_review(session, found, request, now)
             verdicts_recorded = sum(len(image.verdicts) for image in reviewed)
             trail.reviewed(session, found.key, images=len(reviewed), verdicts=verdicts_recorded, now=now)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from agcnn_clinic.database.engine import make_engine, writing
 from agcnn_clinic.database.failures import translated
 from agcnn_clinic.database.session import open_database, refuse_newer, revision_of
 from agcnn_clinic.errors import DatabaseError
+from agcnn_clinic.moments import utc_now
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -112,7 +112,7 @@ def _record(connection: Connection, before: str | None) -> None:
     """Tell the audit trail of another revision, where this one has a trail."""
     after = revision_of(connection)
     if after != before and has_trail(connection):
-        trail.migrated(connection, before, after, datetime.now(UTC))
+        trail.migrated(connection, before, after, utc_now())
 
 
 def _check_foreign_keys(connection: Connection) -> None:

@@ -1,7 +1,6 @@
 """A quarantined file is tried again: its bytes are in the archive, so nothing has to be sent anew."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import select
@@ -16,6 +15,7 @@ from agcnn_clinic.dicom.attributes import read_dicom_header
 from agcnn_clinic.domain import Header, MediaType, Outcome, ReasonCode
 from agcnn_clinic.errors import ImageError, UsageError
 from agcnn_clinic.intake.describe import conflict, describe, doubted, known_instances, remarked
+from agcnn_clinic.moments import utc_now
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.storage import Storage
 
@@ -76,13 +76,13 @@ def _requeued(database: Database, storage: Storage, file_id: int, header: Header
         else:
             known, uid = known_instances(session, [header]), header.instance.sop_instance_uid
             if uid in known and (error := conflict(header, known[uid].study.study_instance_uid)) is not None:
-                doubt(session, doubted([header], known), datetime.now(UTC))
+                doubt(session, doubted([header], known), utc_now())
                 return Tried(file_id, _staying(sentence(ReasonCode(error.code), error.detail)), stays=True)
             reopen(file)
-            described = describe(session, [header], known, datetime.now(UTC))[uid]
+            described = describe(session, [header], known, utc_now())[uid]
             file.instance = session.get_one(Instance, described.instance_id)
             file.header = vars(header.instance) | remarked(header, described)
-        trail.requeued(session, file, datetime.now(UTC))
+        trail.requeued(session, file, utc_now())
         session.flush()
         # Before it is anybody's to read: who puts it back there would have it taken away again.
         if released and not _lies_there_for_another(session, file, released):
