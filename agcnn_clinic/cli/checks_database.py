@@ -22,7 +22,7 @@ def of_database(
 
     `thorough` compares each index with its table, follows each reference and reads every archived byte.
     """
-    from agcnn_clinic.cli.server_checks import check_server
+    from agcnn_clinic.cli.checks_server import check_server
     from agcnn_clinic.database.revision import Standing, standing
 
     yield _schema(revision)
