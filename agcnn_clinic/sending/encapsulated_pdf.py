@@ -33,7 +33,7 @@ def encapsulated_pdf(content: ReportContent, pdf: bytes) -> Dataset:
     dataset.SeriesNumber = SERIES_NUMBER
     dataset.SeriesDescription = "AG-CNN report, research use only"
     dataset.Manufacturer = MANUFACTURER
-    dataset.ManufacturerModelName = made_by(content)[:64]
+    dataset.ManufacturerModelName = made_by(content)
     dataset.SoftwareVersions = content.edition.software_version
     dataset.ConversionType = "WSD"
     # Encapsulated Document (C.24.2).

@@ -129,5 +129,5 @@ def of_study(dataset: Dataset, content: ReportContent) -> None:
 
 
 def made_by(content: ReportContent) -> str:
-    """What made the findings: the models' names and versions."""
-    return ", ".join(content.model_name(model) for model in content.models)
+    """What made the findings: the models' names and versions, as far as an LO takes them (PS3.5 6.2)."""
+    return ", ".join(content.model_name(model) for model in content.models)[:64]

@@ -56,7 +56,7 @@ def structured_report(content: ReportContent, before: Before | None = None) -> D
         manufacturer=MANUFACTURER,
         is_complete=True,
         previous_versions=None if before is None else [_replaced(before, content)],
-        manufacturer_model_name=made_by(content)[:64],
+        manufacturer_model_name=made_by(content),
         software_versions=content.edition.software_version,
         device_serial_number=content.models[0].manifest_sha256[:_SERIAL_LENGTH],
         series_description="AG-CNN findings, research use only",
@@ -91,7 +91,7 @@ def _observer(content: ReportContent) -> sr.ObserverContext:
             uid=derived_uid(model.manifest_sha256),
             name="AG-CNN, research use only; not reviewed by a physician",
             manufacturer_name=MANUFACTURER,
-            model_name=made_by(content)[:64],
+            model_name=made_by(content),
             serial_number=model.manifest_sha256[:_SERIAL_LENGTH],
         ),
     )
