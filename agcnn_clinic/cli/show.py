@@ -21,6 +21,7 @@ from agcnn_clinic.database.views import LABEL_COLUMNS
 from agcnn_clinic.domain import WARNINGS, Outcome, ReasonCode, StudyState, Warn, remark_sentence
 from agcnn_clinic.intake.requeue import why_not
 from agcnn_clinic.reporting.content import computed_on, person_name
+from agcnn_clinic.wording import counted
 from agcnn_models.labels import NO_FINDING
 
 _BAR = 20
@@ -264,7 +265,7 @@ def _read_by(detail: StudyDetail) -> list[tuple[str, str]]:
         standing = [reading.beside for reading in readings if reading.model_id == model.id]
         counting, beside = standing.count(False), standing.count(True)
         parts = [f"{count} {text}" for count, text in ((counting, "counting"), (beside, "beside")) if count]
-        images = f"{len(standing)} image{'' if len(standing) == 1 else 's'}: {', '.join(parts)}"
+        images = f"{counted(len(standing), 'image')}: {', '.join(parts)}"
         facts.append((f"{model.name} {model.version}", f"{images}; manifest {model.manifest_sha256[:12]}"))
     return facts
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agcnn_clinic.domain import MediaType, Outcome, StudyDescription
+from agcnn_clinic.wording import counted
 from agcnn_models.labels import NO_FINDING, PATHOLOGIES
 
 if TYPE_CHECKING:
@@ -105,11 +106,7 @@ class ModelFacts:
     def mean_auc(self) -> str:
         """What its mean AUC is called: over how many labels, where those are not all 14."""
         labels = len(self.auc_of_label.keys() - {NO_FINDING})
-        return (
-            "Mean AUC"
-            if labels in (0, len(PATHOLOGIES))
-            else f"Mean AUC over {labels} label{'' if labels == 1 else 's'}"
-        )
+        return "Mean AUC" if labels in (0, len(PATHOLOGIES)) else f"Mean AUC over {counted(labels, 'label')}"
 
 
 @dataclass(frozen=True, eq=False)

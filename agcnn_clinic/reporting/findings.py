@@ -8,6 +8,7 @@ from agcnn_clinic.reporting.faces import Weight
 from agcnn_clinic.reporting.page import LEADING, Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import NO_BREAK, wrapped
+from agcnn_clinic.wording import counted
 from agcnn_models.labels import NO_FINDING
 
 ROW = 13.0
@@ -27,7 +28,7 @@ def conclusion(image: ReadImage) -> str:
     if not image.has_thresholds:
         return f"The model has no thresholds: the probabilities stand for themselves. {NOT_EXCLUDED}"
     positives, missing = image.positives, image.not_assessed
-    labels = f"{len(image.findings)} label{'' if len(image.findings) == 1 else 's'}"
+    labels = counted(len(image.findings), "label")
     which = "its threshold" if len(positives) <= 1 else "their thresholds"
     said = f"{len(positives)} of {labels} reached {which}" if positives else f"None of the {labels} reached {which}"
     if missing:

@@ -30,6 +30,7 @@ from agcnn_clinic.reporting.pictures import Plates, least_room, no_pictures, pic
 from agcnn_clinic.reporting.provenance import not_read, provenance, signature
 from agcnn_clinic.reporting.several import comparison, of_other_patients, of_several_models, remarked
 from agcnn_clinic.sections import Reporting
+from agcnn_clinic.wording import counted
 
 PRODUCER = "agcnn-clinic"
 
@@ -117,8 +118,8 @@ def _counted(content: ReportContent) -> str:
 def _described(image: ReadImage, content: ReportContent) -> str:
     parts = [image.modality, image.manufacturer]
     if len(content.images) == 1 and content.unread:
-        count = len(content.unread)
-        parts.insert(0, f"{count} further image{'s' if count > 1 else ''} not read: see \u201cImages not read\u201d")
+        unread = counted(len(content.unread), "further image")
+        parts.insert(0, f"{unread} not read: see \u201cImages not read\u201d")
     if name := content.read_by(image):
         parts.append(f"read by {name}")
     return "  \u00b7  ".join(part for part in parts if part)

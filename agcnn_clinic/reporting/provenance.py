@@ -8,6 +8,7 @@ from agcnn_clinic.reporting.heads import moment
 from agcnn_clinic.reporting.page import LEADING, Align, Ink, Sheet, Size
 from agcnn_clinic.reporting.paper import Frame
 from agcnn_clinic.reporting.shaping import wrapped
+from agcnn_clinic.wording import counted
 
 LIMITS = (
     "A neural network read these images. It knows the listed labels as its training films were labelled, and nothing "
@@ -27,7 +28,7 @@ def not_read(content: ReportContent, frame: Frame) -> list[Block]:
     if not content.unread:
         return []
     count = len(content.unread)
-    aside = f"{count} image{'s' if count > 1 else ''}; the findings say nothing about {'them' if count > 1 else 'it'}"
+    aside = f"{counted(count, 'image')}; the findings say nothing about {'them' if count > 1 else 'it'}"
     return [space(8), heading("Images not read", aside), *(_unread(image, frame) for image in content.unread), space(8)]
 
 
