@@ -14,7 +14,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from agcnn_clinic.domain import MediaType
 from agcnn_clinic.errors import StorageError, UsageError
-from agcnn_clinic.intake.discover import Walk, discover
+from agcnn_clinic.intake.discover import Walk
 from agcnn_clinic.intake.identify import media_type
 from agcnn_clinic.intake.study_toml import MAX_BYTES, STUDY_TOML
 
@@ -74,7 +74,7 @@ def list_files(source: Path, ignore: tuple[str, ...], out: Path) -> Listing:
             root = source.resolve()
             if out.resolve().is_relative_to(root):
                 raise UsageError(f"{out} lies in {source}, and would be read as a part of it: name another --out.")
-            walk = discover(root, ignore)
+            walk = Walk(root, ignore)
             listing = replace(_listing(root, _files_of(walk, root), follow=False), unlisted=walk.unlisted)
         elif source.is_file():
             listing = _listing(source.resolve().parent, ((name, -1) for name in _names_in(source)), follow=True)

@@ -39,11 +39,11 @@ def folders(config: Config) -> Iterator[Result]:
 def inbox(config: Config) -> Iterator[Result]:
     """What of the inbox cannot be looked into, and what has lain there for long."""
     from agcnn_clinic.cli.formats import printable
-    from agcnn_clinic.intake.discover import discover
+    from agcnn_clinic.intake.discover import Walk
     from agcnn_clinic.intake.settle import LONG_WAIT_SECONDS
 
     before = time.time() - LONG_WAIT_SECONDS
-    walk = discover(config.inbox, config.intake.ignore)
+    walk = Walk(config.inbox, config.intake.ignore)
     waiting = sum(_changed(file.path) < before for file in walk)
     if walk.unlisted and config.inbox.is_dir():
         name, why = next(iter(walk.unlisted.items()))

@@ -146,11 +146,6 @@ class Walk:
         self.unlisted[folder.itself.name] = error.strerror or str(error)
 
 
-def discover(root: Path, ignore: tuple[str, ...]) -> Walk:
-    """What lies below a folder; see `Walk`."""
-    return Walk(root, ignore)
-
-
 def found(path: Path, name: str | None = None) -> Found:
     """A file that a person names on the command line; a link that they name is meant, and followed.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agcnn_clinic.config import Config
 from agcnn_clinic.intake.accept import Intake, accept, read_directory, release
-from agcnn_clinic.intake.discover import discover, found
+from agcnn_clinic.intake.discover import Walk, found
 from agcnn_clinic.intake.disk import Watermark
 from agcnn_clinic.intake.grouping import Ways, grouped, look
 from agcnn_clinic.intake.items import Group, Item
@@ -34,7 +34,7 @@ NO_FILES = "links, pipes or devices are passed over; what a link leads to is not
 def first_look(config: Config) -> StabilityTracker:
     """See what lies in the inbox, so that it settles from now on; nothing is opened and nothing taken."""
     tracker = StabilityTracker(config.intake.settle_seconds)
-    files = list(discover(config.inbox, config.intake.ignore))
+    files = list(Walk(config.inbox, config.intake.ignore))
     tracker.observe(files, time.monotonic())
     return tracker
 
@@ -101,7 +101,7 @@ class Inbox:
     def _sweep(self) -> tuple[int, float | None]:
         # What an earlier run left half unpacked, or what waited for room.
         unpacked = self._unpack()
-        walk = discover(self._root, self._ignore)
+        walk = Walk(self._root, self._ignore)
         files = list(walk)
         self._tell_unlisted(walk.unlisted)
         for what, count in self._told_no_files.news({NO_FILES: len(walk.no_files)}):
@@ -161,7 +161,7 @@ class Inbox:
         if not source.is_dir():
             yield Group((found(source),), remove=False)
             return
-        walk = discover(source, self._ignore)
+        walk = Walk(source, self._ignore)
         files = list(walk)
         unlisted.update(walk.unlisted.values())
         no_files += walk.no_files

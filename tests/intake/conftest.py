@@ -15,7 +15,7 @@ from agcnn_clinic.config import Config, load_config
 from agcnn_clinic.database.session import Database, open_database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.intake.accept import Intake, accept
-from agcnn_clinic.intake.discover import discover
+from agcnn_clinic.intake.discover import Walk
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.sandbox.pool import Sandbox
@@ -53,7 +53,7 @@ class Desk:
 
     def take_in_one_batch(self, now: datetime = NOW) -> None:
         """Take what lies in the inbox, in the order of names, a group for each file."""
-        files = sorted(discover(self.config.inbox, ()), key=lambda file: file.name)
+        files = sorted(Walk(self.config.inbox, ()), key=lambda file: file.name)
         list(accept(self.intake, [[Group((file,), remove=True) for file in files]], lambda: now))
 
     def taken_in_one_batch(self) -> list[ReceivedFile]:
@@ -63,7 +63,7 @@ class Desk:
 
     def waiting(self) -> list[str]:
         """What is still in the inbox, by name; its folders stay for a while, whether anything is in them or not."""
-        return [found.name for found in discover(self.config.inbox, ())]
+        return [found.name for found in Walk(self.config.inbox, ())]
 
     def left_half_copied(self) -> list[Path]:
         """Temporary files of the archive, the quarantine and the reports."""

@@ -21,7 +21,7 @@ from agcnn_clinic.domain import Header, InstanceDescription, MediaType, ReasonCo
 from agcnn_clinic.durable import fsync_file
 from agcnn_clinic.errors import ImageError, StorageError
 from agcnn_clinic.intake.accept import accept
-from agcnn_clinic.intake.discover import discover
+from agcnn_clinic.intake.discover import Walk
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.register import Registration, register
 
@@ -48,7 +48,7 @@ def test_of_two_equal_broken_files_in_a_batch_one_is_laid_out(desk, in_one_group
     for name in ("a.txt", "b.txt"):
         (desk.config.inbox / name).write_bytes(b"no image")
     if in_one_group:
-        list(accept(desk.intake, [[Group(tuple(discover(desk.config.inbox, ())), remove=True)]], lambda: NOW))
+        list(accept(desk.intake, [[Group(tuple(Walk(desk.config.inbox, ())), remove=True)]], lambda: NOW))
     first, second = desk.taken_in_one_batch()
     assert (first.outcome, second.reason_code) == ("quarantined", "same_bytes")
     assert f"it is file {first.id}, quarantined" in second.reason
@@ -80,7 +80,7 @@ def test_a_group_that_cannot_be_laid_out_has_no_rows_and_holds_nobody_up(desk, f
     film_of("film.dcm", 1, 1)
     in_the_way = desk.config.quarantine / f"{hashlib.sha256(b'broken, too').hexdigest()}.bin.reason.json"
     in_the_way.mkdir()
-    found = {file.name: file for file in discover(desk.config.inbox, ())}
+    found = {file.name: file for file in Walk(desk.config.inbox, ())}
     folder = Group((found["folder/1.txt"], found["folder/2.txt"]), remove=True)
     rest = [Group((found[name],), remove=True) for name in ("z.txt", "film.dcm")]
     (taken,) = accept(desk.intake, [[folder, *rest]], lambda: NOW)

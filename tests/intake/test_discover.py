@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from agcnn_clinic.intake.discover import discover, shown
+from agcnn_clinic.intake.discover import Walk, shown
 from agcnn_clinic.sections import Intake
 
 IGNORE = Intake().ignore
 
 
 def names(root: Path) -> list[str]:
-    return [found.name for found in discover(root, IGNORE)]
+    return [found.name for found in Walk(root, IGNORE)]
 
 
 def test_files_are_found_in_order_of_name_at_every_depth(tmp_path):
@@ -23,7 +23,7 @@ def test_files_are_found_in_order_of_name_at_every_depth(tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     assert names(tmp_path) == ["a.dcm", "b.dcm", "study/2.png", "study/deep/1.png"]
-    assert [found.folder for found in discover(tmp_path, IGNORE)] == ["", "", "study", "study/deep"]
+    assert [found.folder for found in Walk(tmp_path, IGNORE)] == ["", "", "study", "study/deep"]
 
 
 @pytest.mark.parametrize(
@@ -67,14 +67,14 @@ def test_folders_that_hold_nothing_but_such_folders_are_told_of_the_innermost_fi
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "d" / "e" / ".hidden").touch()
     (tmp_path / "g" / "h" / "link").symlink_to(tmp_path)
-    walk = discover(tmp_path, IGNORE)
+    walk = Walk(tmp_path, IGNORE)
     assert list(walk) == []
     assert [folder.name for folder in walk.empty] == ["a/b", "a/c", "a", "d/f", "i"]
 
 
 def test_a_missing_inbox_holds_nothing_and_is_not_taken_for_an_empty_one(tmp_path):
     """An inbox that was deleted cannot be listed; when it is made again, the next walk sees it."""
-    walk = discover(tmp_path / "gone", IGNORE)
+    walk = Walk(tmp_path / "gone", IGNORE)
     assert (list(walk), walk.unlisted) == ([], {"": "No such file or directory"})
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / "a.dcm").write_bytes(b"x")
@@ -86,7 +86,7 @@ def test_a_folder_that_vanishes_during_the_walk_is_passed_over(tmp_path):
     for name in ("a.dcm", "study/b.dcm"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
-    walk = discover(tmp_path, IGNORE)
+    walk = Walk(tmp_path, IGNORE)
     files = iter(walk)
     assert next(files).name == "a.dcm"
     shutil.rmtree(tmp_path / "study")

@@ -13,7 +13,7 @@ from agcnn_clinic.domain import Header, MediaType
 from agcnn_clinic.errors import StorageError
 from agcnn_clinic.intake import headers, pngs
 from agcnn_clinic.intake.accept import Intake, accept
-from agcnn_clinic.intake.discover import discover
+from agcnn_clinic.intake.discover import Walk
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.intake.items import Group
 from agcnn_clinic.intake.reading import dicom_headers
@@ -37,7 +37,7 @@ def films(desk, write_dicom):
 
 def take(intake: Intake, inbox: Path) -> None:
     """Take each file of an inbox as a group of its own, all in one batch."""
-    list(accept(intake, [[Group((file,), remove=True) for file in discover(inbox, ())]], lambda: NOW))
+    list(accept(intake, [[Group((file,), remove=True) for file in Walk(inbox, ())]], lambda: NOW))
 
 
 def test_each_file_gets_the_header_that_is_its_own(desk, films):

@@ -15,7 +15,7 @@ from agcnn_clinic.database.session import Database
 from agcnn_clinic.errors import OnError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.intake.accept import Group, accept
-from agcnn_clinic.intake.discover import discover, found
+from agcnn_clinic.intake.discover import Walk, found
 from agcnn_clinic.intake.inbox import BATCH, EMPTY_FOLDER_SECONDS
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -25,7 +25,7 @@ def test_a_file_that_vanished_after_the_listing_is_no_error(desk):
     """It was there when the inbox was listed and is not when it is opened: the others are taken, and none is left."""
     for name in ("a.png", "b.png"):
         png(desk.config.inbox / name, ord(name[0]))
-    files = list(discover(desk.config.inbox, ()))
+    files = list(Walk(desk.config.inbox, ()))
     files[0].path.unlink()
     (taken,) = accept(desk.intake, [[Group((file,), remove=True) for file in files]], lambda: NOW)
     assert (taken.files, taken.left) == (1, 0)
@@ -74,7 +74,7 @@ def test_a_pipe_in_place_of_a_listed_file_does_not_hold_up_the_inbox(desk):
     """After the listing a file of a folder becomes a pipe: nobody waits for its writer."""
     folder = desk.config.inbox / "study"
     png(folder / "a.png", 1)
-    files = list(discover(desk.config.inbox, ()))
+    files = list(Walk(desk.config.inbox, ()))
     files[0].path.unlink()
     os.mkfifo(files[0].path)
     (taken,) = accept(desk.intake, [[Group(tuple(files), remove=True)]], lambda: NOW)
