@@ -23,6 +23,7 @@ from agcnn_clinic.wording import counted
 
 if TYPE_CHECKING:
     from agcnn_clinic.config import Config
+    from agcnn_clinic.once import Left
 
 log = logging.getLogger(__name__)
 
@@ -164,7 +165,6 @@ def _interrupted_once() -> Iterator[None]:
 
 def run_until_idle(config: "Config", sources: list[Path]) -> bool:
     """Work until nothing is left to do and print what became of the files; False if not all was done."""
-    from agcnn_clinic.cli.formats import printable
     from agcnn_clinic.cli.summary import print_summary
     from agcnn_clinic.clinic import at_work
     from agcnn_clinic.database.own import OwnWork
@@ -188,15 +188,19 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
                 summary = summary_of(session, begun, own.files(), studies, all_pending=alone)
     print_summary(summary, config)
     if removed:
-        told = "1 old file or report" if removed == 1 else f"{removed} old files and reports"
+        told = counted(removed, "old file or report", "old files and reports")
         typer.echo(f"Retention removed {told}; `agcnn-clinic audit list --event removed` says which.", err=True)
+    _tell_of(left, low, config.sending.to)
+    return not (summary.count(Outcome.QUARANTINED) or summary.pending or any(left))
+
+
+def _tell_of(left: "Left", low: str, sent_to: str) -> None:
+    """Say what could not be done; `low` is the disk that has no room, if that is why files wait."""
+    from agcnn_clinic.cli.formats import printable
+
     if left.files:
-        wait = (
-            "s could not be taken and wait where they are"
-            if left.files > 1
-            else " could not be taken and waits where it is"
-        )
-        files = f"{left.files} file{wait}"
+        wait = "waits where it is" if left.files == 1 else "wait where they are"
+        files = f"{counted(left.files, 'file')} could not be taken and {wait}"
         if left.names and sys.stderr.isatty():
             # For the person who waits for it; what goes elsewhere is a log, which holds no names.
             more = ", ..." if left.names[_NAMED:] else ""
@@ -209,7 +213,6 @@ def run_until_idle(config: "Config", sources: list[Path]) -> bool:
         reports = f"{counted(left.reports, 'report')} could not be made"
         typer.echo(f"{reports}; the lines above say why, and the next watch or process tries again.", err=True)
     if left.unsent:
-        waiting = f"{counted(left.unsent, 'report')} could not be sent to {config.sending.to} and wait"
+        waiting = f"{counted(left.unsent, 'report')} could not be sent to {sent_to} and wait"
         waiting += "s" if left.unsent == 1 else ""
         typer.echo(f"{waiting}; the lines above say why, and the next watch or process tries again.", err=True)
-    return not (summary.count(Outcome.QUARANTINED) or summary.pending or any(left))
