@@ -26,7 +26,10 @@ from agcnn_clinic.png import read_png
 from agcnn_clinic.prints import Edges, Prints, prints_of
 from agcnn_clinic.reporting import pdf
 from agcnn_clinic.reporting.content import ReadImage, ReportContent
+from agcnn_clinic.reporting.due import studies_due
+from agcnn_clinic.reporting.making import make_report, next_content
 from agcnn_clinic.reporting.paper import print_size
+from agcnn_clinic.reporting.remaking import Remade, remake
 from agcnn_clinic.reporting.rendering import Press
 from agcnn_clinic.sections import Reporting
 
@@ -124,6 +127,11 @@ class Clinic:
     def prints_of(self, path: Path, media_type: MediaType, region: Edges) -> Callable[[], Prints]:
         assert media_type is MediaType.PNG
         return lambda: prints_of(read_png(path, max_pixels=10_000_000), region, print_size(self.config.reporting))
+
+    def due(self, quiet_seconds: float = 30) -> list[int]:
+        """The studies of which a report is due by its clock."""
+        with self.database.session() as session:
+            return studies_due(session, self.clock(), quiet_seconds)
 
     def add_study(self, **described: str) -> int:
         """A study that came at the clock's hour less one; returns its id."""
@@ -267,6 +275,24 @@ def clinic(tmp_path: Path, url: str) -> Any:
 
 
 @pytest.fixture
+def doors(clinic: Clinic) -> dict[str, Any]:
+    """What every function that makes a report is handed."""
+    return {"clock": clinic.clock, "config": clinic.config, "press": clinic.press}
+
+
+@pytest.fixture
+def make(clinic: Clinic, doors: dict[str, Any]) -> Callable[[int], Path]:
+    """Makes the clinic's own next report of a study."""
+    return lambda study: make_report(clinic.database, study, **doors)
+
+
+@pytest.fixture
+def again(clinic: Clinic, doors: dict[str, Any]) -> Callable[..., Remade]:
+    """Makes a delivered report again."""
+    return lambda study, version=None: remake(clinic.database, study, version, **doors)
+
+
+@pytest.fixture
 def settings() -> Reporting:
     """The settings as they come."""
     return Reporting()
@@ -307,7 +333,6 @@ def pixels_of() -> Callable[..., NDArray[np.uint8]]:
 @pytest.fixture
 def composed(clinic: Clinic) -> Callable[..., ReportContent]:
     """Composes the next report of a study."""
-    from agcnn_clinic.reporting.making import next_content
     from agcnn_clinic.reporting.readings import counting_readings
 
     def compose_next(study_id: int) -> ReportContent:

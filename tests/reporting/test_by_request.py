@@ -11,19 +11,12 @@ from agcnn_clinic.database.queries import find_model
 from agcnn_clinic.database.readings import let_count
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.errors import StorageError, UsageError
-from agcnn_clinic.reporting.due import studies_due
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.pdf import render
-from agcnn_clinic.reporting.remaking import make_on_request, remake
+from agcnn_clinic.reporting.remaking import make_on_request
 from agcnn_clinic.reporting.rendering import Press
 
 NOTICE = "This is not the clinic's own report"
-
-
-@pytest.fixture
-def doors(clinic):
-    """What every function of `due` is handed."""
-    return {"clock": clinic.clock, "config": clinic.config, "press": clinic.press}
 
 
 @pytest.fixture
@@ -32,27 +25,10 @@ def ask(clinic, doors):
     return lambda study, model_id: make_on_request(clinic.database, study, model_id, **doors)
 
 
-@pytest.fixture
-def make(clinic, doors):
-    """Makes the clinic's own next report of a study."""
-    return lambda study: make_report(clinic.database, study, **doors)
-
-
-@pytest.fixture
-def again(clinic, doors):
-    """Makes a delivered report again."""
-    return lambda study, version=None: remake(clinic.database, study, version, **doors)
-
-
 def versions(clinic) -> list[tuple[int, int, int | None]]:
     """Version, revision and model of every report."""
     with clinic.database.session() as session:
         return [(row.version, row.study_revision, row.model_id) for row in session.query(Report).order_by(Report.id)]
-
-
-def due_now(clinic) -> list[int]:
-    with clinic.database.session() as session:
-        return studies_due(session, clinic.clock(), 30)
 
 
 def count(clinic, study: int, model_id: int) -> None:
@@ -115,19 +91,19 @@ def test_a_report_by_request_covers_nothing(clinic, make, ask, again, text_of) -
     file_id = clinic.add_file(study)
     model_id = clinic.add_reading(file_id, "large")
     ask(study, model_id)
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
     make(study)
-    assert due_now(clinic) == []
+    assert clinic.due() == []
     ask(study, model_id)
     clinic.clock.forward(hours=1)
     clinic.add_file(study, at=clinic.clock.now)
     ask(study, model_id)
     clinic.clock.forward(minutes=1)
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
     text = text_of(make(study).read_bytes())[0]
     assert "Report version 4" in text
     assert "replaces version 2 of" in text
-    assert due_now(clinic) == []
+    assert clinic.due() == []
     assert again(study).path.name.endswith("-v4.pdf")
     assert [kind for _, _, kind in versions(clinic)] == [model_id, None, model_id, None]
 
@@ -168,7 +144,7 @@ def test_every_version_is_made_again_byte_for_byte_whichever_reading_counts(clin
     for model_id in (large, starter):
         clinic.clock.forward(hours=1)
         count(clinic, study, model_id)
-        assert due_now(clinic) == [study]
+        assert clinic.due() == [study]
         paths.append(make(study))
     assert [path.name[-6:-4] for path in paths] == ["v1", "v2", "v3", "v4", "v5"]
     delivered = [path.read_bytes() for path in paths]
@@ -292,7 +268,7 @@ def test_late_files_count_by_what_becomes_of_them(clinic, make) -> None:
     make(study)
     clinic.add_file(study, ReasonCode.SAME_BYTES, at=clinic.clock.now + timedelta(minutes=1))
     clinic.clock.forward(hours=1)
-    assert due_now(clinic) == []
+    assert clinic.due() == []
     clinic.add_file(study, ReasonCode.WRONG_VIEW, at=clinic.clock.now)
     clinic.clock.forward(hours=1)
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]

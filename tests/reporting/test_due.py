@@ -12,39 +12,17 @@ from agcnn_clinic.errors import UsageError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.reporting.due import leave_unread, studies_due
 from agcnn_clinic.reporting.loop import Reporting
-from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import Remade, remake
 from agcnn_clinic.sections import Folders
-
-
-@pytest.fixture
-def make(clinic):
-    """Makes the next report of a study."""
-    return lambda study: make_report(
-        clinic.database, study, clock=clinic.clock, config=clinic.config, press=clinic.press
-    )
-
-
-@pytest.fixture
-def again(clinic):
-    """Makes a delivered report again."""
-    return lambda study, version=None: remake(
-        clinic.database, study, version, clock=clinic.clock, config=clinic.config, press=clinic.press
-    )
-
-
-def due_now(clinic, quiet_seconds: float = 30) -> list[int]:
-    with clinic.database.session() as session:
-        return studies_due(session, clinic.clock(), quiet_seconds)
 
 
 def test_a_complete_study_is_due_until_it_is_reported(clinic, make) -> None:
     """A report is due once, and then no more."""
     study = clinic.add_study()
     clinic.add_file(study)
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
     make(study)
-    assert due_now(clinic) == []
+    assert clinic.due() == []
 
 
 def test_nothing_is_due_while_a_file_is_pending(clinic) -> None:
@@ -52,7 +30,7 @@ def test_nothing_is_due_while_a_file_is_pending(clinic) -> None:
     study = clinic.add_study()
     clinic.add_file(study)
     clinic.add_file(study, None)
-    assert due_now(clinic) == []
+    assert clinic.due() == []
 
 
 def test_nothing_is_due_while_files_are_coming(clinic) -> None:
@@ -60,19 +38,19 @@ def test_nothing_is_due_while_files_are_coming(clinic) -> None:
     study = clinic.add_study()
     clinic.add_file(study, at=clinic.clock.now)
     clinic.clock.forward(seconds=29)
-    assert due_now(clinic) == []
+    assert clinic.due() == []
     clinic.clock.forward(seconds=1)
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
 
 
 def test_a_study_that_came_by_a_clock_that_was_ahead_is_due(clinic) -> None:
     """It is not waited for until that clock's time comes; one a moment ahead, as another machine's, still is."""
     study = clinic.add_study()
     clinic.add_file(study, at=clinic.clock.now + timedelta(days=365))
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
     clinic.clock.forward(days=365, minutes=-5)  # longer than the quiet time
-    assert due_now(clinic) == []
-    assert due_now(clinic, quiet_seconds=0) == [study]
+    assert clinic.due() == []
+    assert clinic.due(quiet_seconds=0) == [study]
 
 
 def test_a_study_of_which_nothing_was_read_has_no_report(clinic) -> None:
@@ -80,7 +58,7 @@ def test_a_study_of_which_nothing_was_read_has_no_report(clinic) -> None:
     study = clinic.add_study()
     clinic.add_file(study, ReasonCode.WRONG_VIEW)
     clinic.add_study()
-    assert due_now(clinic) == []
+    assert clinic.due() == []
 
 
 def covered(clinic, study: int) -> bool:
@@ -100,7 +78,7 @@ def test_a_study_of_which_nothing_was_read_is_left_until_something_is(clinic) ->
     assert (covered(clinic, study), covered(clinic, waiting)) == (True, False)
     assert leave_unread(clinic.database, clinic.clock(), 30) == 0
     clinic.add_file(study)
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
     assert leave_unread(clinic.database, clinic.clock(), 30) == 0
 
 
@@ -122,7 +100,7 @@ def test_a_study_of_which_something_is_read_meanwhile_is_not_left(clinic, monkey
 
     monkeypatch.setattr(clinic.database, "write", after_another_reading)
     leave_unread(clinic.database, clinic.clock(), 30)
-    assert due_now(clinic) == ([] if reported else [study])
+    assert clinic.due() == ([] if reported else [study])
 
 
 def test_the_longest_waiting_comes_first(clinic) -> None:
@@ -142,7 +120,7 @@ def test_looking_for_what_is_due_reads_no_reported_study_and_no_list_of_outcomes
     """SQLite goes from a study without a report to its files, and not by the index of outcomes to all that have one."""
     asked = []
     event.listen(clinic.database._engine, "before_cursor_execute", lambda *call: asked.append(call[2:4]))
-    due_now(clinic)
+    clinic.due()
     statement, parameters = asked[-1]
     with clinic.database.connection() as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
@@ -178,9 +156,9 @@ def test_a_late_image_makes_a_new_version_and_keeps_the_old_one(clinic, make, ag
     clinic.clock.forward(minutes=10)
     clinic.add_file(study, at=clinic.clock.now)
     clinic.clock.forward(minutes=10)
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
     second = make(study)
-    assert due_now(clinic) == []
+    assert clinic.due() == []
     assert second.name.endswith("-v2.pdf")
     assert first.read_bytes() == old
     assert "replaces version 1 of 2026-03-01 14:00 UTC" in text_of(second.read_bytes())[0]
@@ -206,7 +184,7 @@ def test_a_crash_before_the_row_is_made_good(clinic, make, at_point) -> None:
     with pytest.raises(Killed):
         make(study)
     (left,) = (clinic.config.reports).iterdir()
-    assert due_now(clinic) == [study]
+    assert clinic.due() == [study]
     clinic.clock.forward(minutes=1)
     assert make(study) == left
     with clinic.database.session() as session:

@@ -10,31 +10,8 @@ from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.errors import RemovedError
 from agcnn_clinic.faults import FaultPoint
 from agcnn_clinic.reporting.loop import Reporting
-from agcnn_clinic.reporting.making import make_report
-from agcnn_clinic.reporting.remaking import remake
 from agcnn_clinic.storage import Storage
 from agcnn_clinic.upkeep.loop import Upkeep
-
-
-@pytest.fixture
-def make(clinic):
-    """Makes the next report of a study."""
-    return lambda study: make_report(
-        clinic.database, study, clock=clinic.clock, config=clinic.config, press=clinic.press
-    )
-
-
-@pytest.fixture
-def again(clinic):
-    """Makes a delivered report again."""
-    return lambda study, version=None: remake(
-        clinic.database,
-        study,
-        version,
-        config=clinic.config,
-        press=clinic.press,
-        clock=clinic.clock,
-    )
 
 
 def remove_image(clinic, file_id: int, *, back: bool = False) -> None:

@@ -6,18 +6,11 @@ from agcnn_clinic.database.claims import WholeClinic
 from agcnn_clinic.database.outcomes import decide, reopen
 from agcnn_clinic.database.tables import ReceivedFile, Study
 from agcnn_clinic.domain import REASONS, ReasonCode
-from agcnn_clinic.reporting.due import studies_due
 from agcnn_clinic.reporting.loop import Reporting
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import Remade, remake
 
 STUCK = REASONS[ReasonCode.DEADLINE].sentence
-
-
-@pytest.fixture
-def doors(clinic):
-    """What every function that makes a report is handed."""
-    return {"clock": clinic.clock, "config": clinic.config, "press": clinic.press}
 
 
 @pytest.fixture
@@ -43,17 +36,12 @@ def try_again(clinic):
     return try_again
 
 
-def is_due(clinic, study: int) -> bool:
-    with clinic.database.session() as session:
-        return studies_due(session, clinic.clock(), 30) == [study]
-
-
 def test_a_file_that_fails_again_makes_no_report_with_nothing_new_in_it(clinic, doors, reported, try_again) -> None:
     """However often it is tried: none is due, and the one that was delivered is made again byte for byte the same."""
     study, stuck, path = reported
     for _ in range(2):
         try_again(stuck, ReasonCode.DEADLINE)
-        assert not is_due(clinic, study)
+        assert clinic.due() == []
         assert remake(clinic.database, study, **doors) == Remade(path, "")
     with clinic.database.session() as session:
         assert session.get_one(ReceivedFile, stuck).decided_at == clinic.clock.now
@@ -66,10 +54,10 @@ def test_a_file_that_fails_for_another_reason_makes_a_report_that_says_so(
     study, stuck, _ = reported
     for reason in (ReasonCode.MEMORY, ReasonCode.DEADLINE):
         try_again(stuck, reason)
-        assert is_due(clinic, study)
+        assert clinic.due() == [study]
         pages = " ".join(text_of(make_report(clinic.database, study, **doors).read_bytes()))
         assert (REASONS[reason].sentence in pages, STUCK in pages) == (True, reason is ReasonCode.DEADLINE)
-        assert not is_due(clinic, study)
+        assert clinic.due() == []
 
 
 def test_a_file_that_fails_again_is_in_the_reports_that_come_later(clinic, doors, reported, try_again, text_of) -> None:
@@ -91,7 +79,7 @@ def test_a_file_that_fails_again_before_any_report_leaves_the_first_one_due(clin
     study = clinic.add_study()
     clinic.add_file(study)
     try_again(clinic.add_file(study, ReasonCode.DEADLINE), ReasonCode.DEADLINE)
-    assert is_due(clinic, study)
+    assert clinic.due() == [study]
     assert STUCK in " ".join(text_of(make_report(clinic.database, study, **doors).read_bytes()))
     with clinic.database.session() as session:
         row = session.get_one(Study, study)
@@ -137,6 +125,6 @@ def test_a_file_that_turns_out_to_be_a_duplicate_is_no_longer_said_to_be_unread(
     first = make_report(clinic.database, study, **doors)
     assert (STUCK in " ".join(text_of(first.read_bytes()))) is not read_later
     try_again(files[ReasonCode.DEADLINE], ReasonCode.HEADER_DIFFERS)
-    assert is_due(clinic, study) is not read_later
+    assert clinic.due() == ([] if read_later else [study])
     if not read_later:
         assert STUCK not in " ".join(text_of(make_report(clinic.database, study, **doors).read_bytes()))

@@ -18,11 +18,6 @@ from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import remake
 
 
-def due_now(clinic) -> list[int]:
-    with clinic.database.session() as session:
-        return studies_due(session, clinic.clock(), 0)
-
-
 def test_the_loop_makes_all_that_is_due(clinic) -> None:
     """One step makes every due report, and the next finds nothing."""
     for _ in range(3):
@@ -44,7 +39,7 @@ def test_one_that_fails_keeps_none_of_those_beside_it_from_being_made(clinic, mo
     monkeypatch.setattr(faults, "hook", passed.append)
     reporting = Reporting(clinic.database, clinic.config, clinic.press, clinic.clock)
     assert reporting.step(quiet_seconds=0) == 3
-    assert (due_now(clinic), reporting.unmade) == ([1], 1)
+    assert (clinic.due(quiet_seconds=0), reporting.unmade) == ([1], 1)
     assert (passed.count(FaultPoint.REPORT_RENDERED), passed.count(FaultPoint.REPORT_COMMITTED)) == (2, 1)
 
 
@@ -112,7 +107,7 @@ def test_studies_that_fail_do_not_keep_the_others_waiting(clinic, monkeypatch) -
         return list(iter(lambda: reporting.step(quiet_seconds=0), 0))
 
     assert tried() == [2, 2]
-    assert due_now(clinic) == [1, 2, 3]
+    assert clinic.due(quiet_seconds=0) == [1, 2, 3]
     assert reporting.unmade == len(lost)
     assert tried() == []
     seconds[0] += loop.REST_SECONDS
@@ -121,7 +116,7 @@ def test_studies_that_fail_do_not_keep_the_others_waiting(clinic, monkeypatch) -
     assert tried() == []
     seconds[0] += loop.REST_SECONDS
     assert tried() == [2, 1]
-    assert (due_now(clinic), reporting.unmade) == ([], 0)
+    assert (clinic.due(quiet_seconds=0), reporting.unmade) == ([], 0)
 
 
 def test_a_report_that_cannot_be_made_is_told_of_once(clinic, caplog) -> None:
@@ -155,6 +150,6 @@ def test_a_report_that_cannot_be_made_is_told_of_once(clinic, caplog) -> None:
     assert told() == []
     assert told(s1="gone.png") == []
     assert told(s1=stored) == []
-    assert (due_now(clinic), reporting.unmade) == ([2], 1)
+    assert (clinic.due(quiet_seconds=0), reporting.unmade) == ([2], 1)
     clinic.add_file(1)
     assert told(s1="away.png") == telling([1])

@@ -5,18 +5,11 @@ import pytest
 from agcnn_clinic.database.outcomes import decide, doubt
 from agcnn_clinic.database.tables import ReceivedFile, Report, Study
 from agcnn_clinic.domain import WARNINGS, InstanceDescription, ReasonCode, Warn
-from agcnn_clinic.reporting.due import studies_due
 from agcnn_clinic.reporting.making import make_report
 from agcnn_clinic.reporting.remaking import Remade, as_it_was, make_on_request, remake
 
 LATER = WARNINGS[Warn.OTHER_PATIENT_LATER]
 UIDS = {"series_instance_uid": "1.2.3", "sop_instance_uid": "1.2.7"}
-
-
-@pytest.fixture
-def doors(clinic):
-    """What every function that makes a report is handed."""
-    return {"clock": clinic.clock, "config": clinic.config, "press": clinic.press}
 
 
 @pytest.fixture
@@ -35,11 +28,6 @@ def send_again(clinic):
     return send_again
 
 
-def is_due(clinic, study: int) -> bool:
-    with clinic.database.session() as session:
-        return studies_due(session, clinic.clock(), 30) == [study]
-
-
 def test_a_patient_who_is_corrected_at_the_sender_makes_a_new_report_that_says_so(
     clinic, doors, send_again, text_of
 ) -> None:
@@ -48,14 +36,14 @@ def test_a_patient_who_is_corrected_at_the_sender_makes_a_new_report_that_says_s
     clinic.add_file(study, uid="1.2.7")
     first = make_report(clinic.database, study, **doors)
     send_again(study, "1.2.7")
-    assert not is_due(clinic, study)
+    assert clinic.due() == []
     send_again(study, "1.2.7", Warn.OTHER_PATIENT)
-    assert is_due(clinic, study)
+    assert clinic.due() == [study]
     second = make_report(clinic.database, study, **doors)
     assert LATER in text_of(second.read_bytes())[0]
     assert LATER not in text_of(first.read_bytes())[0]
     send_again(study, "1.2.7", Warn.OTHER_PATIENT)
-    assert not is_due(clinic, study)
+    assert clinic.due() == []
     for version, path in enumerate((first, second), start=1):
         assert remake(clinic.database, study, version, **doors) == Remade(path, "")
 
@@ -128,7 +116,7 @@ def test_a_film_that_came_under_the_right_patient_later_makes_a_new_report_of_th
             file = session.get_one(ReceivedFile, file_id)
             doubt(session, [(file.instance_id, InstanceDescription(**UIDS | file.header))], clinic.clock.now)
         clinic.clock.forward(hours=1)
-        assert is_due(clinic, study) == (number == 0)
+        assert clinic.due() == ([study] if number == 0 else [])
         if number == 0:
             second = make_report(clinic.database, study, **doors)
     assert (LATER in text_of(first.read_bytes())[0], LATER in text_of(second.read_bytes())[0]) == (False, True)
