@@ -80,6 +80,10 @@ class ClinicFolder:
         """What any program sees in its database."""
         return self._select(self.config.database_url, statement)
 
+    def rows(self, statement: str) -> list[tuple]:
+        """The same, without the names of the columns."""
+        return [tuple(row.values()) for row in self.select(statement)]
+
 
 @pytest.fixture
 def program() -> Path:

@@ -16,11 +16,6 @@ from pydicom.fileset import FileSet
 from agcnn_clinic.demo.phantom import draw
 
 
-def rows(clinic, statement: str) -> list[tuple]:
-    """What any program sees in the clinic's database."""
-    return [tuple(row.values()) for row in clinic.select(statement)]
-
-
 def change(clinic, *pairs) -> None:
     text = clinic.config_file.read_text()
     for old, new in pairs:
@@ -61,7 +56,7 @@ def test_an_export_is_read_reported_shown_and_in_the_end_removed(clinic, export)
     shutil.copy(export, clinic.config.inbox)
     done = clinic.run("process", check=False)
     assert done.returncode == 1, done.stderr  # the encrypted file
-    outcomes = Counter(rows(clinic, "SELECT outcome, reason_code FROM received_file"))
+    outcomes = Counter(clinic.rows("SELECT outcome, reason_code FROM received_file"))
     assert outcomes == {
         ("unpacked", "unpacked"): 1,
         ("analysed", "read"): 2,
@@ -80,7 +75,7 @@ def test_an_export_is_read_reported_shown_and_in_the_end_removed(clinic, export)
     listed = json.loads(clinic.run("retention", "--dry-run", "--format", "json").stdout)
     assert Counter(one["kind"] for one in listed) == {"archive": 5}  # not the quarantined one
     assert all("of the disk is free" in one["why"] for one in listed)
-    assert rows(clinic, "SELECT COUNT(*) FROM received_file WHERE removed_at IS NOT NULL") == [(0,)]
+    assert clinic.rows("SELECT COUNT(*) FROM received_file WHERE removed_at IS NOT NULL") == [(0,)]
     removed = clinic.run("retention")
     assert removed.stderr.startswith("5 removed, ")
     assert len([path for path in clinic.config.archive.rglob("*") if path.is_file()]) == 1
@@ -96,7 +91,7 @@ def test_an_export_is_read_reported_shown_and_in_the_end_removed(clinic, export)
     shutil.copy(export, clinic.config.inbox)
     change(clinic, ("min_free_percent = 99.99", "min_free_percent = 0.0"))
     clinic.run("process", check=False)
-    assert rows(clinic, "SELECT outcome FROM received_file ORDER BY id DESC LIMIT 1") == [("duplicate",)]
+    assert clinic.rows("SELECT outcome FROM received_file ORDER BY id DESC LIMIT 1") == [("duplicate",)]
 
 
 def test_the_watermark_leaves_files_in_the_inbox_and_says_so(clinic, write_film):
@@ -108,7 +103,7 @@ def test_the_watermark_leaves_files_in_the_inbox_and_says_so(clinic, write_film)
     assert "1 file could not be taken and wait" in done.stderr
     assert done.stderr.count("intake.min_free_mb") == 2  # the warning, and the last line
     assert (clinic.config.inbox / "film.dcm").exists()
-    assert rows(clinic, "SELECT * FROM received_file") == []
+    assert clinic.rows("SELECT * FROM received_file") == []
     checked = clinic.run("doctor", check=False)
     assert "intake stops below intake.min_free_mb" in " ".join(checked.stdout.split())
 
@@ -124,11 +119,11 @@ def test_the_daemon_tidies_up_by_itself(clinic, write_film):
     process = clinic.start("watch", stderr=subprocess.PIPE)
     try:
         pause, deadline = threading.Event(), time.monotonic() + 120
-        while not rows(clinic, "SELECT 1 FROM received_file WHERE removed_at IS NOT NULL"):
+        while not clinic.rows("SELECT 1 FROM received_file WHERE removed_at IS NOT NULL"):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline, "it did not happen in time"
             pause.wait(0.05)
-        assert rows(clinic, "SELECT COUNT(*) FROM report") == [(1,)]
+        assert clinic.rows("SELECT COUNT(*) FROM report") == [(1,)]
         process.send_signal(signal.SIGTERM)
         log = process.communicate(timeout=120)[1]
     finally:

@@ -14,11 +14,6 @@ from agcnn_clinic.errors import ClinicError
 CANARIES = {"patient_name": "Canary^Bird", "patient_id": "CANARY-77", "accession_number": "CANARY-A1"}
 
 
-def rows(clinic, statement: str) -> list[tuple]:
-    """What any program sees in the clinic's database."""
-    return [tuple(row.values()) for row in clinic.select(statement)]
-
-
 def text(path: Path) -> str:
     return " ".join(page.extract_text() for page in PdfReader(path).pages)
 
@@ -47,7 +42,7 @@ def test_a_second_model_from_trial_to_use_and_back(clinic, add, run, other_bundl
     before = own[0].read_bytes()
     told = [run("reanalyse", "CANARY-A1", "--model", other_bundle, "--dry-run")]
     assert "would read 1 image of 1 study; its readings would stand beside" in told[0].stdout
-    assert rows(clinic, "SELECT count(*) FROM inference") == [(1,)]
+    assert clinic.rows("SELECT count(*) FROM inference") == [(1,)]
     told.append(run("reanalyse", "CANARY-A1", "--model", other_bundle))
     assert "tighter 0.0.1 read 1 image; its readings stand beside" in told[-1].stdout
     told.append(run("process"))
@@ -79,7 +74,7 @@ def test_a_second_model_from_trial_to_use_and_back(clinic, add, run, other_bundl
     assert "nothing to read again" in told[-1].stdout
     told.append(run("process"))
 
-    listed = rows(clinic, "SELECT version, model_id, sha256 FROM report ORDER BY version")
+    listed = clinic.rows("SELECT version, model_id, sha256 FROM report ORDER BY version")
     assert [(version, model_id) for version, model_id, _ in listed] == [(1, None), (2, 2), (3, None), (4, None)]
     assert "tighter" not in text(clinic.config.reports / own[0].name.replace("v1", "v4"))
     for version in (1, 2, 3):
@@ -89,7 +84,7 @@ def test_a_second_model_from_trial_to_use_and_back(clinic, add, run, other_bundl
         told.append(run("report", "CANARY-A1", "--version", str(version)))
         assert path.read_bytes() == kept
     assert "2 (1 beside)" not in run("models", "list").stdout
-    assert rows(clinic, "SELECT count(*) FROM inference") == [(2,)]
+    assert clinic.rows("SELECT count(*) FROM inference") == [(2,)]
     for done in told:
         assert "canary" not in (done.stderr + done.stdout).lower(), done.output
 
@@ -107,7 +102,7 @@ def test_a_killed_reanalysis_is_finished_by_the_next_one(clinic, add, other_bund
         try:
             with clinic.start("reanalyse", "--all", stderr=subprocess.DEVNULL) as first:
                 pause = threading.Event()
-                while not rows(clinic, "SELECT 1 FROM inference WHERE model_id = 2"):
+                while not clinic.rows("SELECT 1 FROM inference WHERE model_id = 2"):
                     assert first.poll() is None
                     pause.wait(0.05)
                 first.kill()
@@ -120,11 +115,11 @@ def test_a_killed_reanalysis_is_finished_by_the_next_one(clinic, add, other_bund
         "SELECT model_id, beside, count(*) AS readings, count(DISTINCT file_id) AS files "
         "FROM inference GROUP BY model_id, beside ORDER BY model_id"
     )
-    assert rows(clinic, standing) == [(1, 1, 8, 8), (2, 0, 8, 8)]
-    assert rows(clinic, "SELECT count(*) FROM finding") == [(2 * 8 * 15,)]
-    assert rows(clinic, "SELECT revision, count(*) FROM study GROUP BY revision") == [(2, 8)]
-    assert rows(clinic, "SELECT version, count(*) FROM report GROUP BY version ORDER BY version") == [(1, 8), (2, 8)]
-    assert rows(clinic, "SELECT count(*) FROM report_reading") == [(16,)]
+    assert clinic.rows(standing) == [(1, 1, 8, 8), (2, 0, 8, 8)]
+    assert clinic.rows("SELECT count(*) FROM finding") == [(2 * 8 * 15,)]
+    assert clinic.rows("SELECT revision, count(*) FROM study GROUP BY revision") == [(2, 8)]
+    assert clinic.rows("SELECT version, count(*) FROM report GROUP BY version ORDER BY version") == [(1, 8), (2, 8)]
+    assert clinic.rows("SELECT count(*) FROM report_reading") == [(16,)]
 
 
 def test_late_files_reopen_a_study_by_what_becomes_of_them(clinic, add, run, other_bundle):
@@ -133,14 +128,14 @@ def test_late_files_reopen_a_study_by_what_becomes_of_them(clinic, add, run, oth
     run("process")
     add(1, name="same.dcm")
     run("process")
-    assert rows(clinic, "SELECT version FROM report") == [(1,)]
+    assert clinic.rows("SELECT version FROM report") == [(1,)]
     run("reanalyse", study, "--model", other_bundle)
     run("report", study, "--model", "tighter")
     add(2, study_uid=study)
     run("process")
     add(3, study_uid=study, view="LL")
     run("process")
-    assert rows(clinic, "SELECT version, study_revision, model_id FROM report ORDER BY version") == [
+    assert clinic.rows("SELECT version, study_revision, model_id FROM report ORDER BY version") == [
         (1, 1, None),
         (2, 1, 2),
         (3, 2, None),

@@ -33,11 +33,6 @@ def wait_until(fulfilled: Callable[[], bool], process: Any) -> None:
         pause.wait(0.05)
 
 
-def rows(clinic, statement: str) -> list[tuple]:
-    """What any program sees in the clinic's database."""
-    return [tuple(row.values()) for row in clinic.select(statement)]
-
-
 @contextmanager
 def daemon(clinic, *, installed: bool = False) -> Iterator[Any]:
     """`agcnn-clinic watch`, forked or the installed program started; ended by force if the test has not ended it."""
@@ -80,7 +75,7 @@ def test_a_film_whose_decoder_stands_still_keeps_no_other_waiting(clinic, write_
             write_film(clinic.config.inbox / f"{seed}.dcm", draw(seed, (256, 256)).pixels, patient_id=f"P{seed}")
 
     def reported() -> int:
-        return rows(clinic, "SELECT count(*) FROM report")[0][0]
+        return clinic.rows("SELECT count(*) FROM report")[0][0]
 
     with daemon(clinic) as process:
         drop(1)
@@ -116,20 +111,20 @@ def test_a_slowly_copied_study_is_read_once_it_is_whole_and_reported(clinic, fil
                 nonlocal copied
                 copied += target.write(content[copied : copied + 64])
                 target.flush()
-                names = [name for (name,) in rows(clinic, "SELECT original_name FROM received_file")]
+                names = [name for (name,) in clinic.rows("SELECT original_name FROM received_file")]
                 assert "slow.dcm" not in names
-                return rows(clinic, "SELECT outcome FROM received_file") == [("analysed",)]
+                return clinic.rows("SELECT outcome FROM received_file") == [("analysed",)]
 
             wait_until(other_is_read_while_this_grows, process)
             target.write(content[copied:])
-        wait_until(lambda: len(rows(clinic, "SELECT path FROM report")) == 2, process)
+        wait_until(lambda: len(clinic.rows("SELECT path FROM report")) == 2, process)
         process.send_signal(signal.SIGTERM)
         log = process.communicate(timeout=TIMEOUT)[1]
 
     assert process.returncode == 0, log
-    assert rows(clinic, "SELECT outcome, COUNT(*) FROM received_file GROUP BY outcome") == [("analysed", 2)]
+    assert clinic.rows("SELECT outcome, COUNT(*) FROM received_file GROUP BY outcome") == [("analysed", 2)]
     assert list(clinic.config.inbox.iterdir()) == []
-    for (path,) in rows(clinic, "SELECT path FROM report"):
+    for (path,) in clinic.rows("SELECT path FROM report"):
         assert "Research use only" in PdfReader(clinic.config.root / path).pages[0].extract_text()
     events = [json.loads(line) for line in log.splitlines()]
     assert "stopped" in [event["event"] for event in events]
@@ -142,11 +137,11 @@ def test_a_daemon_survives_garbage_and_a_second_one_is_told_to_leave(clinic, fil
     with daemon(clinic) as process:
         (clinic.config.inbox / "garbage.dcm").write_bytes(b"\x00" * 5000)
         (clinic.config.inbox / "cut.dcm").write_bytes(film.read_bytes()[:3000])
-        wait_until(lambda: len(rows(clinic, "SELECT 1 FROM received_file WHERE outcome='quarantined'")) == 2, process)
+        wait_until(lambda: len(clinic.rows("SELECT 1 FROM received_file WHERE outcome='quarantined'")) == 2, process)
         second = clinic.run("process", check=False)
         assert (second.returncode, str(process.pid) in second.stderr) == (2, True)
         (clinic.config.inbox / "film.dcm").write_bytes(film.read_bytes())
-        wait_until(lambda: len(rows(clinic, "SELECT 1 FROM report")) == 1, process)
+        wait_until(lambda: len(clinic.rows("SELECT 1 FROM report")) == 1, process)
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=TIMEOUT)
     assert process.returncode == 0
@@ -164,7 +159,7 @@ def test_a_daemon_says_that_it_reads_with_the_model_of_before(clinic, film, othe
             assert line, "the daemon did not start"
         clinic.run("models", "use", other_bundle)
         shutil.copy(film, clinic.config.inbox / "film.dcm")
-        wait_until(lambda: bool(rows(clinic, "SELECT 1 FROM report")), process)
+        wait_until(lambda: bool(clinic.rows("SELECT 1 FROM report")), process)
         with open_database(clinic.config.database_url) as database:
             (line,) = at_work(load_config(clinic.config_file), database)
         process.send_signal(signal.SIGTERM)
@@ -173,7 +168,7 @@ def test_a_daemon_says_that_it_reads_with_the_model_of_before(clinic, film, othe
     assert "still read with untrained 0.0.1" in told
     assert "restart this process to read with tighter 0.0.1" in told
     assert (line.state, "reads with untrained 0.0.1" in line.found) == (State.PROBLEM, True)
-    assert rows(clinic, "SELECT name FROM model") == [("untrained",)]
+    assert clinic.rows("SELECT name FROM model") == [("untrained",)]
 
 
 @pytest.mark.sqlite_only("its file")
@@ -191,7 +186,7 @@ def test_a_daemon_ends_when_its_database_is_replaced(clinic, film, tmp_path):
     assert waiting.exists()
     assert list(clinic.config.reports.iterdir()) == []
     clinic.run("process")
-    assert rows(clinic, "SELECT outcome FROM received_file") == [("analysed",)]
+    assert clinic.rows("SELECT outcome FROM received_file") == [("analysed",)]
 
 
 @pytest.mark.sqlite_only("a lock ends with its process; leases run out, see test_workers.py")
@@ -202,12 +197,12 @@ def test_a_killed_daemon_leaves_work_that_the_next_one_finishes(clinic, tmp_path
         write_film(path, draw(number, (512, 512)).pixels, patient_id=f"P{number}")
         (clinic.config.inbox / path.name).write_bytes(path.read_bytes())
     with daemon(clinic) as process:
-        wait_until(lambda: bool(rows(clinic, "SELECT 1 FROM inference")), process)
+        wait_until(lambda: bool(clinic.rows("SELECT 1 FROM inference")), process)
         process.kill()
         process.wait()
     clinic.run("process")
-    assert rows(clinic, "SELECT outcome, COUNT(*) FROM received_file GROUP BY outcome") == [("analysed", 12)]
-    assert rows(clinic, "SELECT COUNT(*) FROM inference") == [(12,)]
-    assert rows(clinic, "SELECT COUNT(*) AS reports, COUNT(DISTINCT study_id) AS studies FROM report") == [(12, 12)]
+    assert clinic.rows("SELECT outcome, COUNT(*) FROM received_file GROUP BY outcome") == [("analysed", 12)]
+    assert clinic.rows("SELECT COUNT(*) FROM inference") == [(12,)]
+    assert clinic.rows("SELECT COUNT(*) AS reports, COUNT(DISTINCT study_id) AS studies FROM report") == [(12, 12)]
     assert len(list(clinic.config.reports.glob("*.pdf"))) == 12
     assert list(clinic.config.root.rglob("*.part")) == []

@@ -32,11 +32,6 @@ SINGLE = 40
 """Films that are a study of their own."""
 
 
-def rows(clinic, statement: str) -> list[tuple]:
-    """What any program sees in the clinic's database."""
-    return [tuple(row.values()) for row in clinic.select(statement)]
-
-
 def wait_until(fulfilled: Callable[[], bool], *daemons: Any) -> None:
     """Look again and again, until it is so; fail when one of the daemons ends or too much time has passed."""
     pause, deadline = threading.Event(), time.monotonic() + TIMEOUT
@@ -122,28 +117,28 @@ def send_folder_and_zip(clinic, write_film) -> None:
 
 def is_idle(clinic, *, files: int, studies: int) -> bool:
     """Whether every file has its outcome, every study its report, and nobody has anything in hand."""
-    ((decided,),) = rows(clinic, "SELECT count(*) FROM received_file WHERE outcome <> 'pending'")
-    ((reported,),) = rows(clinic, "SELECT count(DISTINCT study_id) FROM report")
-    claimed = rows(clinic, "SELECT 1 FROM claim")
+    ((decided,),) = clinic.rows("SELECT count(*) FROM received_file WHERE outcome <> 'pending'")
+    ((reported,),) = clinic.rows("SELECT count(DISTINCT study_id) FROM report")
+    claimed = clinic.rows("SELECT 1 FROM claim")
     left = [path for path in clinic.config.inbox.rglob("*") if path.is_file()]
     return decided >= files and reported >= studies and not claimed and not left
 
 
 def check_once(clinic, *, outcomes: dict[str, int], studies: int) -> None:
     """Assert that nothing was done twice, and that the trail is one chain."""
-    names = Counter(name for (name,) in rows(clinic, "SELECT original_name FROM received_file"))
+    names = Counter(name for (name,) in clinic.rows("SELECT original_name FROM received_file"))
     assert [name for name, count in names.items() if count > 1] == []
-    found = rows(clinic, "SELECT outcome, count(*) AS files FROM received_file GROUP BY outcome")
+    found = clinic.rows("SELECT outcome, count(*) AS files FROM received_file GROUP BY outcome")
     assert dict(found) == outcomes
     read = outcomes["analysed"]
-    assert rows(clinic, "SELECT count(*) AS all, count(DISTINCT file_id) AS files FROM inference") == [(read, read)]
-    reports = rows(clinic, "SELECT path, study_id FROM report")
+    assert clinic.rows("SELECT count(*) AS all, count(DISTINCT file_id) AS files FROM inference") == [(read, read)]
+    reports = clinic.rows("SELECT path, study_id FROM report")
     assert len(reports) == len({study for _, study in reports}) == studies
     assert {path.name for path in clinic.config.reports.iterdir()} == {Path(path).name for path, _ in reports}
     assert all(PdfReader(clinic.config.root / path).pages for path, _ in reports)
     # Each film was told of once, too: as it came, and as it was read.
     for event, times in (("imported", sum(outcomes.values())), ("analysed", read)):
-        told = rows(clinic, f"SELECT files FROM audit_event WHERE event = '{event}'")
+        told = clinic.rows(f"SELECT files FROM audit_event WHERE event = '{event}'")
         assert sum(len(files.strip("[]").split(",")) for (files,) in told) == times
     with open_database(clinic.config.database_url) as database, database.connection() as connection:
         assert verify(connection).broken == ""
@@ -152,7 +147,7 @@ def check_once(clinic, *, outcomes: dict[str, int], studies: int) -> None:
 def in_hand(clinic, daemon) -> list[tuple]:
     host, process_id = daemon.known_as
     mine = f"host = '{host}' AND process_id = {process_id}"
-    return rows(clinic, f"SELECT work FROM claim JOIN worker ON worker.id = worker_id WHERE {mine}")
+    return clinic.rows(f"SELECT work FROM claim JOIN worker ON worker.id = worker_id WHERE {mine}")
 
 
 def stop_with_work_in_hand(clinic, *daemons) -> Any:
@@ -177,7 +172,7 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
     """Both have worked; what the killed one had in hand goes to the other; no file, reading or report is double."""
     send(shared, write_film, range(SINGLE // 2))
     both = [watch(), watch()]
-    wait_until(lambda: len(rows(shared, "SELECT 1 FROM worker")) == 2, *both)
+    wait_until(lambda: len(shared.rows("SELECT 1 FROM worker")) == 2, *both)
     send_folder_and_zip(shared, write_film)
     send(shared, write_film, range(SINGLE // 2, SINGLE))
     # Either, since one of them may be so quick that the other finds little left to do.
@@ -192,12 +187,12 @@ def test_of_two_workers_one_is_killed_and_each_study_is_done_once(shared, watch,
     wait_until(lambda: is_idle(shared, files=files, studies=studies), survivor)
     survivor.send_signal(signal.SIGTERM)
     assert survivor.wait() == 0
-    assert rows(shared, "SELECT 1 FROM worker") == []
+    assert shared.rows("SELECT 1 FROM worker") == []
     # PDFs that the killed one had not given their names yet go when another one begins.
     wait_until(lambda: not list(shared.config.reports.glob(".*.part")), watch())
     outcomes = {"analysed": SINGLE + 3 + 2, "duplicate": again, "unpacked": 1}
     check_once(shared, outcomes=outcomes, studies=studies)
-    assert survivor.known_as in rows(shared, "SELECT host, process_id FROM audit_event WHERE event = 'analysed'")
+    assert survivor.known_as in shared.rows("SELECT host, process_id FROM audit_event WHERE event = 'analysed'")
 
 
 def test_process_tells_of_its_own_work_beside_another_worker(shared, write_film, factories, tmp_path):
@@ -216,7 +211,7 @@ def test_process_tells_of_its_own_work_beside_another_worker(shared, write_film,
         done = shared.run("process", tmp_path / "mine.dcm")
     assert done.stdout.split("\n")[0].split()[:2] == ["1", "analysed"]
     assert "quarantined" not in done.stdout
-    ((patient, path),) = rows(shared, "SELECT patient_id, path FROM report JOIN study ON study.id = study_id")
+    ((patient, path),) = shared.rows("SELECT patient_id, path FROM report JOIN study ON study.id = study_id")
     assert patient == "MINE"
     assert path in done.stdout
 
@@ -231,7 +226,7 @@ def test_a_worker_that_was_asleep_for_longer_than_its_lease_records_nothing_twic
     asleep.send_signal(signal.SIGCONT)
     send(shared, write_film, range(20, 26))
     wait_until(lambda: is_idle(shared, files=21, studies=18), asleep, awake)
-    wait_until(lambda: len(rows(shared, "SELECT 1 FROM worker")) == 2, asleep, awake)
+    wait_until(lambda: len(shared.rows("SELECT 1 FROM worker")) == 2, asleep, awake)
     for daemon in (asleep, awake):
         daemon.send_signal(signal.SIGTERM)
         assert daemon.wait() == 0
