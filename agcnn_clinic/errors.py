@@ -1,7 +1,7 @@
 """Every failure of the clinic, with the exit code, the disposition and the advice that belong to it.
 
 An error's message is one sentence for a person that says what to do. `cli.main` is the only place that
-turns an error into an exit code; the three loops are the only places that turn one into an outcome of a file.
+turns an error into an exit code; the loops are the only places that turn one into an outcome of a file.
 """
 
 import errno

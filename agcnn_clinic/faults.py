@@ -1,4 +1,4 @@
-"""The durable steps of the three loops, named, so that a test can end the process at each of them.
+"""The durable steps of the loops, named, so that a test can end the process at each of them.
 
 What a clinic must survive is to stop between any two of these. In production `reached` does nothing: the hook is a
 variable of this module that only a test's own code sets, and no setting and no environment variable can.
