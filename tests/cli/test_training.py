@@ -28,7 +28,7 @@ def test_a_film_is_the_same_picture_in_training_and_in_serving(tmp_path, write_f
 
 @pytest.mark.parametrize("mode", ["L", "1", "P", "LA", "RGB", "RGBA"])
 def test_what_the_trainer_reads_by_itself_it_reads_as_the_clinic_does(tmp_path, mode):
-    """`python -m agcnn_training` has no clinic around it: a PNG of 8 bits is the same picture there."""
+    """Without the clinic's reader, as in a program that imports it: a PNG of 8 bits is the same picture there."""
     Image.fromarray((draw(1, (64, 64)).pixels * 255).astype(np.uint8)).convert(mode).save(tmp_path / "film.png")
     np.testing.assert_array_equal(read_picture(tmp_path / "film.png"), read_as_the_clinic_does(tmp_path / "film.png"))
 

@@ -72,13 +72,8 @@ def test_the_death_of_one_process_ends_the_others_with_a_sentence(together: Path
     assert "Another process of this run has ended" in torch.load(together / "dies-0.pt")
 
 
-TRAINER = ("-m", "agcnn_training")
-CLINIC = ("--no-python", sys.executable, "-c", "from agcnn_clinic.cli.main import main; main()", "train")
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("program", [TRAINER, CLINIC], ids=["trainer", "clinic"])
-def test_the_command_runs_under_torchrun(program: tuple[str, ...], request_for: Callable[[str], TrainRequest]) -> None:
+def test_the_command_runs_under_torchrun(request_for: Callable[[str], TrainRequest]) -> None:
     """The whole of Algorithm 1 in two processes leaves a bundle, and prints its name once."""
     request = request_for("model")
     options = {
@@ -91,7 +86,8 @@ def test_the_command_runs_under_torchrun(program: tuple[str, ...], request_for: 
         "--device": "cpu",
     }
     arguments = [str(part) for option in options.items() for part in option]
-    command = [*TORCHRUN, *program, *arguments]
+    program = [sys.executable, "-c", "from agcnn_clinic.cli.main import main; main()", "train"]
+    command = [*TORCHRUN, "--no-python", *program, *arguments]
     done = subprocess.run(command, check=True, env=ONE_THREAD, capture_output=True, text=True)
     assert done.stdout.splitlines() == [str(request.out)]
     assert open_bundle(request.out).manifest.metrics is not None

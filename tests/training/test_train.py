@@ -159,7 +159,7 @@ def test_an_interrupted_run_resumes(request_for: Maker, recipe_file: Path) -> No
     recipe_file.write_text(recipe_file.read_text().replace("epochs = 2", "epochs = 4"))
     request = request_for("model")
     command = [
-        sys.executable, "-m", "agcnn_training",
+        sys.executable, "-c", "from agcnn_clinic.cli.main import main; main()", "train",
         "--data", str(request.data), "--images", str(request.images),
         "--pretrain-data", str(request.pretrain_data), "--pretrain-images", str(request.pretrain_images),
         "--recipe", request.recipe, "--out", str(request.out), "--device", "cpu",

@@ -32,7 +32,7 @@ def read_picture(path: Path) -> NDArray[np.float32]:
             if image.mode.startswith("I") or _shows_through(image):
                 raise TrainingError(
                     f"The image {path} has 16 bits or transparent parts: train with `agcnn-clinic train`, which reads "
-                    "such a film as the clinic will; in several processes, torchrun --no-python agcnn-clinic train."
+                    "such a film as the clinic will."
                 )
             return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
     except FileNotFoundError as error:
