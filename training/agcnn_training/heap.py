@@ -18,15 +18,14 @@ _KEEP: Final = {
 }
 
 
-def keep_freed_memory() -> bool:
+def keep_freed_memory() -> None:
     """Let this process reuse freed memory instead of returning it; it then keeps its peak size until it ends.
 
-    Returns:
-        Whether the C library took it: only glibc does, and elsewhere nothing happens.
+    Only glibc takes that; elsewhere nothing happens.
     """
     if sys.platform != "linux":
-        return False
+        return
     library = ctypes.CDLL(None)
-    if not hasattr(library, "gnu_get_libc_version") or not hasattr(library, "mallopt"):
-        return False
-    return all(library.mallopt(parameter, value) == 1 for parameter, value in _KEEP.values())
+    if hasattr(library, "gnu_get_libc_version") and hasattr(library, "mallopt"):
+        for parameter, value in _KEEP.values():
+            library.mallopt(parameter, value)
