@@ -111,8 +111,8 @@ All others speak of the disk. To mix them up would try a broken file again for e
 """
 
 
-class ReadersUnavailableError(ClinicError):
-    """The child processes that read files cannot be started, or do not live: no file may be blamed."""
+class ChildrenUnavailableError(ClinicError):
+    """The child processes that read files, or render, cannot be started, or do not live: no file may be blamed."""
 
 
 class ImageError(ClinicError):

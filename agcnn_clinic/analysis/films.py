@@ -95,7 +95,7 @@ class FilmReader:
         """Wait for what `decode` began.
 
         Raises:
-            ReadersUnavailableError: no child process can be started.
+            ChildrenUnavailableError: no child process can be started.
         """
         try:
             developed = future.result()

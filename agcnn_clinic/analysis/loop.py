@@ -24,7 +24,7 @@ from agcnn_clinic.database.outcomes import decide, reason_file, to_decide
 from agcnn_clinic.database.session import Database
 from agcnn_clinic.database.tables import ReceivedFile
 from agcnn_clinic.domain import REASONS, MediaType, Outcome, ReasonCode
-from agcnn_clinic.errors import DatabaseError, ImageError, ReadersUnavailableError, StorageError
+from agcnn_clinic.errors import ChildrenUnavailableError, DatabaseError, ImageError, StorageError
 from agcnn_clinic.faults import FaultPoint, reached
 from agcnn_clinic.moments import utc_now
 from agcnn_clinic.sandbox.pool import Sandbox
@@ -103,7 +103,7 @@ class Analysis:
         """Decide a batch of pending files; returns how many, 0 when nothing was pending.
 
         Raises:
-            ReadersUnavailableError: no child process can be started; the files stay pending.
+            ChildrenUnavailableError: no child process can be started; the files stay pending.
             DatabaseError: the database cannot be used.
         """
         now = self._elapsed()
@@ -113,7 +113,7 @@ class Analysis:
             return 0
         try:
             results = [self._films.finish(*self._ahead.pop(job.file_id)) for job in jobs]
-        except ReadersUnavailableError:
+        except ChildrenUnavailableError:
             self._uncount([job.file_id for job in jobs])
             raise
         self._films.read(results)

@@ -107,7 +107,7 @@ class Reanalysis:
             progress: told the number of images tried so far.
 
         Raises:
-            ReadersUnavailableError: no child process can be started; what was read until then is stored.
+            ChildrenUnavailableError: no child process can be started; what was read until then is stored.
             DatabaseError: the database cannot be used.
         """
         tally = Tally()

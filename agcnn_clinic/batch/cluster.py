@@ -25,7 +25,7 @@ from agcnn_clinic.analysis.normalise import PRELOAD
 from agcnn_clinic.batch.examine import Examined, Examiner
 from agcnn_clinic.batch.listing import Listing
 from agcnn_clinic.batch.table import table_of
-from agcnn_clinic.errors import ClinicError, ReadersUnavailableError, UsageError
+from agcnn_clinic.errors import ChildrenUnavailableError, ClinicError, UsageError
 from agcnn_clinic.sandbox.pool import Sandbox
 from agcnn_clinic.sections import Gate
 from agcnn_models.cores import usable_cores
@@ -203,7 +203,7 @@ class Workers:
         """Take chunks of a listing through decoders and networks; their rows come as they are done, in any order.
 
         Raises:
-            ReadersUnavailableError: workers ended again and again, or can start no child process.
+            ChildrenUnavailableError: workers ended again and again, or can start no child process.
         """
         decoding: dict[Any, tuple[Chunk, int]] = {}
         reading: dict[Any, tuple[Chunk, int]] = {}
@@ -243,7 +243,7 @@ class Workers:
                 raise error.cause from error
             raise
         except (errors.RayActorError, errors.ObjectLostError) as error:
-            raise ReadersUnavailableError(
+            raise ChildrenUnavailableError(
                 "A worker ended again and again, perhaps for lack of memory; what is finished is kept: "
                 "run the command again, with fewer --decoders."
             ) from error
@@ -269,7 +269,7 @@ def ray_cluster(address: str | None, cpus: int | None, store_bytes: int = 0) -> 
 
     Raises:
         UsageError: Ray is not installed, or there is no such cluster.
-        ReadersUnavailableError: none can be started here.
+        ChildrenUnavailableError: none can be started here.
     """
     if address is None:
         os.environ.update({**LOCAL, "RAY_AUTH_TOKEN": secrets.token_hex(32)})
@@ -306,7 +306,7 @@ def _connect(ray: Any, address: str | None, cpus: int, store_bytes: int, scratch
         _start(ray, address or "local", options, tries=1 if address else _STARTS)
     except Exception as error:  # Ray raises plain exceptions, too
         if address is None:
-            raise ReadersUnavailableError(f"Ray cannot be started on this machine: {_first_line(error)}") from error
+            raise ChildrenUnavailableError(f"Ray cannot be started on this machine: {_first_line(error)}") from error
         raise UsageError(
             f"There is no Ray cluster to be used at {address}: {_first_line(error)} Start one, or leave --address out."
         ) from error

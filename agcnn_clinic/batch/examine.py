@@ -103,7 +103,7 @@ class Examiner:
             follow: whether a name may be a symbolic link.
 
         Raises:
-            ReadersUnavailableError: no child process can be started, which is no file's fault.
+            ChildrenUnavailableError: no child process can be started, which is no file's fault.
         """
         self._described = None
         begun: deque[_Begun] = deque()

@@ -71,7 +71,7 @@ class Reporting:
             among: only of these studies; None for all.
 
         Raises:
-            ReadersUnavailableError: the processes that render cannot be started.
+            ChildrenUnavailableError: the processes that render cannot be started.
             DatabaseError: the database cannot be used.
         """
         due = self._due(quiet_seconds, among)

@@ -42,7 +42,7 @@ def load_ahead(*modules: str) -> None:
     this before it loads what it needs itself does both at a time.
 
     Raises:
-        ReadersUnavailableError: that process cannot be started.
+        ChildrenUnavailableError: that process cannot be started.
     """
     if START_METHOD == "forkserver":
         multiprocessing.get_context(START_METHOD).set_forkserver_preload(["agcnn_clinic.sandbox.child", *modules])
@@ -55,7 +55,7 @@ def see_to_fork_server() -> None:
     multiprocessing would do so as well, but not with `ENVIRONMENT`: each child would have a thread for each core.
 
     Raises:
-        ReadersUnavailableError: it cannot be started.
+        ChildrenUnavailableError: it cannot be started.
     """
     if START_METHOD != "forkserver":
         return
@@ -66,9 +66,9 @@ def see_to_fork_server() -> None:
             with environment(ENVIRONMENT):
                 multiprocessing.forkserver.ensure_running()
         except OSError as error:
-            from agcnn_clinic.errors import ReadersUnavailableError  # noqa: PLC0415 (nothing is loaded before)
+            from agcnn_clinic.errors import ChildrenUnavailableError  # noqa: PLC0415 (nothing is loaded before)
 
-            raise ReadersUnavailableError(
+            raise ChildrenUnavailableError(
                 f"The processes that read files cannot be started: {error}. Their socket lies in the folder for "
                 "temporary files: see that $TMPDIR, if it is set, names one that can be written and has a short path."
             ) from error

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, ParamSpec, Self, TypeVar
 
 from agcnn_clinic.domain import REASONS, Outcome, ReasonCode
-from agcnn_clinic.errors import ImageError, ReadersUnavailableError
+from agcnn_clinic.errors import ChildrenUnavailableError, ImageError
 from agcnn_clinic.sandbox.ahead import ENVIRONMENT, START_METHOD, environment, load_ahead, see_to_fork_server
 from agcnn_clinic.sandbox.child import PATIENCE, READY, Task, serve
 from agcnn_clinic.sandbox.wire import NoAnswerError, declared_type, hand_over, receive
@@ -119,7 +119,7 @@ class Sandbox:
         Returns:
             A future. Its result raises ImageError with DEADLINE, MEMORY or CRASHED for what the child did not
             survive and for errors of no class of this package; those of this package as the function raised them;
-            ReadersUnavailableError when no child can be started or lives, which is no file's fault;
+            ChildrenUnavailableError when no child can be started or lives, which is no file's fault;
             CancelledError when the sandbox is left before.
         """
         return self._threads.submit(self._call, Task(self._seconds, self._memory_mb, function, args, kwargs))
@@ -151,7 +151,7 @@ class Sandbox:
             finally:
                 self._give_back(child)
             return result
-        raise ReadersUnavailableError(
+        raise ChildrenUnavailableError(
             f"The child processes that read files were ended {_HANDED_OVER} times before they had read anything; run "
             "`agcnn-clinic doctor`, and look for what ends processes here: a lack of memory does."
         )
@@ -250,7 +250,7 @@ class _Child:
         end = self._ended()
         if self.is_ready or end == -signal.SIGTERM:
             return _ChildLostError()
-        return ReadersUnavailableError(
+        return ChildrenUnavailableError(
             f"The child processes that read files cannot be started ({_how_it_ended(end)}); "
             "run `agcnn-clinic doctor`, and look at what was printed before this line."
         )

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agcnn_clinic.errors import ReadersUnavailableError, StorageError
+from agcnn_clinic.errors import ChildrenUnavailableError, StorageError
 from agcnn_clinic.intake import accept
 from agcnn_clinic.intake.inbox import Inbox
 from agcnn_clinic.storage import Storage
@@ -73,9 +73,9 @@ def test_where_no_header_can_be_read_nothing_is_taken_and_nothing_left_half_way(
 
     class Away:
         def submit(self, *_):
-            raise ReadersUnavailableError("no child process can be started")
+            raise ChildrenUnavailableError("no child process can be started")
 
-    with pytest.raises(ReadersUnavailableError):
+    with pytest.raises(ChildrenUnavailableError):
         Inbox(dropped.config, replace(dropped.intake, sandbox=Away())).sweep()
     assert (in_the_inbox(dropped), half_way(dropped), dropped.rows()) == (NAMES, [], [])
     assert dropped.new_inbox().sweep() == (4, None)

@@ -5,11 +5,11 @@ import subprocess
 import sys
 
 LOADED = """
-from agcnn_clinic.errors import ReadersUnavailableError
+from agcnn_clinic.errors import ChildrenUnavailableError
 from agcnn_clinic.sandbox.ahead import load_ahead
 try:
     load_ahead()
-except ReadersUnavailableError as error:
+except ChildrenUnavailableError as error:
     print(error)
 """
 

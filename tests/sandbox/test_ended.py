@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agcnn_clinic.errors import ImageError, ReadersUnavailableError
+from agcnn_clinic.errors import ChildrenUnavailableError, ImageError
 from agcnn_clinic.sandbox.pool import Sandbox, _Child
 
 
@@ -99,7 +99,7 @@ def test_a_child_that_ends_once_it_was_chosen_is_replaced_unless_it_cannot_start
 
         monkeypatch.setattr(pool, "_take", ends)
         if told:
-            with pytest.raises(ReadersUnavailableError, match=told):
+            with pytest.raises(ChildrenUnavailableError, match=told):
                 pool.run(os.getpid)
         assert pool.run(os.getpid) not in chosen
 
@@ -185,7 +185,7 @@ class _EndsWhoTakesIt:
 
 def test_children_that_end_again_and_again_before_they_have_a_task_are_no_files_fault(sandbox):
     """Three are tried; then it is the machine's trouble, and no file is called crashing for it."""
-    with pytest.raises(ReadersUnavailableError, match="were ended 3 times before they had read anything"):
+    with pytest.raises(ChildrenUnavailableError, match="were ended 3 times before they had read anything"):
         sandbox.run(repr, _EndsWhoTakesIt())
     assert sandbox.run(divmod, 7, 2) == (3, 1)
 
@@ -206,6 +206,6 @@ def test_a_child_that_takes_too_long_to_start_is_no_files_fault(monkeypatch):
     with Sandbox(1, seconds=5.0, memory_mb=256, niceness=_LongToLearn()) as pool:
         with monkeypatch.context() as patch:
             patch.setattr("agcnn_clinic.sandbox.pool.START_SECONDS", 0.0)
-            with pytest.raises(ReadersUnavailableError, match=r"cannot be started \(SIGKILL\)"):
+            with pytest.raises(ChildrenUnavailableError, match=r"cannot be started \(SIGKILL\)"):
                 pool.run(os.getpid)
         assert pool.run(divmod, 7, 2) == (3, 1)

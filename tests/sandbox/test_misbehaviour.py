@@ -174,7 +174,7 @@ def test_the_text_of_an_error_cannot_forge_a_log(sandbox, misbehaving):
 
 def test_a_child_cannot_stop_the_daemon_by_an_error(sandbox, misbehaving):
     """Only errors of a file or of the archive are believed, not those that end the service."""
-    told = json.dumps({"error": ["ReadersUnavailableError", ""]}).encode()
+    told = json.dumps({"error": ["ChildrenUnavailableError", ""]}).encode()
     assert _lies(sandbox, misbehaving, misbehaving.says, told).code == ReasonCode.CRASHED
 
 

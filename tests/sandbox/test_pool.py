@@ -302,12 +302,12 @@ def test_the_children_never_import_torch():
 
 
 UNIMPORTABLE = """
-from agcnn_clinic.errors import ReadersUnavailableError
+from agcnn_clinic.errors import ChildrenUnavailableError
 from agcnn_clinic.sandbox.pool import Sandbox
 with Sandbox(1, 60, 0) as sandbox:
     try:
         sandbox.run(abs, -1)
-    except ReadersUnavailableError as error:
+    except ChildrenUnavailableError as error:
         print(error)
 """
 
