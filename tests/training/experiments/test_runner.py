@@ -102,6 +102,7 @@ def test_an_experiment_comes_out_in_the_papers_shape(name: str, rows: int, colum
     assert list(dict.fromkeys(row["recipe"] for row in measured)) == list(EXPERIMENTS[name].recipes)
     text = (request.out / f"{name}.md").read_text(encoding="utf-8")
     assert "phase.epochs 1 instead of 50" in text
+    assert "- Here: 4 films of 4 patients train, 8 films of 8 patients validate, 8 films of 8 patients test; no" in text
     assert f"measured on the {'validation' if name == 'fig8' else 'test'} films" in text
     with Image.open(request.out / f"{name}.png") as picture:
         assert min(picture.size) > 300

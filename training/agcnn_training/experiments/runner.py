@@ -18,7 +18,7 @@ from agcnn_training.data.source import fingerprint, open_data
 from agcnn_training.errors import RunBusyError, TrainingError, TrainingStopped
 from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.experiments.films import ShownFilm, show_films
-from agcnn_training.experiments.outcomes import Outcome, read_run
+from agcnn_training.experiments.outcomes import Outcome, notes_on_films, read_run
 from agcnn_training.experiments.overrides import notes_on
 from agcnn_training.experiments.products import TrainedExperiment
 from agcnn_training.experiments.registry import find_experiment
@@ -126,11 +126,16 @@ def run_experiment(request: ExperimentRequest, console: Console | None = None) -
     _refuse_others(runs, request)
     _claim(request.out, made_of)
     failures = _train_missing(runs, request, journal, console)
+    outcomes = tuple(_outcome(name, runs) for name in experiment.recipes)
     trained = TrainedExperiment(
         name=experiment.name,
         title=experiment.title,
-        outcomes=tuple(_outcome(name, runs) for name in experiment.recipes),
-        notes=(*notes_on(request.settings, recipes), *_notes_on_weights(request, recipes)),
+        outcomes=outcomes,
+        notes=(
+            *notes_on(request.settings, recipes),
+            *notes_on_films(outcomes),
+            *_notes_on_weights(request, recipes),
+        ),
         out=request.out,
         films=request.films,
         show=lambda names, recipe: _show(request, recipe, names),
