@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agcnn_models.manifest import BranchName
+from agcnn_models.settings import Backbone
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.printed import NONE
 from agcnn_training.experiments.outcomes import Outcome, OverSeeds, Sides, common_set, notes_on_films, read_run
@@ -55,6 +56,15 @@ def test_table_1_has_the_papers_rows_columns_and_numbers(make_outcome) -> None:
     ours = outcomes[4].runs[0].sets["test"].branches[BranchName.FUSION]
     assert lines[13][3] == f"**{ours.auc['Atelectasis']:.3f}**"
     assert lines[13][-1] == f"**{ours.mean_auc:.3f}** ({ours.mean_auc - 0.02:.3f} to {ours.mean_auc + 0.02:.3f})"
+
+
+def test_the_line_of_ours_names_the_network_that_was_trained(make_outcome) -> None:
+    """With another backbone than the recipe's the paper's line keeps its own."""
+    outcome = make_outcome("table1-resnet50")
+    changed = outcome.recipe.network.model_copy(update={"backbone": Backbone.DENSENET121})
+    ours = replace(outcome, as_run=outcome.recipe.model_copy(update={"network": changed}))
+    _, *lines = lines_of(to_markdown(label_table("Table I", [ours])))
+    assert [line[1:3] for line in lines] == [["R-50", "paper"], ["D-121", "here"]] * 3
 
 
 def without(outcome: Outcome, *labels: str) -> Outcome:

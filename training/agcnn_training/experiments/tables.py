@@ -105,7 +105,7 @@ def label_table(title: str, outcomes: Sequence[Outcome]) -> Table:
     rows = tuple(
         TableRow(
             heads=_method(outcome, branch),
-            ours=(outcome.recipe.name, _cnn(outcome.recipe.network.backbone)),
+            ours=(outcome.recipe.name, _cnn(outcome.as_run.network.backbone)),
             cells=tuple(
                 Cell(outcome.published(branch, label), outcome.measured(films, branch, label)) for label in columns
             ),
