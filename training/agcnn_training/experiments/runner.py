@@ -55,7 +55,7 @@ class ExperimentRequest:
         init: initial weights for each backbone; those left out are torchvision's, downloaded.
         films: names of films for figures that show films; drawn when empty.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
-        workers: threads that read images.
+        workers: threads or processes that read images; None for one a core.
         partial: whether to go on with the films that are there when others are missing.
         image_loader: reads one image file.
     """
@@ -69,7 +69,7 @@ class ExperimentRequest:
     init: Mapping[Backbone, Path] = field(default_factory=dict)
     films: tuple[str, ...] = ()
     device: str | None = None
-    workers: int = 2
+    workers: int | None = None
     partial: bool = False
     image_loader: ImageLoader = field(default=read_picture)
 
