@@ -53,7 +53,9 @@ def experiment(
         bool, typer.Option("--partial", help="Go on with the films that are there when others are missing.")
     ] = False,
     device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: the GPU when there is one.")] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that read images.")] = 2,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="How many images are read side by side. Default: one a core.")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Say which experiments there are, and end.")] = False,
 ) -> None:
     """Train what a table or figure of the paper needs, and write it beside the paper's own numbers."""

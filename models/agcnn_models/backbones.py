@@ -239,6 +239,6 @@ def _download(branch: Branch) -> Mapping[str, Tensor]:
     except (urllib.error.URLError, OSError, RuntimeError) as error:
         raise ModelError(
             f"torchvision's ImageNet weights could not be downloaded ({error}): "
-            f"give --init PATH with the file {weights.url.rsplit('/', 1)[-1]}"
+            f"get {weights.url} elsewhere and name the file with --init"
         ) from error
     return state

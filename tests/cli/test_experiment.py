@@ -43,10 +43,11 @@ def test_the_list_breaks_no_name_of_a_recipe(on_terminals, tmp_path):
         (["table2", "--data", "films", "--set", "epochs"], TrainingFailedError, "write key=value"),
         (["table2", "--data", "films", "--set", "phase.epoch=2"], TrainingFailedError, "epoch"),
         (["table2", "--data", "films", "--init", "resnet18=file"], UsageError, "one of resnet50, densenet121"),
+        (["table2", "--data", "gone.csv"], TrainingFailedError, "gone.csv cannot be read"),
     ],
 )
 def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(tmp_path, arguments, error, sentence):
-    """Names, settings and weights are checked before anything is made."""
+    """Names, settings, weights and data are checked before anything is made."""
     out = tmp_path / "out"
     result = CliRunner().invoke(app, ["experiment", *arguments, "--out", str(out)])
     assert isinstance(result.exception, error)
@@ -54,11 +55,15 @@ def test_what_cannot_be_done_is_a_sentence_and_changes_nothing(tmp_path, argumen
     assert not out.exists()
 
 
-def test_data_that_are_not_there_fail_every_run_and_end_with_code_1(tmp_path):
-    """Each run says why it failed; the table is written with dashes."""
-    out = tmp_path / "out"
-    arguments = ["experiment", "table3", "--data", str(tmp_path / "gone.csv"), "--out", str(out), "--epochs", "1"]
-    result = CliRunner().invoke(app, arguments)
+def test_runs_that_fail_are_told_of_and_end_with_code_1(tmp_path):
+    """Each run says why it failed, here for weights that are none; the table is written with dashes."""
+    rows = [f"{film}.png,{film},{'Mass' if film % 2 else 'No Finding'}" for film in range(20)]
+    (tmp_path / "labels.csv").write_text("\n".join(["image,patient,finding_labels", *rows]) + "\n")
+    for name in (*(f"{film}.png" for film in range(20)), "weights.pth"):
+        (tmp_path / name).write_bytes(b"never read as a film")
+    out, init = tmp_path / "out", f"resnet50={tmp_path / 'weights.pth'}"
+    arguments = ["experiment", "table3", "--data", str(tmp_path / "labels.csv"), "--out", str(out), "--epochs", "1"]
+    result = CliRunner().invoke(app, [*arguments, "--init", init])
     assert isinstance(result.exception, ExperimentIncompleteError)
     assert result.exception.exit_code == ExitCode.NOT_ALL
     assert "3 of 3 runs failed" in str(result.exception)

@@ -211,5 +211,5 @@ def test_without_a_network_the_advice_is_to_give_a_path(backbone, tmp_path, monk
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with pytest.raises(ModelError, match=rf"give --init PATH with the file {backbone}-\w+\.pth"):
+    with pytest.raises(ModelError, match=rf"get https://\S+/{backbone}-\w+\.pth elsewhere and .* --init$"):
         load_imagenet(build_branch(backbone), None)

@@ -12,7 +12,7 @@ from agcnn_models.errors import ModelError
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Backbone, Pooling, Region
 from agcnn_training.errors import TrainingError
-from agcnn_training.networks import Beginnings, build_network, parts_of, require_start_file, start_at_prevalence
+from agcnn_training.networks import Beginnings, build_network, parts_of, require_start_weights, start_at_prevalence
 from agcnn_training.recipe import Recipe, Start, changed
 
 GLOBAL, LOCAL, FUSION = BranchName.GLOBAL, BranchName.LOCAL, BranchName.FUSION
@@ -90,7 +90,7 @@ def test_what_a_run_has_trained_is_no_backbone(tiny: Recipe, tmp_path: Path) -> 
     """A bundle's weights under --init are answered by the option that takes them, not by six hundred keys."""
     save_file(build_network(tiny).state_dict(), tmp_path / "model.safetensors")
     with pytest.raises(ModelError, match=r"model\.safetensors is what a run .* \(--init-global\)\.$"):
-        require_start_file(tiny, tmp_path / "model.safetensors")
+        require_start_weights(tiny, tmp_path / "model.safetensors")
 
 
 def test_a_start_from_a_file_needs_the_file(tiny: Recipe, tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_a_start_from_a_file_needs_the_file(tiny: Recipe, tmp_path: Path) -> Non
     stages[1]["start"] = {"local": "file"}
     recipe = Recipe.model_validate(tiny.resolved() | {"stages": stages})
     with pytest.raises(TrainingError, match="begins the local branch with a file of weights: name it with --init"):
-        require_start_file(recipe, None)
+        require_start_weights(recipe, None)
     torch.save(build_branch(Backbone.DENSENET121).state_dict(), tmp_path / "weights.pth")
-    require_start_file(recipe, tmp_path / "weights.pth")
+    require_start_weights(recipe, tmp_path / "weights.pth")
 
 
 def test_a_start_at_prevalence_says_how_often() -> None:

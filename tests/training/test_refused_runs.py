@@ -62,6 +62,27 @@ def test_pretraining_films_must_be_given_when_the_recipe_wants_them(request_for:
     assert not run_path(request_for("model").out).exists()
 
 
+def test_imagenets_weights_are_fetched_before_films_are_read(
+    request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a network that is said at once, and no run's folder bars the way of the same run with --init."""
+
+    def unread(path: Path) -> NDArray[np.float32]:
+        raise AssertionError(path)
+
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # a port that refuses connections
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    recipe_file.write_text(
+        recipe_file.read_text().replace('initial_weights = "random"', 'initial_weights = "imagenet"')
+    )
+    with pytest.raises(ModelError, match=r"could not be downloaded .* --init$"):
+        train(replace(request_for("model"), image_loader=unread), quiet)
+    assert not run_path(request_for("model").out).exists()
+
+
 def test_a_run_is_never_overwritten(request_for: Maker, quiet: Console, recipe_file: Path, tmp_path: Path) -> None:
     """A bundle, a run that was not to be resumed, and a run of another recipe each stop the command."""
     request = request_for("model")

@@ -69,33 +69,35 @@ class Beginnings:
             torch.manual_seed(self.recipe.seed)
             module = parts_of(build_network(self.recipe))[part]
         if isinstance(module, Branch):
-            if start is Start.FILE or (start is Start.BACKBONE and self._has_backbone):
+            if self.has_learnt(start):
                 for encoder in module.encoders if isinstance(module, ReferenceNetwork) else (module,):
                     load_imagenet(encoder, self.init)
             if self.recipe.network.classifier_bias is ClassifierBias.PREVALENCE:
                 start_at_prevalence(module, self.prevalence)
         return module.state_dict()
 
-    @property
-    def _has_backbone(self) -> bool:
-        return self.init is not None or self.recipe.network.initial_weights is InitialWeights.IMAGENET
+    def has_learnt(self, start: Start) -> bool:
+        """Whether a branch that starts so begins with weights that learnt elsewhere: a file's, or ImageNet's."""
+        given = self.init is not None or self.recipe.network.initial_weights is InitialWeights.IMAGENET
+        return start is Start.FILE or (start is Start.BACKBONE and given)
 
 
-def require_start_file(recipe: Recipe, init: Path | None) -> None:
-    """Make sure of the file that parts begin with, whichever stage they begin in: a run may take days to get there.
+def require_start_weights(recipe: Recipe, init: Path | None) -> None:
+    """Make sure of the weights that parts begin with, whichever stage they begin in: a run may take days to get there.
 
     Raises:
         TrainingError: a part begins with a file and none is given.
-        agcnn_models.errors.ModelError: the file cannot be read, does not fit, or holds weights that are not finite.
+        agcnn_models.errors.ModelError: the file cannot be read, does not fit, or holds weights that are not finite; or
+            ImageNet's weights cannot be downloaded.
     """
     starts = [(part, start) for stage in recipe.stages for part, start in stage.start.items()]
-    if init is None:
-        if without := next((part for part, start in starts if start is Start.FILE), None):
-            raise TrainingError(
-                f"The recipe {recipe.name} begins the {without} branch with a file of weights: name it with --init."
-            )
-    elif begun := next((part for part, start in starts if start in (Start.FILE, Start.BACKBONE)), None):
-        Beginnings(recipe, init, torch.zeros(len(LABELS))).weights(begun, Start.FILE)
+    if init is None and (without := next((part for part, start in starts if start is Start.FILE), None)):
+        raise TrainingError(
+            f"The recipe {recipe.name} begins the {without} branch with a file of weights: name it with --init."
+        )
+    beginnings = Beginnings(recipe, init, torch.zeros(len(LABELS)))
+    if begun := next(((part, start) for part, start in starts if beginnings.has_learnt(start)), None):
+        beginnings.weights(*begun)
 
 
 @torch.no_grad()

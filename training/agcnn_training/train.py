@@ -37,12 +37,13 @@ from agcnn_training.evaluation.writing import write_results
 from agcnn_training.files import file_sha256
 from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
+from agcnn_training.identity import RUN_FILE
 from agcnn_training.learnt import never_learnt, told
 from agcnn_training.lock import only_run_in
 from agcnn_training.loop import Surroundings
 from agcnn_training.material import Material, further_films, nearer, read_material
 from agcnn_training.met import write_given
-from agcnn_training.networks import Beginnings, Network, build_network, require_start_file
+from agcnn_training.networks import Beginnings, Network, build_network, require_start_weights
 from agcnn_training.progress import Journal, StopRequest
 from agcnn_training.publish import describe, draft_manifest
 from agcnn_training.recipe import Precision, Recipe, load_recipe
@@ -104,13 +105,14 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     Raises:
         TrainingError: what was asked cannot be done, another process trains in the run's folder (``RunBusyError``), or
             the run was stopped (``TrainingStopped``).
-        agcnn_models.errors.ModelError: initial weights do not fit, or the bundle cannot be written.
+        agcnn_models.errors.ModelError: initial weights cannot be had or do not fit, or the bundle cannot be written.
     """
     stop = StopRequest()
     recipe = request.recipe if isinstance(request.recipe, Recipe) else load_recipe(request.recipe)
-    require_start_file(recipe, request.init)
     require_replaceable(recipe, request.global_weights)
     # Before there is a run's folder, which would be in the way of the same run with what it lacks.
+    if not (run_path(request.out) / RUN_FILE).is_file():
+        require_start_weights(recipe, request.init)
     further = further_films(recipe, request.pretrain_data, request.pretrain_images)
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)

@@ -216,6 +216,8 @@ def test_predictions_come_back_as_they_were(make_predictions, tmp_path: Path) ->
     ):
         np.testing.assert_array_equal(one, two)
         assert one.dtype == two.dtype
+    with np.load(tmp_path / "all.npz", allow_pickle=False) as file:
+        assert tuple(file["labels"]) == LABELS
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no zip", b"\x93NUMPY"])

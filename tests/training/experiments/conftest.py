@@ -137,7 +137,14 @@ def _store_run(folder: Path, recipe: Recipe, seed: int, sets: Sequence[str]) -> 
             if BranchName.FUSION in scores
             else [],
         }
-    (folder / "results.json").write_text(json.dumps({"recipe": recipe.name, "seed": seed, "sets": content}))
+    split = {
+        "films": {"train": 1400, "validation": 200, "test": 200},
+        "patients": {"train": 900, "validation": 100, "test": 100},
+        "overlap": {"train-validation": 0, "train-test": 0, "validation-test": 0},
+    }
+    (folder / "results.json").write_text(
+        json.dumps({"recipe": recipe.name, "seed": seed, "sets": content, "split": split})
+    )
 
 
 def _random_predictions(random: np.random.Generator, parts: Sequence[BranchName]) -> Predictions:

@@ -43,7 +43,7 @@ from agcnn_training.errors import TrainingError
 from agcnn_training.experiments.runner import ExperimentRequest, run_experiment
 resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))
 try:
-    run_experiment(ExperimentRequest("table3", Path(sys.argv[1]), Path(sys.argv[1]) / "out"))
+    run_experiment(ExperimentRequest("table3", Path(sys.argv[1]), Path(sys.argv[2])))
 except TrainingError as error:
     print(error)
 """
@@ -102,17 +102,42 @@ def test_an_experiment_comes_out_in_the_papers_shape(name: str, rows: int, colum
     assert list(dict.fromkeys(row["recipe"] for row in measured)) == list(EXPERIMENTS[name].recipes)
     text = (request.out / f"{name}.md").read_text(encoding="utf-8")
     assert "phase.epochs 1 instead of 50" in text
+    assert "- Here: 4 films of 4 patients train, 8 films of 8 patients validate, 8 films of 8 patients test; no" in text
     assert f"measured on the {'validation' if name == 'fig8' else 'test'} films" in text
     with Image.open(request.out / f"{name}.png") as picture:
         assert min(picture.size) > 300
     assert (request.out / "fig8-regions.png").is_file() or name != "fig8"
 
 
-def test_a_full_disk_leaves_no_note_that_would_refuse_every_later_run(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_note_that_would_refuse_every_later_run(small_root: Path, tmp_path: Path) -> None:
     """What an experiment is made of is noted whole or not at all: half a note had the folder refused for good."""
-    said = subprocess.check_output([sys.executable, "-c", FULL_DISK, str(tmp_path)], text=True)
+    said = subprocess.check_output([sys.executable, "-c", FULL_DISK, str(small_root), str(tmp_path)], text=True)
     assert said.startswith("experiment.json cannot be written in")
-    assert not list((tmp_path / "out").iterdir())
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_wrong_with_the_data_is_said_once_and_before_anything_is_written(
+    small_root: Path, tmp_path: Path
+) -> None:
+    """A film is missing: one sentence, not one a run, and no folder that would refuse what the sentence advises."""
+    root, out, console = tmp_path / "root", tmp_path / "out", quiet()
+    shutil.copytree(small_root, root)
+    (root / "images" / "00000007_000.png").unlink()
+    request = ExperimentRequest("table3", root, out, settings=ONE_BACKBONE, device="cpu", workers=1)
+    with pytest.raises(TrainingError, match=r"1 are missing, 00000007_000\.png first: .* with --partial\.$"):
+        run_experiment(request, console)
+    assert not out.exists()
+    assert said(console) == ""
+
+
+def test_a_folder_in_which_no_run_has_begun_is_free(finished: ExperimentRequest, tmp_path: Path) -> None:
+    """A first try that came to nothing, as without the weights that --init then names, binds no second one."""
+    request = replace(finished, out=tmp_path / "free")
+    request.out.mkdir()
+    note = json.loads((finished.out / "experiment.json").read_text())
+    (request.out / "experiment.json").write_text(json.dumps(note | {"initial_weights": {}, "partial": True}))
+    run_experiment(request, quiet())
+    assert json.loads((request.out / "experiment.json").read_text()) == note
 
 
 def test_stages_that_recipes_share_are_trained_once(ask: Ask) -> None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 
 from agcnn_models.manifest import BranchName
+from agcnn_models.settings import Backbone
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.printed import NONE
-from agcnn_training.experiments.outcomes import Outcome, OverSeeds, common_set, read_run
+from agcnn_training.experiments.outcomes import Outcome, OverSeeds, Sides, common_set, notes_on_films, read_run
 from agcnn_training.experiments.products import TrainedExperiment, orders_product, statistics_product
 from agcnn_training.experiments.registry import EXPERIMENTS
 from agcnn_training.experiments.tables import (
@@ -57,6 +58,15 @@ def test_table_1_has_the_papers_rows_columns_and_numbers(make_outcome) -> None:
     assert lines[13][-1] == f"**{ours.mean_auc:.3f}** ({ours.mean_auc - 0.02:.3f} to {ours.mean_auc + 0.02:.3f})"
 
 
+def test_the_line_of_ours_names_the_network_that_was_trained(make_outcome) -> None:
+    """With another backbone than the recipe's the paper's line keeps its own."""
+    outcome = make_outcome("table1-resnet50")
+    changed = outcome.recipe.network.model_copy(update={"backbone": Backbone.DENSENET121})
+    ours = replace(outcome, as_run=outcome.recipe.model_copy(update={"network": changed}))
+    _, *lines = lines_of(to_markdown(label_table("Table I", [ours])))
+    assert [line[1:3] for line in lines] == [["R-50", "paper"], ["D-121", "here"]] * 3
+
+
 def without(outcome: Outcome, *labels: str) -> Outcome:
     """The outcome as it would be if these pathologies lacked one outcome among the films."""
     (run,) = outcome.runs
@@ -87,6 +97,27 @@ def test_a_mean_over_fewer_pathologies_than_the_papers_is_called_that(make_outco
     assert said.format(f" of {first.recipe.name}, {second.recipe.name}") in mixed
     alone = label_table("Table I", [without(make_outcome("table1-resnet50"), "Hernia")])
     assert "Our means are over 13 pathologies" in to_markdown(alone)
+
+
+def test_the_films_behind_a_table_are_counted(make_outcome) -> None:
+    """A few hundred films are not taken for the paper's; runs with other films, or shared patients, have their own."""
+    one, other = (make_outcome(name, seeds=2) for name in ("table3-max", "table3-l1"))
+    sides = "1,400 films of 900 patients train, 200 films of 100 patients validate, 200 films of 100 patients test"
+    (note,) = notes_on_films([one, other])
+    assert note.startswith(f"Here: {sides}; no patient is on two sides. The paper has 112,120 films of 30,805 patients")
+    shared = Sides(
+        films={"train": 8, "validation": 1, "test": 0},
+        patients={"train": 3, "validation": 1, "test": 0},
+        overlap={"train-validation": 1, "train-test": 0, "validation-test": 0},
+    )
+    by_film = replace(other, runs=tuple(run.model_copy(update={"split": shared}) for run in other.runs))
+    first, second = notes_on_films([one, by_film])
+    assert first.startswith(f"Here (table3-max): {sides}")
+    leaking = (
+        "8 films of 3 patients train, 1 films of 1 patients validate; patients on two sides: 1 (train-validation). "
+    )
+    assert second.startswith(f"Here (table3-l1): {leaking}")
+    assert notes_on_films([replace(one, runs=(), folders=())]) == ()
 
 
 def test_table_2_has_the_papers_orders_and_batches(make_outcome) -> None:
@@ -211,7 +242,7 @@ def test_results_of_another_shape_are_one_sentence(tmp_path) -> None:
 
 
 def test_the_short_names_of_table_1_are_explained(make_outcome) -> None:
-    """Pne1 and Pne2 are told apart below the table; so is the star, where a row has it. Table II has neither."""
+    """Pne1 and Pne2 are told apart below the table; so is the star, where a row has it. Table II's is another."""
     names = "Pne1: Pneumonia; Pne2: Pneumothorax; PT: Pleural Thickening"
     with_star, without = (
         to_markdown(label_table("I", [make_outcome(name)])) for name in ("chexnet", "table1-resnet50")
@@ -219,4 +250,5 @@ def test_the_short_names_of_table_1_are_explained(make_outcome) -> None:
     assert (names in with_star, "A star: by the paper" in with_star) == (True, True)
     assert (names in without, "A star: by the paper" in without) == (True, False)
     second = to_markdown(order_table("II", [make_outcome("table2-G_L_F_star")]))
-    assert (names in second, "A star" in second) == (False, False)
+    assert (names in second, "A star: by the paper" in second) == (False, False)
+    assert "A star: global and local branch go on learning while the fusion is trained." in second

@@ -9,6 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from agcnn_models.labels import LABELS
 from agcnn_models.manifest import BranchName
 from agcnn_training.errors import TrainingError
 from agcnn_training.files import replace_file
@@ -23,7 +24,8 @@ class Predictions:
     Attributes:
         images: the name of each film.
         patients: the patient of each film.
-        truth: float32 [N, 15] in {0, 1}, NaN where a label is unknown, or the network does not assess it.
+        truth: float32 [N, 15] in {0, 1}, in LABELS' order; NaN where a label is unknown, or the network does not assess
+            it.
         logits: float32 [N, 15] of each branch; a network without a local branch has only the global one.
         boxes: int64 [N, 4], the attended regions in pixels of the network's input, ends inclusive; None where
             nothing attends.
@@ -49,7 +51,7 @@ class Predictions:
         return BranchName.FUSION if BranchName.FUSION in self.logits else BranchName.GLOBAL
 
     def save(self, path: Path) -> None:
-        """Write an .npz; what the network has none of is left out of it.
+        """Write an .npz, with the labels in the order of its columns; what the network has none of is left out of it.
 
         Raises:
             TrainingError: the disk is full or cannot be written.
@@ -57,6 +59,7 @@ class Predictions:
         arrays: dict[str, NDArray[np.generic]] = {
             "images": np.array(self.images, dtype=np.str_),
             "patients": np.array(self.patients, dtype=np.str_),
+            "labels": np.array(LABELS, dtype=np.str_),
             "truth": self.truth,
             "size": np.array(self.size, dtype=np.int64),
         }

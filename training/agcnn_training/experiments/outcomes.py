@@ -1,6 +1,6 @@
 """What finished runs measured: one recipe's runs, one a seed, and each figure with its interval and its spread."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, stdev
@@ -10,13 +10,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agcnn_models.labels import PATHOLOGIES
 from agcnn_models.manifest import BranchName
-from agcnn_training.data.splits import TEST, VALIDATION
+from agcnn_training.data.splits import TEST, TRAIN, VALIDATION
 from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.predictions import Predictions
 from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.recipe import Recipe
 
 _NO_BOUNDS: Final = (None, None)
+_DOES: Final = {TRAIN: "train", VALIDATION: "validate", TEST: "test"}
 
 
 Bounds = tuple[float | None, float | None]
@@ -54,12 +55,31 @@ class SetAreas(_Part):
     differences: tuple[BranchDifference, ...] = ()
 
 
+class Sides(_Part):
+    """How many films and patients lie on each side of a split, and how many patients each two sides share."""
+
+    films: Mapping[str, int]
+    patients: Mapping[str, int]
+    overlap: Mapping[str, int]
+
+    def told(self) -> str:
+        """The counts as part of a sentence."""
+        counts = ", ".join(
+            f"{number:,} films of {self.patients[side]:,} patients {_DOES[side]}"
+            for side, number in self.films.items()
+            if number
+        )
+        shared = ", ".join(f"{number:,} ({pair})" for pair, number in self.overlap.items() if number)
+        return f"{counts}; {'patients on two sides: ' + shared if shared else 'no patient is on two sides'}"
+
+
 class RunAreas(_Part):
-    """What one run measured, by set of films."""
+    """What one run measured, by set of films, and what it had to learn from."""
 
     recipe: str
     seed: int
     sets: Mapping[str, SetAreas]
+    split: Sides
 
 
 @dataclass(frozen=True)
@@ -168,6 +188,23 @@ def common_set(outcomes: Sequence[Outcome]) -> str:
     """The films that a table is about: test where every run measured those, else validation."""
     runs = [run for outcome in outcomes for run in outcome.runs]
     return TEST if runs and all(TEST in run.sets for run in runs) else VALIDATION
+
+
+def notes_on_films(outcomes: Sequence[Outcome]) -> tuple[str, ...]:
+    """A sentence on the films that ours are made of, for each split that runs have: the paper's are 112,120."""
+    recipes: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        for told in dict.fromkeys(run.split.told() for run in outcome.runs):
+            recipes.setdefault(told, []).append(outcome.recipe.name)
+    return tuple(
+        f"Here{_whose(names, among=recipes)}: {told}. The paper has 112,120 films of 30,805 patients, split by film "
+        "(70/10/20)."
+        for told, names in recipes.items()
+    )
+
+
+def _whose(names: Sequence[str], *, among: Collection[str]) -> str:
+    return f" ({', '.join(names)})" if len(among) > 1 else ""
 
 
 def _over_seeds(found: Mapping[int, tuple[float, Bounds]]) -> OverSeeds | None:

@@ -18,7 +18,7 @@ from agcnn_training.data.source import fingerprint, open_data
 from agcnn_training.errors import RunBusyError, TrainingError, TrainingStopped
 from agcnn_training.evaluation.writing import RESULTS_FILE
 from agcnn_training.experiments.films import ShownFilm, show_films
-from agcnn_training.experiments.outcomes import Outcome, read_run
+from agcnn_training.experiments.outcomes import Outcome, notes_on_films, read_run
 from agcnn_training.experiments.overrides import notes_on
 from agcnn_training.experiments.products import TrainedExperiment
 from agcnn_training.experiments.registry import find_experiment
@@ -29,6 +29,8 @@ from agcnn_training.progress import Journal
 from agcnn_training.recipe import InitialWeights, Recipe, SplitRecipe, changed, load_recipe
 from agcnn_training.run_folder import run_path
 from agcnn_training.train import TrainRequest, given_sha256, train
+
+_NOTE_FILE: Final = "experiment.json"
 
 _FOR_PEOPLE: Final = ("description", "card", "paper")
 """What a recipe only says: no figure of a run depends on it."""
@@ -53,7 +55,7 @@ class ExperimentRequest:
         init: initial weights for each backbone; those left out are torchvision's, downloaded.
         films: names of films for figures that show films; drawn when empty.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
-        workers: threads that read images.
+        workers: threads or processes that read images; None for one a core.
         partial: whether to go on with the films that are there when others are missing.
         image_loader: reads one image file.
     """
@@ -67,7 +69,7 @@ class ExperimentRequest:
     init: Mapping[Backbone, Path] = field(default_factory=dict)
     films: tuple[str, ...] = ()
     device: str | None = None
-    workers: int = 2
+    workers: int | None = None
     partial: bool = False
     image_loader: ImageLoader = field(default=read_picture)
 
@@ -119,14 +121,21 @@ def run_experiment(request: ExperimentRequest, console: Console | None = None) -
     experiment = find_experiment(request.name)
     recipes = [load_recipe(name) for name in experiment.recipes]
     runs = [_planned(request, recipe, seed) for seed in range(request.seeds) for recipe in recipes]
-    _claim(request)
+    made_of = _made_of(request)
+    _refuse_another(request.out, made_of)
     _refuse_others(runs, request)
+    _claim(request.out, made_of)
     failures = _train_missing(runs, request, journal, console)
+    outcomes = tuple(_outcome(name, runs) for name in experiment.recipes)
     trained = TrainedExperiment(
         name=experiment.name,
         title=experiment.title,
-        outcomes=tuple(_outcome(name, runs) for name in experiment.recipes),
-        notes=(*notes_on(request.settings, recipes), *_notes_on_weights(request, recipes)),
+        outcomes=outcomes,
+        notes=(
+            *notes_on(request.settings, recipes),
+            *notes_on_films(outcomes),
+            *_notes_on_weights(request, recipes),
+        ),
         out=request.out,
         films=request.films,
         show=lambda names, recipe: _show(request, recipe, names),
@@ -152,41 +161,66 @@ def _planned(request: ExperimentRequest, shipped: Recipe, number: int) -> _Run:
     return _Run(shipped, recipe, request.out / "runs" / recipe.name / f"seed-{recipe.seed}")
 
 
-def _claim(request: ExperimentRequest) -> None:
-    """Note what a folder's runs are made of, data, settings and weights: nothing else is mixed into its tables.
+def _made_of(request: ExperimentRequest) -> dict[str, object]:
+    """What the runs of a folder are made of, data, settings and weights: nothing else is mixed into its tables.
 
     Raises:
-        TrainingError: the folder holds runs of other data, settings or initial weights, or cannot be written.
+        TrainingError: a file of weights cannot be read.
     """
-    wanted = {
+    return {
         "data": str(request.data.resolve()),
         "images": str(request.images.resolve()) if request.images else None,
         "partial": request.partial,
         "settings": dict(request.settings),
         "initial_weights": {backbone.value: file_sha256(path) for backbone, path in sorted(request.init.items())},
     }
-    path = request.out / "experiment.json"
+
+
+def _refuse_another(out: Path, made_of: Mapping[str, object]) -> None:
+    """Refuse a folder in which a run of other things has begun; where none has, its note binds nobody.
+
+    Raises:
+        TrainingError: the folder holds runs of other data, settings or initial weights, or its note cannot be read.
+    """
+    path = out / _NOTE_FILE
     try:
-        request.out.mkdir(parents=True, exist_ok=True)
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() and _runs_begun(out) else {}
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be used ({error}): give another --out.") from error
-    if found is None:
-        replace_text(path, json.dumps(wanted, indent=2) + "\n")
-        return
     # What an older note does not say yet, each run's own run.json says.
-    differing = [key for key in wanted if not isinstance(found, dict) or found.get(key, wanted[key]) != wanted[key]]
+    differing = [key for key in made_of if not isinstance(found, dict) or found.get(key, made_of[key]) != made_of[key]]
     if differing:
         others = " and ".join(key.replace("_", " ") for key in differing)
         raise TrainingError(
-            f"The runs in {request.out} were made with other {others}: give another --out, so that no table mixes them."
+            f"The runs in {out} were made with other {others}: give another --out, so that no table mixes them."
         )
+
+
+def _runs_begun(out: Path) -> bool:
+    return any(out.glob(f"runs/*/*/{RUN_FILE}"))
+
+
+def _claim(out: Path, made_of: Mapping[str, object]) -> None:
+    """Note what the folder's runs are made of, unless runs that have begun have it noted.
+
+    Raises:
+        TrainingError: the folder cannot be written.
+    """
+    path = out / _NOTE_FILE
+    if path.exists() and _runs_begun(out):
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(f"{out} cannot be used ({error}): give another --out.") from error
+    replace_text(path, json.dumps(made_of, indent=2) + "\n")
 
 
 def _refuse_others(runs: Sequence[_Run], request: ExperimentRequest) -> None:
     """Let no run into a table that was asked something else than it would be asked now.
 
     The folder's note knows paths; what lies there may have changed since: labels, films, weights, a shipped recipe.
+    The data of a run that has not begun are opened, too: what is wrong with them is said once, not by each run.
 
     Raises:
         TrainingError: there is such a run, or the data cannot be opened.
@@ -196,9 +230,11 @@ def _refuse_others(runs: Sequence[_Run], request: ExperimentRequest) -> None:
     def films(split: SplitRecipe) -> str:
         return fingerprint(open_data(request.data, request.images, split, partial=request.partial))
 
-    for run in (run for run in runs if run.begun):
+    for run in runs:
+        given = given_sha256(_train_request(run, request), films(run.recipe.split))
+        if not run.begun:
+            continue
         recipe = settle_precision(run.recipe, choose_device(request.device))
-        given = given_sha256(_train_request(run, request), films(recipe.split))
         now = {"recipe": recipe.resolved(), "data_sha256": given}
         if differing := what_differs(_deciding(read_identity(run.folder)), _deciding(now)):
             raise TrainingError(

@@ -34,7 +34,7 @@ _REFERENCES: Final = {
     "chexnet": ("Rajpurkar et al.*", "D-121"),
     "kumar-2017": ("Kumar et al.*", "D-161"),
 }
-"""Table I's own words; the star is the paper's, for a split of 80 % and 20 %."""
+"""Table I's own words."""
 
 _STRATEGIES: Final = {
     "table2-GL_F": "GL_F",
@@ -43,6 +43,9 @@ _STRATEGIES: Final = {
     "table2-G_L_F_star": "G_L_F*",
     "table2-G_L_F": "G_L_F",
 }
+
+_STAR_OF_TABLE_1: Final = "by the paper, another split of the data, 80 % to train and 20 % to test"
+_STAR_OF_TABLE_2: Final = "global and local branch go on learning while the fusion is trained"
 
 _PAPER, _HERE = "paper", "here"
 
@@ -102,7 +105,7 @@ def label_table(title: str, outcomes: Sequence[Outcome]) -> Table:
     rows = tuple(
         TableRow(
             heads=_method(outcome, branch),
-            ours=(outcome.recipe.name, _cnn(outcome.recipe.network.backbone)),
+            ours=(outcome.recipe.name, _cnn(outcome.as_run.network.backbone)),
             cells=tuple(
                 Cell(outcome.published(branch, label), outcome.measured(films, branch, label)) for label in columns
             ),
@@ -253,8 +256,8 @@ def _legend(table: Table) -> Iterator[str]:
     yield from _shorter_means(table)
     if not table.branches:
         yield "Pne1: Pneumonia; Pne2: Pneumothorax; PT: Pleural Thickening; the others by their first four letters."
-    if any("*" in head for row in table.rows for head in row.heads if not table.branches):
-        yield "A star: by the paper, another split of the data, 80 % to train and 20 % to test."
+    if any("*" in head for row in table.rows for head in row.heads):
+        yield f"A star: {_STAR_OF_TABLE_2 if table.branches else _STAR_OF_TABLE_1}."
     if any(cell.measured and cell.measured.low is not None for cell in cells):
         yield "In brackets: the 95 % interval of the mean, by bootstrap over patients."
     if any(cell.measured and cell.measured.spread is not None for cell in cells):
