@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 NOT_BOTH = "--from-database takes the films of the clinic: leave --data and --images out."
+_REVIEWED = "Chest films of a clinic, with the verdicts of those who reviewed them there."
 
 
 class TrainingFailedError(ClinicError):
@@ -113,6 +114,7 @@ def train(
         workers=workers,
         device=device,
         image_loader=read_as_the_clinic_does,
+        about=_REVIEWED if from_database else "",
     )
     with explained():
         bundle = run(request)

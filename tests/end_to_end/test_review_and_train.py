@@ -25,6 +25,7 @@ def test_a_model_learns_from_what_physicians_confirmed_and_corrected(clinic, wri
     assert trained.returncode == 0, trained.stderr
 
     training = open_bundle(out).manifest.training
+    assert training.data == "Chest films of a clinic, with the verdicts of those who reviewed them there."
     assert training.films_train + training.films_validation == 6
     run = tmp_path / "model.run"
     with (run / "reviewed.csv").open() as file:

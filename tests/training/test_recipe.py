@@ -240,7 +240,7 @@ def test_single_settings_can_be_changed(tiny: Recipe) -> None:
     assert other.network.attention.tau == 0.3
     assert other.stages[0].phases[0].mixup == tiny.stages[0].phases[0].mixup
     assert {phase.accumulate for phase in changed(tiny, {"phase.accumulate": 4}).stages[0].phases} == {4}
-    with pytest.raises(TrainingError, match=r"tiny: phase\.epoch: [^;]*$"):
+    with pytest.raises(TrainingError, match=r"tiny: phase\.epoch: there is no such setting\.$"):
         changed(tiny, {"phase.epoch": 9})
     with pytest.raises(TrainingError, match="cannot be set alone"):
         changed(tiny, {"stages.0": 1})

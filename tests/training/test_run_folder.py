@@ -102,6 +102,13 @@ def test_a_run_goes_on_in_less_memory(tmp_path: Path, tiny: Recipe) -> None:
         RunFolder.prepare(tmp_path, changed(tiny, {"compute.shards": 2}), "abc", resume=True)
 
 
+def test_what_a_recipe_only_says_may_change_while_a_run_is_stopped(tmp_path: Path, tiny: Recipe) -> None:
+    """No weight depends on the words of its card: better ones are no other recipe."""
+    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    told = tiny.model_copy(update={"description": "For tests, really."})
+    RunFolder.prepare(tmp_path, changed(told, {"card.data": "Other words."}), "abc", resume=True)
+
+
 def test_newer_software_may_go_on_with_a_run(tmp_path: Path, tiny: Recipe) -> None:
     """A run that began with another version of torch is no other run."""
     RunFolder.prepare(tmp_path, tiny, "abc", resume=False)

@@ -19,6 +19,9 @@ RUN_FILE: Final = "run.json"
 _FREE: Final = ("graphs", "evaluation_batch", "checkpoint_minutes")
 """Of ``compute``: what may change while a run is stopped, since it decides how fast and in how much memory it goes."""
 
+_FOR_PEOPLE: Final = ("description", "card", "paper")
+"""What a recipe only says: no weight and no figure of a run depends on it."""
+
 _PACKAGES: Final = ("agcnn-clinic", "torch", "torchvision", "numpy", "pillow")
 
 
@@ -61,7 +64,7 @@ def read_identity(run: Path) -> dict[str, Any]:
 def what_differs(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """What a run was asked that it is not asked now, as "another recipe (...)"; None when it is the same.
 
-    Another version of the software makes no other run of it, nor does what ``_FREE`` lists.
+    Another version of the software makes no other run of it, nor does what ``_FREE`` and ``_FOR_PEOPLE`` list.
     """
     if changed := first_difference(_bound(before.get("recipe")), _bound(now["recipe"]), "recipe"):
         return f"another recipe ({changed})"
@@ -107,11 +110,13 @@ def first_difference(before: object, now: object, key: str = "") -> str | None:
 
 
 def _bound(recipe: object) -> object:
-    """A recipe without the settings that a run may change."""
-    compute = recipe.get("compute") if isinstance(recipe, Mapping) else None
-    if not isinstance(recipe, Mapping) or not isinstance(compute, Mapping):
+    """A recipe without what may change while a run is stopped."""
+    if not isinstance(recipe, Mapping):
         return recipe
-    return {**recipe, "compute": {key: value for key, value in compute.items() if key not in _FREE}}
+    bound = {key: value for key, value in recipe.items() if key not in _FOR_PEOPLE}
+    if isinstance(compute := recipe.get("compute"), Mapping):
+        bound["compute"] = {key: value for key, value in compute.items() if key not in _FREE}
+    return bound
 
 
 def _brief(value: object) -> str:

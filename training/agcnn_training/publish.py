@@ -27,6 +27,7 @@ def describe(
     split: Split,
     pretraining: Films | None,
     *,
+    about: str,
     initial_weights: str,
     replaced: tuple[str, ...] = (),
     cautions: tuple[str, ...] = (),
@@ -39,6 +40,7 @@ def describe(
         rows: what is known of all films.
         split: how they were divided.
         pretraining: further films.
+        about: what the films are, as a sentence, where the recipe does not say it.
         initial_weights: where the branches began, in words.
         replaced: the stages that did not train, since a trained branch was given in their place.
         cautions: what has to be said of the weights that the run was given, a sentence each.
@@ -46,7 +48,7 @@ def describe(
     """
     patients = {name: {rows[index].patient for index in chosen} for name, chosen in split.sides.items()}
     return Provenance(
-        data=recipe.card.data,
+        data=recipe.card.data or about,
         split=split.description,
         initial_weights=initial_weights,
         replaced=replaced,

@@ -72,6 +72,7 @@ class TrainRequest:
         workers: threads or processes that read images; None for one a core.
         device: "cpu" or "cuda"; None takes the GPU when there is one.
         image_loader: reads one image file.
+        about: what the films are, for the model card; empty for what is known of the data.
     """
 
     data: Path
@@ -90,6 +91,7 @@ class TrainRequest:
     workers: int | None = None
     device: str | None = None
     image_loader: ImageLoader = field(default=read_picture)
+    about: str = ""
 
 
 def train(request: TrainRequest, console: Console | None = None) -> Path:
@@ -233,6 +235,7 @@ def _publish(
         return around.folder.path
     provenance = describe(
         recipe, material.rows, split, material.pretraining,
+        about=request.about or material.dataset.about,
         initial_weights=initial_weights(given, recipe),
         replaced=(recipe.stages[0].name,) if given.branch else (),
         cautions=cautions(given, material.rows, split),

@@ -123,6 +123,15 @@ def test_history_is_withheld_where_patients_are_divided(root: Path) -> None:
     assert any("WARNING" in sentence for sentence in account(data))
 
 
+def test_another_table_in_nihs_form_is_not_passed_for_it(root: Path) -> None:
+    """What the films are stands on the card of each model that learns from them; packed or not."""
+    table = root / "Data_Entry_2017.csv"
+    table.with_suffix(".csv.gz").write_bytes(gzip.compress(table.read_bytes()))
+    table.unlink()
+    said = "Chest films, with the labels of a table in the form of ChestX-ray14's Data_Entry_2017.csv."
+    assert open_data(root, None, SplitRecipe()).about == said
+
+
 def test_missing_films_are_counted(root: Path) -> None:
     """A copy that lacks films is refused, and taken as it is with --partial."""
     shutil.rmtree(root / "images_002")
@@ -193,6 +202,8 @@ def test_the_real_labels_are_nihs(real_root: Path) -> None:
     assert (len(dataset.rows), len({row.patient for row in dataset.rows})) == (112_120, 30_805)
     assert (len(dataset.train_val), len(dataset.test)) == (86_524, 25_596)
     assert len(dataset.boxes(dataset.rows)) == 984
+    labels = "the labels of Data_Entry_2017_v2020.csv"
+    assert dataset.about == f"Frontal films of ChestX-ray14 (NIH Clinical Center), with {labels}."
     edges = ("00001335_006.png", "00001336_000.png", "00003923_013.png", "00003923_014.png", "00030805_000.png")
     assert dataset.archives(edges) == {"images_001.tar.gz": 1, "images_002.tar.gz": 2, "images_003.tar.gz": 1,
                                        "images_012.tar.gz": 1}  # fmt: skip

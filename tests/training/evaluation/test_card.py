@@ -20,6 +20,7 @@ from agcnn_training.evaluation.printed import NONE, signed
 from agcnn_training.evaluation.results import Measured, judge, summary
 from agcnn_training.given import unknown_origin
 from agcnn_training.publish import describe, draft_manifest
+from agcnn_training.recipe import changed
 
 PREPROCESSING = Preprocessing(resize=72, crop=64)
 
@@ -47,7 +48,7 @@ def provenance(tiny, make_rows) -> Provenance:
     """160 films, of which the first of the test side is of a patient who trained."""
     rows = make_rows(160)
     split = split_of(rows, train=range(61), validation=range(62, 100), test=range(61, 62))
-    return describe(tiny, rows, split, None, initial_weights="random")
+    return describe(tiny, rows, split, None, about="Films drawn by hand.", initial_weights="random")
 
 
 def test_the_manifest_speaks_of_the_test_films(tiny, measured: Measured, provenance: Provenance) -> None:
@@ -99,12 +100,23 @@ def test_the_card_says_how_sure_it_is(tiny, measured: Measured, provenance: Prov
     assert "nan" not in card
 
 
+def test_what_the_films_are_stands_on_card_and_manifest(tiny, measured: Measured, make_rows) -> None:
+    """As it is known of the data, unless the recipe says it in words of its own."""
+    rows = make_rows(160)
+    split = split_of(rows, train=range(61), validation=range(62, 100), test=range(100, 160))
+    for recipe, said in ((tiny, "Films of one ward."), (changed(tiny, {"card.data": "My films."}), "My films.")):
+        told = describe(recipe, rows, split, None, about="Films of one ward.", initial_weights="random")
+        assert draft_manifest(recipe, told, measured).training.data == said
+        assert said in model_card(recipe, told, measured)
+
+
 def test_given_weights_of_unknown_origin_are_said_everywhere(tiny, measured: Measured, make_rows) -> None:
     """Card and manifest say which stage did not train, and take back that the test films were never met."""
     rows = make_rows(160)
     split = split_of(rows, train=range(61), validation=range(62, 100), test=range(100, 160))
     told = describe(
-        tiny, rows, split, None, initial_weights="a file", replaced=("global",), cautions=unknown_origin(["a.pth"]),
+        tiny, rows, split, None, about="Films.",
+        initial_weights="a file", replaced=("global",), cautions=unknown_origin(["a.pth"]),
     )  # fmt: skip
     manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
     assert manifest.training.epochs == {"local": 1, "fusion": 1}
@@ -129,7 +141,7 @@ def test_what_was_not_learnt_is_said_and_not_judged(tiny, make_predictions, make
     split = split_of(rows, train=range(40), validation=range(40, 60))
     sets = {name: judge(found, rows, decision, PREPROCESSING, seed=0) for name, found in predictions.items()}
     measured = Measured(predictions, decision, sets)
-    told = describe(tiny, rows, split, None, initial_weights="random", not_assessed=unlearnt)
+    told = describe(tiny, rows, split, None, about="Films.", initial_weights="random", not_assessed=unlearnt)
     manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
     assert (manifest.not_assessed, manifest.undecided) == (unlearnt, (undecided,))
     assert len(manifest.metrics.branches[BranchName.FUSION].auc) == 13

@@ -20,7 +20,7 @@ from agcnn_training.errors import TrainingError
 from agcnn_training.evaluation.colours import BRANCH_COLOURS
 from agcnn_training.experiments.charts import branch_curves, dot_chart, network_curves, tau_chart
 from agcnn_training.experiments.films import choose_films, regions, show_films, top_ten
-from agcnn_training.experiments.products import TrainedExperiment, network_curves_product
+from agcnn_training.experiments.products import TrainedExperiment, branch_curves_product, network_curves_product
 from agcnn_training.experiments.registry import EXPERIMENTS
 from agcnn_training.experiments.style import new_figure, save
 from agcnn_training.experiments.tables import Table, label_table, order_table, tau_table
@@ -190,3 +190,14 @@ def test_a_figure_says_which_network_was_trained_and_what_was_set(make_outcome, 
     assert "table1-resnet50, DenseNet-121" in text
     assert "table1-densenet121, DenseNet-121" in text
     assert "ResNet-50" not in text
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_a_figure_of_one_network_says_of_how_many_seeds_it_is_the_first(make_outcome, tmp_path: Path, seeds) -> None:
+    """The table beside it has the mean of all of them."""
+    outcome = make_outcome("table1-resnet50", seeds=seeds)
+    trained = TrainedExperiment("fig5", "Fig. 5", (outcome,), (), tmp_path, (), lambda _names, _recipe: ())
+    branch_curves_product(trained)
+    text = " ".join(PdfReader(tmp_path / "fig5.pdf").pages[0].extract_text().split())
+    assert ("Shown is what the first of 3 seeds trained." in text) is (seeds == 3)
+    assert "the first of" not in (tmp_path / "fig5.md").read_text(encoding="utf-8")

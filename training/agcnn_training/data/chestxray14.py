@@ -60,6 +60,18 @@ class ChestXray14:
         return with_histories(self._table, self.train_val if self.has_lists else frozenset())
 
     @cached_property
+    def about(self) -> str:
+        """What the films are, as a sentence; a table that is not NIH's own is not said to be.
+
+        Raises:
+            TrainingError: the table is missing or wrong.
+        """
+        table = self._table_file.name.removesuffix(".gz")
+        if len(self.rows) == FILMS:
+            return f"Frontal films of ChestX-ray14 (NIH Clinical Center), with the labels of {table}."
+        return f"Chest films, with the labels of a table in the form of ChestX-ray14's {table}."
+
+    @cached_property
     def train_val(self) -> frozenset[str]:
         """The official films that train or validate; all but the test list where only that is there.
 
@@ -139,12 +151,16 @@ class ChestXray14:
 
     @cached_property
     def _table(self) -> tuple[Row, ...]:
+        return read_table(self._table_file)
+
+    @property
+    def _table_file(self) -> Path:
         if (path := _labels_file(self.root, *_ENTRIES)) is None:
             raise TrainingError(
                 f"{self.root} has no {' or '.join(_ENTRIES)}, so it is not the root of ChestX-ray14: give that folder, "
                 f"or a label table. The data set comes from {SOURCE}."
             )
-        return read_table(path)
+        return path
 
     @property
     def has_lists(self) -> bool:

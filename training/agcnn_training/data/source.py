@@ -36,12 +36,14 @@ class Dataset:
         paths: the file of each film; ``rows[i]`` lies in ``paths[i]``.
         split: indices into both.
         boxes: lesions that were drawn on some of the films.
+        about: what the films are, as a sentence.
     """
 
     rows: tuple[Row, ...]
     paths: tuple[Path, ...]
     split: Split
     boxes: tuple[LesionBox, ...] = ()
+    about: str = "Chest films with the labels of the table that was given."
 
 
 def open_data(
@@ -59,14 +61,14 @@ def open_data(
     Raises:
         TrainingError: something is missing or wrong; the sentence says what to do.
     """
-    if data.is_dir():
-        dataset = ChestXray14(data, images)
-        films = _of_chestxray14(dataset, boxes, partial=partial)
-        made = _split_chestxray14(dataset, films.rows, split)
-    else:
+    if not data.is_dir():
         films = _of_table(data, images or data.parent, boxes, partial=partial)
         made = _split_table(data, films.rows, split)
-    return Dataset(_without_shared_histories(films.rows, made), films.paths, made, films.boxes)
+        return Dataset(_without_shared_histories(films.rows, made), films.paths, made, films.boxes)
+    source = ChestXray14(data, images)
+    films = _of_chestxray14(source, boxes, partial=partial)
+    made = _split_chestxray14(source, films.rows, split)
+    return Dataset(_without_shared_histories(films.rows, made), films.paths, made, films.boxes, source.about)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What is written of an experiment once its recipes are trained: tables and figures, named after the experiment."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from textwrap import wrap
@@ -93,7 +93,7 @@ def branch_curves_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     for outcome in _finished(trained):
         films = common_set([outcome])
         title = f"{trained.title} ({_network(outcome)}, {films} films)"
-        paths += _draw(trained, partial(branch_curves, title, outcome.predictions(films)))
+        paths += _draw(_of_first_seed(trained), partial(branch_curves, title, outcome.predictions(films)))
     return paths
 
 
@@ -107,7 +107,7 @@ def network_curves_product(trained: TrainedExperiment) -> tuple[Path, ...]:
             name if names.count(name) == 1 else f"{outcome.recipe.name}, {name}": outcome.predictions(films)
             for name, outcome in zip(names, outcomes, strict=True)
         }
-        paths += _draw(trained, partial(network_curves, f"{trained.title} ({films} films)", networks))
+        paths += _draw(_of_first_seed(trained), partial(network_curves, f"{trained.title} ({films} films)", networks))
     return paths
 
 
@@ -118,7 +118,8 @@ def top_ten_product(trained: TrainedExperiment) -> tuple[Path, ...]:
         predictions = outcome.predictions(common_set([outcome]))
         names = trained.films or choose_films(predictions, SHOWN_FILMS)
         _require_measured(names, predictions.images)
-        paths += _draw(trained, partial(top_ten, trained.title, trained.show(names, outcome.as_run), predictions))
+        shown = trained.show(names, outcome.as_run)
+        paths += _draw(_of_first_seed(trained), partial(top_ten, trained.title, shown, predictions))
     return paths
 
 
@@ -136,7 +137,7 @@ def tau_curve_product(trained: TrainedExperiment) -> tuple[Path, ...]:
     _require_measured(names, first.images)
     title = "Attended region and crop for different tau"
     shown = trained.show(names, sweep[0].as_run)
-    return paths + _draw(trained, partial(regions, title, shown, predictions), suffix="-regions")
+    return paths + _draw(_of_first_seed(trained), partial(regions, title, shown, predictions), suffix="-regions")
 
 
 def tau_sets_product(trained: TrainedExperiment) -> tuple[Path, ...]:
@@ -171,6 +172,14 @@ def _draw(trained: TrainedExperiment, make: Callable[[], Figure], *, suffix: str
             figure.set_size_inches(width, height + _LINE * len(lines))
             figure.suptitle("\n".join([figure.get_suptitle(), *lines]), fontsize=8.5)
         return save(figure, trained.out, trained.name + suffix)
+
+
+def _of_first_seed(trained: TrainedExperiment) -> TrainedExperiment:
+    """The same, for a figure of one network of each recipe: where several were trained it says which."""
+    seeds = max(len(outcome.runs) for outcome in trained.outcomes)
+    if seeds == 1:
+        return trained
+    return replace(trained, notes=(*trained.notes, f"Shown is what the first of {seeds} seeds trained."))
 
 
 def _finished(trained: TrainedExperiment) -> tuple[Outcome, ...]:

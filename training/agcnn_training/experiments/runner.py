@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
@@ -31,9 +31,6 @@ from agcnn_training.run_folder import run_path
 from agcnn_training.train import TrainRequest, given_sha256, train
 
 _NOTE_FILE: Final = "experiment.json"
-
-_FOR_PEOPLE: Final = ("description", "card", "paper")
-"""What a recipe only says: no figure of a run depends on it."""
 
 
 class RunsFailedError(TrainingError):
@@ -236,17 +233,11 @@ def _refuse_others(runs: Sequence[_Run], request: ExperimentRequest) -> None:
             continue
         recipe = settle_precision(run.recipe, choose_device(request.device))
         now = {"recipe": recipe.resolved(), "data_sha256": given}
-        if differing := what_differs(_deciding(read_identity(run.folder)), _deciding(now)):
+        if differing := what_differs(read_identity(run.folder), now):
             raise TrainingError(
                 f"{run.recipe.name}, seed {run.recipe.seed}, was trained with {differing}: give another --out, or take "
                 f"{run.folder} and {run.out} away to train it anew, so that no table mixes them."
             )
-
-
-def _deciding(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a run's figures, of what run.json says."""
-    recipe = identity.get("recipe") or {}
-    return {**identity, "recipe": {key: value for key, value in recipe.items() if key not in _FOR_PEOPLE}}
 
 
 def _train_missing(runs: Sequence[_Run], request: ExperimentRequest, journal: Journal, console: Console) -> list[str]:

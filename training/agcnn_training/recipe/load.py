@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe.recipe import Recipe, merged
@@ -98,7 +99,7 @@ def _validated(content: Mapping[str, object], what: str) -> Recipe:
 
 def _differences(error: ValidationError) -> str:
     """Say what is wrong where, each thing once."""
-    found = [(tuple(map(str, item["loc"])), item["msg"].removeprefix("Value error, ")) for item in error.errors()]
+    found = [(tuple(map(str, item["loc"])), _said(item)) for item in error.errors()]
     # What is wrong in [phase] is wrong again in each phase that it is merged into: stages.0.phases.0.<key>.
     common = {place[1:] for place, _ in found if place[:1] == ("phase",)}
     own = [(place, said) for place, said in found if place[:1] != ("stages",) or place[4:] not in common]
@@ -108,6 +109,12 @@ def _differences(error: ValidationError) -> str:
         (place, said) for place, said in own if not any(place == longer[: len(place)] for longer in places - {place})
     ]
     return "; ".join(f"{'.'.join(place) or 'recipe'}: {said}" for place, said in least)
+
+
+def _said(item: ErrorDetails) -> str:
+    if item["type"] == "extra_forbidden":
+        return "there is no such setting"
+    return item["msg"].removeprefix("Value error, ")
 
 
 def _nested(keys: list[str], value: object) -> object:

@@ -120,7 +120,8 @@ class ComputeRecipe(Settings):
 class CardRecipe(Settings):
     """What MODEL_CARD.md says beyond what the run itself can count."""
 
-    data: Annotated[str, Field(min_length=1)] = "Chest films with the labels of the table that was given."
+    data: Annotated[str, Field(min_length=1)] | None = None
+    """What the films are; None for what is known of them (``Dataset.about``)."""
     limits: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
 
