@@ -80,8 +80,9 @@ def show_films(
 def top_ten(title: str, films: Sequence[ShownFilm], predictions: Predictions) -> Figure:
     """Fig. 7: each film with its heat map and its region, above the ten labels that the network finds likeliest.
 
-    A film's true labels are marked.
+    A film's true labels are marked. Labels that the network never learnt, whose truth is not judged, are left out.
     """
+    judged = np.flatnonzero(~np.isnan(predictions.truth).all(axis=0))
     figure = new_figure(2.15 * len(films) + 0.3, 5.4)
     figure.suptitle(title, fontsize=10)
     grid = figure.add_gridspec(2, len(films), height_ratios=(1, 1.25))
@@ -98,6 +99,7 @@ def top_ten(title: str, films: Sequence[ShownFilm], predictions: Predictions) ->
             figure.add_subplot(grid[1, column]),
             expit(predictions.logits[predictions.headline][place].astype(np.float64)),
             predictions.truth[place],
+            judged,
         )
     words = "blue, with a dot: true labels; yellow: attended region"
     drawn = "; dashed: drawn by a radiologist" if any(len(film.lesions) for film in films) else ""
@@ -167,10 +169,12 @@ def _draw_lesion(axes: Axes, edges: NDArray[np.float64]) -> None:
     )  # fmt: skip
 
 
-def _draw_labels(axes: Axes, probabilities: NDArray[np.float64], truth: NDArray[np.float32]) -> None:
-    """The likeliest labels as bars, each with its name and its probability on it."""
-    order = np.argsort(-probabilities, kind="stable")[:_TOP]
-    for line, label in enumerate(order):
+def _draw_labels(
+    axes: Axes, probabilities: NDArray[np.float64], truth: NDArray[np.float32], judged: NDArray[np.int64]
+) -> None:
+    """The likeliest of the judged labels as bars, each with its name and its probability on it."""
+    order = np.argsort(-probabilities[judged], kind="stable")[:_TOP]
+    for line, label in enumerate(judged[order]):
         true = truth[label] > 0.5
         axes.barh(line, probabilities[label], height=0.82, color=BLUE if true else PALE, alpha=0.45 if true else 1)
         colour, weight = (BLUE, "bold") if true else (GREY, "normal")
