@@ -164,12 +164,12 @@ def _introduce(dataset: Dataset, given: Given, unlearnt: tuple[str, ...], journa
 @contextmanager
 def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> Iterator[RunFolder]:
     """The folder of the run, made and held by the leading process and shared by all."""
-    path = run_path(request.out)
-    with only_run_in(path) if ranks.leads else nullcontext():
+    folder = RunFolder(run_path(request.out))
+    with only_run_in(folder.path) if ranks.leads else nullcontext():
         if ranks.leads:
-            RunFolder.prepare(path, recipe, data_sha256, resume=request.resume)
+            folder.prepare(recipe, data_sha256, resume=request.resume)
         ranks.wait()
-        yield RunFolder(path)
+        yield folder
 
 
 def _loading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal, stop: StopRequest) -> Loading:
