@@ -224,6 +224,12 @@ def film() -> NDArray[np.float64]:
     return beside("films").chest()
 
 
+@pytest.fixture
+def twelve(film: NDArray[np.float64]) -> NDArray[np.uint16]:
+    """The film in 12 bits."""
+    return np.rint(film * 4095).astype(np.uint16)
+
+
 @pytest.fixture(scope="session")
 def write_dicom() -> Callable[..., Path]:
     """The function `write_dicom(path, stored, *, bits, photometric, syntax, **attributes)`."""

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
+
 if TYPE_CHECKING:
     from agcnn_clinic.config import Config
     from agcnn_clinic.database.session import Database
@@ -17,6 +19,11 @@ class GlobalOptions:
     """The options that stand before the command."""
 
     config: Path | None = None
+
+    @property
+    def names_a_clinic(self) -> bool:
+        """Whether `--config` or the environment names a configuration: then it must be there."""
+        return self.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
 
 
 def clinic_config(ctx: typer.Context) -> "Config":
@@ -37,10 +44,8 @@ def clinic_config_or_defaults(ctx: typer.Context) -> "Config":
         ConfigError: `--config` or the environment names one that is not there, or one is not valid.
     """
     from agcnn_clinic.config import DEFAULT_CONFIG, default_config, may_be_there
-    from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 
-    named = ctx.ensure_object(GlobalOptions).config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
-    if not named and not may_be_there(Path(DEFAULT_CONFIG)):
+    if not ctx.ensure_object(GlobalOptions).names_a_clinic and not may_be_there(Path(DEFAULT_CONFIG)):
         return default_config()
     return clinic_config(ctx)
 

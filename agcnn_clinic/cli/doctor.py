@@ -1,7 +1,6 @@
 """doctor: what of this machine and this clinic is well, and what to do about the rest."""
 
 import json
-import os
 from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -50,15 +49,13 @@ def examine(options: GlobalOptions, *, thorough: bool) -> "list[Result]":
     from agcnn_clinic.cli.checks import MACHINE, of_clinic
     from agcnn_clinic.cli.result import Result, State
     from agcnn_clinic.config import find_config, load_config
-    from agcnn_clinic.environment import CONFIG_ENVIRONMENT_VARIABLE
 
     results = [result for check in MACHINE for result in check()]
     try:
         path = find_config(options.config)
     except ConfigError as error:
         # Without a clinic in sight the machine alone is what was asked about; one that was named must be there.
-        named = options.config is not None or CONFIG_ENVIRONMENT_VARIABLE in os.environ
-        state = State.PROBLEM if named else State.REMARK
+        state = State.PROBLEM if options.names_a_clinic else State.REMARK
         return [*results, Result("configuration", state, "no clinic here; only the machine was checked", str(error))]
     try:
         config = load_config(path)

@@ -76,12 +76,6 @@ def sample_build(generator: np.random.Generator, cardiothoracic_ratio: float | N
     )
 
 
-def heart_span(build: Build) -> tuple[float, float]:
-    """How far the heart reaches to the right and to the left of the midline: its share of the thorax's width."""
-    width = 2 * build.half_width * build.cardiothoracic_ratio
-    return 0.33 * width, 0.67 * width
-
-
 def _about(generator: np.random.Generator, usual: float, deviation: float) -> float:
     """A measure near the usual one; nobody is further than two deviations from it, or the parts would not fit."""
     return usual + deviation * float(np.clip(generator.normal(), -2, 2))

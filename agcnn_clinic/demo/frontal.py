@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agcnn_clinic.demo.build import SIDES, Build, heart_span
+from agcnn_clinic.demo.build import SIDES, Build
 from agcnn_clinic.demo.film import BONE, LUNG_DENSITY, WATER, Field, Plane, clouds
 from agcnn_clinic.demo.shapes import Canvas, Point, curve, ellipsoid, smoothstep, vessel_tree
 from agcnn_clinic.demo.skeleton import draw_clavicles, draw_ribs, draw_shoulder_blades, draw_spine
@@ -146,7 +146,8 @@ def _mediastinum(build: Build, x: Plane, y: Plane) -> Plane:
 
     Its two borders are drawn as a radiologist follows them, from the apex to the diaphragm.
     """
-    right, left = heart_span(build)
+    width = 2 * build.half_width * build.cardiothoracic_ratio
+    right, left = 0.33 * width, 0.67 * width  # how far it reaches from the midline
     arch, floor = build.apex + 6.6, build.dome_left
     left_border = curve(
         y,

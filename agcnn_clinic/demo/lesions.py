@@ -1,21 +1,19 @@
-"""What can be wrong with a drawn frontal chest. Each lesion changes the structures of the chest and says where it is.
+"""What can be wrong with a drawn frontal chest: each lesion changes its structures.
 
-Boxes are in cm on the film: (left, top, right, bottom). Which side it takes and where is the generator's choice.
+Which side it takes and where is the generator's choice.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
 import numpy as np
 
-from agcnn_clinic.demo.build import SIDES, heart_span
+from agcnn_clinic.demo.build import SIDES
 from agcnn_clinic.demo.film import clouds
 from agcnn_clinic.demo.frontal import Chest
 from agcnn_clinic.demo.shapes import curve, smoothstep
-
-Box = tuple[float, float, float, float]
 
 
 class Lesion(StrEnum):
@@ -33,28 +31,20 @@ CARDIOMEGALY_RATIO = 0.61
 """The cardiothoracic ratio of an enlarged heart here; above 0.5 is enlarged."""
 
 
-@dataclass(frozen=True, eq=False)
-class Drawn:
-    """A chest with a lesion, and its box in cm on the film."""
-
-    chest: Chest
-    box: Box
+def add_lesion(chest: Chest, lesion: Lesion, generator: np.random.Generator) -> Chest:
+    """The chest with a lesion; an enlarged heart was drawn large already (`CARDIOMEGALY_RATIO`)."""
+    return chest if lesion is Lesion.CARDIOMEGALY else _PAINTERS[lesion](chest, generator)
 
 
-def add_lesion(chest: Chest, lesion: Lesion, generator: np.random.Generator) -> Drawn:
-    """The chest with a lesion."""
-    return _PAINTERS[lesion](chest, generator)
-
-
-def _nodule(chest: Chest, generator: np.random.Generator) -> Drawn:
+def _nodule(chest: Chest, generator: np.random.Generator) -> Chest:
     return _tumour(chest, generator, radius=generator.uniform(1.0, 1.45), lobulation=0.05)
 
 
-def _mass(chest: Chest, generator: np.random.Generator) -> Drawn:
+def _mass(chest: Chest, generator: np.random.Generator) -> Chest:
     return _tumour(chest, generator, radius=generator.uniform(2.2, 3.2), lobulation=0.12)
 
 
-def _tumour(chest: Chest, generator: np.random.Generator, *, radius: float, lobulation: float) -> Drawn:
+def _tumour(chest: Chest, generator: np.random.Generator, *, radius: float, lobulation: float) -> Chest:
     """A solid ball in the lung, lobulated and a little spiculated."""
     build, y = chest.build, chest.field.y
     side = SIDES[int(generator.integers(2))]
@@ -71,12 +61,10 @@ def _tumour(chest: Chest, generator: np.random.Generator, *, radius: float, lobu
     relative = np.sqrt(dx * dx + dy * dy) / outline
     # A ball of tumour takes the place of lung; lung cannot lose more than it has.
     thickness = np.minimum(2.5 * radius * np.sqrt(np.maximum(1 - relative**2, 0)), chest.lung)
-    middle = build.midline(down) + across
-    half = 1.12 * radius
-    return Drawn(replace(chest, lung=chest.lung - thickness), (middle - half, down - half, middle + half, down + half))
+    return replace(chest, lung=chest.lung - thickness)
 
 
-def _effusion(chest: Chest, generator: np.random.Generator) -> Drawn:
+def _effusion(chest: Chest, generator: np.random.Generator) -> Chest:
     """Fluid in the pleural space: it fills the angle, and its surface climbs along the wall (the meniscus)."""
     build, y = chest.build, chest.field.y
     side = SIDES[int(generator.integers(2))]
@@ -89,14 +77,10 @@ def _effusion(chest: Chest, generator: np.random.Generator) -> Drawn:
     # The fluid surrounds the lung: only below the whole surface is the beam's way through it all fluid.
     filled = here * smoothstep((y - surface) / 2.2)
     lung = chest.lung * (1 - 0.96 * filled)
-    edges = sorted(build.midline(level) + side * across for across in (1.5, build.half_width + 0.2))
-    return Drawn(
-        replace(chest, lung=lung, vessels=chest.vessels * (1 - filled)),
-        (edges[0], level - climb, edges[1], dome + 5.4),
-    )
+    return replace(chest, lung=lung, vessels=chest.vessels * (1 - filled))
 
 
-def _consolidation(chest: Chest, generator: np.random.Generator) -> Drawn:
+def _consolidation(chest: Chest, generator: np.random.Generator) -> Chest:
     """Air spaces filled in patches, densest in the middle, with the bronchi left open in them."""
     build, y = chest.build, chest.field.y
     side = SIDES[int(generator.integers(2))]
@@ -109,14 +93,10 @@ def _consolidation(chest: Chest, generator: np.random.Generator) -> Drawn:
     filled *= smoothstep((1.35 - square) / 0.5)
     # Open bronchi stay dark beside vessels that the filled lung no longer shows.
     filled *= 1 - 0.35 * np.clip(chest.vessels / 0.8, 0, 1)
-    middle = build.midline(down) + across
-    return Drawn(
-        replace(chest, lung=chest.lung * (1 - filled), vessels=chest.vessels * (1 - filled)),
-        (middle - 1.16 * wide, down - 1.16 * high, middle + 1.16 * wide, down + 1.16 * high),
-    )
+    return replace(chest, lung=chest.lung * (1 - filled), vessels=chest.vessels * (1 - filled))
 
 
-def _pneumothorax(chest: Chest, generator: np.random.Generator) -> Drawn:
+def _pneumothorax(chest: Chest, generator: np.random.Generator) -> Chest:
     """Air between lung and wall: no vessels there, and the visceral pleura as a thin white line."""
     build, y = chest.build, chest.field.y
     side = SIDES[int(generator.integers(2))]
@@ -136,33 +116,18 @@ def _pneumothorax(chest: Chest, generator: np.random.Generator) -> Drawn:
     line = (
         0.07 / thin * np.exp(-((beyond / thin - 1.5) ** 2)) * (across > 2.5) * (y < bottom - 0.5) * (chest.cavity > 1)
     )
-    edges = sorted(build.midline(15) + side * across for across in (1.5, build.half_width + 0.2))
-    return Drawn(
-        replace(
-            chest,
-            density=chest.density * (1 - outside) + 0.15 * outside,
-            vessels=chest.vessels * (1 - outside),
-            water=chest.water + 0.6 * line,
-        ),
-        (edges[0], build.apex - 0.5, edges[1], bottom),
+    return replace(
+        chest,
+        density=chest.density * (1 - outside) + 0.15 * outside,
+        vessels=chest.vessels * (1 - outside),
+        water=chest.water + 0.6 * line,
     )
 
 
-def _cardiomegaly(chest: Chest, generator: np.random.Generator) -> Drawn:
-    """The heart was drawn large already (`CARDIOMEGALY_RATIO`): only its box is left to say."""
-    del generator
-    build = chest.build
-    right, left = heart_span(build)
-    middle = build.midline(build.dome_left - 4)
-    top = build.dome_left - 0.85 * (right + left)
-    return Drawn(chest, (middle - right - 0.3, top, middle + left + 0.3, build.dome_left + 1.0))
-
-
-_PAINTERS: dict[Lesion, Callable[[Chest, np.random.Generator], Drawn]] = {
+_PAINTERS: dict[Lesion, Callable[[Chest, np.random.Generator], Chest]] = {
     Lesion.NODULE: _nodule,
     Lesion.MASS: _mass,
     Lesion.EFFUSION: _effusion,
     Lesion.CONSOLIDATION: _consolidation,
     Lesion.PNEUMOTHORAX: _pneumothorax,
-    Lesion.CARDIOMEGALY: _cardiomegaly,
 }

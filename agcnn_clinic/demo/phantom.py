@@ -1,4 +1,4 @@
-"""Synthetic chest radiographs: no patient, a believable film, and a lesion whose place is known.
+"""Synthetic chest radiographs: no patient, a believable film, and a lesion that was wanted.
 
     build -> structures -> lesion -> attenuation -> film
 
@@ -63,26 +63,16 @@ class PhantomSpec:
             raise ValueError("Lesions are drawn in frontal views only.")
 
 
-@dataclass(frozen=True)
-class DrawnLesion:
-    """A lesion and its place: `box` is (x_min, y_min, x_max, y_max) in pixels, inclusive."""
-
-    kind: Lesion
-    box: tuple[int, int, int, int]
-
-
 @dataclass(frozen=True, eq=False)
 class Phantom:
     """A drawn film.
 
     Attributes:
         pixels: float32 [rows, columns] in [0, 1], bright where dense (MONOCHROME2).
-        lesion: what is wrong with it, None for a healthy chest.
         pixel_spacing_mm: side of a pixel at the detector.
     """
 
     pixels: Plane
-    lesion: DrawnLesion | None
     pixel_spacing_mm: float
 
 
@@ -105,25 +95,18 @@ def draw(spec: PhantomSpec | int, size: tuple[int, int] = (1024, 1024)) -> Phant
         np.random.Generator(np.random.PCG64(child)) for child in np.random.SeedSequence(spec.seed).spawn(6)
     )
     build = sample_build(patient, CARDIOMEGALY_RATIO if spec.lesion is Lesion.CARDIOMEGALY else None)
-    lesion = None
     if spec.view is View.LATERAL:
         attenuation = lateral_attenuation(build, field, vessels, texture)
     else:
         chest = draw_chest(build, field, vessels, texture)
         if spec.lesion is not None:
-            drawn = add_lesion(chest, spec.lesion, place)
-            chest, lesion = drawn.chest, DrawnLesion(spec.lesion, _in_pixels(drawn.box, field))
+            chest = add_lesion(chest, spec.lesion, place)
         attenuation = attenuation_of(chest)
     attenuation += _marker(field, spec.view)
     pixels = expose(attenuation, field, _EXPOSURES[spec.view], grain)
     if spec.collimated:
         pixels *= _shutter(field, border)
-    return Phantom(pixels, lesion, field.pixel * 10)
-
-
-def _in_pixels(box: tuple[float, float, float, float], field: Field) -> tuple[int, int, int, int]:
-    rows, columns = field.window(*box)
-    return columns.start, rows.start, max(columns.stop - 1, columns.start), max(rows.stop - 1, rows.start)
+    return Phantom(pixels, field.pixel * 10)
 
 
 def _marker(field: Field, view: View) -> Plane:

@@ -81,11 +81,10 @@ class Results:
     facts: dict[str, Any] = field(default_factory=dict)
     ratios: dict[str, float] = field(default_factory=dict)
 
-    def add(self, name: str, figure: Figure) -> Figure:
+    def add(self, name: str, figure: Figure) -> None:
         """Keep a figure and print it, so that a long run shows how far it is."""
         self.figures[name] = figure
         print(f"  {name:44} {_in_words(figure)}", flush=True)  # noqa: T201
-        return figure
 
     def table(self) -> Table:
         """All figures and ratios, to be printed."""

@@ -73,11 +73,9 @@ class Films:
     """Drawn films, in memory in every form.
 
     Attributes:
-        side: rows and columns of each.
         patients: how many different ones were drawn.
     """
 
-    side: int
     patients: int
     _datasets: dict[tuple[Form, int], Dataset]
     _pngs: tuple[bytes, ...]
@@ -120,7 +118,7 @@ def draw_films(side: int, patients: int) -> Films:
             for form in Form:
                 if form is not Form.PNG:
                     _check(form, datasets[form, patient], drawn)
-    return Films(side, patients, datasets, tuple(pngs))
+    return Films(patients, datasets, tuple(pngs))
 
 
 def _dataset(path: Path, pixels: NDArray[np.float32], syntax: str) -> Dataset:

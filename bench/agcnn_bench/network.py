@@ -257,7 +257,7 @@ def beside_one_densenet(results: Results, subject: Subject, setting: Setting) ->
     results.add(f"network.{setting.place}.one_fp32_densenet", figures["one"])
 
 
-def in_turns(works: Mapping[str, Callable[[], object]], runs: int, *, per: float = 1) -> dict[str, Figure]:
+def in_turns(works: Mapping[str, Callable[[], object]], runs: int, *, per: float) -> dict[str, Figure]:
     """Time several things in turns, so that what else the machine does touches all of them."""
     wall: dict[str, list[float]] = {name: [] for name in works}
     cores: dict[str, list[float]] = {name: [] for name in works}

@@ -1,5 +1,7 @@
 """The labels of ChestX-ray14, in the order of the paper's Table I and in NIH's own spelling."""
 
+from collections.abc import Iterable
+
 PATHOLOGIES: tuple[str, ...] = (
     "Atelectasis",
     "Cardiomegaly",
@@ -23,6 +25,12 @@ NO_FINDING = "No Finding"
 
 LABELS: tuple[str, ...] = (*PATHOLOGIES, NO_FINDING)
 """The 15 outputs of every branch, in order."""
+
+
+def require_known(labels: Iterable[str]) -> None:
+    """Raise ValueError where one is not among LABELS."""
+    if unknown := sorted(set(labels) - set(LABELS)):
+        raise ValueError(f"{', '.join(unknown)}: not among the labels")
 
 
 def display_name(label: str) -> str:

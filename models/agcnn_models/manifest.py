@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from agcnn_models.labels import LABELS, PATHOLOGIES, display_name
+from agcnn_models.labels import LABELS, PATHOLOGIES, display_name, require_known
 from agcnn_models.settings import AttentionSettings, Backbone, Pooling, Preprocessing
 
 EVERY_LABEL_DECIDED: Final = 1
@@ -58,15 +58,13 @@ _Value = TypeVar("_Value")
 
 
 def _of_known_labels(values: Mapping[str, _Value]) -> Mapping[str, _Value]:
-    if unknown := sorted(values.keys() - set(LABELS)):
-        raise ValueError(f"{', '.join(unknown)}: not among the labels")
+    require_known(values)
     return values
 
 
 def _labels_once(labels: tuple[str, ...]) -> tuple[str, ...]:
     """The labels in their order, so that the same ones make the same manifest."""
-    if unknown := sorted(set(labels) - set(LABELS)):
-        raise ValueError(f"{', '.join(unknown)}: not among the labels")
+    require_known(labels)
     return tuple(label for label in LABELS if label in labels)
 
 

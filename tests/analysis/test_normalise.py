@@ -24,12 +24,6 @@ SMALL = Preprocessing(resize=64, crop=56)
 WHOLE = {"WindowCenter": 2048, "WindowWidth": 4096}
 
 
-@pytest.fixture
-def twelve(film):
-    """The film in 12 bits."""
-    return np.rint(film * 4095).astype(np.uint16)
-
-
 def _refused(*arguments):
     with pytest.raises(ImageError) as caught:
         normalise(*arguments)

@@ -1,4 +1,4 @@
-"""Drawn films: the same for the same seed, films in every respect that the gate looks at, lesions where they say."""
+"""Drawn films: the same for the same seed, films in every respect that the gate looks at, lesions that show."""
 
 import hashlib
 import time
@@ -92,24 +92,12 @@ def test_an_enlarged_heart_is_wider():
 
 @pytest.mark.parametrize("lesion", Lesion)
 @pytest.mark.parametrize("view", [View.PA, View.AP])
-def test_a_lesion_is_where_its_box_says(lesion, view):
-    """Against the same patient without it, the largest difference and most of all difference lie in the box."""
+def test_a_lesion_shows_in_one_place(lesion, view):
+    """Against the same patient without it, a tenth of the film at most has changed, and that can be seen."""
     for seed in range(4):
-        healthy = draw(PhantomSpec(seed, view), SIZE)
-        ill = draw(PhantomSpec(seed, view, lesion), SIZE)
-        assert healthy.lesion is None
-        assert ill.lesion is not None
-        assert ill.lesion.kind is lesion
-        x_min, y_min, x_max, y_max = ill.lesion.box
-        assert 0 <= x_min < x_max < SIZE[1]
-        assert 0 <= y_min < y_max < SIZE[0]
-        change = np.abs(ill.pixels - healthy.pixels)
-        row, column = np.unravel_index(int(change.argmax()), change.shape)
-        assert x_min <= column <= x_max
-        assert y_min <= row <= y_max
+        change = np.abs(draw(PhantomSpec(seed, view, lesion), SIZE).pixels - draw(PhantomSpec(seed, view), SIZE).pixels)
         assert change.max() > 0.08
-        inside = change[y_min : y_max + 1, x_min : x_max + 1]
-        assert inside.sum() > 0.6 * change.sum()
+        assert (change > 0.02).mean() < 0.1
 
 
 @pytest.mark.parametrize("lesion", [Lesion.NODULE, Lesion.MASS, Lesion.EFFUSION, Lesion.CONSOLIDATION])
@@ -130,14 +118,15 @@ def test_a_pneumothorax_has_no_vessels_and_a_pleural_line():
 
 def test_the_anatomy_does_not_depend_on_the_size():
     """A film drawn four times as fine shows the same patient, and the lesion in the same place."""
-    spec = PhantomSpec(8, lesion=Lesion.MASS)
-    coarse, fine = draw(spec, (256, 256)), draw(spec, (1024, 1024))
-    reduced = fine.pixels.reshape(256, 4, 256, 4).mean(axis=(1, 3))
-    assert np.abs(reduced - coarse.pixels).mean() < 0.02
-    assert fine.pixel_spacing_mm == pytest.approx(coarse.pixel_spacing_mm / 4)
-    assert coarse.lesion is not None
-    assert fine.lesion is not None
-    assert np.abs(np.array(fine.lesion.box) / 4 - coarse.lesion.box).max() <= 1
+    sizes = []
+    for spec in (PhantomSpec(8), PhantomSpec(8, lesion=Lesion.MASS)):
+        coarse, fine = draw(spec, (256, 256)), draw(spec, (1024, 1024))
+        reduced = fine.pixels.reshape(256, 4, 256, 4).mean(axis=(1, 3))
+        assert np.abs(reduced - coarse.pixels).mean() < 0.02
+        assert fine.pixel_spacing_mm == pytest.approx(coarse.pixel_spacing_mm / 4)
+        sizes.append((coarse.pixels, reduced))
+    coarse_mass, reduced_mass = (ill - healthy for healthy, ill in zip(*sizes, strict=True))
+    assert np.abs(coarse_mass - reduced_mass).max() < 0.2 * coarse_mass.max()
 
 
 def test_a_lateral_film_looks_otherwise():

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import numpy as np
 import pytest
 from pydicom import dcmread
 from pydicom.encaps import encapsulate
@@ -10,12 +9,6 @@ from pydicom.uid import UID
 
 from agcnn_clinic.dicom.attributes import read_dataset
 from agcnn_clinic.dicom.pixels import render
-
-
-@pytest.fixture
-def twelve(film):
-    """The film in 12 bits."""
-    return np.rint(film * 4095).astype(np.uint16)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def rewritten(run: Path) -> Iterator[dict[str, Any]]:
 
 def test_run_json_says_what_the_run_is(tmp_path: Path, tiny: Recipe) -> None:
     """Every setting of the recipe, defaults too, the data and the software; nothing of the machine."""
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=False)
     content = json.loads((tmp_path / "run.json").read_text())
     assert Recipe.model_validate(content["recipe"]) == tiny
     assert content["recipe"]["compute"]["checkpoint_minutes"] == 10
@@ -62,59 +62,59 @@ def test_a_work_tree_is_named_by_its_commit(tmp_path: Path) -> None:
 
 def test_another_recipe_is_refused_by_its_first_key(tmp_path: Path, tiny: Recipe) -> None:
     """The refusal to resume names what differs: the key, what it was, what it is."""
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=False)
     other = tiny.model_copy(update={"seed": 4})
     with pytest.raises(TrainingError, match=r"recipe\.seed was 3 and is 4 now"):
-        RunFolder.prepare(tmp_path, other, "abc", resume=True)
+        RunFolder(tmp_path).prepare(other, "abc", resume=True)
     with pytest.raises(TrainingError, match="another label table or other initial weights"):
-        RunFolder.prepare(tmp_path, tiny, "xyz", resume=True)
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+        RunFolder(tmp_path).prepare(tiny, "xyz", resume=True)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=True)
 
 
 def test_a_run_goes_on_that_is_older_than_a_setting(tmp_path: Path, tiny: Recipe) -> None:
     """What run.json does not know yet is what it was when nobody could set it; what it does know still counts."""
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=False)
     with rewritten(tmp_path) as content:
         recipe = content["recipe"]
         del recipe["compute"]["graphs"]
         for phase in (recipe["phase"], *(one for stage in recipe["stages"] for one in stage["phases"])):
             del phase["judge_every"]
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=True)
     with pytest.raises(TrainingError, match=r"recipe\.phase\.judge_every was 1 and is 2 now"):
-        RunFolder.prepare(tmp_path, changed(tiny, {"phase.judge_every": 2}), "abc", resume=True)
+        RunFolder(tmp_path).prepare(changed(tiny, {"phase.judge_every": 2}), "abc", resume=True)
 
 
 def test_a_recipe_of_another_time_is_refused_by_its_first_key(tmp_path: Path, tiny: Recipe) -> None:
     """A run whose recipe is none any more is compared as it is written."""
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=False)
     with rewritten(tmp_path) as content:
         content["recipe"]["patience"] = 3
     with pytest.raises(TrainingError, match=r"recipe\.patience was 3 and is null now"):
-        RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+        RunFolder(tmp_path).prepare(tiny, "abc", resume=True)
 
 
 def test_a_run_goes_on_in_less_memory(tmp_path: Path, tiny: Recipe) -> None:
     """Where it is said to lower evaluation_batch or to set graphs = false and to resume, that can be done."""
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=False)
     smaller = {"compute.graphs": False, "compute.evaluation_batch": 1, "compute.checkpoint_minutes": 1.0}
-    RunFolder.prepare(tmp_path, changed(tiny, smaller), "abc", resume=True)
+    RunFolder(tmp_path).prepare(changed(tiny, smaller), "abc", resume=True)
     with pytest.raises(TrainingError, match=r"recipe\.compute\.shards was 1 and is 2 now"):
-        RunFolder.prepare(tmp_path, changed(tiny, {"compute.shards": 2}), "abc", resume=True)
+        RunFolder(tmp_path).prepare(changed(tiny, {"compute.shards": 2}), "abc", resume=True)
 
 
 def test_what_a_recipe_only_says_may_change_while_a_run_is_stopped(tmp_path: Path, tiny: Recipe) -> None:
     """No weight depends on the words of its card: better ones are no other recipe."""
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=False)
     told = tiny.model_copy(update={"description": "For tests, really."})
-    RunFolder.prepare(tmp_path, changed(told, {"card.data": "Other words."}), "abc", resume=True)
+    RunFolder(tmp_path).prepare(changed(told, {"card.data": "Other words."}), "abc", resume=True)
 
 
 def test_newer_software_may_go_on_with_a_run(tmp_path: Path, tiny: Recipe) -> None:
     """A run that began with another version of torch is no other run."""
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=False)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=False)
     with rewritten(tmp_path) as content:
         content["software"]["torch"] = "2.8.0"
-    RunFolder.prepare(tmp_path, tiny, "abc", resume=True)
+    RunFolder(tmp_path).prepare(tiny, "abc", resume=True)
 
 
 JSON = st.recursive(

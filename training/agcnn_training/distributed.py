@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.nn.functional import all_reduce
 
-from agcnn_training.errors import TrainingError
+from agcnn_training.errors import TrainingError, first_line
 
 # The others wait while the first process reads films or judges an epoch. A process that fails ends the rest through
 # torchrun, so that nobody waits this long for one that is gone.
@@ -177,7 +177,7 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"The {count} processes of this run do not find each other ({_first_line(error)}): start it with torchrun."
+            f"The {count} processes of this run do not find each other ({first_line(error)}): start it with torchrun."
         ) from error
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size(), device)
@@ -196,9 +196,5 @@ def transfer() -> Iterator[None]:
         yield
     except RuntimeError as error:  # dist.DistBackendError, and gloo's own "Connection closed by peer"
         raise TrainingError(
-            f"Another process of this run has ended ({_first_line(error)}): mend what it says, then use --resume."
+            f"Another process of this run has ended ({first_line(error)}): mend what it says, then use --resume."
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

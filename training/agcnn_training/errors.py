@@ -11,3 +11,8 @@ class RunBusyError(TrainingError):
 
 class TrainingStopped(TrainingError):  # noqa: N818 - it was asked to stop: nothing went wrong
     """A training run was asked to stop, has kept a checkpoint, and can be resumed."""
+
+
+def first_line(error: Exception) -> str:
+    """What a library says, to stand in a sentence of ours: some say a page."""
+    return str(error).strip().partition("\n")[0]

@@ -7,13 +7,13 @@ from typing import Final
 
 from agcnn_models.importing import learnt_from_imagenet
 from agcnn_training.data.names import film_key
-from agcnn_training.data.splits import Split
+from agcnn_training.data.splits import TEST, TRAIN, VALIDATION, Split
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.met import Met, met_by
 from agcnn_training.recipe import InitialWeights, Recipe, Start
 
-_LEAKS: Final = (("train", "validation"), ("train", "test"), ("validation", "test"))
+_LEAKS: Final = ((TRAIN, VALIDATION), (TRAIN, TEST), (VALIDATION, TEST))
 """A side on which weights have met a film, and the side here on which it then says too much. That the films which
 choose here have chosen before is what happens within a run, too."""
 
@@ -78,7 +78,7 @@ def require_apart(given: Given, rows: Sequence[Row], split: Split) -> None:
 
 def cautions(given: Given, rows: Sequence[Row], split: Split) -> tuple[str, ...]:
     """What a reader of the run's results must know of the weights that it was given: a sentence each."""
-    patients = {side: {rows[index].patient for index in split.sides[side]} for side in ("validation", "test")}
+    patients = {side: {rows[index].patient for index in split.sides[side]} for side in (VALIDATION, TEST)}
     sentences = []
     for name, met in given.known:
         shared = {patient for before, here in _LEAKS for patient in met.patients[before] & patients[here]}

@@ -29,9 +29,7 @@ def never_learnt(targets: Tensor) -> tuple[str, ...]:
 
 
 def told(not_assessed: tuple[str, ...]) -> str:
-    """What a model will not say, in a sentence; empty where it assesses every label."""
-    if not not_assessed:
-        return ""
+    """What a model will not say, in a sentence."""
     return (
         f"Not assessed, since no train film or only films of one outcome are known of them: {', '.join(not_assessed)}."
     )

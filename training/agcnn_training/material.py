@@ -8,8 +8,7 @@ import torch
 from agcnn_training.data.films import Films, films_on_device, load_films, load_pretraining_films
 from agcnn_training.data.pictures import Loading
 from agcnn_training.data.source import Dataset
-from agcnn_training.data.splits import Split
-from agcnn_training.data.table import Row, read_pretraining_table
+from agcnn_training.data.table import read_pretraining_table
 from agcnn_training.errors import TrainingError
 from agcnn_training.recipe import Recipe
 
@@ -31,16 +30,6 @@ class Material:
     films: Films
     pretraining: Films | None
     loading: Loading
-
-    @property
-    def rows(self) -> tuple[Row, ...]:
-        """What is known of each film."""
-        return self.dataset.rows
-
-    @property
-    def split(self) -> Split:
-        """Which film lies on which side."""
-        return self.dataset.split
 
 
 def read_material(recipe: Recipe, dataset: Dataset, further: tuple[Path, Path] | None, loading: Loading) -> Material:

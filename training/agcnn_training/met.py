@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from agcnn_training.data.names import film_key
-from agcnn_training.data.splits import SIDES
+from agcnn_training.data.splits import SIDES, TRAIN, VALIDATION
 from agcnn_training.errors import TrainingError
 from agcnn_training.files import csv_text, replace_text
 from agcnn_training.run_folder import GIVEN_FILE, SPLIT_FILE, run_path
 
-CHOOSING: Final = ("train", "validation")
+_CHOOSING: Final = (TRAIN, VALIDATION)
 """The sides whose films leave a trace in the weights: they moved them, or chose among their epochs."""
 
 
@@ -53,7 +53,7 @@ class Met:
     @property
     def traces(self) -> tuple[Meeting, ...]:
         """The films that left a trace in its weights."""
-        return tuple(film for film in self.films if film.side in CHOOSING)
+        return tuple(film for film in self.films if film.side in _CHOOSING)
 
 
 def read_met(bundle: Path) -> Met | None:

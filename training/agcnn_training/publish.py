@@ -1,7 +1,5 @@
 """From a finished run to what a bundle says of it."""
 
-from collections.abc import Sequence
-
 from agcnn_models.labels import LABELS
 from agcnn_models.manifest import (
     BranchMetrics,
@@ -14,45 +12,35 @@ from agcnn_models.manifest import (
 )
 from agcnn_training.card import INTENDED_USE, Provenance
 from agcnn_training.data.films import Films
-from agcnn_training.data.splits import TEST, TRAIN, VALIDATION, Split
-from agcnn_training.data.table import Row, labelled
+from agcnn_training.data.source import Dataset
+from agcnn_training.data.splits import TEST, TRAIN, VALIDATION
+from agcnn_training.data.table import labelled
 from agcnn_training.evaluation.results import Measured
+from agcnn_training.given import Given, cautions, initial_weights
 from agcnn_training.identity import software
 from agcnn_training.recipe import Recipe
 
 
 def describe(
-    recipe: Recipe,
-    rows: Sequence[Row],
-    split: Split,
-    pretraining: Films | None,
-    *,
-    about: str,
-    initial_weights: str,
-    replaced: tuple[str, ...] = (),
-    cautions: tuple[str, ...] = (),
-    not_assessed: tuple[str, ...] = (),
+    recipe: Recipe, dataset: Dataset, pretraining: Films | None, given: Given, not_assessed: tuple[str, ...] = ()
 ) -> Provenance:
     """Count what a run learnt from.
 
     Args:
         recipe: of the run.
-        rows: what is known of all films.
-        split: how they were divided.
+        dataset: its films, and how they were divided.
         pretraining: further films.
-        about: what the films are, as a sentence, where the recipe does not say it.
-        initial_weights: where the branches began, in words.
-        replaced: the stages that did not train, since a trained branch was given in their place.
-        cautions: what has to be said of the weights that the run was given, a sentence each.
+        given: the weights that it was given.
         not_assessed: the labels that the run did not teach (see ``never_learnt``).
     """
+    rows, split = dataset.rows, dataset.split
     patients = {name: {rows[index].patient for index in chosen} for name, chosen in split.sides.items()}
     return Provenance(
-        data=recipe.card.data or about,
+        data=recipe.card.data or dataset.about,
         split=split.description,
-        initial_weights=initial_weights,
-        replaced=replaced,
-        cautions=cautions,
+        initial_weights=initial_weights(given, recipe),
+        replaced=(recipe.stages[0].name,) if given.branch else (),
+        cautions=cautions(given, rows, split),
         not_assessed=not_assessed,
         pretraining=(
             f"{len(pretraining)} further films in {pretraining.targets.shape[1]} classes, learnt beside the labels "

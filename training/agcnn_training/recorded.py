@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from agcnn_training.data.batches import Batch
-from agcnn_training.errors import TrainingError
+from agcnn_training.errors import TrainingError, first_line
 
 Gradient = Callable[[Batch], Tensor]
 """Leaves the gradient of a batch's loss in the parameters, and returns that loss."""
@@ -63,9 +63,9 @@ class _Recording:
         except RuntimeError as error:
             # A process in which a recording was broken off does not go on: torch 2.11 takes the recording to be still
             # under way, and memory that two streams have used is never given back.
-            reason = str(error).strip().partition("\n")[0]
             raise TrainingError(
-                f"The steps cannot be recorded here ({reason}): set compute.graphs = false in the recipe and resume."
+                f"The steps cannot be recorded here ({first_line(error)}): set compute.graphs = false in the recipe "
+                "and resume."
             ) from error
         self._gradients = [(parameter, parameter.grad) for parameter in parameters]
 

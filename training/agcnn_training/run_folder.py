@@ -5,7 +5,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -91,8 +91,7 @@ class RunFolder:
         self.path = path
         self.metrics = MetricsLog(path)
 
-    @classmethod
-    def prepare(cls, path: Path, recipe: Recipe, data_sha256: str, *, resume: bool) -> Self:
+    def prepare(self, recipe: Recipe, data_sha256: str, *, resume: bool) -> None:
         """Say in the folder what the run is, or find what a stopped run said there. It is held (see ``only_run_in``).
 
         Raises:
@@ -100,14 +99,17 @@ class RunFolder:
                 full or cannot be written.
         """
         identity = identify(recipe, data_sha256)
-        file = path / RUN_FILE
+        file = self.path / RUN_FILE
         if not file.exists():
             replace_text(file, json.dumps(identity, indent=2) + "\n")
         elif not resume:
-            raise TrainingError(f"A run lies in {path}: go on with --resume, or take the folder away to start anew.")
-        else:
-            _refuse_another(path, read_identity(path), identity)
-        return cls(path)
+            raise TrainingError(
+                f"A run lies in {self.path}: go on with --resume, or take the folder away to start anew."
+            )
+        elif differing := what_differs(read_identity(self.path), identity):
+            raise TrainingError(
+                f"The run in {self.path} had {differing}: resume it with what it had, or take the folder away."
+            )
 
     def write_split(self, rows: Sequence[Row], split: Split) -> None:
         """Record which film lies on which side.
@@ -179,12 +181,6 @@ class RunFolder:
                 "anew."
             ) from error
         return saved if saved.phase == phase else None
-
-
-def _refuse_another(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Let a run go on only as what it began as; another version of the software may take it over."""
-    if differing := what_differs(before, now):
-        raise TrainingError(f"The run in {path} had {differing}: resume it with what it had, or take the folder away.")
 
 
 def _as_dict(record: Checkpoint | Best) -> dict[str, Any]:

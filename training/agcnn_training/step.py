@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from agcnn_training.compute import autocast
 from agcnn_training.data.batches import Batch
 from agcnn_training.distributed import Ranks
-from agcnn_training.errors import TrainingError
+from agcnn_training.errors import TrainingError, first_line
 from agcnn_training.progress import Journal
 from agcnn_training.recipe import ComputeRecipe, PhaseRecipe
 from agcnn_training.recorded import Recorder, on_gpu
@@ -86,8 +86,7 @@ class Stepper:
         try:
             return self._backward(batch)
         except TorchDynamoException as error:
-            reason = str(error).strip().partition("\n")[0]
-            self.journal.say(f"torch.compile does not work here ({reason}): going on without it.")
+            self.journal.say(f"torch.compile does not work here ({first_line(error)}): going on without it.")
             self._compiled = None
             for name, buffer in self.trainee.named_buffers():
                 buffer.copy_(buffers[name])

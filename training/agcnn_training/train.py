@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -35,7 +35,7 @@ from agcnn_training.evaluation.results import measure, summary
 from agcnn_training.evaluation.served import ServedReader
 from agcnn_training.evaluation.writing import write_results
 from agcnn_training.files import file_sha256
-from agcnn_training.given import Given, cautions, initial_weights, read_given, require_apart
+from agcnn_training.given import Given, cautions, read_given, require_apart
 from agcnn_training.heap import keep_freed_memory
 from agcnn_training.identity import RUN_FILE
 from agcnn_training.learnt import never_learnt, told
@@ -118,6 +118,8 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
     further = further_films(recipe, request.pretrain_data, request.pretrain_images)
     _refuse_to_overwrite(request.out)
     dataset = open_data(request.data, request.images, recipe.split, boxes=request.boxes, partial=request.partial)
+    if request.about:
+        dataset = replace(dataset, about=request.about)
     data_sha256 = given_sha256(request, fingerprint(dataset))
     given = read_given(request.init, request.global_weights)
     require_apart(given, dataset.rows, dataset.split)
@@ -139,12 +141,12 @@ def train(request: TrainRequest, console: Console | None = None) -> Path:
             loading = _loading(request, len(dataset.rows), recipe, journal, stop)
             material = nearer(read_material(recipe, dataset, further, loading), device)
         if ranks.leads:
-            folder.write_split(material.rows, material.split)
+            folder.write_split(dataset.rows, dataset.split)
             write_given(folder.path, given.known, given.unknown)
         around = Surroundings(folder, journal, stop, recipe.compute, recipe.seed, ranks)
         evaluator = Evaluator(
             material.films,
-            material.split.validation,
+            dataset.split.validation,
             recipe.preprocessing(),
             recipe.compute.evaluation_batch,
             device,
@@ -168,12 +170,12 @@ def _introduce(dataset: Dataset, given: Given, unlearnt: tuple[str, ...], journa
 @contextmanager
 def _run_folder(request: TrainRequest, recipe: Recipe, data_sha256: str, ranks: Ranks) -> Iterator[RunFolder]:
     """The folder of the run, made and held by the leading process and shared by all."""
-    path = run_path(request.out)
-    with only_run_in(path) if ranks.leads else nullcontext():
+    folder = RunFolder(run_path(request.out))
+    with only_run_in(folder.path) if ranks.leads else nullcontext():
         if ranks.leads:
-            RunFolder.prepare(path, recipe, data_sha256, resume=request.resume)
+            folder.prepare(recipe, data_sha256, resume=request.resume)
         ranks.wait()
-        yield RunFolder(path)
+        yield folder
 
 
 def _loading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal, stop: StopRequest) -> Loading:
@@ -186,12 +188,12 @@ def _loading(request: TrainRequest, films: int, recipe: Recipe, journal: Journal
 
 def _course(request: TrainRequest, material: Material, evaluator: Evaluator, data_sha256: str) -> Course:
     """All that the stages learn from and begin with."""
-    train = torch.from_numpy(material.split.train)
-    prevalence = material.films.targets[train].nanmean(dim=0).nan_to_num()
+    chosen = material.dataset.split.train
+    prevalence = material.films.targets[torch.from_numpy(chosen)].nanmean(dim=0).nan_to_num()
     return Course(
         recipe=material.recipe,
         films=material.films,
-        chosen=material.split.train,
+        chosen=chosen,
         pretraining=material.pretraining,
         beginnings=Beginnings(material.recipe, request.init, prevalence),
         evaluator=evaluator,
@@ -219,7 +221,7 @@ def _publish(
     if isinstance(network, AGCNN):
         # Rounding to float16 moves the logits a little: thresholds and metrics must be those of the stored weights.
         network.load_state_dict(stored_weights(network, WeightsDtype.FLOAT16))
-    recipe, split, journal = material.recipe, material.split, around.journal
+    recipe, journal = material.recipe, around.journal
     reader = ServedReader(
         recipe.preprocessing(),
         recipe.compute.evaluation_batch,
@@ -233,14 +235,7 @@ def _publish(
     if not isinstance(network, AGCNN):
         journal.say(f"No bundle is written: a bundle is an AG-CNN, and {recipe.name} trains one branch alone.")
         return around.folder.path
-    provenance = describe(
-        recipe, material.rows, split, material.pretraining,
-        about=request.about or material.dataset.about,
-        initial_weights=initial_weights(given, recipe),
-        replaced=(recipe.stages[0].name,) if given.branch else (),
-        cautions=cautions(given, material.rows, split),
-        not_assessed=unlearnt,
-    )  # fmt: skip
+    provenance = describe(recipe, material.dataset, material.pretraining, given, unlearnt)
     draft = draft_manifest(recipe, provenance, measured)
     card = model_card(recipe, provenance, measured)
     try:

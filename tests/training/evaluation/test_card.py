@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from agcnn_models.manifest import BranchName, Weights, WeightsDtype, bind
 from agcnn_models.manifest_file import require_consistent, to_toml
 from agcnn_models.settings import Preprocessing
 from agcnn_training.card import Provenance, model_card
+from agcnn_training.data.source import Dataset
 from agcnn_training.data.splits import TEST, VALIDATION, Split
 from agcnn_training.data.table import Row
 from agcnn_training.evaluation.bootstrap import Interval
@@ -18,7 +20,7 @@ from agcnn_training.evaluation.decision import fit_decision
 from agcnn_training.evaluation.page_tables import finding_table
 from agcnn_training.evaluation.printed import NONE, signed
 from agcnn_training.evaluation.results import Measured, judge, summary
-from agcnn_training.given import unknown_origin
+from agcnn_training.given import Given
 from agcnn_training.publish import describe, draft_manifest
 from agcnn_training.recipe import changed
 
@@ -37,18 +39,17 @@ def measured(make_predictions, make_rows) -> Measured:
     return Measured(predictions, decision, sets)
 
 
-def split_of(rows: Sequence[Row], **sides: range) -> Split:
+def divided(rows: Sequence[Row], **sides: range) -> Dataset:
     """These films, divided so."""
     chosen = {side: np.array(indices) for side, indices in sides.items()}
-    return Split.measured([row.patient for row in rows], chosen, "by hand")
+    return Dataset(tuple(rows), (), Split.measured([row.patient for row in rows], chosen, "by hand"))
 
 
 @pytest.fixture
 def provenance(tiny, make_rows) -> Provenance:
     """160 films, of which the first of the test side is of a patient who trained."""
-    rows = make_rows(160)
-    split = split_of(rows, train=range(61), validation=range(62, 100), test=range(61, 62))
-    return describe(tiny, rows, split, None, about="Films drawn by hand.", initial_weights="random")
+    dataset = divided(make_rows(160), train=range(61), validation=range(62, 100), test=range(61, 62))
+    return describe(tiny, dataset, None, Given())
 
 
 def test_the_manifest_speaks_of_the_test_films(tiny, measured: Measured, provenance: Provenance) -> None:
@@ -102,30 +103,24 @@ def test_the_card_says_how_sure_it_is(tiny, measured: Measured, provenance: Prov
 
 def test_what_the_films_are_stands_on_card_and_manifest(tiny, measured: Measured, make_rows) -> None:
     """As it is known of the data, unless the recipe says it in words of its own."""
-    rows = make_rows(160)
-    split = split_of(rows, train=range(61), validation=range(62, 100), test=range(100, 160))
+    films = divided(make_rows(160), train=range(61), validation=range(62, 100), test=range(100, 160))
+    films = replace(films, about="Films of one ward.")
     for recipe, said in ((tiny, "Films of one ward."), (changed(tiny, {"card.data": "My films."}), "My films.")):
-        told = describe(recipe, rows, split, None, about="Films of one ward.", initial_weights="random")
+        told = describe(recipe, films, None, Given())
         assert draft_manifest(recipe, told, measured).training.data == said
         assert said in model_card(recipe, told, measured)
 
 
 def test_given_weights_of_unknown_origin_are_said_everywhere(tiny, measured: Measured, make_rows) -> None:
     """Card and manifest say which stage did not train, and take back that the test films were never met."""
-    rows = make_rows(160)
-    split = split_of(rows, train=range(61), validation=range(62, 100), test=range(100, 160))
-    told = describe(
-        tiny, rows, split, None, about="Films.",
-        initial_weights="a file", replaced=("global",), cautions=unknown_origin(["a.pth"]),
-    )  # fmt: skip
+    dataset = divided(make_rows(160), train=range(61), validation=range(62, 100), test=range(100, 160))
+    told = describe(tiny, dataset, None, Given(branch=Path("a.pth"), unknown=("a.pth",)))
     manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
     assert manifest.training.epochs == {"local": 1, "fusion": 1}
     assert "Which films a.pth learnt from is unknown" in manifest.training.pretraining
     assert "its initial weights may have met them" in manifest.metrics.evaluated_on
     card = model_card(tiny, told, measured)
-    assert (
-        "Initial weights: a file. Not trained here: the stage global. Which films a.pth learnt from is unknown" in card
-    )
+    assert "the file a.pth. Not trained here: the stage global. Which films a.pth learnt from is unknown" in card
     assert "Its initial weights may have met them, though: see above." in card
 
 
@@ -138,10 +133,10 @@ def test_what_was_not_learnt_is_said_and_not_judged(tiny, make_predictions, make
     predictions[VALIDATION].truth[:, LABELS.index(undecided)] = 0
     decision = fit_decision(predictions[VALIDATION], "tiny-1.0.0")
     rows = make_rows(60)
-    split = split_of(rows, train=range(40), validation=range(40, 60))
     sets = {name: judge(found, rows, decision, PREPROCESSING, seed=0) for name, found in predictions.items()}
     measured = Measured(predictions, decision, sets)
-    told = describe(tiny, rows, split, None, about="Films.", initial_weights="random", not_assessed=unlearnt)
+    dataset = divided(rows, train=range(40), validation=range(40, 60))
+    told = describe(tiny, dataset, None, Given(), unlearnt)
     manifest = bind(draft_manifest(tiny, told, measured), Weights(sha256="a" * 64, dtype=WeightsDtype.FLOAT16))
     assert (manifest.not_assessed, manifest.undecided) == (unlearnt, (undecided,))
     assert len(manifest.metrics.branches[BranchName.FUSION].auc) == 13

@@ -14,6 +14,9 @@ from agcnn_training.data.chestxray14 import SOURCE, ChestXray14
 from agcnn_training.data.names import film_key
 from agcnn_training.data.records import read_names
 from agcnn_training.data.splits import (
+    TEST,
+    TRAIN,
+    VALIDATION,
     Indices,
     Split,
     leaking_share,
@@ -121,7 +124,7 @@ def account(dataset: Dataset) -> tuple[str, ...]:
         sentences.append("No film is kept for test: the figures will be those of the validation films.")
     sentences.extend(
         f"Without a positive {side} film: {', '.join(empty)}."
-        for side, chosen in (("train", split.train), ("validation", split.validation))
+        for side, chosen in ((TRAIN, split.train), (VALIDATION, split.validation))
         if (empty := _without_positives(dataset, chosen))
     )
     return tuple(sentences)
@@ -236,7 +239,7 @@ def _split_rows(rows: Sequence[Row], split: SplitRecipe, folder: Path) -> Split:
         case SplitMethod.PAPER:
             return split_by_image([row.image for row in rows], patients, split.seed)
         case SplitMethod.LISTS:
-            given = {"train": split.train_list, "validation": split.validation_list, "test": split.test_list}
+            given = {TRAIN: split.train_list, VALIDATION: split.validation_list, TEST: split.test_list}
             paths = {side: folder / path for side, path in given.items() if path is not None}
             names = ", ".join(path.name for path in paths.values())
             lists = {side: read_names(path) for side, path in paths.items()}

@@ -8,6 +8,7 @@ from agcnn_models.manifest import Manifest
 from agcnn_training.data.boxes import LesionBox
 from agcnn_training.data.names import film_key
 from agcnn_training.data.source import Collection, open_collection
+from agcnn_training.data.splits import TRAIN, VALIDATION
 from agcnn_training.data.table import Row
 from agcnn_training.errors import TrainingError
 from agcnn_training.met import Met
@@ -106,10 +107,10 @@ def warnings(films: FilmSet, met: Met | None, manifest: Manifest) -> tuple[str, 
         )
         return (unknown,)
     where = [met.images.get(film_key(row.image)) for row in films.rows]
-    trained, validated = where.count("train"), where.count("validation")
+    trained, validated = where.count(TRAIN), where.count(VALIDATION)
     patients = {row.patient for row in films.rows}
     # A patient whose own films are known to be on another side is met through films that are not here.
-    known = len(patients & met.patients.get("train", frozenset()))
+    known = len(patients & met.patients[TRAIN])
     sentences = []
     if trained:
         sentences.append(

@@ -45,7 +45,7 @@ def write_results(folder: Path, measured: Measured, recipe: Recipe, dataset: Dat
 
 
 def as_json(sets: Mapping[str, SetResult]) -> dict[str, Json]:
-    """The results as JSON holds them; docs/REPRODUCTION.md describes the keys."""
+    """The results as JSON holds them."""
     return {name: _set_json(result) for name, result in sets.items()}
 
 

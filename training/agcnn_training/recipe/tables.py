@@ -6,7 +6,7 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agcnn_models.labels import LABELS
+from agcnn_models.labels import require_known
 from agcnn_models.manifest import BranchName
 from agcnn_models.settings import Architecture, AttentionSettings, Backbone, Pooling
 from agcnn_training.recipe.choices import Auxiliary, ClassifierBias, InitialWeights, Precision, SplitMethod
@@ -140,6 +140,5 @@ class PaperRecipe(Settings):
     def _of_known_labels(
         cls, value: Mapping[BranchName, Mapping[str, float]]
     ) -> Mapping[BranchName, Mapping[str, float]]:
-        if unknown := sorted({label for areas in value.values() for label in areas} - set(LABELS)):
-            raise ValueError(f"{', '.join(unknown)}: not among the labels")
+        require_known(label for areas in value.values() for label in areas)
         return value
