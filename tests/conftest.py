@@ -43,8 +43,6 @@ from agcnn_models.settings import Backbone, Preprocessing
 hypothesis.settings.register_profile("patient", deadline=None)
 hypothesis.settings.load_profile("patient")
 
-SHARED_DATA_VARIABLE = "AGCNN_SHARED_DATA"
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take long, too")
@@ -212,9 +210,9 @@ def execute() -> Callable[..., None]:
 def shared_data() -> Path:
     """The folder of real films; tests that ask for it skip where it is absent."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
-    folder = Path(os.environ.get(SHARED_DATA_VARIABLE, default))
+    folder = Path(os.environ.get("AGCNN_SHARED_DATA", default))
     if not folder.is_dir():
-        pytest.skip(f"there is no {folder}; ${SHARED_DATA_VARIABLE} can name another folder of real films")
+        pytest.skip(f"there is no {folder}; $AGCNN_SHARED_DATA can name another folder of real films")
     return folder
 
 
