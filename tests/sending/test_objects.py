@@ -1,5 +1,6 @@
 """What is sent of a report: DICOM objects that say what it says, and belong where its images do."""
 
+import logging
 import shutil
 import subprocess
 from io import BytesIO
@@ -49,6 +50,7 @@ def report(clinic):
 def test_a_report_is_sent_as_its_pdf_and_its_findings(objects):
     """Two objects of this program's, of the SOP classes that docs/DICOM.md names, each in a series of its own."""
     assert [dataset.SOPClassUID for dataset in objects] == [EncapsulatedPDFStorage, Comprehensive3DSRStorage]
+    assert [(dataset.Modality, dataset.SeriesNumber) for dataset in objects] == [("DOC", 9001), ("SR", 9002)]
     assert len({dataset.SeriesInstanceUID for dataset in objects}) == 2
     assert {dataset.file_meta.ImplementationVersionName for dataset in objects} == {"AGCNN_CLINIC"}
 
@@ -307,6 +309,13 @@ def test_dciodvfy_finds_no_error_in_them(clinic, tmp_path, dicom):
         said = (done.stdout + done.stderr).splitlines()
         assert [line for line in said if line.startswith("Error")] == []
         assert any(line in ("EncapsulatedPDF", "Comprehensive3DSR") for line in said)
+
+
+def test_what_makes_the_sr_logs_nothing_of_its_images(clinic, caplog):
+    """The library would tell of the UIDs that it copies from, a line for each module of each image."""
+    caplog.set_level(logging.INFO)
+    assert len(sent(clinic)) == 2
+    assert [record.name for record in caplog.records if record.name.startswith("highdicom")] == []
 
 
 def test_every_label_has_a_code_of_its_own():
