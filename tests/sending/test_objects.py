@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, DigitalXRayImageStorageForPresentation, EncapsulatedPDFStorage
 from sqlalchemy import select, update
 
-from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Report, ReportReading, Study
+from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Model, Report, ReportReading, Study
 from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.sending.concepts import FINDINGS
 from agcnn_clinic.sending.parcel import begun
@@ -154,6 +154,17 @@ def test_each_group_says_which_model_and_manifest_answered(clinic, report):
         assert parameters[0] == f"manifest SHA-256 {manifest}"
         assert parameters[1].startswith("thresholds: ")
         assert "Pleural Thickening 0.5" in parameters[1].split(": ")[1].split(", ")
+
+
+def test_a_model_of_a_long_name_is_named_as_far_as_there_is_room(clinic):
+    """An LO takes 64 characters (PS3.5 6.2), and what makes the SR refuses more; each group has the whole name."""
+    with clinic.database.write() as session:
+        session.execute(update(Model).values(name=80 * "n"))
+    files = sent(clinic)
+    assert {dataset.ManufacturerModelName for dataset in read(files)} == {64 * "n"}
+    group, *_ = srread(BytesIO(files[1])).content.get_image_measurement_groups()
+    said = {item.name.meaning: item.value for item in group[0].ContentSequence if item.ValueType == "TEXT"}
+    assert said["Algorithm Name"] == f"AG-CNN {80 * 'n'}"
 
 
 def test_images_are_referred_to_as_they_are_named(objects):
