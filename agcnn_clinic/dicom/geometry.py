@@ -78,14 +78,14 @@ def _resampled(pixels: NDArray[np.float32], geometry: Geometry, height: int, wid
     # Most films are square and need none of it. Its functions have no types.
     sitk: Any = importlib.import_module("SimpleITK")
     image = sitk.GetImageFromArray(pixels)
-    # In units of source pixels: a new pixel's centre lies half of its own size from the common outer edge.
+    # In units of source pixels: a new pixel's centre lies half of its own size from the common outer edge. So none lies
+    # outside of it, where nothing could be looked up.
     scale_x, scale_y = geometry.scale_x, geometry.scale_y
     resampler = sitk.ResampleImageFilter()
     resampler.SetSize((width, height))
     resampler.SetOutputSpacing((scale_x, scale_y))
     resampler.SetOutputOrigin((scale_x / 2 - 0.5, scale_y / 2 - 0.5))
     resampler.SetInterpolator(sitk.sitkLinear)
-    resampler.UseNearestNeighborExtrapolatorOn()
     resampled: NDArray[np.float32] = sitk.GetArrayFromImage(resampler.Execute(image))
     return np.clip(resampled, 0.0, 1.0)
 

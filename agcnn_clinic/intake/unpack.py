@@ -51,6 +51,8 @@ class Unpacker:
         self._ignore = config.intake.ignore
         self._intake = intake
         self._take = take
+        self._told: dict[int, str] = {}
+        """Why a zip could not be unpacked when it was tried last: it is tried at every look."""
 
     def pending(self) -> list[int]:
         """The zips that are to be unpacked, in order of arrival; not those that another worker unpacks."""
@@ -75,13 +77,16 @@ class Unpacker:
 
     def _unpacked(self, file_id: int, now: Callable[[], datetime]) -> int:
         archive, name = self._opened(file_id)
+        told = self._told.pop(file_id, "")
         try:
             members, passed_over = self._examined(archive)
             groups = self._groups(archive, name, members)
             archive.wanted = [file.member for group in groups for file in group.files if isinstance(file, InZip)]
             taken, left = self._take(self._in_time(groups))
         except StorageError as error:
-            log.warning("a zip stays packed for now: %s", error)
+            self._told[file_id] = str(error)
+            if str(error) != told:
+                log.warning("a zip stays packed for now: %s", error)
             return 0
         except ImageError as error:
             self._decide(file_id, ReasonCode(error.code), error.detail, {}, now())

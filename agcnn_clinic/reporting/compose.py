@@ -36,6 +36,7 @@ from agcnn_clinic.reporting.content import (
 )
 from agcnn_clinic.reporting.readings import Readings
 from agcnn_models.labels import NO_FINDING
+from agcnn_models.shrinking import centre_margin
 
 _BRANCHES = ("global", "local", "fusion")
 _MINUTES = len("08:15")
@@ -272,7 +273,7 @@ def _seen(preprocessing: Mapping[str, Any]) -> SeenArea:
     resize, crop = _number(preprocessing, "resize"), _number(preprocessing, "crop")
     if not resize or not crop or crop > resize:
         return SeenArea(0.0, 1.0)
-    margin = round((resize - crop) / 2.0)  # as the model's preprocessing rounds it
+    margin = centre_margin(int(resize), int(crop))
     return SeenArea(margin / resize, (margin + crop) / resize)
 
 

@@ -24,7 +24,7 @@ SERIES_NUMBER = 9002
 """Far above those of images: viewers sort by it."""
 _SERIAL_LENGTH = 16
 
-# It quotes names that are not as the standard wants them.
+# It quotes the images' UIDs, and names that are not as the standard wants them.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
 
 

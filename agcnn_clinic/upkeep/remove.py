@@ -68,7 +68,7 @@ class Remover:
                 # have been kept again since, and is for `finish` to judge.
                 still_held()
                 self._storage.remove([one.candidate.path for one in going if one.candidate.kind is not Kind.REPORTS])
-                reports = [one.candidate.path for one in going if one.candidate.kind is Kind.REPORTS]
+                reports = [one.candidate.ids[0] for one in going if one.candidate.kind is Kind.REPORTS]
                 not_there = self._unlink_reports(reports)
             if not_there:
                 log.warning(
@@ -97,27 +97,35 @@ class Remover:
                     ReceivedFile.removed_at == newest, ReceivedFile.stored_path.not_in(kept)
                 )
                 paths = list(session.scalars(files.distinct()))
-                reports = list(session.scalars(select(Report.path).where(Report.removed_at == newest)))
+                reports = list(session.scalars(select(Report.id).where(Report.removed_at == newest)))
             still_held()
             self._storage.remove(paths)
             self._unlink_reports(reports)
 
-    def _unlink_reports(self, paths: Sequence[str]) -> list[str]:
-        """Remove PDFs from the folder of the reports; returns those that were not there."""
+    def _unlink_reports(self, ids: Sequence[int]) -> list[str]:
+        """Remove the PDFs of reports whose rows call them gone; returns those that were not there.
+
+        The rows are asked once more, and nobody writes meanwhile: a report that is made again gets its name only after
+        its row calls it there.
+        """
+        if not ids:
+            return []
         not_there = []
-        try:
-            for path in paths:
-                pdf = self._config.report_file(path)
-                # What `report` wrote beside it, where it could not make the same again.
-                found = [one for one in (pdf, remade_beside(pdf)) if one.exists()]
-                for one in found:
-                    one.unlink(missing_ok=True)
-                if not found:
-                    not_there.append(path)
-            if paths:
+        with self._database.write() as session:
+            gone = select(Report.path).where(Report.id.in_(ids), Report.removed_at.is_not(None))
+            try:
+                for path in session.scalars(gone):
+                    pdf = self._config.report_file(path)
+                    # What `report` wrote beside it, where it could not make the same again.
+                    found = [one for one in (pdf, remade_beside(pdf)) if one.exists()]
+                    for one in found:
+                        one.unlink(missing_ok=True)
+                    if not found:
+                        not_there.append(pdf.name)
                 fsync_folder(self._config.reports)
-        except OSError as error:
-            raise StorageError(f"A report cannot be removed: {error.strerror or error}; it is tried again.") from error
+            except OSError as error:
+                why = error.strerror or error
+                raise StorageError(f"A report cannot be removed: {why}; it is tried again.") from error
         return not_there
 
 

@@ -214,6 +214,7 @@ def test_a_table_is_as_deep_as_it_says_where_that_can_be_meant(announced, larges
         (_item((10, 0, 16), b"\0\0"), True),
         (_item((10, 0, 16), b"\0" * 18), True),
         (_item((10, 0, 8), b"\0" * 9), True),
+        (_item((10, 0, 9), b"\0" * 10), True),  # nine bits do not fit into a byte
         (_item((9, 0, 8), b"\0" * 9), False),  # the ninth is half a word
         (_item((10, 0), b"\0" * 20), True),
         (_item((10, 0, 16), None), True),

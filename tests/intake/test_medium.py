@@ -192,6 +192,15 @@ def test_a_file_that_is_only_called_dicomdir_makes_no_medium(desk):
     assert set(desk.outcomes().values()) == {("quarantined", "unrecognised")}
 
 
+def test_a_directory_of_another_name_makes_no_medium(desk, cd):
+    """The standard has one name for it (PS3.10 8.6): what somebody has called otherwise may list what lay elsewhere."""
+    (cd / "DICOMDIR").rename(cd / "DICOMDIR.OLD")
+    desk.new_inbox().sweep()
+    found = desk.outcomes()
+    assert found["cd/DICOMDIR.OLD"] == DIRECTORY
+    assert found["cd/AUTORUN.INF"] == ("quarantined", "unrecognised")
+
+
 def test_pngs_of_a_medium_are_a_viewer_s_unless_a_study_toml_says_otherwise(desk, cd):
     """A splash screen is not read as a chest; a folder of PNGs with its study.toml is a study wherever it lies."""
     png(cd / "VIEWER" / "splash.png", 1)

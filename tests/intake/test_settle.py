@@ -68,6 +68,21 @@ def test_a_file_settles_from_the_first_look_on(desk):
     assert desk.waiting() == ["grows"]
 
 
+def test_a_film_in_a_folder_is_taken_when_it_is_finished_itself(desk, film_of):
+    """Not after those that are still being copied beside it, and not with them: half a film would be a broken one."""
+    settings = desk.config.intake.model_copy(update={"settle_seconds": 3600.0})
+    config = desk.config.model_copy(update={"intake": settings})
+    (config.inbox / "export").mkdir()
+    for instance, name in enumerate(("grows", "whole")):
+        film_of(f"export/{name}", study=1, instance=instance)
+    seen = first_look(config)
+    with (config.inbox / "export" / "grows").open("ab") as growing:
+        growing.write(b"more")
+    later = time.monotonic() + 3601
+    assert Inbox(config, desk.intake, clock=lambda: later, tracker=seen).sweep()[0] == 1
+    assert desk.waiting() == ["export/grows"]
+
+
 @given(
     sizes=st.lists(st.integers(0, 3), min_size=1, max_size=20),
     steps=st.lists(st.floats(0.1, 5), min_size=20, max_size=20),

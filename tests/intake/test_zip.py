@@ -128,6 +128,22 @@ def test_the_zip_stays_in_the_inbox_until_all_in_it_has_rows(desk, monkeypatch):
     assert not path.exists()
 
 
+def test_a_zip_that_the_archive_does_not_give_up_is_told_of_once_and_unpacked_later(desk, caplog):
+    """Its disk is away for some looks, each of which tries it twice."""
+    drop(desk, zipped([("a.png", png_bytes(1)), ("b.png", png_bytes(2))]))
+    inbox, looks = desk.new_inbox(), iter([False])
+    assert inbox.sweep(lambda: next(looks, True))[0] == 1  # stopped before it was unpacked
+    path = desk.storage.archived(row(desk, "export.zip").stored_path)
+    away = path.rename(path.with_suffix(".away"))
+    for _ in range(2):
+        assert inbox.sweep() == (0, None)
+    (record,) = caplog.records
+    assert record.getMessage().startswith("a zip stays packed for now: A zip in the archive cannot be read")
+    away.rename(path)
+    assert inbox.sweep() == (2, None)
+    assert desk.outcomes()["export.zip"] == DONE
+
+
 def test_the_same_zip_again_is_a_duplicate(desk):
     """Its files are not taken again; a zip that was only beyond a limit is taken when it comes again."""
     content = zipped([("a.png", png_bytes(1)), ("b.png", png_bytes(2))])

@@ -1,11 +1,13 @@
 """Reports of studies whose images retention has removed."""
 
 import hashlib
+from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import update
 
+from agcnn_clinic.database.claims import WholeClinic
 from agcnn_clinic.database.tables import ReceivedFile, Report
 from agcnn_clinic.errors import RemovedError
 from agcnn_clinic.faults import FaultPoint
@@ -87,6 +89,29 @@ def test_a_pdf_that_is_removed_while_it_is_made_again_is_no_stray(clinic, make, 
     assert (seen, path.exists()) == ([(1, False)], True)
     assert len(upkeep.step()) == 1
     assert not path.exists()
+
+
+@pytest.mark.parametrize("left_by_another_run", [False, True])
+def test_a_pdf_that_is_made_again_before_what_was_called_gone_is_removed_stays(
+    clinic, make, again, upkeep, left_by_another_run
+):
+    """Somebody asks for it after its row was said to be gone and before it goes: no row claims what is not there."""
+    study = clinic.add_study()
+    clinic.add_file(study)
+    path = make(study)
+    clinic.clock.forward(days=31)
+
+    class Meanwhile(WholeClinic):
+        def removing(self):
+            return nullcontext(lambda: again(study))
+
+    if left_by_another_run:
+        with clinic.database.write() as session:
+            session.execute(update(Report).values(removed_at=clinic.clock()))
+    Upkeep(clinic.database, Storage(upkeep._config), upkeep._config, clinic.clock, claims=Meanwhile()).step()
+    assert path.exists()
+    with clinic.database.session() as session:
+        assert session.query(Report).one().removed_at is None
 
 
 def test_a_process_that_ends_while_it_makes_a_removed_report_again_leaves_no_stray(

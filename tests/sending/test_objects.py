@@ -1,5 +1,6 @@
 """What is sent of a report: DICOM objects that say what it says, and belong where its images do."""
 
+import logging
 import shutil
 import subprocess
 from io import BytesIO
@@ -11,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, DigitalXRayImageStorageForPresentation, EncapsulatedPDFStorage
 from sqlalchemy import select, update
 
-from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Report, ReportReading, Study
+from agcnn_clinic.database.tables import AttendedRegion, Finding, Inference, Model, Report, ReportReading, Study
 from agcnn_clinic.dicom.attributes import quiet
 from agcnn_clinic.sending.concepts import FINDINGS
 from agcnn_clinic.sending.parcel import begun
@@ -49,6 +50,7 @@ def report(clinic):
 def test_a_report_is_sent_as_its_pdf_and_its_findings(objects):
     """Two objects of this program's, of the SOP classes that docs/DICOM.md names, each in a series of its own."""
     assert [dataset.SOPClassUID for dataset in objects] == [EncapsulatedPDFStorage, Comprehensive3DSRStorage]
+    assert [(dataset.Modality, dataset.SeriesNumber) for dataset in objects] == [("DOC", 9001), ("SR", 9002)]
     assert len({dataset.SeriesInstanceUID for dataset in objects}) == 2
     assert {dataset.file_meta.ImplementationVersionName for dataset in objects} == {"AGCNN_CLINIC"}
 
@@ -152,6 +154,17 @@ def test_each_group_says_which_model_and_manifest_answered(clinic, report):
         assert parameters[0] == f"manifest SHA-256 {manifest}"
         assert parameters[1].startswith("thresholds: ")
         assert "Pleural Thickening 0.5" in parameters[1].split(": ")[1].split(", ")
+
+
+def test_a_model_of_a_long_name_is_named_as_far_as_there_is_room(clinic):
+    """An LO takes 64 characters (PS3.5 6.2), and what makes the SR refuses more; each group has the whole name."""
+    with clinic.database.write() as session:
+        session.execute(update(Model).values(name=80 * "n"))
+    files = sent(clinic)
+    assert {dataset.ManufacturerModelName for dataset in read(files)} == {64 * "n"}
+    group, *_ = srread(BytesIO(files[1])).content.get_image_measurement_groups()
+    said = {item.name.meaning: item.value for item in group[0].ContentSequence if item.ValueType == "TEXT"}
+    assert said["Algorithm Name"] == f"AG-CNN {80 * 'n'}"
 
 
 def test_images_are_referred_to_as_they_are_named(objects):
@@ -307,6 +320,13 @@ def test_dciodvfy_finds_no_error_in_them(clinic, tmp_path, dicom):
         said = (done.stdout + done.stderr).splitlines()
         assert [line for line in said if line.startswith("Error")] == []
         assert any(line in ("EncapsulatedPDF", "Comprehensive3DSR") for line in said)
+
+
+def test_what_makes_the_sr_logs_nothing_of_its_images(clinic, caplog):
+    """The library would tell of the UIDs that it copies from, a line for each module of each image."""
+    caplog.set_level(logging.INFO)
+    assert len(sent(clinic)) == 2
+    assert [record.name for record in caplog.records if record.name.startswith("highdicom")] == []
 
 
 def test_every_label_has_a_code_of_its_own():
