@@ -180,8 +180,9 @@ def _refuse_another(out: Path, made_of: Mapping[str, object]) -> None:
         TrainingError: the folder holds runs of other data, settings or initial weights, or its note cannot be read.
     """
     path = out / _NOTE_FILE
+    begun = any(out.glob(f"runs/*/*/{RUN_FILE}"))
     try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() and _runs_begun(out) else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() and begun else {}
     except (OSError, ValueError) as error:
         raise TrainingError(f"{path} cannot be used ({error}): give another --out.") from error
     # What an older note does not say yet, each run's own run.json says.
@@ -193,24 +194,17 @@ def _refuse_another(out: Path, made_of: Mapping[str, object]) -> None:
         )
 
 
-def _runs_begun(out: Path) -> bool:
-    return any(out.glob(f"runs/*/*/{RUN_FILE}"))
-
-
 def _claim(out: Path, made_of: Mapping[str, object]) -> None:
-    """Note what the folder's runs are made of, unless runs that have begun have it noted.
+    """Note what the folder's runs are made of, once those that have begun are known to be made of the same.
 
     Raises:
         TrainingError: the folder cannot be written.
     """
-    path = out / _NOTE_FILE
-    if path.exists() and _runs_begun(out):
-        return
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise TrainingError(f"{out} cannot be used ({error}): give another --out.") from error
-    replace_text(path, json.dumps(made_of, indent=2) + "\n")
+    replace_text(out / _NOTE_FILE, json.dumps(made_of, indent=2) + "\n")
 
 
 def _refuse_others(runs: Sequence[_Run], request: ExperimentRequest) -> None:
