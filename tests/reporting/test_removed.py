@@ -77,12 +77,19 @@ def upkeep(clinic):
     return Upkeep(clinic.database, Storage(config), config, clinic.clock)
 
 
-def test_a_pdf_that_is_removed_while_it_is_made_again_is_no_stray(clinic, make, again, upkeep, at_point):
-    """Its row does not call it removed: retention removes it the next time."""
+@pytest.fixture
+def old(clinic, make):
+    """A study whose report may go, and that report."""
     study = clinic.add_study()
     clinic.add_file(study)
     path = make(study)
     clinic.clock.forward(days=31)
+    return study, path
+
+
+def test_a_pdf_that_is_removed_while_it_is_made_again_is_no_stray(old, again, upkeep, at_point):
+    """Its row does not call it removed: retention removes it the next time."""
+    study, path = old
     seen = []
     at_point(FaultPoint.REPORT_WRITTEN, lambda: seen.append((len(upkeep.step()), path.exists())))
     assert again(study).path == path
@@ -93,13 +100,10 @@ def test_a_pdf_that_is_removed_while_it_is_made_again_is_no_stray(clinic, make, 
 
 @pytest.mark.parametrize("left_by_another_run", [False, True])
 def test_a_pdf_that_is_made_again_before_what_was_called_gone_is_removed_stays(
-    clinic, make, again, upkeep, left_by_another_run
+    clinic, old, again, upkeep, left_by_another_run
 ):
     """Somebody asks for it after its row was said to be gone and before it goes: no row claims what is not there."""
-    study = clinic.add_study()
-    clinic.add_file(study)
-    path = make(study)
-    clinic.clock.forward(days=31)
+    study, path = old
 
     class Meanwhile(WholeClinic):
         def removing(self):
@@ -114,14 +118,9 @@ def test_a_pdf_that_is_made_again_before_what_was_called_gone_is_removed_stays(
         assert session.query(Report).one().removed_at is None
 
 
-def test_a_process_that_ends_while_it_makes_a_removed_report_again_leaves_no_stray(
-    clinic, make, again, upkeep, at_point
-):
+def test_a_process_that_ends_while_it_makes_a_removed_report_again_leaves_no_stray(old, again, upkeep, at_point):
     """Whenever a PDF has its name its row does not call it removed."""
-    study = clinic.add_study()
-    clinic.add_file(study)
-    path = make(study)
-    clinic.clock.forward(days=31)
+    study, path = old
     assert len(upkeep.step()) == 1
 
     def end() -> None:
